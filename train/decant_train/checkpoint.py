@@ -1,0 +1,121 @@
+"""A checkpoint: a folder with weights, a description, and what is needed to go on training.
+
+    weights.safetensors      parameters of the network, by name
+    checkpoint.json          family, configuration, progress, metrics, data
+    optimizer.safetensors    optimizer state by parameter and field, for --resume; weights alone are enough for everything else
+    metrics.jsonl            the training log, one JSON object a line
+
+No file is a pickle. Each is written under a temporary name and renamed, the description last, so an interrupted save leaves the one before.
+"""
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from decant_train import families
+
+SCHEMA = 1
+WEIGHTS, OPTIMIZER, DESCRIPTION = "weights.safetensors", "optimizer.safetensors", "checkpoint.json"
+
+
+class CheckpointError(ValueError):
+    """A folder is not a checkpoint, or a damaged one."""
+
+
+@dataclass
+class Checkpoint:
+    """A network with its description; ``config`` is the family's configuration dataclass."""
+
+    family: str
+    config: Any
+    model: nn.Module
+    epoch: int = 0
+    step: int = 0
+    elapsed_s: float = 0.0
+    metrics: dict[str, float] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    stopped_by: str = ""
+
+
+def save(folder: Path, checkpoint: Checkpoint, optimizer: torch.optim.Optimizer | None = None) -> None:
+    """Write ``checkpoint`` to ``folder``, made when missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _replace(folder / WEIGHTS, {k: v.detach().cpu().contiguous() for k, v in checkpoint.model.state_dict().items()})
+    if optimizer is not None:
+        _replace(folder / OPTIMIZER, _optimizer_tensors(checkpoint.model, optimizer))
+    description: dict[str, Any] = {"schema": SCHEMA, "family": checkpoint.family}
+    description["config"] = dataclasses.asdict(checkpoint.config)
+    for name in ("epoch", "step", "elapsed_s", "metrics", "data", "options", "stopped_by"):
+        description[name] = getattr(checkpoint, name)
+    temporary = folder / (DESCRIPTION + ".tmp")
+    temporary.write_text(json.dumps(description, indent=2, sort_keys=True) + "\n")
+    os.replace(temporary, folder / DESCRIPTION)
+
+
+def load(folder: Path | str) -> Checkpoint:
+    """Read the checkpoint in ``folder``; the model is on the CPU, in evaluation mode. Raises CheckpointError."""
+    folder = Path(folder)
+    description = read_description(folder)
+    try:
+        family = families.get(description["family"])
+        config = family.config(**description["config"])
+        model = family.network(config)
+        state = {name: tensor.float() for name, tensor in load_file(folder / WEIGHTS).items()}
+        model.load_state_dict(state)
+    except (KeyError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
+        raise CheckpointError(f"{folder} cannot be read as a checkpoint: {error}") from error
+    known = ("epoch", "step", "elapsed_s", "metrics", "data", "options", "stopped_by")
+    progress = {name: description[name] for name in known if name in description}
+    return Checkpoint(description["family"], config, model.eval(), **progress)
+
+
+def load_optimizer(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> bool:
+    """Give ``optimizer`` the state saved in ``folder``; False when only weights were kept there."""
+    path = folder / OPTIMIZER
+    if not path.exists():
+        return False
+    tensors = load_file(path)
+    names = [name for name, _ in model.named_parameters()]
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        name, _, entry = key.rpartition("/")
+        if name not in names:
+            raise CheckpointError(f"{path} holds state of {name!r}, which this network does not have")
+        state.setdefault(names.index(name), {})[entry] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return True
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """``checkpoint.json`` of ``folder``. Raises CheckpointError."""
+    try:
+        description: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder} is not a checkpoint: {error}") from error
+    if description.get("schema") != SCHEMA:
+        raise CheckpointError(f"{folder} has checkpoint schema {description.get('schema')!r}; this version reads {SCHEMA}")
+    return description
+
+
+def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{name}/{entry}": tensor.detach().cpu().contiguous()
+        for index, (name, _) in enumerate(model.named_parameters())
+        for entry, tensor in state.get(index, {}).items()
+    }
+
+
+def _replace(path: Path, tensors: dict[str, Tensor]) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    save_file(tensors, temporary)
+    os.replace(temporary, path)
