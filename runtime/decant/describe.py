@@ -1,0 +1,96 @@
+"""What ``decant info``, ``models`` and ``devices`` say, as plain data for ``--json`` and as text. Needs
+neither numpy nor a runtime.
+"""
+
+from typing import Any
+
+from decant.bundle import Bundle
+from decant.container import DcnFile
+from decant.manifest import Graph
+
+
+def describe_file(file: DcnFile, path: str, size: int) -> dict[str, Any]:
+    """A parsed file of ``size`` bytes."""
+    blocks = {"latents": file.latents, "exif": file.exif, "icc": file.icc, "xmp": file.xmp}
+    return {
+        "kind": "file",
+        "path": path,
+        "model": file.name,
+        "model_id": file.model_id.hex(),
+        "width": file.width,
+        "height": file.height,
+        "quality": file.quality or None,
+        "grey": file.grey,
+        "alpha": file.alpha,
+        "bytes": size,
+        "bits_per_pixel": 8 * size / (file.width * file.height),
+        "sections": {name: len(block) for name, block in blocks.items() if block is not None},
+    }
+
+
+def describe_bundle(bundle: Bundle) -> dict[str, Any]:
+    """An open bundle."""
+    raw = bundle.manifest.raw
+    return {
+        "kind": "bundle",
+        "path": str(bundle.path),
+        "name": bundle.name,
+        "version": bundle.version,
+        "family": bundle.family,
+        "model_id": bundle.model_id,
+        "width": bundle.image[0],
+        "height": bundle.image[1],
+        "latent": bundle.model["latent"],
+        "graphs": [_graph(graph) for graph in bundle.graphs],
+        "refused": raw.get("refused", []),
+        "golden": len(bundle.golden),
+        "licence": raw.get("licence"),
+        "data": raw.get("data"),
+    }
+
+
+def _graph(graph: Graph) -> dict[str, Any]:
+    return {
+        "role": graph.role,
+        "precision": graph.precision,
+        "runtime": graph.runtime,
+        "bytes": graph.bytes,
+        "kmac_per_pixel": graph.kmac_per_pixel,
+        "psnr_to_float_db": graph.psnr_to_float_db,
+        "floor_db": graph.lowest_psnr_db,
+    }
+
+
+def as_text(described: dict[str, Any]) -> str:
+    """The lines that people read: scalars by name, graphs as a table."""
+    rows = [
+        (key, _shown(value))
+        for key, value in described.items()
+        if key != "graphs" and value not in (None, [], False)
+    ]
+    lines = [f"{key:<15} {value}" for key, value in rows]
+    if graphs := described.get("graphs"):
+        lines += ["", table([{k: _shown(v) for k, v in graph.items()} for graph in graphs])]
+    return "\n".join(lines)
+
+
+def table(rows: list[dict[str, str]]) -> str:
+    """Rows of the same keys as aligned columns under their names."""
+    cells = [list(rows[0]), *(list(row.values()) for row in rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in cells
+    )
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_shown(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return f"{len(value)}" if value and isinstance(value[0], dict) else ", ".join(map(str, value))
+    return str(value)

@@ -1,0 +1,54 @@
+"""Every error that decant raises on purpose.
+
+    DecantError
+    ├── FormatError           a .dcn file is damaged, or is no .dcn file
+    ├── BundleError           a bundle is damaged or contradicts itself
+    │   ├── ModelNotFoundError    no bundle for the model that a file or a command names
+    │   └── GoldenError           a graph decodes its golden files wrongly on this runtime
+    ├── DeviceError           the device or runtime asked for is not here, or strict mode refused another
+    ├── ImageError            an image that cannot be encoded, or a picture that cannot be written
+    ├── SizeLimitError        more pixels than --size-limit allows
+    └── MissingExtraError     an optional dependency is not installed
+
+Each message is one line: what is wrong, where, and what to do about it.
+"""
+
+
+class DecantError(Exception):
+    """Base of all errors below."""
+
+    def __init__(self, message: str) -> None:
+        # Messages quote other libraries and file contents; whatever they hold, ours stays one line.
+        super().__init__(" ".join(message.split()))
+
+
+class FormatError(DecantError):
+    """A ``.dcn`` file is damaged, or is no ``.dcn`` file."""
+
+
+class BundleError(DecantError):
+    """A bundle is damaged or contradicts itself."""
+
+
+class ModelNotFoundError(BundleError):
+    """No bundle was found for a model; the message says its name, its id and the folders looked in."""
+
+
+class GoldenError(BundleError):
+    """A graph decodes its golden files worse than its floor on this runtime, and is refused there."""
+
+
+class DeviceError(DecantError):
+    """The device or runtime asked for is not here, or strict mode refused to run on another."""
+
+
+class ImageError(DecantError):
+    """An image that cannot be encoded, or a picture that cannot be written."""
+
+
+class SizeLimitError(DecantError):
+    """An image has more pixels than the size limit allows."""
+
+
+class MissingExtraError(DecantError):
+    """An optional dependency is not installed; the message holds the pip command."""

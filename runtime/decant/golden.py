@@ -1,0 +1,154 @@
+"""The golden check: does this graph, on this runtime and device, decode the bundle's golden files as it
+should?
+
+The same graph can give other pixels on another runtime or processor (references: 31.7 dB in one, 7.0 dB in
+another), so a graph is trusted where it was tried. The first load of a pair decodes the golden files and
+remembers the result in the user's cache folder.
+"""
+
+import hashlib
+import io
+import json
+import math
+import os
+import platform
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from decant import container
+from decant.bundle import Bundle
+from decant.errors import BundleError, GoldenError
+from decant.folders import user_cache_folder
+from decant.manifest import Graph, canonical_json
+from decant.sessions import Session
+
+CheckGolden = Literal["once", "always", "never"]
+
+
+def psnr_db(a: np.ndarray, b: np.ndarray) -> float:
+    """PSNR of two uint8 arrays of one shape, in dB, over all their values; infinity when they are equal."""
+    return _mse_to_db(_mse(a, b))
+
+
+def check(bundle: Bundle, graph: Graph, session: Session, when: CheckGolden = "once") -> float | None:
+    """PSNR in dB of the golden files decoded by ``session``, or None where the bundle has no golden pictures
+    for the graph's role.
+
+    Raises GoldenError when it is below the graph's floor, BundleError when a golden file is damaged.
+    """
+    if when == "never" or not _cases(bundle, graph.role):
+        return None
+    place = _cache_place(bundle, graph, session)
+    psnr = _remembered(place) if when == "once" else None
+    # Only a pass is taken from the cache: a failure is looked at again, since it decides what may run.
+    if psnr is None or psnr < graph.lowest_psnr_db:
+        psnr = measure(bundle, graph.role, session)
+        _remember(place, psnr)
+    if psnr < graph.lowest_psnr_db:
+        raise GoldenError(
+            f"bundle {bundle.name}: {graph.label} {session.runtime_version} on {session.device} decodes "
+            f"the golden files at {psnr:.1f} dB, below its floor of {graph.lowest_psnr_db:.1f} dB; "
+            "use another --precision or --runtime"
+        )
+    return psnr
+
+
+def measure(bundle: Bundle, role: str, session: Session) -> float:
+    """PSNR in dB over the pixels of all golden pictures of ``role``. Raises BundleError for a damaged one."""
+    errors = []
+    for source, expected in _cases(bundle, role):
+        wanted = pixels_of(bundle, expected)
+        x = _latents(bundle, source) if role == "synthesis" else pixels_of(bundle, source)
+        errors.append(_mse(session.run(x[None])[0], wanted))
+    return _mse_to_db(float(np.mean(errors)))
+
+
+def _cases(bundle: Bundle, role: str) -> list[tuple[str, str]]:
+    """(file put in, picture expected) of every golden case of a role."""
+    if role == "synthesis":
+        return [(golden.file, golden.pixels) for golden in bundle.golden]
+    if role == "denoiser":
+        return [(golden.pixels, golden.denoised) for golden in bundle.golden if golden.denoised is not None]
+    return []
+
+
+def _latents(bundle: Bundle, path: str) -> np.ndarray:
+    source = f"{bundle.path / path}"
+    file = container.parse(bundle.read(path), source)
+    if not bundle.model_id.startswith(file.model_id.hex()):
+        raise BundleError(f"{source}: made by model {file.model_id.hex()}, not by {bundle.model_id[:16]}")
+    bundle.layout.check(file, bundle.image, source)
+    return bundle.layout.unpack(file.latents, source)
+
+
+def pixels_of(bundle: Bundle, path: str) -> np.ndarray:
+    """The golden picture at ``path``, uint8 (H, W, 3). Raises BundleError."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(bundle.read(path)), formats=("PNG",)) as image:
+            if image.size != bundle.image or image.mode != "RGB":
+                raise BundleError(
+                    f"{bundle.path / path}: {image.mode} {image.size}; RGB {bundle.image} expected"
+                )
+            return np.asarray(image)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise BundleError(f"{bundle.path / path}: not a readable PNG: {error}") from None
+
+
+def _mse(a: np.ndarray, b: np.ndarray) -> float:
+    difference = a.astype(np.float32) - b.astype(np.float32)
+    return float(np.mean(np.square(difference), dtype=np.float64))
+
+
+def _mse_to_db(mse: float) -> float:
+    return math.inf if mse == 0 else 10 * math.log10(255**2 / mse)
+
+
+def _cache_place(bundle: Bundle, graph: Graph, session: Session) -> Path:
+    # bundle.json's checksum covers the model id, the hashes of graphs and golden files, and the floors.
+    key = [bundle.manifest.raw["checksum"], graph.role, graph.precision, graph.runtime]
+    key += [session.runtime_version, session.device, session.device_name, _processor()]
+    return user_cache_folder() / "golden" / f"{hashlib.sha256(canonical_json(key)).hexdigest()}.json"
+
+
+def _remembered(place: Path) -> float | None:
+    try:
+        mse = json.loads(place.read_bytes())["mse"]
+        return _mse_to_db(float(mse)) if float(mse) >= 0 else None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def _remember(place: Path, psnr: float) -> None:
+    """Write the result under its final name in one step; a cache that cannot be written is no error."""
+    mse = 0.0 if math.isinf(psnr) else 255**2 / 10 ** (psnr / 10)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=place.parent, prefix=".golden-")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(canonical_json({"mse": mse}))
+            os.replace(temporary, place)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError:
+        pass
+
+
+@cache
+def _processor() -> str:
+    """What decides which CPU kernels run: model and instruction sets. Virtual machines hide the model, so
+    both are taken.
+    """
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}"
+    telling = ("model name", "flags", "Features", "CPU part")
+    return "\n".join(dict.fromkeys(line for line in lines if line.startswith(telling)))

@@ -1,0 +1,87 @@
+"""The click group behind ``decant``: one-line errors, and commands of other packages that are imported only
+when they are called.
+"""
+
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import click
+
+from decant.errors import DecantError, MissingExtraError
+
+GROUP = "decant.commands"
+
+
+class Failure(click.ClickException):
+    """An error that ends the command: one line on stderr, exit code 1."""
+
+    exit_code = 1
+
+    def show(self, file: Any = None) -> None:
+        """Print ``decant: message``."""
+        click.echo(f"decant: {self.format_message()}", err=True, file=file)
+
+
+class CommandGroup(click.Group):
+    """A group that knows the entry points of ``decant.commands`` by name without importing them."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; DecantError, OSError and MemoryError become one line."""
+        try:
+            return super().invoke(ctx)
+        except DecantError as error:
+            raise Failure(str(error)) from None
+        except BrokenPipeError:
+            raise  # click ends quietly when whoever read our output has gone
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            raise Failure(f"{where}{error.strerror or error}") from None
+        except MemoryError:
+            raise Failure("not enough memory") from None
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Our own commands in the order of a picture's way, then the others by name."""
+        return [*self.commands, *sorted(set(_plugins()) - set(self.commands))]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Our own command, or the imported one of another package. Raises MissingExtraError when that cannot
+        be imported.
+        """
+        own = super().get_command(ctx, cmd_name)
+        if own is not None:
+            return own
+        entry = _plugins().get(cmd_name)
+        return None if entry is None else _load(entry)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list in ``decant --help``, without importing anything for it."""
+        plugins = _plugins()
+        rows = []
+        for name in self.list_commands(ctx):
+            own = self.commands.get(name)
+            rows.append((name, own.get_short_help_str(90) if own else f"From {_package(plugins[name])}."))
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+def _plugins() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+def _package(entry: EntryPoint) -> str:
+    return entry.module.split(".")[0]
+
+
+def _load(entry: EntryPoint) -> click.Command:
+    try:
+        command = entry.load()
+    except ImportError as error:
+        extra = _package(entry).removeprefix("decant_")
+        raise MissingExtraError(
+            f"decant {entry.name} cannot be loaded ({error}): pip install 'decant-codec[{extra}]'"
+        ) from None
+    if not isinstance(command, click.Command):
+        raise MissingExtraError(
+            f"decant {entry.name}: {entry.value} is no command; reinstall {_package(entry)}"
+        )
+    return command

@@ -1,0 +1,335 @@
+"""One protocol, ``Session.run``, over ONNX Runtime and OpenVINO; the only file that imports either, and only
+when one is used.
+
+A session is made from bytes that were checked against the bundle's hashes, so what was checked is what runs.
+Sessions may be used from several threads at once. The device asked for and the device that runs are two
+attributes.
+"""
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from decant.devices import Device, find_device
+from decant.errors import BundleError, DecantError, DeviceError, MissingExtraError
+from decant.manifest import Graph, TensorSpec
+
+_log = logging.getLogger("decant")
+
+
+class Session(Protocol):
+    """A loaded graph with one input and one output."""
+
+    runtime: str
+    runtime_version: str
+    requested_device: str
+    device: str  # the kind that runs: cpu, gpu or npu
+    device_name: str
+    precision: str
+
+    def run(self, x: np.ndarray) -> np.ndarray:
+        """Input (n, ...) -> output (n, ...), of the types and shapes that the bundle gives for the graph."""
+
+
+def create_session(
+    graph: Graph,
+    blobs: Sequence[bytes],
+    *,
+    device: str = "cpu",
+    requested_device: str | None = None,
+    threads: int = 0,
+    strict_device: bool = False,
+    where: str = "<bytes>",
+) -> Session:
+    """Build the session of ``graph`` from the content of its files, in their order.
+
+    ``device`` is cpu, gpu or npu and is never replaced by another; ``requested_device`` is what the user said
+    ("auto", say). ``threads`` 0 means all cores that this process may use. ``strict_device`` also refuses
+    single operators that would run elsewhere.
+
+    Raises DeviceError when the device is not here or cannot take the graph, BundleError when the graph cannot
+    be loaded or is not what the bundle says, MissingExtraError when the runtime is not installed.
+    """
+    if graph.runtime not in _SESSIONS:
+        raise BundleError(
+            f"{where}: runtime {graph.runtime} is unknown to this decant ({', '.join(_SESSIONS)})"
+        )
+    found = find_device(graph.runtime, device)
+    threads = threads or usable_cores()
+    return _SESSIONS[graph.runtime](
+        graph, blobs, found, requested_device or device, threads, strict_device, where
+    )
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on (taskset and container CPU sets respected)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def onnxruntime_module() -> Any:
+    """The imported onnxruntime. Raises MissingExtraError."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingExtraError(
+            f"onnxruntime cannot be loaded ({error}): pip install --force-reinstall onnxruntime"
+        ) from None
+    return onnxruntime
+
+
+def openvino_module() -> Any:
+    """The imported openvino. Raises MissingExtraError."""
+    # `import openvino` reports itself to a server through openvino_telemetry when that is installed; without
+    # it, it does not.
+    silenced = "openvino" not in sys.modules and "openvino_telemetry" not in sys.modules
+    if silenced:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    try:
+        import openvino
+    except ImportError as error:
+        raise MissingExtraError(
+            f"openvino cannot be loaded ({error}): pip install 'decant-codec[openvino]'"
+        ) from None
+    finally:
+        if silenced:
+            sys.modules.pop("openvino_telemetry", None)
+    return openvino
+
+
+class _Checked:
+    """What both sessions share: names, the check of what the graph is, and the mapping of errors."""
+
+    runtime: str
+
+    def __init__(self, graph: Graph, device: Device, requested_device: str, where: str) -> None:
+        self.requested_device = requested_device
+        self.device = device.kind
+        self.device_name = device.name
+        self.precision = graph.precision
+        self._label = f"{where}: {graph.label}"
+        if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+            raise BundleError(f"{self._label}: one input and one output expected")
+        self._input, self._output = graph.inputs[0], graph.outputs[0]
+
+    def _compare(
+        self, what: str, declared: TensorSpec, name: str, dtype: str, shape: Sequence[int | None]
+    ) -> None:
+        """Refuse a graph whose tensor is not the one that bundle.json declares; None is a free dimension."""
+        wanted = [size if isinstance(size, int) else None for size in declared.shape]
+        if (name, dtype, list(shape)) != (declared.name, declared.dtype, wanted):
+            raise BundleError(
+                f"{self._label}: {what} is {name} {dtype} {list(shape)}; bundle.json says "
+                f"{declared.name} {declared.dtype} {list(declared.shape)}"
+            )
+
+    def _checked_result(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        shape = (x.shape[0], *self._output.shape[1:])
+        if y.shape != shape or y.dtype.name != self._output.dtype:
+            raise BundleError(
+                f"{self._label}: gave {y.dtype} {y.shape}; {self._output.dtype} {shape} expected"
+            )
+        return y
+
+    def _error(self, error: Exception, verb: str) -> BundleError:
+        return BundleError(f"{self._label} cannot be {verb} here: {str(error)[:300]}")
+
+
+class OnnxRuntimeSession(_Checked):
+    """A graph in ONNX Runtime."""
+
+    runtime = "onnxruntime"
+
+    def __init__(
+        self,
+        graph: Graph,
+        blobs: Sequence[bytes],
+        device: Device,
+        requested_device: str,
+        threads: int,
+        strict_device: bool,
+        where: str,
+    ) -> None:
+        super().__init__(graph, device, requested_device, where)
+        ort = onnxruntime_module()
+        self.runtime_version: str = ort.__version__
+        (model,) = blobs
+        # Old versions of ONNX Runtime take an address in memory from this mark; nothing that an exporter
+        # writes holds it.
+        if b"_ORT_MEM_ADDR_" in model:
+            raise BundleError(f"{self._label}: refers to data outside its file")
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4  # its log lines would stand beside our one-line errors
+        # Threads that spin between runs would take the cores from whoever else decodes in this process (a
+        # second session, a PNG encoder).
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.load_model_format", "ONNX")
+        # A bundle's graph holds all of its weights. A folder that cannot exist makes any outside file an
+        # error.
+        options.add_session_config_entry(
+            "session.model_external_initializers_file_folder_path", os.devnull + "/none"
+        )
+        providers = [device.id]
+        if device.kind != "cpu":
+            if strict_device:
+                options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+            else:
+                providers.append("CPUExecutionProvider")
+        try:
+            self._session = ort.InferenceSession(model, options, providers=providers)
+        except Exception as error:  # onnxruntime's errors have no common base below Exception
+            raise self._error(error, "loaded") from None
+        if device.id not in self._session.get_providers():
+            raise DeviceError(
+                f"{self._label}: {device.id} was dropped by onnxruntime while loading; use --device cpu"
+            )
+        for what, found, declared in (
+            ("input", self._session.get_inputs(), self._input),
+            ("output", self._session.get_outputs(), self._output),
+        ):
+            if len(found) != 1:
+                raise BundleError(f"{self._label}: {len(found)} {what}s; one expected")
+            shape = [size if isinstance(size, int) else None for size in found[0].shape]
+            self._compare(what, declared, found[0].name, _ORT_TYPES.get(found[0].type, found[0].type), shape)
+
+    def run(self, x: np.ndarray) -> np.ndarray:
+        """See Session.run. Raises BundleError when the runtime fails."""
+        try:
+            (y,) = self._session.run(None, {self._input.name: x})
+        except Exception as error:
+            raise self._error(error, "run") from None
+        return self._checked_result(x, y)
+
+
+_ORT_TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
+
+
+class OpenVinoSession(_Checked):
+    """A graph in OpenVINO, compiled for batch 1: NPUs need static shapes, and CPUs are quicker with them."""
+
+    runtime = "openvino"
+
+    def __init__(
+        self,
+        graph: Graph,
+        blobs: Sequence[bytes],
+        device: Device,
+        requested_device: str,
+        threads: int,
+        strict_device: bool,
+        where: str,
+    ) -> None:
+        super().__init__(graph, device, requested_device, where)
+        ov = openvino_module()
+        self.runtime_version: str = ov.__version__.split("-")[0]
+        xml, weights = blobs
+        if not xml.lstrip().startswith((b"<?xml", b"<net")):  # OpenVINO would try its other formats on it
+            raise BundleError(f"{self._label}: not an OpenVINO IR")
+        try:
+            model = _core().read_model(xml, weights)
+            for what, found, declared in (
+                ("input", model.inputs, self._input),
+                ("output", model.outputs, self._output),
+            ):
+                if len(found) != 1:
+                    raise BundleError(f"{self._label}: {len(found)} {what}s; one expected")
+                tensor = found[0]
+                shape = [
+                    None if size.is_dynamic else size.get_length() for size in tensor.get_partial_shape()
+                ]
+                name = (
+                    declared.name if declared.name in tensor.get_names() else str(sorted(tensor.get_names()))
+                )
+                self._compare(what, declared, name, tensor.get_element_type().to_dtype().name, shape)
+            model.reshape({self._input.name: [1, *(size for size in self._input.shape[1:])]})
+        except DecantError:
+            raise
+        except Exception as error:
+            raise self._error(error, "loaded") from None
+        config: dict[str, Any] = {
+            "PERFORMANCE_HINT": "LATENCY",
+            # Left alone, OpenVINO computes in bf16 or f16 where the device can, up to 11/255 off, and does
+            # not say so.
+            "INFERENCE_PRECISION_HINT": "f32",
+        }
+        if device.kind == "cpu":
+            config["INFERENCE_NUM_THREADS"] = threads
+        if device.kind == "npu":
+            del config[
+                "INFERENCE_PRECISION_HINT"
+            ]  # NPUs have no f32; the golden files decide whether theirs is good enough
+        try:
+            # device.id names one plugin (CPU, GPU.0, NPU), never AUTO or HETERO, so no operator can move
+            # elsewhere.
+            self._compiled = _core().compile_model(model, device.id, config)
+            ran = self._compiled.get_property("EXECUTION_DEVICES")
+        except Exception as error:
+            raise DeviceError(
+                f"{self._label} cannot be compiled for {device.id}: {str(error)[:300]}"
+            ) from None
+        if any(name.split(".")[0] != device.id.split(".")[0] for name in ran):
+            raise DeviceError(
+                f"{self._label}: asked for {device.id}; openvino would run it on {', '.join(ran)}"
+            )
+        # A request holds one run's tensors, so each run takes one that no other thread has and puts it back
+        # after.
+        self._free: list[Any] = []
+
+    def run(self, x: np.ndarray) -> np.ndarray:
+        """See Session.run. Raises BundleError when the runtime fails."""
+        try:
+            request = self._free.pop()
+        except IndexError:
+            request = self._compiled.create_infer_request()
+        try:
+            parts = [request.infer({0: x[i : i + 1]})[0] for i in range(len(x))]
+        except Exception as error:
+            raise self._error(error, "run") from None
+        self._free.append(request)
+        return self._checked_result(x, parts[0] if len(parts) == 1 else np.concatenate(parts))
+
+
+_SESSIONS: dict[str, type[OnnxRuntimeSession] | type[OpenVinoSession]] = {
+    "onnxruntime": OnnxRuntimeSession,
+    "openvino": OpenVinoSession,
+}
+
+_core_lock = threading.Lock()
+_core_made: Any = None
+
+
+def _core() -> Any:
+    """The process's one openvino.Core: making it loads the plugins."""
+    global _core_made
+    with _core_lock:
+        if _core_made is None:
+            _core_made = openvino_module().Core()
+        return _core_made
+
+
+def onnxruntime_devices() -> list[Device]:
+    """What this onnxruntime was built for and sees. Raises MissingExtraError."""
+    kinds = {"CPUExecutionProvider": "cpu", "CUDAExecutionProvider": "gpu", "ROCMExecutionProvider": "gpu"}
+    found = onnxruntime_module().get_available_providers()
+    return [Device("onnxruntime", kinds[name], name, name) for name in found if name in kinds]
+
+
+def openvino_devices() -> list[Device]:
+    """What openvino sees. Raises MissingExtraError."""
+    core = _core()
+    devices = []
+    for plugin in core.available_devices:
+        kind = plugin.split(".")[0].lower()
+        if kind in ("cpu", "gpu", "npu"):
+            devices.append(
+                Device("openvino", kind, str(core.get_property(plugin, "FULL_DEVICE_NAME")), plugin)
+            )
+    return devices

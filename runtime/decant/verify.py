@@ -1,0 +1,103 @@
+"""``decant verify``: is a file whole, and does every graph of a bundle decode right here?"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from decant import container, golden
+from decant.bundle import Bundle, find_bundle
+from decant.devices import Device, available_devices
+from decant.errors import BundleError, DecantError, MissingExtraError
+from decant.manifest import Graph
+from decant.sessions import create_session
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of a verification; ``passed`` is None for what could not be tried here."""
+
+    passed: bool | None
+    what: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{ {True: 'ok', False: 'FAIL', None: 'skip'}[self.passed]:4} {self.what}: {self.detail}"
+
+
+def verify_file(path: str | PathLike[str], bundle_dir: str | PathLike[str] | None = None) -> Finding:
+    """Check a ``.dcn`` file: checksums, its model's bundle, and that its latents are ones of that model.
+
+    Raises FormatError, ModelNotFoundError or BundleError when one is not right, OSError when the file cannot
+    be read.
+    """
+    source = str(path)
+    file = container.parse(Path(path).read_bytes(), source)
+    bundle = find_bundle(file.name, file.model_id, bundle_dir)
+    bundle.layout.check(file, bundle.image, source)
+    bundle.layout.unpack(file.latents, source)
+    return Finding(
+        True, source, f"{file.width}x{file.height}, model {bundle.name} {bundle.version}, all checksums right"
+    )
+
+
+def verify_bundle(path: str | PathLike[str], threads: int = 0) -> Iterator[Finding]:
+    """Check all files of a bundle, then run every graph on every device of every runtime that is installed,
+    against the golden files.
+
+    Files are checked even where no runtime can be loaded. Raises BundleError when the bundle cannot be opened
+    at all.
+    """
+    bundle = Bundle.open(path)
+    try:
+        bundle.verify()
+    except DecantError as error:
+        yield Finding(False, "files", str(error))
+        return
+    count = len(bundle.manifest.files) + sum(len(graph.files) for graph in bundle.graphs)
+    yield Finding(True, "files", f"{count} files, all hashes right, model id {bundle.model_id[:16]}")
+    for runtime in dict.fromkeys(graph.runtime for graph in bundle.graphs):
+        graphs = [graph for graph in bundle.graphs if graph.runtime == runtime]
+        try:
+            devices = {device.kind: device for device in available_devices(runtime)}
+        except (MissingExtraError, KeyError) as error:
+            reason = (
+                str(error)
+                if isinstance(error, MissingExtraError)
+                else f"runtime {runtime} is unknown to this decant"
+            )
+            yield from (Finding(None, graph.label, f"not run: {reason}") for graph in graphs)
+            continue
+        for device in devices.values():
+            for graph in graphs:
+                yield _try(bundle, graph, device, threads)
+
+
+def _try(bundle: Bundle, graph: Graph, device: Device, threads: int) -> Finding:
+    try:
+        blobs = [bundle.read(entry) for entry in graph.files]
+        session = create_session(graph, blobs, device=device.kind, threads=threads, where=str(bundle.path))
+        what = f"{graph.role}.{graph.precision} {session.runtime} {session.runtime_version} {session.device}"
+        if graph.role == "analysis":
+            picture = golden.pixels_of(bundle, bundle.golden[0].pixels)
+            latents = session.run(picture[None])[0]
+            bundle.layout.pack(latents)
+            return Finding(True, what, "gives latents that can be stored")
+        psnr = golden.check(bundle, graph, session, "always")
+    except DecantError as error:
+        return Finding(False, f"{graph.label} {device.kind}", str(error))
+    if psnr is None:
+        return Finding(None, what, "runs, and the bundle has no golden pictures for it")
+    shown = "the golden pixels exactly" if np.isinf(psnr) else f"{psnr:.1f} dB to the golden pixels"
+    return Finding(True, what, f"{shown} (floor {graph.lowest_psnr_db:.0f} dB)")
+
+
+def require_passed(findings: list[Finding], path: str) -> None:
+    """Raise BundleError when any finding failed."""
+    failed = [finding for finding in findings if finding.passed is False]
+    if failed:
+        raise BundleError(
+            f"{path}: {len(failed)} of {len(findings)} checks failed; the first: {failed[0].what}"
+        )
