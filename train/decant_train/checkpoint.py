@@ -2,10 +2,11 @@
 
     weights.safetensors      parameters of the network, by name
     checkpoint.json          family, configuration, progress, metrics, data
-    optimizer.safetensors    optimizer state by parameter and field, for --resume; weights alone are enough for everything else
-    metrics.jsonl            the training log, one JSON object a line
+    optimizer.safetensors    optimizer state by parameter and field, for --resume; weights alone are enough
+    for everything else metrics.jsonl            the training log, one JSON object a line
 
-No file is a pickle. Each is written under a temporary name and renamed, the description last, so an interrupted save leaves the one before.
+No file is a pickle. Each is written under a temporary name and renamed, the description last, so an
+interrupted save leaves the one before.
 """
 
 import dataclasses
@@ -49,7 +50,9 @@ class Checkpoint:
 def save(folder: Path, checkpoint: Checkpoint, optimizer: torch.optim.Optimizer | None = None) -> None:
     """Write ``checkpoint`` to ``folder``, made when missing."""
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / WEIGHTS, {k: v.detach().cpu().contiguous() for k, v in checkpoint.model.state_dict().items()})
+    _replace(
+        folder / WEIGHTS, {k: v.detach().cpu().contiguous() for k, v in checkpoint.model.state_dict().items()}
+    )
     if optimizer is not None:
         _replace(folder / OPTIMIZER, _optimizer_tensors(checkpoint.model, optimizer))
     description: dict[str, Any] = {"schema": SCHEMA, "family": checkpoint.family}
@@ -62,7 +65,7 @@ def save(folder: Path, checkpoint: Checkpoint, optimizer: torch.optim.Optimizer 
 
 
 def load(folder: Path | str) -> Checkpoint:
-    """Read the checkpoint in ``folder``; the model is on the CPU, in evaluation mode. Raises CheckpointError."""
+    """Read the checkpoint in ``folder``; the model is on the CPU and evaluates. Raises CheckpointError."""
     folder = Path(folder)
     description = read_description(folder)
     try:
@@ -102,7 +105,9 @@ def read_description(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder} is not a checkpoint: {error}") from error
     if description.get("schema") != SCHEMA:
-        raise CheckpointError(f"{folder} has checkpoint schema {description.get('schema')!r}; this version reads {SCHEMA}")
+        raise CheckpointError(
+            f"{folder} has checkpoint schema {description.get('schema')!r}; this version reads {SCHEMA}"
+        )
     return description
 
 

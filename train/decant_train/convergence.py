@@ -12,8 +12,9 @@ SSIM_CHANGE = 1e-3
 def converged(losses: Sequence[float], ssim: float, previous_ssim: float | None) -> bool:
     """Whether training may stop; asked every WINDOW epochs.
 
-    ``losses`` are the mean losses of all epochs so far, one a number. True when the least-squares line through the last WINDOW of them has
-    a slope below SLOPE in size and SSIM moved by less than SSIM_CHANGE since the checkpoint before.
+    ``losses`` are the mean losses of all epochs so far, one a number. True when the least-squares line
+    through the last WINDOW of them has a slope below SLOPE in size and SSIM moved by less than SSIM_CHANGE
+    since the checkpoint before.
     """
     if len(losses) < WINDOW or previous_ssim is None:
         return False

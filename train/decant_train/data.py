@@ -20,7 +20,9 @@ class NoImagesError(ValueError):
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Files below ``folder`` whose extension Pillow can read, sorted by path. Raises NoImagesError when there is none."""
+    """Files below ``folder`` whose extension Pillow can read, sorted by path. Raises NoImagesError when there
+    is none.
+    """
     if not folder.is_dir():
         raise NoImagesError(f"{folder} is not a folder")
     extensions = {ext for ext, fmt in Image.registered_extensions().items() if fmt in Image.OPEN}
@@ -31,9 +33,11 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def fit_square(image: Image.Image, size: int, fit: Fit = "crop") -> Pixels:
-    """One image as uint8 (size, size, 3): upright, RGB, the centre square resized ("crop") or the whole picture distorted ("stretch").
+    """One image as uint8 (size, size, 3): upright, RGB, the centre square resized ("crop") or the whole
+    picture distorted ("stretch").
 
-    "stretch" is what the published set autoencoder did. A picture that already is size x size is not resampled.
+    "stretch" is what the published set autoencoder did. A picture that already is size x size is not
+    resampled.
     """
     image = ImageOps.exif_transpose(image)
     image = image if image.mode == "RGB" else image.convert("RGB")
@@ -62,7 +66,13 @@ def _stack(files: Iterable[Path], size: int, fit: Fit, limit: int | None, folder
         try:
             with Image.open(path) as image:
                 images.append(fit_square(image, size, fit))
-        except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        except (
+            UnidentifiedImageError,
+            OSError,
+            ValueError,
+            SyntaxError,
+            Image.DecompressionBombError,
+        ) as error:
             log.warning("skipped %s: %s", path, error)
     if not images:
         raise NoImagesError(f"none of the image files in {folder} could be read")

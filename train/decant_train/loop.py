@@ -1,7 +1,8 @@
 """The training loop of the families that learn from a fixed set of images, epoch after epoch.
 
-A family's network gives ``loss(images)``; what differs between families is data (Options) or the Task. The order is: restore, then for every
-epoch shuffle, step, log; now and then evaluate and save; stop by convergence, epochs or minutes, whichever comes first.
+A family's network gives ``loss(images)``; what differs between families is data (Options) or the Task. The
+order is: restore, then for every epoch shuffle, step, log; now and then evaluate and save; stop by
+convergence, epochs or minutes, whichever comes first.
 """
 
 import ctypes
@@ -30,7 +31,9 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 @dataclass(frozen=True)
 class Options:
-    """How to train. ``epochs`` and ``max_minutes`` of 0 mean no limit; training that has neither stops by convergence."""
+    """How to train. ``epochs`` and ``max_minutes`` of 0 mean no limit; training that has neither stops by
+    convergence.
+    """
 
     epochs: int = 0
     max_minutes: float = 0.0
@@ -58,7 +61,9 @@ class Options:
 class Task(Protocol):
     """What is trained: a network, its training batches and its evaluation."""
 
-    model: nn.Module
+    @property
+    def model(self) -> nn.Module:
+        """The network whose parameters are saved."""
 
     def to(self, device: torch.device) -> None:
         """Move network and data to ``device``."""
@@ -82,12 +87,23 @@ class Task(Protocol):
         """Called before every save: settle what follows from the trained parameters."""
 
 
-def fit(task: Task, checkpoint: Checkpoint, out: Path, options: Options, *, resume: bool = False, progress: bool = True) -> Checkpoint:
+def fit(
+    task: Task,
+    checkpoint: Checkpoint,
+    out: Path,
+    options: Options,
+    *,
+    resume: bool = False,
+    progress: bool = True,
+) -> Checkpoint:
     """Train ``task`` and keep it in the folder ``out``; ``checkpoint.model`` is the task's network.
 
-    With ``resume``, ``checkpoint`` came from ``out`` and training goes on where it stopped, time included. Ctrl-C saves and stops.
+    With ``resume``, ``checkpoint`` came from ``out`` and training goes on where it stopped, time included.
+    Ctrl-C saves and stops.
     """
-    device = torch.device(options.device if options.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(
+        options.device if options.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    )
     task.to(device)
     keep_freed_memory()
     optimizer = torch.optim.Adam(task.parameter_groups(options.learning_rate), fused=True)
@@ -105,13 +121,21 @@ def fit(task: Task, checkpoint: Checkpoint, out: Path, options: Options, *, resu
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16")
     started, before = time.monotonic(), checkpoint.elapsed_s
     last_save = started
-    bar = tqdm(total=options.epochs or None, initial=checkpoint.epoch, unit="epoch", disable=not progress, dynamic_ncols=True)
+    bar = tqdm(
+        total=options.epochs or None,
+        initial=checkpoint.epoch,
+        unit="epoch",
+        disable=not progress,
+        dynamic_ncols=True,
+    )
     checkpoint.stopped_by = ""
     with log_path.open("a", buffering=1) as log_file, bar:
         while not checkpoint.stopped_by:
             epoch_started = time.monotonic()
             done = _done(options, checkpoint.epoch, before + epoch_started - started)
-            factor = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)) if options.schedule == "cosine" else 1.0
+            factor = (
+                0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)) if options.schedule == "cosine" else 1.0
+            )
             for group, base_rate in zip(optimizer.param_groups, base_rates, strict=True):
                 group["lr"] = base_rate * factor
             task.model.train()
@@ -125,18 +149,27 @@ def fit(task: Task, checkpoint: Checkpoint, out: Path, options: Options, *, resu
             checkpoint.step += steps
             checkpoint.elapsed_s = before + now - started
             losses.append(loss)
-            row: dict[str, float] = {"epoch": checkpoint.epoch, "step": checkpoint.step, "loss": loss, "learning_rate": options.learning_rate * factor}
+            row: dict[str, float] = {
+                "epoch": checkpoint.epoch,
+                "step": checkpoint.step,
+                "loss": loss,
+                "learning_rate": options.learning_rate * factor,
+            }
             row["images_per_s"] = len(task) / (now - epoch_started)
             row["elapsed_s"] = checkpoint.elapsed_s
 
             if _done(options, checkpoint.epoch, checkpoint.elapsed_s) >= 1:
-                checkpoint.stopped_by = "epochs" if options.epochs and checkpoint.epoch >= options.epochs else "minutes"
+                checkpoint.stopped_by = (
+                    "epochs" if options.epochs and checkpoint.epoch >= options.epochs else "minutes"
+                )
             if checkpoint.epoch % options.evaluate_every == 0 or checkpoint.stopped_by:
                 task.model.eval()
                 checkpoint.metrics = task.evaluate() | {"loss": loss}
                 row |= checkpoint.metrics
             if checkpoint.epoch % WINDOW == 0:
-                if options.stop_when_converged and converged(losses, checkpoint.metrics["ssim"], previous_ssim):
+                if options.stop_when_converged and converged(
+                    losses, checkpoint.metrics["ssim"], previous_ssim
+                ):
                     checkpoint.stopped_by = "convergence"
                 previous_ssim = checkpoint.metrics["ssim"]
             log_file.write(json.dumps(row) + "\n")
@@ -154,9 +187,15 @@ def fit(task: Task, checkpoint: Checkpoint, out: Path, options: Options, *, resu
     return checkpoint
 
 
-def _epoch(task: Task, optimizer: torch.optim.Optimizer, autocast: Any, options: Options, epoch: int) -> tuple[float, int]:
-    """One pass over the samples; the mean loss and the number of steps. The order depends on seed and epoch alone."""
-    order = torch.randperm(len(task), generator=torch.Generator().manual_seed(options.seed * 1_000_003 + epoch))
+def _epoch(
+    task: Task, optimizer: torch.optim.Optimizer, autocast: Any, options: Options, epoch: int
+) -> tuple[float, int]:
+    """One pass over the samples; the mean loss and the number of steps. The order depends on seed and epoch
+    alone.
+    """
+    order = torch.randperm(
+        len(task), generator=torch.Generator().manual_seed(options.seed * 1_000_003 + epoch)
+    )
     total, steps = torch.zeros(()), 0
     for batch in task.batches(order, options.batch_size):
         with autocast:
@@ -167,7 +206,9 @@ def _epoch(task: Task, optimizer: torch.optim.Optimizer, autocast: Any, options:
         total, steps = total + loss.detach().cpu(), steps + 1
     mean = float(total) / steps
     if not math.isfinite(mean):
-        raise FloatingPointError(f"the loss became {mean} in epoch {epoch + 1}; lower the learning rate or train with precision float32")
+        raise FloatingPointError(
+            f"the loss became {mean} in epoch {epoch + 1}; lower the learning rate or train in float32"
+        )
     return mean, steps
 
 
@@ -179,7 +220,11 @@ def _done(options: Options, epoch: int, elapsed_s: float) -> float:
 
 
 def _postfix(row: dict[str, float], checkpoint: Checkpoint, options: Options) -> dict[str, str]:
-    shown = {"loss": f"{row['loss']:.2e}", "PSNR": f"{psnr_of_mse(row['loss']):.2f}", "images/s": f"{row['images_per_s']:.0f}"}
+    shown = {
+        "loss": f"{row['loss']:.2e}",
+        "PSNR": f"{psnr_of_mse(row['loss']):.2f}",
+        "images/s": f"{row['images_per_s']:.0f}",
+    }
     if "ssim" in checkpoint.metrics:
         shown["SSIM"] = f"{checkpoint.metrics['ssim']:.4f}"
     if options.max_minutes:
@@ -196,7 +241,9 @@ def _rows_until(path: Path, epoch: int) -> list[dict[str, float]]:
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc to keep freed memory instead of returning it: a step on a CPU otherwise spends a tenth of its time on page faults."""
+    """Tell glibc to keep freed memory instead of returning it: a step on a CPU otherwise spends a tenth of
+    its time on page faults.
+    """
     try:
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(_M_MMAP_THRESHOLD, 2**30)

@@ -14,7 +14,8 @@ def psnr_of_mse(mse: float) -> float:
 
 @torch.no_grad()
 def psnr_ssim(images: Tensor, decoded: Tensor) -> tuple[float, float]:
-    """Means over a batch of PSNR (dB) and SSIM (Gaussian window 11, sigma 1.5; Wang et al. 2004), after rounding to 8 bits.
+    """Means over a batch of PSNR (dB) and SSIM (Gaussian window 11, sigma 1.5; Wang et al. 2004), after
+    rounding to 8 bits.
 
     ``images``, ``decoded``: float32 (n, 3, H, W) in [0, 1].
     """

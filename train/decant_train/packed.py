@@ -1,14 +1,15 @@
 """4x4 stride-2 convolutions, exactly rewritten as dense 3x3 convolutions over packed pixels.
 
-A picture *packed by f* has its f x f pixel neighbourhoods moved into channels (``torch.nn.functional.pixel_unshuffle`` order: channel
-``c * f * f + row * f + column``). On packed pictures a Conv2d k4 s2 p1 and a ConvTranspose2d k4 s2 p1 are both ordinary 3x3
-convolutions with zeros in the taps that do not exist. They cost more multiplications and still run several times faster than the
-strided forms, because dense 3x3 convolutions are what CPUs, NPUs and their libraries are built for. A 1x1 stride-2 shortcut becomes a
-1x1 convolution in the same way. The functions only rearrange weights, so gradients flow through them and trained parameters keep
-the published shapes.
+A picture *packed by f* has its f x f pixel neighbourhoods moved into channels
+(``torch.nn.functional.pixel_unshuffle`` order: channel ``c * f * f + row * f + column``). On packed pictures
+a Conv2d k4 s2 p1 and a ConvTranspose2d k4 s2 p1 are both ordinary 3x3 convolutions with zeros in the taps
+that do not exist. They cost more multiplications and still run several times faster than the strided forms,
+because dense 3x3 convolutions are what CPUs, NPUs and their libraries are built for. A 1x1 stride-2 shortcut
+becomes a 1x1 convolution in the same way. The functions only rearrange weights, so gradients flow through
+them and trained parameters keep the published shapes.
 
-``phase`` is the packing of the finer side divided by two: a convolution reads a picture packed by ``2 * phase`` and gives one packed
-by ``phase``; a transposed convolution reads ``phase`` and gives ``2 * phase``.
+``phase`` is the packing of the finer side divided by two: a convolution reads a picture packed by ``2 *
+phase`` and gives one packed by ``phase``; a transposed convolution reads ``phase`` and gives ``2 * phase``.
 """
 
 from functools import cache
@@ -22,9 +23,11 @@ _NO_TAP = 4
 
 @cache
 def _taps(phase: int) -> Tensor:
-    """Kernel tap that joins fine phase ``p`` to coarse phase ``q`` at block offset ``d - 1``: (q, p, d), int64, 4 = none.
+    """Kernel tap that joins fine phase ``p`` to coarse phase ``q`` at block offset ``d - 1``: (q, p, d),
+    int64, 4 = none.
 
-    Conv2d k4 s2 p1: coarse position q reads fine positions 2 q - 1 + k. ConvTranspose2d k4 s2 p1 writes the same pairs.
+    Conv2d k4 s2 p1: coarse position q reads fine positions 2 q - 1 + k. ConvTranspose2d k4 s2 p1 writes the
+    same pairs.
     """
     taps = torch.full((phase, 2 * phase, 3), _NO_TAP)
     for coarse in range(phase):
@@ -47,7 +50,9 @@ def _conv_index(phase: int, transposed: bool) -> Tensor:
 
 
 def _dense(kernel: Tensor, index: Tensor) -> Tensor:
-    """(out, in, 4, 4) kernel -> (out * a * a, in * b * b, 3, 3) dense kernel, a and b the packings of ``index``."""
+    """(out, in, 4, 4) kernel -> (out * a * a, in * b * b, 3, 3) dense kernel, a and b the packings of
+    ``index``.
+    """
     out_channels, in_channels = kernel.shape[:2]
     padded = F.pad(kernel.reshape(out_channels, in_channels, 16), (0, 1))
     a, b = index.shape[0], index.shape[2]
@@ -67,7 +72,7 @@ def conv_transpose_kernel(weight: Tensor, phase: int) -> Tensor:
 
 @cache
 def _shortcut_mask(phase: int) -> Tensor:
-    """1 where fine phase (row, column) is twice the coarse phase: (phase, phase, 2 phase, 2 phase), float32."""
+    """1 where fine phase (row, column) is twice the coarse phase: (phase, phase, 2 phase, 2 phase)."""
     even = torch.zeros(phase, 2 * phase)
     even[torch.arange(phase), 2 * torch.arange(phase)] = 1.0
     return torch.einsum("ab,cd->acbd", even, even)
@@ -82,7 +87,9 @@ def shortcut_kernel(weight: Tensor, phase: int) -> Tensor:
 
 
 def shortcut_transpose_kernel(weight: Tensor, phase: int) -> Tensor:
-    """ConvTranspose2d k1 s2 output_padding 1 weight (in, out, 1, 1) -> (out * 4 * phase^2, in * phase^2, 1, 1)."""
+    """ConvTranspose2d k1 s2 output_padding 1 weight (in, out, 1, 1) -> (out * 4 * phase^2, in * phase^2, 1,
+    1).
+    """
     in_channels, out_channels = weight.shape[:2]
     mask = _shortcut_mask(phase).to(weight)
     dense = torch.einsum("io,acbd->obdiac", weight[:, :, 0, 0], mask)

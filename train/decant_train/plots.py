@@ -5,7 +5,9 @@ from pathlib import Path
 
 
 def training_curves(run: Path) -> Path:
-    """Draw loss, PSNR and SSIM of ``run``/metrics.jsonl against epochs into ``run``/curves.svg; returns its path."""
+    """Draw loss, PSNR and SSIM of ``run``/metrics.jsonl against epochs into ``run``/curves.svg; returns its
+    path.
+    """
     from matplotlib.figure import Figure
 
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -13,7 +15,9 @@ def training_curves(run: Path) -> Path:
     figure = Figure(figsize=(11, 3.2), layout="constrained")
     panels = (("loss (MSE)", "loss", rows), ("PSNR (dB)", "psnr", evaluated), ("SSIM", "ssim", evaluated))
     for axis, (label, name, points) in zip(figure.subplots(1, 3), panels, strict=True):
-        axis.plot([p["epoch"] for p in points], [p[name] for p in points], marker="." if points is evaluated else "")
+        axis.plot(
+            [p["epoch"] for p in points], [p[name] for p in points], marker="." if points is evaluated else ""
+        )
         axis.set_xlabel("epoch")
         axis.set_ylabel(label)
         axis.grid(alpha=0.3)

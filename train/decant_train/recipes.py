@@ -4,7 +4,6 @@ import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,37 +12,62 @@ import torch
 from decant_train import checkpoint as checkpoints
 from decant_train import data, families, loop, wheel_photos
 from decant_train.checkpoint import Checkpoint, CheckpointError
-from decant_train.tasks import SetTask
+from decant_train.families.denoiser import Denoiser
+from decant_train.families.set import SetAutoencoder
+from decant_train.pairs import make_pairs
+from decant_train.tasks import DenoiserTask, SetTask
 
 log = logging.getLogger(__name__)
 
 Pixels = npt.NDArray[np.uint8]
+WHEELS = "photos in the wheels of scikit-image and scikit-learn"
 
 
 def images_of(folder: Path | None, size: int, count: int | None, fit: data.Fit = "crop") -> Pixels:
-    """Images of ``folder``, or squares of the photos in the wheels when it is None: uint8 (n, size, size, 3), n at most ``count``."""
+    """Images of ``folder``, or squares of the photos in the wheels when it is None: uint8 (n, size, size, 3),
+    n at most ``count``.
+    """
     if folder is None:
         return wheel_photos.crops(count or 64, size)
     return data.load_folder(folder, size, fit, count)
 
 
 def train_set(
-    size: str, out: Path, options: loop.Options, *, images: Path | Pixels | None = None, fit: data.Fit = "crop", plain: bool = False,
-    joint: bool = False, shape: Mapping[str, int] | None = None, resume: bool = False, progress: bool = True,
-) -> Checkpoint:  # fmt: skip
+    size: str,
+    out: Path,
+    options: loop.Options,
+    *,
+    images: Path | Pixels | None = None,
+    fit: data.Fit = "crop",
+    plain: bool = False,
+    joint: bool = False,
+    shape: Mapping[str, int] | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> Checkpoint:
     """Train the set autoencoder ``size`` with the fields of ``shape`` changed.
 
-    ``images``: a folder, an array uint8 (n, S, S, 3), or None for the photos in the wheels. When there are fewer images than the named set
-    size, the set is that many, and a warning says so.
+    ``images``: a folder, an array uint8 (n, S, S, 3), or None for the photos in the wheels. When there are
+    fewer images than the named set size, the set is that many, and a warning says so.
     """
     family = families.get("set")
     if size not in family.sizes:
         raise ValueError(f"family set has no size {size!r}; it has {', '.join(family.sizes)}")
     config = dataclasses.replace(family.sizes[size], residual=not plain, **(shape or {}))
-    pixels = images if isinstance(images, np.ndarray) else images_of(images, config.image_size, config.set_size, fit)
+    pixels = (
+        images
+        if isinstance(images, np.ndarray)
+        else images_of(images, config.image_size, config.set_size, fit)
+    )
     pixels = pixels[: config.set_size]
     if len(pixels) < config.set_size:
-        log.warning("%s wants %d images and %d are there: the set is those %d", size, config.set_size, len(pixels), len(pixels))
+        log.warning(
+            "%s wants %d images and %d are there: the set is those %d",
+            size,
+            config.set_size,
+            len(pixels),
+            len(pixels),
+        )
         config = dataclasses.replace(config, set_size=len(pixels))
     torch.manual_seed(options.seed)
     if resume:
@@ -52,14 +76,52 @@ def train_set(
             raise CheckpointError(f"{out} was trained as {start.config}; asked for {config}")
     else:
         start = Checkpoint("set", config, family.network(config))
-        start.data = {"images": len(pixels), "source": str(images) if isinstance(images, Path) else "photos in the wheels of scikit-image and scikit-learn"}
+        source = WHEELS if images is None else str(images) if isinstance(images, Path) else "array"
+        start.data = {"images": len(pixels), "source": source}
         start.data |= {"fit": fit, "joint": joint, "size": size}
-    return loop.fit(SetTask(start.model, pixels, joint=joint), start, out, options, resume=resume, progress=progress)
+    if not isinstance(start.model, SetAutoencoder):
+        raise CheckpointError(f"{out} is not a set autoencoder")
+    return loop.fit(
+        SetTask(start.model, pixels, joint=joint), start, out, options, resume=resume, progress=progress
+    )
 
 
 def train_denoiser(
-    size: str, out: Path, options: loop.Options, *, checkpoints: Sequence[Path], images: Path | None = None, fit: data.Fit = "crop",
-    resume: bool = False, progress: bool = True,
-) -> Checkpoint:  # fmt: skip
-    """Train the denoiser ``size``."""
-    raise NotImplementedError
+    size: str,
+    out: Path,
+    options: loop.Options,
+    *,
+    sets: Sequence[Path],
+    images: Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> Checkpoint:
+    """Train the denoiser ``size`` on the pictures that the set checkpoints ``sets`` decode.
+
+    ``images``: folder of the originals; None for those that each checkpoint names. The metrics hold PSNR and
+    SSIM of the validation pairs, and of the test pairs before and after ("test_*").
+    """
+    family = families.get("denoiser")
+    if size not in family.sizes:
+        raise ValueError(f"family denoiser has no size {size!r}; it has {', '.join(family.sizes)}")
+    if not sets:
+        raise ValueError("the denoiser learns from decoded pictures: name set checkpoints with --checkpoint")
+    pairs = make_pairs(sets, {folder: originals(folder, images) for folder in sets})
+    torch.manual_seed(options.seed)
+    if resume:
+        start = checkpoints.load(out)
+    else:
+        start = Checkpoint("denoiser", family.sizes[size], family.network(family.sizes[size]))
+        start.data = {"checkpoints": [str(folder) for folder in sets], "pairs": [len(side) for side in pairs]}
+    if not isinstance(start.model, Denoiser):
+        raise CheckpointError(f"{out} is not a denoiser")
+    task = DenoiserTask(start.model, *pairs)
+    return loop.fit(task, start, out, options, resume=resume, progress=progress)
+
+
+def originals(folder: Path, images: Path | None = None) -> Pixels:
+    """The images that the set checkpoint in ``folder`` learnt, read again: uint8 (set_size, S, S, 3)."""
+    description = checkpoints.read_description(folder)
+    config, source = description["config"], description["data"]
+    chosen = images or (None if source["source"] == WHEELS else Path(source["source"]))
+    return images_of(chosen, config["image_size"], config["set_size"], source.get("fit", "crop"))

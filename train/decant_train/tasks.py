@@ -9,8 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from decant_train.families.denoiser import CROP, Denoiser
 from decant_train.families.set import SetAutoencoder
 from decant_train.metrics import psnr_ssim
+from decant_train.pairs import Pairs
 
 EVALUATION_BATCH = 16
 LATENT_RATE = 3.0  # latents are few and of size 1: they may move faster than weights
@@ -19,7 +21,8 @@ LATENT_RATE = 3.0  # latents are few and of size 1: they may move faster than we
 class SetTask:
     """A set autoencoder and its set: every image is trained on and evaluated, for overfitting is the goal.
 
-    ``joint`` trains encoder and decoder together, as published; otherwise the latents are trained and the encoder is solved for them.
+    ``joint`` trains encoder and decoder together, as published; otherwise the latents are trained and the
+    encoder is solved for them.
     """
 
     def __init__(self, model: SetAutoencoder, pixels: npt.NDArray[np.uint8], *, joint: bool = False) -> None:
@@ -38,7 +41,9 @@ class SetTask:
             self.model.initialise_latents(self._pixels.float() / 255)
 
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
-        groups: list[dict[str, Any]] = [{"params": list(self.model.decoder.parameters()), "lr": learning_rate}]
+        groups: list[dict[str, Any]] = [
+            {"params": list(self.model.decoder.parameters()), "lr": learning_rate}
+        ]
         if self.joint:
             return [*groups, {"params": list(self.model.encoder.parameters()), "lr": learning_rate}]
         return [*groups, {"params": [self.model.latents], "lr": LATENT_RATE * learning_rate}]
@@ -47,7 +52,7 @@ class SetTask:
         return len(self._pixels)
 
     def batches(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        for chosen in order.to(self._pixels.device).split(size):
+        for chosen in torch.split(order.to(self._pixels.device), size):
             yield chosen, self._pixels[chosen].float() / 255
 
     def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
@@ -72,3 +77,72 @@ class SetTask:
             return
         for chosen, images in everything:
             self.model.latents[chosen] = self.model.encode(images)
+
+
+class DenoiserTask:
+    """A denoiser and its pairs: trained on random crops, evaluated on whole validation pictures."""
+
+    def __init__(self, model: Denoiser, training: Pairs, validation: Pairs, test: Pairs) -> None:
+        self.model = model
+        self._training, self._validation, self._test = (
+            [
+                torch.from_numpy(np.ascontiguousarray(p.transpose(0, 3, 1, 2)))
+                for p in (side.decoded, side.originals)
+            ]
+            for side in (training, validation, test)
+        )
+
+    def to(self, device: torch.device) -> None:
+        self.model.to(device)
+        self._training, self._validation, self._test = (
+            [t.to(device) for t in side] for side in (self._training, self._validation, self._test)
+        )
+
+    def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
+        return [{"params": list(self.model.parameters()), "lr": learning_rate}]
+
+    def __len__(self) -> int:
+        return len(self._training[0])
+
+    def batches(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        decoded, originals = self._training
+        draw = torch.Generator().manual_seed(int(order[0]) + 7919 * int(order[-1]))
+        side = min(CROP, decoded.shape[-1])
+        for chosen in torch.split(order.to(decoded.device), size):
+            top, left, flip = (
+                int(torch.randint(n, (), generator=draw))
+                for n in (decoded.shape[-2] - side + 1, decoded.shape[-1] - side + 1, 2)
+            )
+            pair = (
+                t[chosen, :, top : top + side, left : left + side].float() / 255 for t in (decoded, originals)
+            )
+            first, second = (t.flip(3) if flip else t for t in pair)
+            yield first, second
+
+    def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        return self.model.loss(*batch)
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        _, (psnr, ssim) = self._before_after(self._validation)
+        before, after = self._before_after(self._test)
+        return {
+            "psnr": psnr,
+            "ssim": ssim,
+            "test_psnr_before": before[0],
+            "test_ssim_before": before[1],
+            "test_psnr": after[0],
+            "test_ssim": after[1],
+        }
+
+    def finish(self) -> None:
+        """Nothing follows from a denoiser's parameters."""
+
+    def _before_after(self, pairs: list[Tensor]) -> tuple[tuple[float, float], tuple[float, float]]:
+        sums = np.zeros((2, 2))
+        for decoded, originals in zip(*(torch.split(t, EVALUATION_BATCH) for t in pairs), strict=True):
+            decoded, originals = decoded.float() / 255, originals.float() / 255
+            scores = [psnr_ssim(originals, decoded), psnr_ssim(originals, self.model(decoded))]
+            sums += np.asarray(scores) * len(decoded)
+        (p0, s0), (p1, s1) = (sums / max(len(pairs[0]), 1)).tolist()
+        return (p0, s0), (p1, s1)

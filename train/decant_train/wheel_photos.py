@@ -1,7 +1,7 @@
 """Real photographs that come inside the wheels of scikit-image and scikit-learn, cut into squares.
 
-They may be used and passed on (their licences are in scikit-image's ``data/README.txt`` and scikit-learn's ``datasets/images/README.txt``),
-so the demo, the tests and the bundle ``small`` are made from them.
+They may be used and passed on (their licences are in scikit-image's ``data/README.txt`` and scikit-learn's
+``datasets/images/README.txt``), so the demo, the tests and the bundle ``small`` are made from them.
 """
 
 from importlib import resources
@@ -35,9 +35,11 @@ def photo(package: str, name: str) -> Image.Image:
 
 
 def crops(count: int, size: int = 256) -> Pixels:
-    """``count`` squares of real photographs, uint8 (count, size, size, 3), always the same ones in the same order.
+    """``count`` squares of real photographs, uint8 (count, size, size, 3), always the same ones in the same
+    order.
 
-    First the whole centre square of every photograph, resized; then crops at full resolution on an even grid, and then at smaller scales.
+    First the whole centre square of every photograph, resized; then crops at full resolution on an even grid,
+    and then at smaller scales.
     The photographs take turns. Raises ValueError when they do not hold ``count`` squares.
     """
     photos = [photo(*origin) for origin in PHOTOS]
@@ -47,7 +49,9 @@ def crops(count: int, size: int = 256) -> Pixels:
         while any(grids) and len(taken) < count:
             taken.extend(grid.pop(0) for grid in grids if grid)
     if len(taken) < count:
-        raise ValueError(f"the photographs of the wheels hold {len(taken)} squares of {size} pixels, not {count}")
+        raise ValueError(
+            f"the photographs of the wheels hold {len(taken)} squares of {size} pixels, not {count}"
+        )
     return np.stack(taken[:count])
 
 
@@ -59,7 +63,9 @@ def _centre(image: Image.Image, size: int) -> Pixels:
 
 
 def _grid(image: Image.Image, size: int, scale: float) -> list[Pixels]:
-    """Crops of ``image`` at ``scale``, overlapping by about a quarter; at most MOST_PER_GRID, spread over the picture."""
+    """Crops of ``image`` at ``scale``, overlapping by about a quarter; at most MOST_PER_GRID, spread over the
+    picture.
+    """
     width, height = round(image.width * scale), round(image.height * scale)
     if min(width, height) < size:
         return []

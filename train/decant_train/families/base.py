@@ -11,8 +11,9 @@ from torch import nn
 class Family:
     """A model family.
 
-    ``sizes`` maps each named size to its configuration, a frozen dataclass of plain numbers; ``config`` is that dataclass' type and
-    ``build`` makes the network of a configuration, randomly initialised from torch's current seed.
+    ``sizes`` maps each named size to its configuration, a frozen dataclass of plain numbers; ``config`` is
+    that dataclass' type and ``build`` makes the network of a configuration, randomly initialised from torch's
+    current seed.
     """
 
     name: str

@@ -1,15 +1,18 @@
 """Family ``set``: a decoder overfitted to a set of images, one small latent vector per image.
 
-The published design (docs/systems of the set autoencoder): ``num_layers`` stride-2 blocks with channels 32, 64, 128 ..., a Linear layer
-to ``latent_dim`` numbers, and the mirror image back. The residual variant adds a 1x1 stride-2 shortcut after each block's
-activation. Parameters have the published shapes; ``forward`` runs them over packed pixels (decant_train.packed), which is the same
-function and trains several times faster on a CPU.
+The published design (docs/systems of the set autoencoder): ``num_layers`` stride-2 blocks with channels 32,
+64, 128 ..., a Linear layer to ``latent_dim`` numbers, and the mirror image back. The residual variant adds a
+1x1 stride-2 shortcut after each block's activation. Parameters have the published shapes; ``forward`` runs
+them over packed pixels (decant_train.packed), which is the same function and trains several times faster on a
+CPU.
 
-The network is trained as an auto-decoder by default: the latents of the set are parameters themselves, started from the principal
-components of its images, and the encoder is solved for them afterwards (``solve_encoder``). That halves the work of a step, and starts
-with latents that tell the images apart: trained jointly, as published, the encoder first spends hundreds of epochs on that.
+The network is trained as an auto-decoder by default: the latents of the set are parameters themselves,
+started from the principal components of its images, and the encoder is solved for them afterwards
+(``solve_encoder``). That halves the work of a step, and starts with latents that tell the images apart:
+trained jointly, as published, the encoder first spends hundreds of epochs on that.
 """
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -35,7 +38,9 @@ class SetConfig:
         if self.num_layers < 1:
             raise ValueError(f"num_layers must be at least 1, got {self.num_layers}")
         if self.image_size < 2**self.num_layers or self.image_size % 2**self.num_layers:
-            raise ValueError(f"image_size {self.image_size} is not a multiple of 2^num_layers = {2**self.num_layers}")
+            raise ValueError(
+                f"image_size {self.image_size} is not a multiple of 2^num_layers = {2**self.num_layers}"
+            )
         if self.latent_dim < 1 or self.set_size < 1:
             raise ValueError("latent_dim and set_size must be at least 1")
 
@@ -84,7 +89,9 @@ class DecoderBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, residual: bool) -> None:
         super().__init__()
         self.conv = nn.ConvTranspose2d(in_channels, out_channels, 4, stride=2, padding=1)
-        self.shortcut = nn.ConvTranspose2d(in_channels, out_channels, 1, stride=2, output_padding=1) if residual else None
+        self.shortcut = (
+            nn.ConvTranspose2d(in_channels, out_channels, 1, stride=2, output_padding=1) if residual else None
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, in, h, w) -> (n, out * 4, h, w) packed by 2."""
@@ -102,7 +109,7 @@ class Encoder(nn.Module):
         super().__init__()
         widths = (3, *config.channels)
         self.blocks = nn.ModuleList(
-            EncoderBlock(i, o, config.residual) for i, o in zip(widths[:-1], widths[1:], strict=True)
+            EncoderBlock(i, o, config.residual) for i, o in itertools.pairwise(widths)
         )
         channels, height, width = config.grid
         self.linear = nn.Linear(channels * height * width, config.latent_dim)
@@ -132,13 +139,13 @@ class Decoder(nn.Module):
         self.linear = nn.Linear(config.latent_dim, channels * height * width)
         widths = config.channels[::-1]
         self.blocks = nn.ModuleList(
-            DecoderBlock(i, o, config.residual) for i, o in zip(widths[:-1], widths[1:], strict=True)
+            DecoderBlock(i, o, config.residual) for i, o in itertools.pairwise(widths)
         )
         self.last = nn.ConvTranspose2d(widths[-1], 3, 4, stride=2, padding=1)
 
     def forward_packed(self, latents: Tensor) -> Tensor:
-        """Latents (n, latent_dim) -> logits packed by 4 (by 2 with a single layer), (n, 3 * packing^2, h, w)."""
-        x = _nhwc(F.relu(_linear(self.linear, latents)).to(_conv_dtype(latents)).unflatten(1, self.grid))
+        """Latents (n, latent_dim) -> logits packed by ``packing``, (n, 3 * packing^2, h, w)."""
+        x = _nhwc(F.relu(_linear(self.linear, latents)).to(_conv_dtype(latents)).reshape(-1, *self.grid))
         for i, block in enumerate(self.blocks):
             x = block(x)
             if i < len(self.blocks) - 1:
@@ -151,7 +158,7 @@ class Decoder(nn.Module):
 
     @property
     def packing(self) -> int:
-        """Packing of what ``forward_packed`` gives."""
+        """Packing of what ``forward_packed`` gives: 4, or 2 with a single layer."""
         return 4 if len(self.blocks) else 2
 
 
@@ -179,7 +186,9 @@ class SetAutoencoder(nn.Module):
         return self.decode(self.encode(images))
 
     def loss(self, latents: Tensor, images: Tensor) -> Tensor:
-        """Mean squared error of decoded ``latents`` (n, latent_dim) against ``images`` packed like the decoder's logits; scalar float32."""
+        """Mean squared error of decoded ``latents`` (n, latent_dim) against ``images`` packed like the
+        decoder's logits; scalar float32.
+        """
         return F.mse_loss(torch.sigmoid(self.decoder.forward_packed(latents).float()), images)
 
     @torch.no_grad()
@@ -198,8 +207,9 @@ class SetAutoencoder(nn.Module):
     def solve_encoder(self, images: Iterable[Tensor]) -> None:
         """Set the encoder's Linear layer so that the set's images give its latents.
 
-        It is the least-norm solution of a linear system with one equation per image, so every image of the set is met exactly (up to
-        rounding); other images get a latent nearby in the encoder's features. ``images``: float32 batches (n, 3, S, S), in the set's order.
+        It is the least-norm solution of a linear system with one equation per image, so every image of the
+        set is met exactly (up to rounding); other images get a latent nearby in the encoder's features.
+        ``images``: float32 batches (n, 3, S, S), in the set's order.
         """
         features = torch.cat([self.encoder.features(batch) for batch in images])
         mean, centre = self.latents.mean(0), features.mean(0)
@@ -217,7 +227,9 @@ def _packed_transpose(conv: nn.ConvTranspose2d, x: Tensor, phase: int) -> Tensor
 
 
 def _linear(linear: nn.Linear, x: Tensor) -> Tensor:
-    """The Linear layers stay in float32: bfloat16's product with so flat a matrix takes ten times longer in the backward pass."""
+    """The Linear layers stay in float32: bfloat16's product with so flat a matrix takes ten times longer in
+    the backward pass.
+    """
     with torch.autocast(x.device.type, enabled=False):
         return F.linear(x.float(), linear.weight, linear.bias)
 
