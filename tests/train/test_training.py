@@ -161,9 +161,8 @@ def test_the_command_trains_and_reports(tmp_path: Path) -> None:
 
 
 def test_the_command_names_what_is_wrong(tmp_path: Path) -> None:
-    result = CliRunner().invoke(
-        train, ["set", "small", "--images", str(tmp_path), "--out", str(tmp_path / "o")]
-    )
+    out = str(tmp_path / "out")
+    result = CliRunner().invoke(train, ["set", "small", "--images", str(tmp_path), "--out", out])
     assert result.exit_code == 1
     assert result.stderr.startswith("decant: ")
     assert "holds no image file" in result.stderr
