@@ -10,6 +10,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ DIM = 24
 VALUES = SIDE * SIDE * 3
 
 
+@cache
 def crops(count: int, side: int = SIDE) -> np.ndarray:
     """``count`` crops of real photos, uint8 (count, side, side, 3); the same ones each time."""
     photos = [getattr(skimage.data, name)() for name in ("astronaut", "chelsea", "coffee", "rocket")]
@@ -48,6 +50,11 @@ def pca(pictures: np.ndarray, dim: int = DIM) -> tuple[np.ndarray, np.ndarray]:
     mean = flat.mean(axis=0)
     _, _, rows = np.linalg.svd(flat - mean, full_matrices=False)
     return mean.astype(np.float32), rows[:dim].astype(np.float32)
+
+
+@cache
+def _basis() -> tuple[np.ndarray, np.ndarray]:
+    return pca(crops(200))
 
 
 def _model(name: str, nodes: list[Any], inputs: Any, outputs: Any, weights: dict[str, np.ndarray]) -> bytes:
@@ -165,7 +172,7 @@ def build(
     (folder / "golden").mkdir(parents=True)
     scratch.mkdir()
     pictures = crops(200)
-    mean, rows = pca(pictures)
+    mean, rows = _basis()
     mean = mean + np.float32(offset)
     float_graph = synthesis(mean, rows)
     graphs = {

@@ -1,5 +1,8 @@
 """What every test shares: nothing is read from or written to the user's own folders."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 
@@ -11,3 +14,17 @@ def _own_user_folders(tmp_path_factory: pytest.TempPathFactory):
         patch.setenv("XDG_DATA_HOME", str(home / "data"))
         patch.delenv("DECANT_BUNDLES", raising=False)
         yield
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small real bundle (tests/bundles.py); not to be changed."""
+    import bundles
+
+    return bundles.build(tmp_path_factory.mktemp("bundles") / "tiny")
+
+
+@pytest.fixture
+def tiny_copy(tiny: Path, tmp_path: Path) -> Path:
+    """A copy of it that a test may damage."""
+    return Path(shutil.copytree(tiny, tmp_path / "tiny"))

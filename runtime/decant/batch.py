@@ -62,7 +62,9 @@ def encoding(encoder: Encoder, quality: int | None = None) -> Work:
                     data = encoder.encode(image, quality, str(source))
             except UnidentifiedImageError:
                 raise ImageError(f"{source}: not an image in a format that Pillow reads") from None
-            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            except (DecantError, MemoryError):
+                raise
+            except Exception as error:  # Pillow's readers raise whatever a broken file leads them to
                 raise ImageError(f"{source}: cannot be read: {error}") from None
         write_atomically(target, lambda out: out.write(data))
 

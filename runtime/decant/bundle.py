@@ -155,17 +155,26 @@ def tensor_sha256(array: "np.ndarray") -> str:
     return hashlib.sha256(head.encode("ascii") + little.tobytes("C")).hexdigest()
 
 
+def open_bundle(
+    bundle: "str | os.PathLike[str] | Bundle", bundle_dir: str | os.PathLike[str] | None = None
+) -> "Bundle":
+    """A Bundle as it is, the one in a folder (a path object), or the one of a name or path (text)."""
+    if isinstance(bundle, Bundle):
+        return bundle
+    return find_bundle(bundle, bundle_dir=bundle_dir) if isinstance(bundle, str) else Bundle.open(bundle)
+
+
 def find_bundle(
     name: str, model_id: bytes | str | None = None, bundle_dir: str | os.PathLike[str] | None = None
 ) -> Bundle:
     """The bundle called ``name`` whose model id begins with ``model_id`` (bytes or hex digits).
 
-    ``name`` may also be the path of a bundle's folder. A bundle of another name is taken when its model id is
+    A ``name`` that no bundle can have (with a slash: ``./small``) is the path of a bundle's folder. A bundle of another name is taken when its model id is
     the one asked for: the id decides what a file decodes to, the name only helps people. Raises
     ModelNotFoundError with the folders looked in, BundleError when the bundle of that name is damaged.
     """
     wanted = model_id.hex() if isinstance(model_id, bytes) else (model_id or "")
-    if not NAME_PATTERN.fullmatch(name) or (Path(name) / "bundle.json").is_file():
+    if not NAME_PATTERN.fullmatch(name):
         bundle = Bundle.open(name)
         if not bundle.model_id.startswith(wanted):
             raise ModelNotFoundError(f"{name}: holds model {bundle.model_id[:16]}, not {wanted}")

@@ -8,12 +8,14 @@ they are called. Whatever is slow to import is imported inside the command that 
 import json
 import logging
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from decant.container import DEFAULT_SIZE_LIMIT
 from decant.plugins import CommandGroup, Failure
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -74,7 +76,7 @@ _running = _options(
     click.option(
         "--size-limit",
         type=click.IntRange(1),
-        default=178_956_970,
+        default=DEFAULT_SIZE_LIMIT,
         metavar="PIXELS",
         show_default=True,
         help="Refuse larger pictures.",
@@ -103,6 +105,9 @@ def encode(source: Path, target: Path, model: str | None, quality: int | None, *
     # --size-limit is checked as soon as the header is read, so Pillow's own limit would only say the same
     # twice.
     Image.MAX_IMAGE_PIXELS = None
+    warnings.filterwarnings(
+        "ignore", module="PIL"
+    )  # what a file's reader grumbles about is no message of ours
     encoder = Encoder(model or _only_model(options["bundle_dir"]), **options)
     Image.init()
     _run(

@@ -15,6 +15,8 @@ from decant.errors import FormatError
 MAGIC = b"\x8aDCN"
 VERSION = 1
 MAX_SIDE = 65535
+# Pillow refuses pictures above this many pixels as decompression bombs; so do we, unless told otherwise.
+DEFAULT_SIZE_LIMIT = 178_956_970
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
 
 LATENTS, EXIF, ICC, XMP = 1, 128, 129, 130

@@ -10,19 +10,16 @@ from typing import Any
 import numpy as np
 
 from decant import container
-from decant.bundle import Bundle, find_bundle
-from decant.container import DcnFile
+from decant.bundle import Bundle, find_bundle, open_bundle
+from decant.container import DEFAULT_SIZE_LIMIT, DcnFile
 from decant.devices import Wish
 from decant.errors import FormatError, ModelNotFoundError, SizeLimitError
 from decant.golden import CheckGolden
-from decant.loading import load_session
+from decant.loading import RunsOn, load_session
 from decant.sessions import usable_cores
 
-# Pillow refuses pictures above this many pixels as decompression bombs; so do we, unless told otherwise.
-DEFAULT_SIZE_LIMIT = 178_956_970
 
-
-class Decoder:
+class Decoder(RunsOn):
     """A bundle's decoder, loaded and ready; safe to use from several threads.
 
     ``requested_device`` and ``device`` are what was asked for and what runs; ``runtime`` and ``precision``
@@ -50,33 +47,24 @@ class Decoder:
         where names are looked up first. Raises ModelNotFoundError, BundleError, GoldenError, DeviceError or
         MissingExtraError.
         """
-        self.bundle = (
-            bundle if isinstance(bundle, Bundle) else find_bundle(os.fspath(bundle), bundle_dir=bundle_dir)
-        )
+        self.bundle = open_bundle(bundle, bundle_dir)
         self.threads = threads or usable_cores()
         self.size_limit = size_limit
         wish = Wish(runtime=runtime, device=device, precision=precision, strict_device=strict_device)
         loaded = load_session(self.bundle, "synthesis", wish, self.threads, check_golden)
+        super().__init__(loaded)
         self._session = loaded.session
         self._denoiser = None
-        self.notes = loaded.notes
         if denoise:
             # The denoiser follows the device and runtime; its precisions are its own.
             wish = Wish(runtime=runtime, device=device, strict_device=strict_device)
             second = load_session(self.bundle, "denoiser", wish, self.threads, check_golden)
             self._denoiser = second.session
             self.notes += second.notes
-        self.requested_device = loaded.session.requested_device
-        self.device = loaded.session.device
-        self.device_name = loaded.session.device_name
-        self.runtime = loaded.session.runtime
-        self.runtime_version = loaded.session.runtime_version
-        self.precision = loaded.session.precision
-        self.golden_psnr_db = loaded.golden_psnr_db
+        self.warn()
 
     def __repr__(self) -> str:
-        ran = f"asked {self.requested_device} runs {self.device}"
-        return f"<Decoder {self.bundle.name} {self.precision} {self.runtime} {ran}>"
+        return f"<Decoder {self.bundle.name} {self._runs()}>"
 
     def decode(self, data: bytes, source: str = "<bytes>") -> np.ndarray:
         """One file -> uint8 (H, W, 3). ``source`` names the file in messages.

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from decant import container
-from decant.bundle import Bundle, find_bundle
-from decant.container import DcnFile
-from decant.decoder import DEFAULT_SIZE_LIMIT
+from decant.bundle import Bundle, open_bundle
+from decant.container import DEFAULT_SIZE_LIMIT, DcnFile
 from decant.devices import Wish
 from decant.errors import ImageError, SizeLimitError
 from decant.golden import CheckGolden
-from decant.loading import load_session
+from decant.loading import RunsOn, load_session
 from decant.output import write_atomically
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 _RGB_MODES = ("RGB", "L", "P", "1")
 
 
-class Encoder:
+class Encoder(RunsOn):
     """A bundle's encoder, loaded and ready; safe to use from several threads. Attributes as Decoder's."""
 
     def __init__(
@@ -46,20 +45,16 @@ class Encoder:
         the file. Raises ModelNotFoundError, BundleError (a decoder-only bundle among others), DeviceError or
         MissingExtraError.
         """
-        self.bundle = (
-            bundle if isinstance(bundle, Bundle) else find_bundle(os.fspath(bundle), bundle_dir=bundle_dir)
-        )
+        self.bundle = open_bundle(bundle, bundle_dir)
         self.size_limit = size_limit
         wish = Wish(runtime=runtime, device=device, precision=precision, strict_device=strict_device)
         loaded = load_session(self.bundle, "analysis", wish, threads, check_golden)
+        super().__init__(loaded)
         self._session = loaded.session
-        self.notes = loaded.notes
-        self.requested_device = loaded.session.requested_device
-        self.device = loaded.session.device
-        self.device_name = loaded.session.device_name
-        self.runtime = loaded.session.runtime
-        self.runtime_version = loaded.session.runtime_version
-        self.precision = loaded.session.precision
+        self.warn()
+
+    def __repr__(self) -> str:
+        return f"<Encoder {self.bundle.name} {self._runs()}>"
 
     def encode(
         self, image: "np.ndarray | Image.Image", quality: int | None = None, source: str = "<image>"
@@ -129,7 +124,9 @@ def _pixels(image: "np.ndarray | Image.Image", source: str, limit: int) -> np.nd
         )
     try:
         pixels = np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's readers raise whatever a broken file leads them to
         raise ImageError(f"{source}: cannot be read: {error}") from None
     return np.ascontiguousarray(pixels)
 

@@ -18,8 +18,10 @@ class DecantError(Exception):
     """Base of all errors below."""
 
     def __init__(self, message: str) -> None:
-        # Messages quote other libraries and file contents; whatever they hold, ours stays one line.
-        super().__init__(" ".join(message.split()))
+        # Messages quote other libraries and file contents; whatever those hold, ours stays one printable
+        # line.
+        line = " ".join(message.split())
+        super().__init__("".join(c if c.isprintable() else "\ufffd" for c in line))
 
 
 class FormatError(DecantError):

@@ -96,7 +96,9 @@ def pixels_of(bundle: Bundle, path: str) -> np.ndarray:
                     f"{bundle.path / path}: {image.mode} {image.size}; RGB {bundle.image} expected"
                 )
             return np.asarray(image)
-    except (OSError, ValueError, SyntaxError) as error:
+    except BundleError:
+        raise
+    except Exception as error:  # Pillow's readers raise whatever a broken file leads them to
         raise BundleError(f"{bundle.path / path}: not a readable PNG: {error}") from None
 
 

@@ -54,6 +54,8 @@ class VectorLayout:
     def __post_init__(self) -> None:
         if not _is_int(self.dim) or not 1 <= self.dim <= MAX_DIM:
             raise BundleError(f"latent layout vector: dim {self.dim!r}; 1..{MAX_DIM} expected")
+        if not isinstance(self.coding, str):
+            raise BundleError("latent layout vector: coding must be text")
         if self.coding in _FLOATS:
             if self.bits is not None or self.minimum is not None or self.step is not None:
                 raise BundleError(

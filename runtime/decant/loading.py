@@ -3,12 +3,12 @@ and say what was passed over.
 """
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from decant import golden
 from decant.bundle import Bundle
 from decant.devices import Wish, candidates
-from decant.errors import BundleError, DeviceError, GoldenError
+from decant.errors import BundleError, DeviceError
 from decant.manifest import Graph
 from decant.sessions import Session, create_session
 
@@ -24,7 +24,33 @@ class Loaded:
     session: Session
     graph: Graph
     golden_psnr_db: float | None
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+
+
+class RunsOn:
+    """What a decoder and an encoder tell about the session they run on. The device asked for and the device
+    that runs are two attributes.
+    """
+
+    def __init__(self, loaded: Loaded) -> None:
+        session = loaded.session
+        self.requested_device = session.requested_device
+        self.device = session.device
+        self.device_name = session.device_name
+        self.runtime = session.runtime
+        self.runtime_version = session.runtime_version
+        self.precision = session.precision
+        self.golden_psnr_db = loaded.golden_psnr_db
+        self.notes = loaded.notes
+
+    def warn(self) -> None:
+        """Log each of ``notes`` once."""
+        for note in dict.fromkeys(self.notes):
+            _log.warning("%s", note)
+
+    def _runs(self) -> str:
+        devices = f"asked {self.requested_device} runs {self.device}"
+        return f"{self.precision} {self.runtime} {self.runtime_version} {devices}"
 
 
 def load_session(
@@ -36,15 +62,16 @@ def load_session(
 ) -> Loaded:
     """Load the best graph of ``role`` for ``wish``.
 
-    A candidate that fails its golden check, or whose device cannot take it, is passed over with a warning
-    when the wish leaves a choice. Raises what the last candidate raised when none is left; BundleError at
-    once for a damaged file, which is no matter of choice.
+    A graph that this runtime or device cannot take, or that fails its golden check there, is passed over
+    where the wish leaves another to try; ``Loaded.notes`` says so. Raises what the last one raised when none
+    is left, and BundleError at once for a file that is not the one bundle.json names: damage is no matter of
+    choice.
     """
-    notes: list[str] = []
     choices = candidates(bundle, role, wish)
     for graph, _ in choices:
-        _check_shapes(bundle, graph)
-    for last, (graph, device) in enumerate(choices, 1 - len(choices)):
+        check_shapes(bundle, graph)
+    notes: list[str] = []
+    for left, (graph, device) in zip(range(len(choices) - 1, -1, -1), choices, strict=True):
         blobs = [bundle.read(entry) for entry in graph.files]
         try:
             session = create_session(
@@ -57,31 +84,31 @@ def load_session(
                 where=str(bundle.path),
             )
             psnr = golden.check(bundle, graph, session, check_golden)
-        except (GoldenError, DeviceError) as error:
-            if last == 0:
+        except (BundleError, DeviceError) as error:
+            if not left:
                 raise
             notes.append(f"{error}; trying the next graph")
-            _log.warning("%s", notes[-1])
             continue
         if wish.device == "auto" and session.device == "cpu":
             notes.append("device auto: no npu or gpu could be used, running on the cpu")
-            _log.warning("%s", notes[-1])
         return Loaded(session, graph, psnr, tuple(notes))
     raise AssertionError("candidates() gives at least one")
 
 
-def _check_shapes(bundle: Bundle, graph: Graph) -> None:
-    """Refuse a graph whose declared tensors do not fit the bundle's picture size and latent layout."""
+def check_shapes(bundle: Bundle, graph: Graph) -> None:
+    """Refuse, with BundleError, a graph whose declared tensors do not fit the bundle's picture size and
+    latents.
+    """
     width, height = bundle.image
     pixels = ("uint8", (height, width, 3))
     latents = ("float32", bundle.layout.shape(bundle.image))
-    wanted = {"synthesis": (latents, pixels), "analysis": (pixels, latents), "denoiser": (pixels, pixels)}[
-        graph.role
-    ]
-    declared = (graph.inputs, graph.outputs)
-    if any(len(tensors) != 1 for tensors in declared):
+    wanted = {"synthesis": (latents, pixels), "analysis": (pixels, latents), "denoiser": (pixels, pixels)}
+    if graph.role not in wanted:
+        return
+    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         raise BundleError(f"bundle {bundle.name}: {graph.label} must have one input and one output")
-    for (tensor,), (dtype, shape), what in zip(declared, wanted, ("input", "output"), strict=True):
+    tensors = (("input", graph.inputs[0]), ("output", graph.outputs[0]))
+    for (what, tensor), (dtype, shape) in zip(tensors, wanted[graph.role], strict=True):
         if tensor.dtype != dtype or tensor.shape[1:] != shape:
             raise BundleError(
                 f"bundle {bundle.name}: {graph.label} has {what} {tensor.dtype} {list(tensor.shape)}; "

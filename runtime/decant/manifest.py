@@ -5,7 +5,6 @@ Nothing here opens a file or needs numpy, so ``decant info`` stays quick.
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +17,8 @@ from decant.errors import BundleError
 SCHEMA = 1
 _WORD = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_MAX_DEPTH = 64
+_MAX_NUMBER = 1e9
 _KINDS = {str: "text", int: "a whole number", dict: "an object", list: "a list"}
 
 # The lowest PSNR, in dB, at which a runtime may decode the golden files, where bundle.json gives none.
@@ -134,7 +135,24 @@ def load_json(data: bytes, where: str) -> dict[str, Any]:
         raise BundleError(f"{where}: not the JSON expected: {error}") from None
     if not isinstance(value, dict):
         raise BundleError(f"{where}: a JSON object expected")
+    if _depth(value) > _MAX_DEPTH:
+        raise BundleError(f"{where}: nested deeper than {_MAX_DEPTH}")
     return value
+
+
+def _depth(value: object) -> int:
+    """How deep lists and objects are nested, found without recursion: the reader's own limit is not ours."""
+    level: list[object] = [value]
+    depth = 0
+    while level:
+        depth += 1
+        inner = [
+            item.values() if isinstance(item, dict) else item
+            for item in level
+            if isinstance(item, dict | list)
+        ]
+        level = [item for items in inner for item in items]
+    return depth
 
 
 def parse_manifest(data: bytes, where: str) -> Manifest:
@@ -231,7 +249,7 @@ def _number(value: Mapping[str, Any], key: str, where: str) -> float | None:
     found = value.get(key)
     if found is None:
         return None
-    if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
+    if isinstance(found, bool) or not isinstance(found, int | float) or not abs(found) < _MAX_NUMBER:
         raise BundleError(f"{where}: {key!r} must be a number or null")
     return float(found)
 

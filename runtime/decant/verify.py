@@ -11,6 +11,7 @@ from decant import container, golden
 from decant.bundle import Bundle, find_bundle
 from decant.devices import Device, available_devices
 from decant.errors import BundleError, DecantError, MissingExtraError
+from decant.loading import check_shapes
 from decant.manifest import Graph
 from decant.sessions import create_session
 
@@ -77,6 +78,7 @@ def verify_bundle(path: str | PathLike[str], threads: int = 0) -> Iterator[Findi
 
 def _try(bundle: Bundle, graph: Graph, device: Device, threads: int) -> Finding:
     try:
+        check_shapes(bundle, graph)
         blobs = [bundle.read(entry) for entry in graph.files]
         session = create_session(graph, blobs, device=device.kind, threads=threads, where=str(bundle.path))
         what = f"{graph.role}.{graph.precision} {session.runtime} {session.runtime_version} {session.device}"
@@ -89,7 +91,7 @@ def _try(bundle: Bundle, graph: Graph, device: Device, threads: int) -> Finding:
     except DecantError as error:
         return Finding(False, f"{graph.label} {device.kind}", str(error))
     if psnr is None:
-        return Finding(None, what, "runs, and the bundle has no golden pictures for it")
+        return Finding(None, what, "loads, and the bundle has no golden pictures for it")
     shown = "the golden pixels exactly" if np.isinf(psnr) else f"{psnr:.1f} dB to the golden pixels"
     return Finding(True, what, f"{shown} (floor {graph.lowest_psnr_db:.0f} dB)")
 
