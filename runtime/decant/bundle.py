@@ -169,9 +169,10 @@ def find_bundle(
 ) -> Bundle:
     """The bundle called ``name`` whose model id begins with ``model_id`` (bytes or hex digits).
 
-    A ``name`` that no bundle can have (with a slash: ``./small``) is the path of a bundle's folder. A bundle of another name is taken when its model id is
-    the one asked for: the id decides what a file decodes to, the name only helps people. Raises
-    ModelNotFoundError with the folders looked in, BundleError when the bundle of that name is damaged.
+    A ``name`` that no bundle can have (with a slash: ``./small``) is the path of a bundle's folder. A bundle
+    of another name is taken when its model id is the one asked for: the id decides what a file decodes to,
+    the name only helps people. Raises ModelNotFoundError with the folders looked in, BundleError when the
+    bundle of that name is damaged.
     """
     wanted = model_id.hex() if isinstance(model_id, bytes) else (model_id or "")
     if not NAME_PATTERN.fullmatch(name):

@@ -4,12 +4,11 @@ import struct
 import zlib
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from decant import container
 from decant.container import DcnFile
 from decant.errors import FormatError
+from hypothesis import given
+from hypothesis import strategies as st
 
 FILE = DcnFile("small", bytes(range(8)), 256, 17, b"\x01\x02\x03")
 # magic, version, flags, quality, sections, model id, width, height, name length, name, CRC; type, length,

@@ -5,16 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import bundles
+import decant
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from PIL import Image
-
-import decant
 from decant import Decoder, Encoder, FormatError, ModelNotFoundError, SizeLimitError, container
 from decant.errors import BundleError
 from decant.golden import psnr_db
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
 
 VARIANTS = [("onnxruntime", "float"), ("onnxruntime", "int8"), ("openvino", "float")]
 

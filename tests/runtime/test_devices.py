@@ -7,7 +7,6 @@ from pathlib import Path
 
 import bundles
 import pytest
-
 from decant import Bundle, Decoder, DeviceError, MissingExtraError, available_devices, sessions
 from decant.devices import AUTO_PRECISIONS, Device, Wish, candidates, find_device
 from decant.errors import BundleError
@@ -52,7 +51,7 @@ def test_auto_ends_on_the_cpu_and_says_so(tiny: Path, caplog: pytest.LogCaptureF
 
 
 def test_auto_in_strict_mode_does_not_end_on_the_cpu(tiny: Path):
-    with pytest.raises(DeviceError, match="no npu or gpu here: .*onnxruntime sees CPU"):
+    with pytest.raises(DeviceError, match=r"no npu or gpu here: .*onnxruntime sees CPU"):
         Decoder(str(tiny), device="auto", strict_device=True)
 
 

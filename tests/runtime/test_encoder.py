@@ -6,10 +6,9 @@ from pathlib import Path
 import bundles
 import numpy as np
 import pytest
-from PIL import Image
-
 from decant import Encoder, ImageError, SizeLimitError, container
 from decant.bundle import Bundle
+from PIL import Image
 
 
 @pytest.fixture(scope="session")

@@ -7,11 +7,10 @@ import bundles
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
-
 from decant import Bundle, Decoder, GoldenError
 from decant.errors import BundleError
 from decant.golden import psnr_db
+from onnx import numpy_helper
 
 
 def spoil(folder: Path, path: str, noise: float) -> None:
@@ -48,7 +47,7 @@ def test_a_graph_below_its_floor_is_refused_by_name(tiny_copy: Path):
     spoil(tiny_copy, "synthesis.int8.onnx", 0.3)
     with pytest.raises(
         GoldenError,
-        match=r"synthesis\.int8 \(onnxruntime\) 1\.\d+\.\d+ on cpu .* at \d+\.\d dB, below its floor of 40\.0 dB",
+        match=r"synthesis\.int8 \(onnxruntime\) [0-9.]+ on cpu .* at \d+\.\d dB, below its floor of 40\.0 dB",
     ):
         Decoder(str(tiny_copy), precision="int8")
 

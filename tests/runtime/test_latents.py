@@ -2,13 +2,12 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
-
 from decant.container import DcnFile
 from decant.errors import BundleError, FormatError, ImageError
 from decant.latents import VectorLayout, layout_of
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 
 def uint(bits: int, dim: int = 3, minimum: float = -1.0, step: float = 0.5) -> VectorLayout:
@@ -156,5 +155,5 @@ def test_tables_must_be_usable():
         (good.astype(np.float64), good),
         (np.ones(3, np.float32), good),
     ):
-        with pytest.raises(BundleError, match="latent\\.(minimum|step)"):
+        with pytest.raises(BundleError, match=r"latent\.(minimum|step)"):
             VectorLayout(2, "uint", 8, minimum, step)
