@@ -98,6 +98,20 @@ def load_optimizer(folder: Path, model: nn.Module, optimizer: torch.optim.Optimi
     return True
 
 
+def save_raw(folder: Path, name: str, model: nn.Module) -> None:
+    """Write the weights of ``model`` alone to ``folder``/``name``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _replace(folder / name, {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()})
+
+
+def load_raw(folder: Path, name: str, model: nn.Module) -> bool:
+    """Give ``model`` the weights of ``folder``/``name``; False when they were not kept."""
+    if not (folder / name).exists():
+        return False
+    model.load_state_dict(load_file(folder / name))
+    return True
+
+
 def read_description(folder: Path) -> dict[str, Any]:
     """``checkpoint.json`` of ``folder``. Raises CheckpointError."""
     try:

@@ -1,133 +1,197 @@
-"""``decant train``: images in, checkpoint out."""
+"""``decant train FAMILY SIZE``: images in, checkpoint out. One subcommand a family."""
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
+Command = TypeVar("Command", bound=Callable[..., Any])
 
-@click.command()
-@click.argument("family", type=click.Choice(["set", "denoiser"]))
+FOLDER = click.Path(path_type=Path)
+
+
+def _shared(command: Command) -> Command:
+    """The options that every family has."""
+    options = (
+        click.option("--out", required=True, type=FOLDER, help="Checkpoint folder."),
+        click.option("--max-minutes", default=0.0, help="Stop after so many minutes (0: no limit)."),
+        click.option("--batch-size", type=int, help="Images per step."),
+        click.option("--learning-rate", type=float, help="Adam's learning rate."),
+        click.option("--precision", type=click.Choice(["bf16", "float32"]), default="bf16"),
+        click.option("--device", default="auto", help="cpu, cuda, or auto."),
+        click.option("--threads", default=1, help="CPU threads. One is as fast as two on a busy machine."),
+        click.option("--seed", default=0),
+        click.option("--resume", is_flag=True, help="Go on with the checkpoint in --out."),
+        click.option("--quiet", is_flag=True, help="No progress bar."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _epochs(command: Command) -> Command:
+    """The options of families trained on a fixed set of images, epoch after epoch."""
+    options = (
+        click.option("--epochs", default=0, help="Stop after so many epochs (0: no limit)."),
+        click.option(
+            "--schedule",
+            type=click.Choice(["constant", "cosine"]),
+            help="Default: cosine when epochs or minutes are given, else constant.",
+        ),
+        click.option("--no-convergence-stop", is_flag=True, help="Train until epochs or minutes run out."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+class OneLineErrors(click.Group):
+    """Ends a command whose input is wrong with one line on stderr and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (ValueError, FloatingPointError, OSError) as error:
+            click.echo(f"decant: {error}", err=True)
+            sys.exit(1)
+
+
+@click.group(cls=OneLineErrors)
+def train() -> None:
+    """Train a model: images in, checkpoint out."""
+
+
+@train.command("set")
+@click.argument("size")
+@click.option("--images", type=FOLDER, help="Folder of images; the photos in the wheels when left out.")
+@click.option("--plain", is_flag=True, help="The variant without residual shortcuts.")
+@click.option("--joint", is_flag=True, help="Train encoder and decoder together, as published (slower).")
+@click.option("--num-layers", type=int, help="Stride-2 blocks.")
+@click.option("--latent-dim", type=int, help="Numbers per latent vector.")
+@click.option("--image-size", type=int, help="Side of the square images, in pixels.")
+@click.option("--set-size", type=int, help="Number of images.")
+@click.option(
+    "--fit", type=click.Choice(["crop", "stretch"]), default="crop", help="Crop, or distort as published."
+)
+@_epochs
+@_shared
+def train_set(size: str, **given: Any) -> None:
+    """Overfit a set autoencoder (small, base, large, xlarge) to a set of images."""
+    from decant_train import recipes
+
+    names = ("num_layers", "latent_dim", "image_size", "set_size")
+    done = recipes.train_set(
+        size,
+        given["out"],
+        _loop_options(given),
+        images=given["images"],
+        fit=given["fit"],
+        plain=given["plain"],
+        joint=given["joint"],
+        shape={name: given[name] for name in names if given[name] is not None},
+        resume=given["resume"],
+        progress=not given["quiet"],
+    )
+    _report(given["out"], done)
+
+
+@train.command("denoiser")
 @click.argument("size")
 @click.option(
-    "--images",
-    type=click.Path(path_type=Path),
-    help="Folder of training images; the photos in the wheels when left out.",
+    "--checkpoint", type=FOLDER, multiple=True, help="Set checkpoint whose pictures it mends; repeatable."
 )
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Checkpoint folder.")
-@click.option(
-    "--checkpoint",
-    type=click.Path(path_type=Path),
-    multiple=True,
-    help="denoiser: checkpoints whose pictures it mends.",
-)
-@click.option("--plain", is_flag=True, help="set: the variant without residual shortcuts.")
-@click.option("--joint", is_flag=True, help="set: train encoder and decoder together, as published (slower).")
-@click.option("--num-layers", type=int, help="set: stride-2 blocks.")
-@click.option("--latent-dim", type=int, help="set: numbers per latent vector.")
-@click.option("--image-size", type=int, help="set: side of the square images, in pixels.")
-@click.option("--set-size", type=int, help="set: number of images.")
-@click.option(
-    "--fit",
-    type=click.Choice(["crop", "stretch"]),
-    default="crop",
-    help="Centre square, or the published distorting resize.",
-)
-@click.option("--epochs", default=0, help="Stop after so many epochs (0: no limit).")
-@click.option("--max-minutes", default=0.0, help="Stop after so many minutes (0: no limit).")
-@click.option("--batch-size", type=int, help="Images per step.")
-@click.option("--learning-rate", type=float, help="Adam's learning rate.")
-@click.option(
-    "--schedule",
-    type=click.Choice(["constant", "cosine"]),
-    help="Default: cosine when epochs or minutes are given, else constant.",
-)
-@click.option("--no-convergence-stop", is_flag=True, help="Train until epochs or minutes run out.")
-@click.option("--precision", type=click.Choice(["bf16", "float32"]), default="bf16")
-@click.option("--device", default="auto", help="cpu, cuda, or auto.")
-@click.option(
-    "--threads",
-    type=int,
-    help="CPU threads; default 1, which is the fastest on a machine shared with other work.",
-)
-@click.option("--seed", default=0)
-@click.option("--resume", is_flag=True, help="Go on with the checkpoint in --out.")
-@click.option("--quiet", is_flag=True, help="No progress bar.")
-def train(**given: Any) -> None:
-    """Train SIZE of FAMILY (set: small, base, large, xlarge; denoiser: default) on a folder of images."""
-    from decant_train.checkpoint import CheckpointError
-    from decant_train.data import NoImagesError
+@click.option("--images", type=FOLDER, help="Folder of the originals, when not where the checkpoints say.")
+@_epochs
+@_shared
+def train_denoiser(size: str, **given: Any) -> None:
+    """Train a denoiser (default, light) on what set checkpoints decode."""
+    from decant_train import recipes
 
-    try:
-        _train(**given)
-    except (NoImagesError, CheckpointError, ValueError, FloatingPointError, OSError) as error:
-        click.echo(f"decant: {error}", err=True)
-        sys.exit(1)
+    done = recipes.train_denoiser(
+        size,
+        given["out"],
+        _loop_options(given),
+        sets=given["checkpoint"],
+        images=given["images"],
+        resume=given["resume"],
+        progress=not given["quiet"],
+    )
+    _report(given["out"], done)
 
 
-def _train(
-    family: str, size: str, out: Path, resume: bool, quiet: bool, threads: int | None, **given: Any
-) -> None:
+@train.command("codec")
+@click.argument("size")
+@click.option(
+    "--images", type=FOLDER, multiple=True, required=True, help="Folder or packed file of photos; repeatable."
+)
+@click.option("--steps", default=0, help="Stop after so many steps (0: no limit).")
+@click.option("--crop", type=int, help="Side of the training crops, a multiple of 64 pixels.")
+@_shared
+def train_codec(size: str, **given: Any) -> None:
+    """Train the general codec (nano, lite, full) on photos."""
+    from decant_train import recipes
+    from decant_train.codec_loop import CodecOptions
+
+    _threads(given)
+    names = ("steps", "max_minutes", "batch_size", "learning_rate", "crop", "precision", "device", "seed")
+    options = CodecOptions(**{name: given[name] for name in names if given[name] is not None})
+    done = recipes.train_codec(
+        size,
+        given["out"],
+        options,
+        images=given["images"],
+        resume=given["resume"],
+        progress=not given["quiet"],
+    )
+    _report(given["out"], done)
+
+
+@train.command("pack")
+@click.argument("folder", type=FOLDER)
+@click.option("--out", required=True, type=FOLDER, help="Packed file (.safetensors).")
+@click.option("--part", default=0, help="Which part, from 0.")
+@click.option("--parts", default=1, help="Take every PARTS-th picture only.")
+def pack(folder: Path, out: Path, part: int, parts: int) -> None:
+    """Pack a folder of photos, still compressed, into one file for `train codec`."""
+    from decant_train import photos
+
+    count = photos.pack(folder, out, part=part, parts=parts)
+    click.echo(json.dumps({"packed": str(out), "pictures": count, "bytes": out.stat().st_size}))
+
+
+def _loop_options(given: dict[str, Any]) -> Any:
+    from decant_train.loop import Options
+
+    _threads(given)
+    bounded = bool(given["epochs"] or given["max_minutes"])
+    given["schedule"] = given["schedule"] or ("cosine" if bounded else "constant")
+    names = (
+        "epochs",
+        "max_minutes",
+        "batch_size",
+        "learning_rate",
+        "schedule",
+        "precision",
+        "device",
+        "seed",
+    )
+    chosen = {name: given[name] for name in names if given[name] is not None}
+    return Options(**chosen, stop_when_converged=not given["no_convergence_stop"])
+
+
+def _threads(given: dict[str, Any]) -> None:
     import torch
 
-    from decant_train import loop, plots, recipes
+    torch.set_num_threads(given["threads"])
 
-    torch.set_num_threads(threads or 1)
-    bounded = bool(given["epochs"] or given["max_minutes"])
-    chosen = {
-        "epochs": given["epochs"],
-        "max_minutes": given["max_minutes"],
-        "batch_size": given["batch_size"],
-        "learning_rate": given["learning_rate"],
-        "schedule": given["schedule"] or ("cosine" if bounded else "constant"),
-        "stop_when_converged": not given["no_convergence_stop"],
-        "precision": given["precision"],
-        "device": given["device"],
-        "seed": given["seed"],
-    }
-    options = loop.Options(**{name: value for name, value in chosen.items() if value is not None})
-    shape = {
-        name: given[name]
-        for name in ("num_layers", "latent_dim", "image_size", "set_size")
-        if given[name] is not None
-    }
-    if family == "set":
-        done = recipes.train_set(
-            size,
-            out,
-            options,
-            images=given["images"],
-            fit=given["fit"],
-            plain=given["plain"],
-            joint=given["joint"],
-            shape=shape,
-            resume=resume,
-            progress=not quiet,
-        )
-    else:
-        done = recipes.train_denoiser(
-            size,
-            out,
-            options,
-            sets=given["checkpoint"],
-            images=given["images"],
-            resume=resume,
-            progress=not quiet,
-        )
+
+def _report(out: Path, done: Any) -> None:
+    from decant_train import plots
+
     plots.training_curves(out)
-    click.echo(
-        json.dumps(
-            {
-                "checkpoint": str(out),
-                "stopped_by": done.stopped_by,
-                "epoch": done.epoch,
-                **_rounded(done.metrics),
-            }
-        )
-    )
-
-
-def _rounded(metrics: dict[str, float]) -> dict[str, float]:
-    return {name: round(value, 6) for name, value in metrics.items()}
+    figures = {name: round(value, 6) for name, value in done.metrics.items()}
+    summary = {"checkpoint": str(out), "stopped_by": done.stopped_by, "epoch": done.epoch, "step": done.step}
+    click.echo(json.dumps(summary | figures))

@@ -5,20 +5,23 @@ from pathlib import Path
 
 
 def training_curves(run: Path) -> Path:
-    """Draw loss, PSNR and SSIM of ``run``/metrics.jsonl against epochs into ``run``/curves.svg; returns its
-    path.
+    """Draw the losses and metrics of ``run``/metrics.jsonl into ``run``/curves.svg; returns its path.
+
+    Set and denoiser runs: loss, PSNR and SSIM against epochs. Codec runs: loss and validation score against steps.
     """
     from matplotlib.figure import Figure
 
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    evaluated = [row for row in rows if "psnr" in row]
-    figure = Figure(figsize=(11, 3.2), layout="constrained")
-    panels = (("loss (MSE)", "loss", rows), ("PSNR (dB)", "psnr", evaluated), ("SSIM", "ssim", evaluated))
-    for axis, (label, name, points) in zip(figure.subplots(1, 3), panels, strict=True):
+    panels = [("loss", "loss"), ("PSNR (dB)", "psnr"), ("SSIM", "ssim"), ("validation score", "score")]
+    panels = [(label, name) for label, name in panels if any(name in row for row in rows)]
+    across = "epoch" if "epoch" in rows[0] else "step"
+    figure = Figure(figsize=(3.7 * len(panels), 3.2), layout="constrained")
+    for axis, (label, name) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        points = [row for row in rows if name in row]
         axis.plot(
-            [p["epoch"] for p in points], [p[name] for p in points], marker="." if points is evaluated else ""
+            [p[across] for p in points], [p[name] for p in points], marker="." if len(points) < 100 else ""
         )
-        axis.set_xlabel("epoch")
+        axis.set_xlabel(across)
         axis.set_ylabel(label)
         axis.grid(alpha=0.3)
         if name == "loss":

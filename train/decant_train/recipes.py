@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from decant_train import checkpoint as checkpoints
-from decant_train import data, families, loop, wheel_photos
+from decant_train import codec_loop, data, families, loop, photos, wheel_photos
 from decant_train.checkpoint import Checkpoint, CheckpointError
 from decant_train.families.denoiser import Denoiser
 from decant_train.families.set import SetAutoencoder
@@ -125,3 +125,46 @@ def originals(folder: Path, images: Path | None = None) -> Pixels:
     config, source = description["config"], description["data"]
     chosen = images or (None if source["source"] == WHEELS else Path(source["source"]))
     return images_of(chosen, config["image_size"], config["set_size"], source.get("fit", "crop"))
+
+
+def train_codec(
+    size: str,
+    out: Path,
+    options: codec_loop.CodecOptions,
+    *,
+    images: Sequence[Path],
+    shape: Mapping[str, int] | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> Checkpoint:
+    """Train the codec ``size`` on packed photos (decant_train.photos) or folders of them, with the fields of
+    ``shape`` changed.
+    """
+    family = families.get("codec")
+    if size not in family.sizes:
+        raise ValueError(f"family codec has no size {size!r}; it has {', '.join(family.sizes)}")
+    config = dataclasses.replace(family.sizes[size], **(shape or {}))
+    out.mkdir(parents=True, exist_ok=True)
+    packed = [_packed(path, out, i) for i, path in enumerate(images)]
+    torch.manual_seed(options.seed)
+    if resume:
+        start = checkpoints.load(out)
+        if start.config != config:
+            raise CheckpointError(f"{out} was trained as {start.config}; asked for {config}")
+    else:
+        start = Checkpoint(
+            "codec", config, family.network(config), data={"source": [str(path) for path in images]}
+        )
+    training = photos.load(packed, options.crop, validation=False)
+    validation = photos.load(packed, codec_loop.VALIDATION_CROP, validation=True)
+    start.data["pictures"] = [len(training), len(validation)]
+    return codec_loop.fit(start, training, validation, out, options, resume=resume, progress=progress)
+
+
+def _packed(path: Path, out: Path, index: int) -> Path:
+    """``path`` if it is a packed file, else its pictures packed into ``out``."""
+    if path.is_file():
+        return path
+    packed = out / f"photos-{index}.safetensors"
+    photos.pack(path, packed)
+    return packed

@@ -4,7 +4,7 @@ from importlib import import_module
 
 from decant_train.families.base import Family
 
-NAMES = ("set", "denoiser")
+NAMES = ("set", "denoiser", "codec")
 
 
 def get(name: str) -> Family:

@@ -1,0 +1,144 @@
+"""The codec's trainer: its start, its rate, its loop."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from decant_train import checkpoint as checkpoints
+from decant_train import photos, wheel_photos
+from decant_train.cli import train
+from decant_train.codec_loop import CodecOptions
+from decant_train.codec_start import start_from_principal_components
+from decant_train.families.codec import (
+    ANCHORS,
+    CLASSES,
+    FAMILY,
+    Codec,
+    CodecConfig,
+    class_scale,
+    scale_to_class,
+    symbol_bits,
+)
+from PIL import Image
+
+TINY = CodecConfig(latents=64, body_width=16, render_width=16, analysis_width=16, analysis_blocks=1, hyper=8)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    for package, name in wheel_photos.PHOTOS:
+        wheel_photos.photo(package, name).save(folder / f"{Path(name).stem}_01a.png")
+    return folder
+
+
+def test_symbol_probabilities_sum_to_one_and_keep_a_gradient_in_the_tails() -> None:
+    symbols = torch.arange(-4000, 4001).float()
+    for scale in (0.11, 1.0, 20.0):
+        mass = torch.exp2(-symbol_bits(symbols, torch.tensor(scale)))
+        assert float(mass.sum()) == pytest.approx(1, abs=1e-3)
+    scale = torch.tensor(0.2, requires_grad=True)
+    symbol_bits(torch.tensor(9.0), scale).backward()
+    assert scale.grad is not None
+    assert scale.grad < 0  # a larger scale would cost less
+
+
+def test_scale_classes_invert() -> None:
+    index = torch.linspace(0, CLASSES - 1, 50)
+    torch.testing.assert_close(scale_to_class(class_scale(index)), index, atol=1e-4, rtol=1e-4)
+
+
+def test_the_start_is_the_principal_components_codec(folder: Path) -> None:
+    """At the finest quality the untrained network equals keeping the first components of each patch."""
+    packed = folder.parent / "packed.safetensors"
+    photos.pack(folder, packed)
+    training = photos.load([packed], 64, validation=False)
+    torch.manual_seed(0)
+    model = Codec(TINY)
+    patches = training.crops(4000, 16, torch.Generator().manual_seed(0))
+    start_from_principal_components(model, patches)
+    picture = training.crops(2, 64, torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        _, _, fine = model(picture, torch.full((2,), float(ANCHORS - 1)), hard=True)
+        _, _, coarse = model(picture, torch.zeros(2), hard=True)
+        tiles = picture.unfold(2, 16, 16).unfold(3, 16, 16).permute(0, 2, 3, 1, 4, 5).reshape(-1, 768) - 0.5
+        basis = model.analysis.linear.weight.reshape(64, 768)
+        mean = patches.reshape(-1, 768).mean(0) - 0.5
+        projected = (tiles - mean) @ basis.T @ basis + mean
+    ideal = float((tiles - projected).square().mean())
+    assert float(fine.mean()) < 2 * ideal + 2e-4
+    assert float(coarse.mean()) > float(fine.mean())
+
+
+def test_crops_are_pieces_of_the_pictures() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    store = photos.Photos([pixels], ["a"])
+    for crop in store.crops(6, 32, torch.Generator().manual_seed(0)):
+        found = (crop.permute(1, 2, 0) * 255).round().byte().numpy()
+        windows = (pixels[t : t + 32, left : left + 32] for t in range(9) for left in range(19))
+        assert any(np.array_equal(found, w) or np.array_equal(found, w[:, ::-1]) for w in windows)
+
+
+def test_whole_and_detail_of_one_photograph_stay_on_one_side() -> None:
+    assert photos.group_of("large_0012a.jpg") == photos.group_of("large_0012b.jpg")
+    assert photos.group_of("coca.jpg") == "coca"
+    names = [f"large_{i:04}{part}.jpg" for i in range(2000) for part in "ab"]
+    sides = [photos.is_validation(name) for name in names]
+    assert sides[::2] == sides[1::2]
+    assert 0.01 < np.mean(sides) < 0.06
+
+
+def test_packing_in_parts_keeps_every_picture_once(folder: Path, tmp_path: Path) -> None:
+    counts = [photos.pack(folder, tmp_path / f"{i}.safetensors", part=i, parts=3) for i in range(3)]
+    assert sum(counts) == len(wheel_photos.PHOTOS)
+
+
+def test_corrupt_pictures_in_a_packed_file_are_skipped(tmp_path: Path, folder: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    (source / "bad.png").write_bytes(b"nothing")
+    Image.open(folder / "coffee_01a.png").save(source / "good.png")
+    photos.pack(source, tmp_path / "packed.safetensors")
+    assert photos.load([tmp_path / "packed.safetensors"], 64, validation=False).names == ["good.png"]
+
+
+def test_the_command_trains_and_resumes(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FAMILY.sizes, "tiny", TINY)
+    # Validation needs pictures on its side: names are chosen so that one falls there.
+    names = iter(f"photo_{i:04}.png" for i in range(2000) if photos.is_validation(f"photo_{i:04}.png"))
+    source = tmp_path / "in"
+    source.mkdir()
+    for path in folder.iterdir():
+        Image.open(path).save(source / path.name)
+    Image.open(folder / "coffee_01a.png").save(source / next(names))
+    base = [
+        "codec",
+        "tiny",
+        "--images",
+        str(source),
+        "--out",
+        str(tmp_path / "out"),
+        "--crop",
+        "64",
+        "--quiet",
+    ]
+    result = CliRunner().invoke(train, [*base, "--batch-size", "2", "--steps", "3"])
+    assert result.exit_code == 0, result.output
+    result = CliRunner().invoke(train, [*base, "--batch-size", "2", "--steps", "5", "--resume"])
+    assert result.exit_code == 0, result.output
+    rows = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [3, 5]
+    assert all(f"psnr_{anchor}" in rows[-1] for anchor in range(ANCHORS))
+    assert checkpoints.load(tmp_path / "out").step == 5
+
+
+def test_options_without_an_end_are_refused() -> None:
+    with pytest.raises(ValueError, match="budget"):
+        CodecOptions()
+    with pytest.raises(ValueError, match="multiple of 64"):
+        CodecOptions(steps=1, crop=100)

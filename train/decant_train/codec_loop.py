@@ -1,0 +1,216 @@
+"""The codec's training loop: random crops of packed photos, one quality per image, steps until the budget
+ends.
+
+Everything lives on one device. A checkpoint has the averaged weights (what is exported) beside the raw ones
+and Adam's state (to go on from).
+"""
+
+import json
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from decant_train import checkpoint as checkpoints
+from decant_train.checkpoint import Checkpoint
+from decant_train.codec_start import start_from_principal_components
+from decant_train.families.codec import ANCHORS, LAMBDAS, PATCH, Codec
+from decant_train.loop import keep_freed_memory
+from decant_train.photos import Photos
+
+RAW = "raw.safetensors"
+VALIDATION_CROP, VALIDATION_CROPS = 256, 16
+
+
+@dataclass(frozen=True)
+class CodecOptions:
+    """How to train. The budget is ``steps`` or ``max_minutes``, whichever ends first; the cosine schedule
+    follows it.
+    """
+
+    steps: int = 0
+    max_minutes: float = 0.0
+    batch_size: int = 8
+    crop: int = 192  # pixels, a multiple of 64
+    learning_rate: float = 6e-4  # Adam; cosine down to 2 %
+    linear_analysis_rate: float = 0.2  # of learning_rate: at the full rate the principal components drift
+    linear_synthesis_rate: float = 0.01
+    clip_norm: float = 1.0
+    average: float = 0.999  # of the weights, per step
+    validate_every: int = 500  # steps
+    save_minutes: float = 4.0
+    precision: str = "bf16"
+    device: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not (self.steps or self.max_minutes):
+            raise ValueError("codec training needs a budget: give steps or max_minutes")
+        if self.crop % 64 or self.crop <= 0:
+            raise ValueError(f"crop must be a multiple of 64 pixels, got {self.crop}")
+
+
+def fit(
+    checkpoint: Checkpoint,
+    training: Photos,
+    validation: Photos,
+    out: Path,
+    options: CodecOptions,
+    *,
+    resume: bool,
+    progress: bool = True,
+) -> Checkpoint:
+    """Train ``checkpoint.model``, a Codec, and keep it in ``out``. A new network is first set to the
+    principal components of ``training``.
+    """
+    model = checkpoint.model
+    assert isinstance(model, Codec)
+    device = torch.device(
+        options.device if options.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    )
+    draw = torch.Generator().manual_seed(options.seed * 1_000_003 + checkpoint.step)
+    training.to(device), validation.to(device)
+    if not resume:
+        start_from_principal_components(model, training.crops(60_000, PATCH, draw).cpu())
+    model.to(device)
+    averaged = type(model)(model.config).to(device)
+    averaged.load_state_dict(model.state_dict())
+    optimizer = torch.optim.Adam(_groups(model, options), fused=True)
+    if resume:
+        checkpoints.load_raw(out, RAW, model)
+        checkpoints.load_optimizer(out, model, optimizer)
+    base_rates = [group["lr"] for group in optimizer.param_groups]
+    checkpoint.options = asdict(options)
+    out.mkdir(parents=True, exist_ok=True)
+    keep_freed_memory()
+    tests = validation.crops(VALIDATION_CROPS, VALIDATION_CROP, torch.Generator().manual_seed(1))
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16")
+    lambdas = torch.tensor(LAMBDAS, device=device).log()
+    started, before = time.monotonic(), checkpoint.elapsed_s
+    last_save, sums = started, torch.zeros(4, device=device)
+    bar = tqdm(
+        total=options.steps or None,
+        initial=checkpoint.step,
+        unit="step",
+        disable=not progress,
+        dynamic_ncols=True,
+    )
+    checkpoint.stopped_by = ""
+    with (out / "metrics.jsonl").open("a", buffering=1) as log_file, bar:
+        while not checkpoint.stopped_by:
+            done = _done(options, checkpoint.step, before + time.monotonic() - started)
+            for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
+                group["lr"] = rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
+            batch = training.crops(options.batch_size, options.crop, draw)
+            position = torch.rand(options.batch_size, generator=draw).to(device) * (ANCHORS - 1)
+            model.train()
+            with autocast:
+                y_bits, z_bits, error = model(batch, position)
+            loss = _loss(lambdas, position, y_bits + z_bits, error)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            norm = nn.utils.clip_grad_norm_(model.parameters(), options.clip_norm)
+            if torch.isfinite(norm):  # a spike is skipped, not followed
+                optimizer.step()
+            _average(averaged, model, min(options.average, (1 + checkpoint.step) / (10 + checkpoint.step)))
+            checkpoint.step += 1
+            sums += torch.stack(
+                [loss.detach(), y_bits.mean().detach(), z_bits.mean().detach(), error.mean().detach()]
+            )
+            now = time.monotonic()
+            checkpoint.elapsed_s = before + now - started
+            if _done(options, checkpoint.step, checkpoint.elapsed_s) >= 1:
+                checkpoint.stopped_by = (
+                    "steps" if options.steps and checkpoint.step >= options.steps else "minutes"
+                )
+            if checkpoint.step % options.validate_every == 0 or checkpoint.stopped_by:
+                mean = (sums / options.validate_every).tolist()
+                sums.zero_()
+                checkpoint.metrics = validate(averaged, tests)
+                row = {
+                    "step": checkpoint.step,
+                    "loss": mean[0],
+                    "y_bpp": mean[1],
+                    "z_bpp": mean[2],
+                    "mse": mean[3],
+                }
+                row |= checkpoint.metrics | {"elapsed_s": checkpoint.elapsed_s}
+                log_file.write(json.dumps(row) + "\n")
+                bar.set_postfix(loss=f"{mean[0]:.4f}", score=f"{checkpoint.metrics['score']:.4f}")
+            if now - last_save > 60 * options.save_minutes or checkpoint.stopped_by:
+                _save(out, checkpoint, averaged, model, optimizer)
+                last_save = time.monotonic()
+            bar.update(1)
+    checkpoint.model = averaged.cpu().eval()
+    return checkpoint
+
+
+@torch.no_grad()
+def validate(model: Codec, pictures: Tensor) -> dict[str, float]:
+    """Estimated bits per pixel and PSNR (dB) of hard-quantized ``pictures`` (n, 3, H, W) at every anchor, and
+    "score": the mean of the training loss over the anchors. In float32; real files are measured by `decant
+    bench rd`.
+    """
+    model.eval()
+    metrics: dict[str, float] = {}
+    score = 0.0
+    lambdas = torch.tensor(LAMBDAS, device=pictures.device).log()
+    for anchor in range(ANCHORS):
+        rates, errors = [], []
+        for batch in torch.split(pictures, 8):
+            position = torch.full((len(batch),), float(anchor), device=batch.device)
+            y_bits, z_bits, error = model(batch, position, hard=True)
+            rates.append(y_bits + z_bits)
+            errors.append(error)
+        rate, error = torch.cat(rates), torch.cat(errors)
+        metrics[f"bpp_{anchor}"] = float(rate.mean())
+        metrics[f"psnr_{anchor}"] = float(-10 * error.log10().mean())
+        score += float(_loss(lambdas, torch.full_like(rate, float(anchor)), rate, error)) / ANCHORS
+    return metrics | {"score": score}
+
+
+def _loss(log_lambdas: Tensor, position: Tensor, bits_per_pixel: Tensor, error: Tensor) -> Tensor:
+    """Rate + lambda distortion, each image weighed by 1 / sqrt(lambda) (1 at 0.0067) so that high rates do
+    not drown low ones.
+    """
+    low = position.floor().clamp(0, ANCHORS - 2).long()
+    weight = torch.lerp(log_lambdas[low], log_lambdas[low + 1], position - low).exp()
+    return ((bits_per_pixel + weight * 255**2 * error) * (0.0067 / weight).sqrt()).mean()
+
+
+def _groups(model: Codec, options: CodecOptions) -> list[dict[str, object]]:
+    rate = options.learning_rate
+    slow = [model.synthesis.up, model.synthesis.last]
+    linear = list(model.analysis.linear.parameters())
+    slow_parameters = [p for layer in slow for p in layer.parameters()]
+    taken = {id(p) for p in [*linear, *slow_parameters]}
+    return [
+        {"params": [p for p in model.parameters() if id(p) not in taken], "lr": rate},
+        {"params": linear, "lr": rate * options.linear_analysis_rate},
+        {"params": slow_parameters, "lr": rate * options.linear_synthesis_rate},
+    ]
+
+
+@torch.no_grad()
+def _average(averaged: nn.Module, model: nn.Module, keep: float) -> None:
+    for mean, value in zip(averaged.parameters(), model.parameters(), strict=True):
+        mean.lerp_(value, 1 - keep)
+
+
+def _save(
+    out: Path, checkpoint: Checkpoint, averaged: Codec, model: Codec, optimizer: torch.optim.Optimizer
+) -> None:
+    checkpoints.save_raw(out, RAW, model)
+    kept, checkpoint.model = checkpoint.model, averaged
+    checkpoints.save(out, checkpoint, optimizer)
+    checkpoint.model = kept
+
+
+def _done(options: CodecOptions, step: int, elapsed_s: float) -> float:
+    by_steps = step / options.steps if options.steps else 0.0
+    by_minutes = elapsed_s / (60 * options.max_minutes) if options.max_minutes else 0.0
+    return min(1.0, max(by_steps, by_minutes))

@@ -1,0 +1,55 @@
+"""The codec's first weights: a linear transform codec measured on the training photos, so that training
+starts from a cosine transform's quality and not from noise.
+"""
+
+import torch
+from torch import Tensor
+
+from decant_train.families.codec import LAMBDAS, PATCH, PIXELS, Codec, scale_to_class
+
+STEP = (
+    4.9 / 255
+)  # quantization step at lambda 1: least rate + lambda distortion of a uniform quantizer at high rate
+
+
+@torch.no_grad()
+def start_from_principal_components(model: Codec, patches: Tensor) -> None:
+    """Set analysis, synthesis, gains and class offsets of ``model`` from ``patches``, float32 (n, 3, 16, 16)
+    in [0, 1], n at least 768.
+    """
+    config = model.config
+    flat = patches.reshape(len(patches), PIXELS).double() - 0.5
+    mean = flat.mean(0)
+    values, vectors = torch.linalg.eigh((flat - mean).T @ (flat - mean) / len(flat))
+    basis = vectors.flip(1)[:, : config.latents].T  # (M, 768), orthonormal rows
+    deviations = values.flip(0)[: config.latents].clamp_min(1e-12).sqrt()
+
+    model.analysis.linear.weight.copy_(basis.reshape(config.latents, 3, PATCH, PATCH))
+    _bias(model.analysis.linear).copy_(-(basis @ mean))
+
+    # Each 4x4 block of a patch is seen through the R principal directions that all blocks share.
+    blocks = (
+        basis.reshape(config.latents, 3, 4, 4, 4, 4).permute(2, 4, 1, 3, 5, 0).reshape(16, 48, config.latents)
+    )
+    mean_blocks = mean.reshape(3, 4, 4, 4, 4).permute(1, 3, 0, 2, 4).reshape(16, 48)
+    weighted = blocks * deviations
+    second_moment = torch.einsum("bpm,bqm->pq", weighted, weighted) + mean_blocks.T @ mean_blocks
+    directions = torch.linalg.eigh(second_moment)[1].flip(1)[:, : config.render_width]  # (48, R)
+    up = torch.einsum("pr,bpm->rbm", directions, blocks).reshape(
+        16 * config.render_width, config.latents, 1, 1
+    )
+    model.synthesis.up.weight.copy_(up)
+    _bias(model.synthesis.up).copy_((mean_blocks @ directions).T.reshape(-1))
+    model.synthesis.last.weight.zero_()
+    model.synthesis.last.weight[:, :, 1, 1] = directions.float()
+    _bias(model.synthesis.last).zero_()
+
+    for anchor, weight in enumerate(LAMBDAS):
+        gain = weight**0.5 / STEP
+        model.log_gain[anchor] = torch.tensor(gain).log()
+        model.class_offset[anchor] = scale_to_class((deviations * gain).float())
+
+
+def _bias(layer: torch.nn.Conv2d) -> Tensor:
+    assert layer.bias is not None
+    return layer.bias

@@ -1,0 +1,281 @@
+"""Family ``codec``: the general, variable-rate image codec with a light decoder.
+
+Analysis makes latents y (M channels) at 1/16 of the resolution and hyperlatents z (64) at 1/64; the decoder
+is what docs/design names: 1x1 and 3x3 convolutions, ReLU, Add, Concat and DepthToSpace. Everything starts
+from a linear codec (``codec_start``): the principal components of 16x16 patches are the first analysis and
+synthesis, and the branches on top start at zero.
+
+Rate: y is coded as round((y - mean) * gain) with the table of its scale class. The mean is a float network of
+z: it moves pixels, never symbols. The scale class is an integer-valued linear form of z (weights of 8 bits,
+shift k), so that every machine picks the same table. A quality is a row of gains for y, gains for z and class
+offsets; rows between the trained anchors are interpolated.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from decant_train.families.base import Family
+
+ANCHORS = 8  # qualities with parameters of their own
+CLASSES = 32  # scale classes, log-spaced
+SCALE_MIN, SCALE_MAX = (
+    0.11,
+    64.0,
+)  # standard deviations of the first and the last class, in quantization steps
+CLASS_SHIFT = 6  # class = (W z + b) >> CLASS_SHIFT, W int8
+PATCH = 16
+PIXELS = 3 * PATCH * PATCH
+# Distortion weight of each anchor: loss = bits per pixel + lambda * 255^2 * MSE. From about 0.1 bpp to 40 dB
+# on photos.
+LAMBDAS = tuple(0.0009 * (0.35 / 0.0009) ** (i / (ANCHORS - 1)) for i in range(ANCHORS))
+TAIL = 0.01  # share of the wide component in the latents' distribution: outliers keep a gradient
+
+
+@dataclass(frozen=True)
+class CodecConfig:
+    """Decoder shape: ``latents`` M; body ``body_width`` C and ``body_blocks`` n at 1/16; renderer
+    ``render_width`` R and ``render_layers`` r at 1/4. ``analysis_width`` and ``analysis_blocks`` are the
+    encoder's and cost the decoder nothing.
+    """
+
+    latents: int = 256
+    body_width: int = 96
+    body_blocks: int = 1
+    render_width: int = 24
+    render_layers: int = 1
+    hyper: int = 64
+    analysis_width: int = 192
+    analysis_blocks: int = 4
+
+
+SIZES = {
+    "nano": CodecConfig(body_width=0, body_blocks=0, render_layers=0),
+    "lite": CodecConfig(),
+    "full": CodecConfig(latents=320, body_width=128, body_blocks=2, render_width=32),
+}
+
+
+class Residual(nn.Module):
+    """x + conv(relu(conv(x))): 3x3 convolutions, the second zero at the start."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+        _zero(self.second)
+
+    def forward(self, x: Tensor) -> Tensor:
+        added: Tensor = self.second(F.relu(self.first(x)))
+        return x + added
+
+
+class Analysis(nn.Module):
+    """Pictures (n, 3, H, W) in [-0.5, 0.5] -> latents (n, M, H/16, W/16); H and W multiples of 64."""
+
+    def __init__(self, config: CodecConfig) -> None:
+        super().__init__()
+        width, blocks = config.analysis_width, config.analysis_blocks
+        self.linear = nn.Conv2d(3, config.latents, PATCH, stride=PATCH)
+        self.stem = nn.Conv2d(48, width // 2, 3, padding=1)
+        self.quarter = nn.Sequential(*(Residual(width // 2) for _ in range(max(blocks // 2, 1))))
+        self.eighth_in = nn.Conv2d(2 * width, width, 1)
+        self.eighth = nn.Sequential(*(Residual(width) for _ in range(blocks)))
+        self.sixteenth_in = nn.Conv2d(4 * width, 2 * width, 1)
+        self.sixteenth = nn.Sequential(*(Residual(2 * width) for _ in range(blocks)))
+        self.out = nn.Conv2d(2 * width, config.latents, 3, padding=1)
+        _zero(self.out)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        x = self.quarter(self.stem(F.pixel_unshuffle(pictures, 4)))
+        x = self.eighth(self.eighth_in(F.pixel_unshuffle(x, 2)))
+        x = self.sixteenth(self.sixteenth_in(F.pixel_unshuffle(x, 2)))
+        added: Tensor = self.out(x)
+        return _linear_path(self.linear, pictures) + added.float()
+
+
+class Synthesis(nn.Module):
+    """Latents (n, M, h, w) -> pictures (n, 3, 16 h, 16 w) in [-0.5, 0.5], not clipped."""
+
+    def __init__(self, config: CodecConfig) -> None:
+        super().__init__()
+        self.config = config
+        m, c, r = config.latents, config.body_width, config.render_width
+        self.entry = nn.Conv2d(m, c, 1) if c else None
+        self.body = nn.ModuleList(Residual(c) for _ in range(config.body_blocks))
+        self.up = nn.Conv2d(m, 16 * r, 1)
+        self.up_body = nn.Conv2d(c, 16 * r, 1, bias=False) if c else None
+        self.render = nn.ModuleList(nn.Conv2d(r, r, 3, padding=1) for _ in range(config.render_layers))
+        self.last = nn.Conv2d(r, 48, 3, padding=1)
+        if self.up_body is not None:
+            _zero(self.up_body)
+        for parameters in self.render.parameters():
+            nn.init.normal_(parameters, std=0.01)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        x = _linear_path(self.up, latents)
+        if self.entry is not None and self.up_body is not None:
+            body = F.relu(self.entry(latents))
+            for block in self.body:
+                body = F.relu(block(body))
+            x = x + self.up_body(body).float()
+        x = F.pixel_shuffle(x, 4)
+        for layer in self.render:
+            x = x + F.relu(layer(x)).float()
+        pictures: Tensor = F.pixel_shuffle(_linear_path(self.last, x), 4)
+        return pictures
+
+
+class Hyperprior(nn.Module):
+    """Hyperlatents from latents, and means and scale classes of the latents from quantized hyperlatents."""
+
+    def __init__(self, config: CodecConfig) -> None:
+        super().__init__()
+        m, hyper, width = config.latents, config.hyper, 192
+        self.analysis = nn.Sequential(
+            nn.Conv2d(m, width, 3, padding=1), nn.ReLU(), nn.PixelUnshuffle(2),
+            nn.Conv2d(4 * width, width, 3, padding=1), nn.ReLU(), nn.PixelUnshuffle(2),
+            nn.Conv2d(4 * width, hyper, 3, padding=1),
+        )  # fmt: skip
+        self.mean = nn.Sequential(
+            nn.Conv2d(hyper, 256, 3, padding=1), nn.PixelShuffle(2), nn.ReLU(),
+            nn.Conv2d(64, 384, 3, padding=1), nn.PixelShuffle(2), nn.ReLU(), nn.Conv2d(96, m, 1),
+        )  # fmt: skip
+        _zero(self.mean[-1])
+        self.classes = nn.Conv2d(hyper, 16 * m, 1, bias=False)
+        nn.init.normal_(self.classes.weight, std=0.05)
+        self.prior = FactorizedPrior(hyper)
+
+    def scale_class(self, z: Tensor, offsets: Tensor) -> Tensor:
+        """Class of every latent, continuous in training: (n, hyper, h/4, w/4), offsets (n, M) -> (n, M, h,
+        w).
+
+        The weights are rounded to the 8-bit grid the decoder has, with a straight-through gradient.
+        """
+        grid = 2.0**CLASS_SHIFT
+        weight = (self.classes.weight * grid).clamp(-127, 127)
+        weight = weight + (weight.round() - weight).detach()
+        with torch.autocast(z.device.type, enabled=False):
+            form = F.pixel_shuffle(F.conv2d(z.float(), weight / grid), 4)
+        return form + offsets[:, :, None, None]
+
+
+class FactorizedPrior(nn.Module):
+    """Probability of integer hyperlatents, one mixture of three logistics a channel (per anchor: none; the
+    gains carry the quality).
+    """
+
+    def __init__(self, channels: int, components: int = 3) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(components, channels))
+        self.centres = nn.Parameter(torch.linspace(-1, 1, components)[:, None].repeat(1, channels))
+        self.log_scales = nn.Parameter(torch.ones(components, channels))
+
+    def cumulative(self, x: Tensor) -> Tensor:
+        """P(value < x) for x (n, channels, h, w), float32."""
+        weights = self.logits.softmax(0)[:, None, :, None, None]
+        centres, scales = self.centres[:, None, :, None, None], self.log_scales.exp()[:, None, :, None, None]
+        return (weights * torch.sigmoid((x - centres) / scales)).sum(0)
+
+    def bits(self, z: Tensor) -> Tensor:
+        """-log2 probability of each element of z (integers, or integers with uniform noise)."""
+        return -(self.cumulative(z + 0.5) - self.cumulative(z - 0.5)).clamp_min(1e-9).log2()
+
+
+class Codec(nn.Module):
+    """The whole codec. ``forward`` gives rate and distortion of a batch at the anchors' qualities."""
+
+    def __init__(self, config: CodecConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.analysis = Analysis(config)
+        self.synthesis = Synthesis(config)
+        self.hyperprior = Hyperprior(config)
+        # Natural logarithms of the gains of each anchor, and the class offsets.
+        self.log_gain = nn.Parameter(torch.zeros(ANCHORS, config.latents))
+        self.log_hyper_gain = nn.Parameter(torch.zeros(ANCHORS, config.hyper))
+        self.class_offset = nn.Parameter(torch.full((ANCHORS, config.latents), CLASSES / 2))
+
+    def quality(self, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Gains of y (n, M), gains of z (n, hyper) and class offsets (n, M) at ``position`` (n,),
+        0..ANCHORS-1, interpolated.
+        """
+        low = position.floor().clamp(0, ANCHORS - 2).long()
+        part = (position - low)[:, None]
+        rows = (self.log_gain, self.log_hyper_gain, self.class_offset)
+        gain, hyper_gain, offset = (torch.lerp(row[low], row[low + 1], part) for row in rows)
+        return gain.exp(), hyper_gain.exp(), offset
+
+    def forward(
+        self, pictures: Tensor, position: Tensor, hard: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Pictures float32 (n, 3, H, W) in [0, 1], H and W multiples of 64; quality ``position`` (n,).
+
+        Returns bits of y and of z per pixel (n,) and the mean squared error (n,). Training adds uniform noise
+        for the rate and rounds with a straight-through gradient into the synthesis; ``hard`` rounds for both.
+        """
+        gain, hyper_gain, offset = self.quality(position)
+        y = self.analysis(pictures - 0.5)
+        z = self.hyperprior.analysis(y).float() * hyper_gain[:, :, None, None]
+        z_hat = _round(z)
+        z_bits = self.hyperprior.prior.bits(z_hat if hard else z + torch.rand_like(z) - 0.5)
+        mean = self.hyperprior.mean(z_hat / hyper_gain[:, :, None, None]).float()
+        scale = class_scale(self.hyperprior.scale_class(z_hat, offset))
+        residual = (y - mean) * gain[:, :, None, None]
+        symbols = _round(residual)
+        y_bits = symbol_bits(symbols if hard else residual + torch.rand_like(residual) - 0.5, scale)
+        decoded = self.synthesis(symbols / gain[:, :, None, None] + mean)
+        error = (decoded - (pictures - 0.5)).square().mean((1, 2, 3))
+        pixels = pictures.shape[2] * pictures.shape[3]
+        return y_bits.sum((1, 2, 3)) / pixels, z_bits.sum((1, 2, 3)) / pixels, error
+
+
+def class_scale(index: Tensor) -> Tensor:
+    """Standard deviation of a (continuous) scale class; clipped with a gradient that lets it come back."""
+    index = (
+        index + (index.clamp(0, CLASSES - 1) - index).detach()
+        if index.requires_grad
+        else index.clamp(0, CLASSES - 1)
+    )
+    return torch.exp(math.log(SCALE_MIN) + index * (math.log(SCALE_MAX / SCALE_MIN) / (CLASSES - 1)))
+
+
+def scale_to_class(scale: Tensor) -> Tensor:
+    """Inverse of ``class_scale``, not clipped."""
+    return (scale.log() - math.log(SCALE_MIN)) * ((CLASSES - 1) / math.log(SCALE_MAX / SCALE_MIN))
+
+
+def symbol_bits(x: Tensor, scale: Tensor) -> Tensor:
+    """-log2 of the mass on [x - 0.5, x + 0.5] of a zero-mean Gaussian of deviation ``scale`` with a share
+    TAIL of a wider Laplacian.
+    """
+    x = x.abs()
+    normal = torch.special.ndtr((0.5 - x) / scale) - torch.special.ndtr((-0.5 - x) / scale)
+    width = 1.0 + 2.0 * scale
+    inner = 1 - 0.5 * (torch.exp((x.clamp_max(0.5) - 0.5) / width) + torch.exp((-0.5 - x) / width))
+    outer = 0.5 * (torch.exp((0.5 - x.clamp_min(0.5)) / width) - torch.exp((-0.5 - x) / width))
+    wide = torch.where(x < 0.5, inner, outer)
+    mass: Tensor = (1 - TAIL) * normal + TAIL * wide
+    return -mass.clamp_min(1e-12).log2()
+
+
+def _round(x: Tensor) -> Tensor:
+    return x + (x.round() - x).detach()
+
+
+def _linear_path(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """The linear path stays in float32: bfloat16 rounds large DC coefficients by half a quantization step."""
+    with torch.autocast(x.device.type, enabled=False):
+        result: Tensor = layer(x.float())
+        return result
+
+
+def _zero(layer: nn.Module) -> None:
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+
+
+FAMILY = Family(name="codec", config=CodecConfig, sizes=SIZES, build=Codec)

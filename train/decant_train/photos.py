@@ -1,0 +1,134 @@
+"""Training photos for the codec: one packed file of compressed pictures, decoded once and kept on the device.
+
+    decant train pack DIR --out photos.safetensors
+
+The file holds every picture's own bytes (JPEG or what it was) one after another ("bytes"), where each starts
+("offsets") and, as metadata, the names. Pictures decoded from it lie in one flat uint8 buffer, from which a
+batch of random crops is one gather, on CPU or GPU.
+"""
+
+import io
+import json
+import logging
+import zlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image, ImageOps
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from decant_train.data import NoImagesError, image_files
+
+log = logging.getLogger(__name__)
+VALIDATION_SHARE = 0.03
+
+
+def group_of(name: str) -> str:
+    """What pictures of one photograph share: the name without extension and without a last letter a (whole)
+    or b (detail).
+    """
+    stem = Path(name).stem
+    return stem[:-1] if stem[-1:] in "ab" and stem[-2:-1].isdigit() else stem
+
+
+def is_validation(name: str) -> bool:
+    """Whether a picture is kept for validation; decided by its group's name alone."""
+    return zlib.crc32(group_of(name).encode()) % 1000 < 1000 * VALIDATION_SHARE
+
+
+def pack(folder: Path, out: Path, *, part: int = 0, parts: int = 1) -> int:
+    """Pack the pictures below ``folder`` (every ``parts``-th of them, from ``part`` on) into ``out``; returns
+    how many.
+    """
+    files = image_files(folder)[part::parts]
+    if not files:
+        raise NoImagesError(f"{folder} has too few pictures for {parts} parts")
+    contents = [path.read_bytes() for path in files]
+    offsets = np.cumsum([0, *map(len, contents)])
+    tensors = {
+        "bytes": torch.frombuffer(bytearray(b"".join(contents)), dtype=torch.uint8),
+        "offsets": torch.from_numpy(offsets.astype(np.int64)),
+    }
+    names = [str(path.relative_to(folder)) for path in files]
+    save_file(tensors, out, metadata={"names": json.dumps(names)})
+    return len(files)
+
+
+class Photos:
+    """Decoded pictures on one device: ``flat`` uint8, each picture (height, width, 3) at ``start``."""
+
+    def __init__(self, pictures: Sequence[npt.NDArray[np.uint8]], names: Sequence[str]) -> None:
+        self.names = list(names)
+        self.height = torch.tensor([p.shape[0] for p in pictures])
+        self.width = torch.tensor([p.shape[1] for p in pictures])
+        sizes = torch.tensor([p.size for p in pictures])
+        self.start = torch.cumsum(sizes, 0) - sizes
+        self.flat = torch.cat([torch.from_numpy(np.array(p)).reshape(-1) for p in pictures])
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def to(self, device: torch.device) -> "Photos":
+        for field in ("height", "width", "start", "flat"):
+            setattr(self, field, getattr(self, field).to(device))
+        return self
+
+    def crops(self, count: int, size: int, generator: torch.Generator) -> Tensor:
+        """``count`` random squares, half of them mirrored, float32 (count, 3, size, size) in [0, 1]; large
+        pictures come more often.
+        """
+        device = self.flat.device
+        areas = ((self.height - size + 1) * (self.width - size + 1)).float()
+        chosen = torch.multinomial(areas.cpu(), count, replacement=True, generator=generator).to(device)
+        random = torch.rand(3, count, generator=generator).to(device)
+        top = (random[0] * (self.height[chosen] - size + 1)).long()
+        left = (random[1] * (self.width[chosen] - size + 1)).long()
+        row = torch.arange(size, device=device)
+        columns = torch.where(random[2, :, None] < 0.5, row, row.flip(0)) + left[:, None]
+        rows = top[:, None] + row
+        pixel = (rows[:, :, None] * self.width[chosen, None, None] + columns[:, None, :]) * 3
+        index = (
+            self.start[chosen, None, None, None]
+            + pixel[:, None]
+            + torch.arange(3, device=device)[:, None, None]
+        )
+        return self.flat[index].float() / 255
+
+
+def load(paths: Sequence[Path], smallest: int, *, validation: bool, workers: int = 8) -> Photos:
+    """Decode the packed files ``paths``: training or validation pictures of at least ``smallest`` pixels a
+    side.
+    """
+    pictures: list[npt.NDArray[np.uint8]] = []
+    names: list[str] = []
+    for path in paths:
+        with safe_open(path, framework="pt") as file:
+            kept = json.loads(file.metadata()["names"])
+            data, offsets = file.get_tensor("bytes").numpy(), file.get_tensor("offsets").tolist()
+        wanted = [i for i, name in enumerate(kept) if is_validation(name) == validation]
+        with ThreadPoolExecutor(workers) as pool:
+            contents = (data[offsets[i] : offsets[i + 1]].tobytes() for i in wanted)
+            decoded = list(pool.map(_decode, contents, (kept[i] for i in wanted)))
+        for i, picture in zip(wanted, decoded, strict=True):
+            if picture is not None and min(picture.shape[:2]) >= smallest:
+                pictures.append(picture)
+                names.append(kept[i])
+    if not pictures:
+        side, where = "validation" if validation else "training", ", ".join(map(str, paths))
+        raise NoImagesError(f"no {side} picture of {smallest} pixels a side in {where}")
+    return Photos(pictures, names)
+
+
+def _decode(data: bytes, name: str) -> npt.NDArray[np.uint8] | None:
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        log.warning("skipped %s: %s", name, error)
+        return None
