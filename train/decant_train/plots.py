@@ -7,7 +7,7 @@ from pathlib import Path
 def training_curves(run: Path) -> Path:
     """Draw the losses and metrics of ``run``/metrics.jsonl into ``run``/curves.svg; returns its path.
 
-    Set and denoiser runs: loss, PSNR and SSIM against epochs. Codec runs: loss and validation score against steps.
+    Set and denoiser runs: against epochs. Codec runs: loss and validation score against steps.
     """
     from matplotlib.figure import Figure
 
