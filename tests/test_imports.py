@@ -24,13 +24,16 @@ ALLOWED = {
     "decant_bench": {"decant": "now", "decant_train": "later", "decant_export": "later"},
     "decant_bundles": {},
 }
-# What a client installs, and what the runtime imports of it. The runtimes are imported by sessions.py alone, when one is used.
+# What a client installs, and what the runtime imports of it. The runtimes are imported by sessions.py alone,
+# when one is used.
 RUNTIME_REQUIREMENTS = {"numpy", "PIL", "click", "constriction", "safetensors"}
 SESSION_REQUIREMENTS = {"onnxruntime", "openvino"}
 
 
 def imports(path: Path) -> Iterator[tuple[str, bool, int]]:
-    """(top-level package, whether at module level, line) of every import in a file, those in TYPE_CHECKING blocks left out."""
+    """(top-level package, whether at module level, line) of every import in a file, those in TYPE_CHECKING
+    blocks left out.
+    """
 
     def visit(node: ast.AST, at_import: bool) -> Iterator[tuple[str, bool, int]]:
         if isinstance(node, ast.Import):
@@ -87,7 +90,19 @@ def test_the_parser_sees_imports_against_the_arrows(tmp_path: Path):
     ]
 
 
-HEAVY = ("torch", "onnx", "onnxruntime", "openvino", "pyarrow", "ray", "flask", "numpy", "PIL", "matplotlib", "skimage")
+HEAVY = (
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "pyarrow",
+    "ray",
+    "flask",
+    "numpy",
+    "PIL",
+    "matplotlib",
+    "skimage",
+)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +120,9 @@ HEAVY = ("torch", "onnx", "onnxruntime", "openvino", "pyarrow", "ray", "flask", 
 def test_nothing_heavy_is_loaded(code: str, allowed: tuple[str, ...]):
     """In a process of its own, with warnings as errors: what is imported lazily must stay so."""
     check = f"{code}\nimport sys\nprint('loaded', *[name for name in {HEAVY} if name in sys.modules])"
-    run = subprocess.run([sys.executable, "-W", "error", "-c", check], capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", check], capture_output=True, text=True, check=True
+    )
     loaded = run.stdout.splitlines()[-1].split()[1:]
     assert set(loaded) == set(allowed)
 

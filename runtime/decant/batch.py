@@ -12,7 +12,7 @@ from decant import container
 from decant.bundle import find_bundle
 from decant.decoder import Decoder
 from decant.encoder import Encoder
-from decant.errors import DecantError, ImageError
+from decant.errors import DecantError, ImageError, SizeLimitError
 from decant.output import save_picture, write_atomically
 from decant.sessions import usable_cores
 
@@ -64,6 +64,10 @@ def encoding(encoder: Encoder, quality: int | None = None) -> Work:
                 raise ImageError(f"{source}: not an image in a format that Pillow reads") from None
             except (DecantError, MemoryError):
                 raise
+            except Image.DecompressionBombError:
+                raise SizeLimitError(
+                    f"{source}: more pixels than the limit, {encoder.size_limit}; raise it with --size-limit"
+                ) from None
             except Exception as error:  # Pillow's readers raise whatever a broken file leads them to
                 raise ImageError(f"{source}: cannot be read: {error}") from None
         write_atomically(target, lambda out: out.write(data))

@@ -102,9 +102,8 @@ def encode(source: Path, target: Path, model: str | None, quality: int | None, *
     from decant.encoder import Encoder
 
     _require(source)
-    # --size-limit is checked as soon as the header is read, so Pillow's own limit would only say the same
-    # twice.
-    Image.MAX_IMAGE_PIXELS = None
+    if options["size_limit"] > DEFAULT_SIZE_LIMIT:  # which is Pillow's own limit
+        Image.MAX_IMAGE_PIXELS = None
     warnings.filterwarnings(
         "ignore", module="PIL"
     )  # what a file's reader grumbles about is no message of ours

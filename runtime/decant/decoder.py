@@ -16,7 +16,7 @@ from decant.devices import Wish
 from decant.errors import FormatError, ModelNotFoundError, SizeLimitError
 from decant.golden import CheckGolden
 from decant.loading import RunsOn, load_session
-from decant.sessions import usable_cores
+from decant.sessions import Session, usable_cores
 
 
 class Decoder(RunsOn):
@@ -53,13 +53,12 @@ class Decoder(RunsOn):
         wish = Wish(runtime=runtime, device=device, precision=precision, strict_device=strict_device)
         loaded = load_session(self.bundle, "synthesis", wish, self.threads, check_golden)
         super().__init__(loaded)
-        self._session = loaded.session
-        self._denoiser = None
+        self.denoiser: Session | None = None  # runs on what ``session`` gives
         if denoise:
             # The denoiser follows the device and runtime; its precisions are its own.
             wish = Wish(runtime=runtime, device=device, strict_device=strict_device)
             second = load_session(self.bundle, "denoiser", wish, self.threads, check_golden)
-            self._denoiser = second.session
+            self.denoiser = second.session
             self.notes += second.notes
         self.warn()
 
@@ -123,9 +122,9 @@ class Decoder(RunsOn):
         wanted = self.bundle.layout.shape(self.bundle.image)
         if latents.shape != wanted:
             raise FormatError(f"latents of shape {latents.shape}; model {self.bundle.name} takes {wanted}")
-        pixels = self._session.run(latents[None])
-        if self._denoiser is not None:
-            pixels = self._denoiser.run(pixels)
+        pixels = self.session.run(latents[None])
+        if self.denoiser is not None:
+            pixels = self.denoiser.run(pixels)
         picture: np.ndarray = pixels[0]
         return picture
 

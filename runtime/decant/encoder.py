@@ -50,7 +50,6 @@ class Encoder(RunsOn):
         wish = Wish(runtime=runtime, device=device, precision=precision, strict_device=strict_device)
         loaded = load_session(self.bundle, "analysis", wish, threads, check_golden)
         super().__init__(loaded)
-        self._session = loaded.session
         self.warn()
 
     def __repr__(self) -> str:
@@ -74,7 +73,7 @@ class Encoder(RunsOn):
                 f"{source}: {pixels.shape[1]}x{pixels.shape[0]} pixels; model {self.bundle.name} takes "
                 f"{width}x{height} only; crop or resize the picture first"
             )
-        latents = self._session.run(pixels[None])[0]
+        latents = self.session.run(pixels[None])[0]
         return container.write(
             DcnFile(
                 name=self.bundle.name,

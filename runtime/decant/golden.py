@@ -10,9 +10,8 @@ import hashlib
 import io
 import json
 import math
-import os
 import platform
-import tempfile
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -24,6 +23,7 @@ from decant.bundle import Bundle
 from decant.errors import BundleError, GoldenError
 from decant.folders import user_cache_folder
 from decant.manifest import Graph, canonical_json
+from decant.output import write_atomically
 from decant.sessions import Session
 
 CheckGolden = Literal["once", "always", "never"]
@@ -127,20 +127,11 @@ def _remembered(place: Path) -> float | None:
 
 
 def _remember(place: Path, psnr: float) -> None:
-    """Write the result under its final name in one step; a cache that cannot be written is no error."""
+    """Keep the result; a cache that cannot be written is no error."""
     mse = 0.0 if math.isinf(psnr) else 255**2 / 10 ** (psnr / 10)
-    try:
+    with suppress(OSError):
         place.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=place.parent, prefix=".golden-")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(canonical_json({"mse": mse}))
-            os.replace(temporary, place)
-        except BaseException:
-            os.unlink(temporary)
-            raise
-    except OSError:
-        pass
+        write_atomically(place, lambda stream: stream.write(canonical_json({"mse": mse})))
 
 
 @cache

@@ -33,7 +33,7 @@ class RunsOn:
     """
 
     def __init__(self, loaded: Loaded) -> None:
-        session = loaded.session
+        session = self.session = loaded.session
         self.requested_device = session.requested_device
         self.device = session.device
         self.device_name = session.device_name

@@ -121,9 +121,13 @@ class _Checked:
     def _compare(
         self, what: str, declared: TensorSpec, name: str, dtype: str, shape: Sequence[int | None]
     ) -> None:
-        """Refuse a graph whose tensor is not the one that bundle.json declares; None is a free dimension."""
-        wanted = [size if isinstance(size, int) else None for size in declared.shape]
-        if (name, dtype, list(shape)) != (declared.name, declared.dtype, wanted):
+        """Refuse a graph whose tensor is not the one that bundle.json declares. A dimension that the graph
+        leaves open (None) is checked when it has run.
+        """
+        fits = len(shape) == len(declared.shape) and all(
+            size in (None, wanted) for size, wanted in zip(shape, declared.shape, strict=True)
+        )
+        if not fits or (name, dtype) != (declared.name, declared.dtype):
             raise BundleError(
                 f"{self._label}: {what} is {name} {dtype} {list(shape)}; bundle.json says "
                 f"{declared.name} {declared.dtype} {list(declared.shape)}"

@@ -115,7 +115,8 @@ def test_a_runtime_that_is_not_installed_is_named_with_the_command(
         {"inputs": (TensorSpec("latents", "float32", ("n", 99)),)},
         {"inputs": (TensorSpec("other", "float32", ("n", bundles.DIM)),)},
         {"outputs": (TensorSpec("pixels", "float32", ("n", 16, 16, 3)),)},
-        {"outputs": (TensorSpec("pixels", "uint8", (1, 16, 16, 3)),)},
+        {"outputs": (TensorSpec("pixels", "uint8", ("n", 8, 32, 3)),)},
+        {"outputs": (TensorSpec("pixels", "uint8", ("n", 768)),)},
         {"outputs": ()},
     ],
 )

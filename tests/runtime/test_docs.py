@@ -1,0 +1,35 @@
+"""The examples in docs/devices.md run, and its tables are those of the code."""
+
+import re
+import shutil
+from pathlib import Path
+
+import bundles
+import pytest
+from decant.devices import AUTO_PRECISIONS, KINDS
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def test_python_examples_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    folder = bundles.build(tmp_path / "bundles" / "small", name="small", openvino=False)
+    shutil.copy(folder / "golden/000.dcn", tmp_path / "photo.dcn")
+    monkeypatch.setenv("DECANT_BUNDLES", str(folder.parent))
+    monkeypatch.chdir(tmp_path)
+    (example,) = re.findall(r"```python\n(.*?)```", (DOCS / "devices.md").read_text(), re.DOTALL)
+    found: dict[str, object] = {}
+    exec(example, found)
+    said = capsys.readouterr().out.splitlines()
+    promised = re.findall(r"# (auto cpu|onnxruntime int8)$", example, re.MULTILINE)
+    assert said[:2] == promised
+    assert found["pixels"].shape == (16, 16, 3)
+
+
+def test_the_table_of_precisions_is_the_one_in_use():
+    rows = re.findall(
+        r"^\| (\w+) \| ((?:float|int)[\w, -]+) \|$", (DOCS / "devices.md").read_text(), re.MULTILINE
+    )
+    assert {kind: tuple(names.split(", ")) for kind, names in rows} == AUTO_PRECISIONS
+    assert set(AUTO_PRECISIONS) == set(KINDS)
