@@ -69,6 +69,7 @@ def train() -> None:
 @click.option("--images", type=FOLDER, help="Folder of images; the photos in the wheels when left out.")
 @click.option("--plain", is_flag=True, help="The variant without residual shortcuts.")
 @click.option("--joint", is_flag=True, help="Train encoder and decoder together, as published (slower).")
+@click.option("--ssim-weight", default=0.0, help="Add so much (1 - SSIM) to the loss (0: MSE, as published).")
 @click.option("--num-layers", type=int, help="Stride-2 blocks.")
 @click.option("--latent-dim", type=int, help="Numbers per latent vector.")
 @click.option("--image-size", type=int, help="Side of the square images, in pixels.")
@@ -91,6 +92,7 @@ def train_set(size: str, **given: Any) -> None:
         fit=given["fit"],
         plain=given["plain"],
         joint=given["joint"],
+        ssim_weight=given["ssim_weight"],
         shape={name: given[name] for name in names if given[name] is not None},
         resume=given["resume"],
         progress=not given["quiet"],

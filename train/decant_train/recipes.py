@@ -41,6 +41,7 @@ def train_set(
     fit: data.Fit = "crop",
     plain: bool = False,
     joint: bool = False,
+    ssim_weight: float = 0.0,
     shape: Mapping[str, int] | None = None,
     resume: bool = False,
     progress: bool = True,
@@ -81,9 +82,8 @@ def train_set(
         start.data |= {"fit": fit, "joint": joint, "size": size}
     if not isinstance(start.model, SetAutoencoder):
         raise CheckpointError(f"{out} is not a set autoencoder")
-    return loop.fit(
-        SetTask(start.model, pixels, joint=joint), start, out, options, resume=resume, progress=progress
-    )
+    task = SetTask(start.model, pixels, joint=joint, ssim_weight=ssim_weight)
+    return loop.fit(task, start, out, options, resume=resume, progress=progress)
 
 
 def train_denoiser(

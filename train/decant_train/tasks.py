@@ -25,13 +25,21 @@ class SetTask:
     encoder is solved for them.
     """
 
-    def __init__(self, model: SetAutoencoder, pixels: npt.NDArray[np.uint8], *, joint: bool = False) -> None:
+    def __init__(
+        self,
+        model: SetAutoencoder,
+        pixels: npt.NDArray[np.uint8],
+        *,
+        joint: bool = False,
+        ssim_weight: float = 0.0,
+    ) -> None:
         """``pixels``: uint8 (set_size, S, S, 3), S the configuration's image_size."""
         expected = (model.config.set_size, model.config.image_size, model.config.image_size, 3)
         if pixels.shape != expected:
             raise ValueError(f"the set's images have shape {pixels.shape}; its configuration says {expected}")
         self.model = model
         self.joint = joint
+        self.ssim_weight = ssim_weight
         self._pixels = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
 
     def to(self, device: torch.device) -> None:
@@ -58,7 +66,8 @@ class SetTask:
     def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         chosen, images = batch
         latents = self.model.encode(images) if self.joint else self.model.latents[chosen]
-        return self.model.loss(latents, F.pixel_unshuffle(images, self.model.decoder.packing))
+        packed = F.pixel_unshuffle(images, self.model.decoder.packing)
+        return self.model.loss(latents, packed, self.ssim_weight)
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:

@@ -18,10 +18,13 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from pytorch_msssim import ssim
 from torch import Tensor, nn
 
 from decant_train import packed
 from decant_train.families.base import Family
+
+SSIM_CROP = 128  # pixels, side of the crop that the SSIM term of the loss looks at
 
 
 @dataclass(frozen=True)
@@ -185,11 +188,25 @@ class SetAutoencoder(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return self.decode(self.encode(images))
 
-    def loss(self, latents: Tensor, images: Tensor) -> Tensor:
-        """Mean squared error of decoded ``latents`` (n, latent_dim) against ``images`` packed like the
-        decoder's logits; scalar float32.
+    def loss(self, latents: Tensor, images: Tensor, ssim_weight: float = 0.0) -> Tensor:
+        """Mean squared error of decoded ``latents`` (n, latent_dim) against ``images`` packed like the logits,
+        (n, 3 * packing^2, h, w), plus ``ssim_weight`` (1 - SSIM) of one random crop; scalar float32.
         """
-        return F.mse_loss(torch.sigmoid(self.decoder.forward_packed(latents).float()), images)
+        decoded = torch.sigmoid(self.decoder.forward_packed(latents).float())
+        loss = F.mse_loss(decoded, images)
+        if not ssim_weight:
+            return loss
+        height, width = images.shape[2:]
+        side = min(SSIM_CROP // self.decoder.packing, height, width)
+        top = int(torch.randint(height - side + 1, ()))
+        left = int(torch.randint(width - side + 1, ()))
+        pictures = [
+            F.pixel_shuffle(x[:, :, top : top + side, left : left + side], self.decoder.packing)
+            for x in (decoded, images)
+        ]
+        with torch.autocast(decoded.device.type, enabled=False):  # variances cancel to nothing in bfloat16
+            similarity: Tensor = ssim(*pictures, data_range=1.0)
+        return loss + ssim_weight * (1 - similarity)
 
     @torch.no_grad()
     def initialise_latents(self, images: Tensor) -> None:
