@@ -10,7 +10,6 @@ imported.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from decant.errors import (
     BundleError,
@@ -24,6 +23,7 @@ from decant.errors import (
     SizeLimitError,
 )
 
+TYPE_CHECKING = False  # type checkers take it for true; importing typing would be half of this module's time
 if TYPE_CHECKING:
     from decant.bundle import Bundle, find_bundle, list_bundles
     from decant.decoder import Decoder
@@ -67,7 +67,7 @@ _LAZY = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name == "__version__":
         from importlib.metadata import version
 

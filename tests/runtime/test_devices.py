@@ -10,6 +10,7 @@ import pytest
 from decant import Bundle, Decoder, DeviceError, MissingExtraError, available_devices, sessions
 from decant.devices import AUTO_PRECISIONS, Device, Wish, candidates, find_device
 from decant.errors import BundleError
+from decant.verify import verify_bundle
 
 pytestmark = pytest.mark.skipif(
     any(device.kind != "cpu" for device in available_devices()), reason="needs a machine without NPU and GPU"
@@ -131,3 +132,14 @@ class TestWithoutOpenVino:
         bundles.reseal(tiny_copy, drop)
         with pytest.raises(MissingExtraError, match="openvino"):
             Decoder(str(tiny_copy))
+
+
+def test_graphs_for_runtimes_of_the_future_are_kept_and_not_chosen(tiny_copy: Path):
+    def add(manifest):
+        graph = {**manifest["graphs"][0], "runtime": "qnn", "files": []}
+        manifest["graphs"].insert(0, graph)
+
+    bundles.reseal(tiny_copy, add)
+    assert Decoder(str(tiny_copy), precision="float").runtime == "onnxruntime"
+    skipped = [finding for finding in verify_bundle(tiny_copy) if finding.passed is None]
+    assert [finding.detail for finding in skipped] == ["not run: runtime qnn is unknown to this decant"]
