@@ -4,6 +4,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Cores are shared while tests run: how long one example takes says nothing.
+settings.register_profile("decant", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("decant")
 
 
 @pytest.fixture(autouse=True, scope="session")

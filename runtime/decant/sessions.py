@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -61,9 +62,8 @@ def create_session(
         )
     found = find_device(graph.runtime, device)
     threads = threads or usable_cores()
-    return _SESSIONS[graph.runtime](
-        graph, blobs, found, requested_device or device, threads, strict_device, where
-    )
+    plan = _Plan(graph, blobs, found, requested_device or device, threads, strict_device, where)
+    return _SESSIONS[graph.runtime](plan)
 
 
 def usable_cores() -> int:
@@ -103,20 +103,33 @@ def openvino_module() -> Any:
     return openvino
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """What a session is made from."""
+
+    graph: Graph
+    blobs: Sequence[bytes]
+    device: Device
+    requested_device: str
+    threads: int
+    strict_device: bool
+    where: str
+
+
 class _Checked:
     """What both sessions share: names, the check of what the graph is, and the mapping of errors."""
 
     runtime: str
 
-    def __init__(self, graph: Graph, device: Device, requested_device: str, where: str) -> None:
-        self.requested_device = requested_device
-        self.device = device.kind
-        self.device_name = device.name
-        self.precision = graph.precision
-        self._label = f"{where}: {graph.label}"
-        if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+    def __init__(self, plan: _Plan) -> None:
+        self.requested_device = plan.requested_device
+        self.device = plan.device.kind
+        self.device_name = plan.device.name
+        self.precision = plan.graph.precision
+        self._label = f"{plan.where}: {plan.graph.label}"
+        if len(plan.graph.inputs) != 1 or len(plan.graph.outputs) != 1:
             raise BundleError(f"{self._label}: one input and one output expected")
-        self._input, self._output = graph.inputs[0], graph.outputs[0]
+        self._input, self._output = plan.graph.inputs[0], plan.graph.outputs[0]
 
     def _compare(
         self, what: str, declared: TensorSpec, name: str, dtype: str, shape: Sequence[int | None]
@@ -150,40 +163,29 @@ class OnnxRuntimeSession(_Checked):
 
     runtime = "onnxruntime"
 
-    def __init__(
-        self,
-        graph: Graph,
-        blobs: Sequence[bytes],
-        device: Device,
-        requested_device: str,
-        threads: int,
-        strict_device: bool,
-        where: str,
-    ) -> None:
-        super().__init__(graph, device, requested_device, where)
+    def __init__(self, plan: _Plan) -> None:
+        super().__init__(plan)
         ort = onnxruntime_module()
         self.runtime_version: str = ort.__version__
-        (model,) = blobs
-        # Old versions of ONNX Runtime take an address in memory from this mark; nothing that an exporter
-        # writes holds it.
+        (model,) = plan.blobs
+        # Old versions of ONNX Runtime take an address in memory from this mark; no exporter writes it.
         if b"_ORT_MEM_ADDR_" in model:
             raise BundleError(f"{self._label}: refers to data outside its file")
         options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = plan.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 4  # its log lines would stand beside our one-line errors
-        # Threads that spin between runs would take the cores from whoever else decodes in this process (a
-        # second session, a PNG encoder).
+        # Threads that spin between runs take the cores from whoever else works here: a second session, a
+        # thread that writes PNGs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.load_model_format", "ONNX")
-        # A bundle's graph holds all of its weights. A folder that cannot exist makes any outside file an
-        # error.
+        # A graph holds all of its weights; a folder that cannot exist makes any outside file an error.
         options.add_session_config_entry(
             "session.model_external_initializers_file_folder_path", os.devnull + "/none"
         )
-        providers = [device.id]
-        if device.kind != "cpu":
-            if strict_device:
+        providers = [plan.device.id]
+        if plan.device.kind != "cpu":
+            if plan.strict_device:
                 options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
             else:
                 providers.append("CPUExecutionProvider")
@@ -191,9 +193,9 @@ class OnnxRuntimeSession(_Checked):
             self._session = ort.InferenceSession(model, options, providers=providers)
         except Exception as error:  # onnxruntime's errors have no common base below Exception
             raise self._error(error, "loaded") from None
-        if device.id not in self._session.get_providers():
+        if plan.device.id not in self._session.get_providers():
             raise DeviceError(
-                f"{self._label}: {device.id} was dropped by onnxruntime while loading; use --device cpu"
+                f"{self._label}: {plan.device.id} was dropped by onnxruntime while loading; use --device cpu"
             )
         for what, found, declared in (
             ("input", self._session.get_inputs(), self._input),
@@ -221,20 +223,11 @@ class OpenVinoSession(_Checked):
 
     runtime = "openvino"
 
-    def __init__(
-        self,
-        graph: Graph,
-        blobs: Sequence[bytes],
-        device: Device,
-        requested_device: str,
-        threads: int,
-        strict_device: bool,
-        where: str,
-    ) -> None:
-        super().__init__(graph, device, requested_device, where)
+    def __init__(self, plan: _Plan) -> None:
+        super().__init__(plan)
         ov = openvino_module()
         self.runtime_version: str = ov.__version__.split("-")[0]
-        xml, weights = blobs
+        xml, weights = plan.blobs
         if not xml.lstrip().startswith((b"<?xml", b"<net")):  # OpenVINO would try its other formats on it
             raise BundleError(f"{self._label}: not an OpenVINO IR")
         try:
@@ -249,42 +242,34 @@ class OpenVinoSession(_Checked):
                 shape = [
                     None if size.is_dynamic else size.get_length() for size in tensor.get_partial_shape()
                 ]
-                name = (
-                    declared.name if declared.name in tensor.get_names() else str(sorted(tensor.get_names()))
-                )
+                names = tensor.get_names()
+                name = declared.name if declared.name in names else str(sorted(names))
                 self._compare(what, declared, name, tensor.get_element_type().to_dtype().name, shape)
-            model.reshape({self._input.name: [1, *(size for size in self._input.shape[1:])]})
+            model.reshape({self._input.name: [1, *self._input.shape[1:]]})
         except DecantError:
             raise
         except Exception as error:
             raise self._error(error, "loaded") from None
-        config: dict[str, Any] = {
-            "PERFORMANCE_HINT": "LATENCY",
-            # Left alone, OpenVINO computes in bf16 or f16 where the device can, up to 11/255 off, and does
-            # not say so.
-            "INFERENCE_PRECISION_HINT": "f32",
-        }
-        if device.kind == "cpu":
-            config["INFERENCE_NUM_THREADS"] = threads
-        if device.kind == "npu":
-            del config[
-                "INFERENCE_PRECISION_HINT"
-            ]  # NPUs have no f32; the golden files decide whether theirs is good enough
+        config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+        if plan.device.kind == "cpu":
+            config["INFERENCE_NUM_THREADS"] = plan.threads
+        # Left alone, OpenVINO computes in bf16 or f16 where the device can, up to 11/255 off, and does not
+        # say so. NPUs have no f32: there the golden files decide whether theirs is good enough.
+        if plan.device.kind != "npu":
+            config["INFERENCE_PRECISION_HINT"] = "f32"
         try:
-            # device.id names one plugin (CPU, GPU.0, NPU), never AUTO or HETERO, so no operator can move
-            # elsewhere.
-            self._compiled = _core().compile_model(model, device.id, config)
+            # The id names one plugin (CPU, GPU.0, NPU), never AUTO or HETERO: no operator can move elsewhere.
+            self._compiled = _core().compile_model(model, plan.device.id, config)
             ran = self._compiled.get_property("EXECUTION_DEVICES")
         except Exception as error:
             raise DeviceError(
-                f"{self._label} cannot be compiled for {device.id}: {str(error)[:300]}"
+                f"{self._label} cannot be compiled for {plan.device.id}: {str(error)[:300]}"
             ) from None
-        if any(name.split(".")[0] != device.id.split(".")[0] for name in ran):
+        if any(name.split(".")[0] != plan.device.id.split(".")[0] for name in ran):
             raise DeviceError(
-                f"{self._label}: asked for {device.id}; openvino would run it on {', '.join(ran)}"
+                f"{self._label}: asked for {plan.device.id}; openvino would run it on {', '.join(ran)}"
             )
-        # A request holds one run's tensors, so each run takes one that no other thread has and puts it back
-        # after.
+        # A request holds one run's tensors: each run takes one that no other thread has, and puts it back.
         self._free: list[Any] = []
 
     def run(self, x: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ import bundles
 import numpy as np
 import onnx
 import pytest
+from attack_table import AttackTable
 from click.testing import CliRunner
 from decant.bundle import Bundle, seal
 from decant.cli import main
@@ -20,18 +21,8 @@ from decant.errors import BundleError
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-Maker = Callable[[Path], object]
-ATTACKS: dict[str, tuple[Maker, str]] = {}
-
-
-def attack(message: str) -> Callable[[Maker], Maker]:
-    """Register a maker with the words that its refusal must hold."""
-
-    def register(maker: Maker) -> Maker:
-        ATTACKS[maker.__name__] = (maker, message)
-        return maker
-
-    return register
+ATTACKS = AttackTable()
+attack = ATTACKS.attack
 
 
 def entry(manifest: dict[str, Any], path: str) -> dict[str, Any]:
@@ -308,7 +299,6 @@ def picture_without_area(folder: Path) -> None:
 def test_the_bundle_is_refused_by_name(tiny_copy: Path, name: str):
     """``verify`` names it, and says so by its exit code."""
     maker, message = ATTACKS[name]
-    assert maker.__doc__
     maker(tiny_copy)
     result = CliRunner().invoke(main, ["verify", str(tiny_copy)])
     assert isinstance(result.exception, SystemExit), result.exception

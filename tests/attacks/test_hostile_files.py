@@ -3,28 +3,18 @@
 import resource
 import struct
 import zlib
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import bundles
 import pytest
+from attack_table import AttackTable
 from click.testing import CliRunner
 from decant import Encoder, container
 from decant.cli import main
 
-Maker = Callable[[container.DcnFile], bytes]
-ATTACKS: dict[str, tuple[Maker, str]] = {}
-
-
-def attack(message: str) -> Callable[[Maker], Maker]:
-    """Register a maker with the words that its refusal must hold."""
-
-    def register(maker: Maker) -> Maker:
-        ATTACKS[maker.__name__] = (maker, message)
-        return maker
-
-    return register
+ATTACKS = AttackTable()
+attack = ATTACKS.attack
 
 
 def header(file: container.DcnFile, sections: int, **change: object) -> bytes:
@@ -163,7 +153,6 @@ def good(tiny: Path) -> container.DcnFile:
 @pytest.mark.parametrize("name", ATTACKS)
 def test_the_file_is_refused_in_one_line(tiny: Path, good: container.DcnFile, tmp_path: Path, name: str):
     maker, message = ATTACKS[name]
-    assert maker.__doc__
     (tmp_path / "hostile.dcn").write_bytes(maker(good))
     for command in (["decode", "hostile.dcn", "out.png"], ["verify", "hostile.dcn"]):
         arguments = [str(tmp_path / word) if "." in word else word for word in command]

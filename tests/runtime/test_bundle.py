@@ -70,7 +70,7 @@ _FILES = st.sampled_from(
 @settings(
     max_examples=60,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_every_flipped_byte_is_noticed(tiny: Path, tiny_copy: Path, path: str, data: st.DataObject):
     raw = bytearray((tiny / path).read_bytes())
@@ -95,7 +95,7 @@ def same_meaning(a: bytes, b: bytes) -> bool:
 
 
 @given(path=_FILES, keep=st.floats(0, 0.999))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_cut_is_noticed(tiny: Path, tiny_copy: Path, path: str, keep: float):
     raw = (tiny / path).read_bytes()
     cut = raw[: int(len(raw) * keep)]
@@ -113,7 +113,7 @@ def test_every_cut_is_noticed(tiny: Path, tiny_copy: Path, path: str, keep: floa
     ),
     st.data(),
 )
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_wrong_values_under_a_right_checksum_are_refused_or_harmless(
     tiny: Path, value: object, data: st.DataObject
 ):

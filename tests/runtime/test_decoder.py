@@ -152,7 +152,7 @@ def test_wrong_content_under_right_checksums_is_refused(
 
 
 @given(data=st.data())
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_random_damage_is_always_our_error(tiny: Path, files: list[bytes], data: st.DataObject):
     decoder = _decoder(tiny)
     damaged = bytearray(data.draw(st.sampled_from(files)))
@@ -166,7 +166,7 @@ def test_random_damage_is_always_our_error(tiny: Path, files: list[bytes], data:
 
 
 @given(payload=st.binary(min_size=48, max_size=48))
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_latents_under_right_checksums_give_a_picture_or_our_error(
     tiny: Path, files: list[bytes], payload: bytes
 ):
