@@ -1,0 +1,168 @@
+"""``decant export``: checkpoint in, bundle out."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import click
+
+# As decant_export.variants has them; kept here so that --help imports neither torch nor onnx (a test compares
+# them).
+PRECISIONS = ("float", "int8", "int8-static", "int4")
+RUNTIMES = ("onnxruntime", "openvino")
+
+
+def _listed(known: tuple[str, ...]) -> Any:
+    """A callback for an option that takes names separated by commas."""
+
+    def parse(context: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
+        names = tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
+        for name in names:
+            if name not in known:
+                raise click.BadParameter(f"{name!r} is unknown; {', '.join(known)} expected")
+        if not names:
+            raise click.BadParameter(f"{', '.join(known)} expected")
+        return names
+
+    return parse
+
+
+def _floors(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, float]:
+    floors = {}
+    for value in values:
+        precision, _, number = value.partition("=")
+        try:
+            floors[precision] = float(number)
+        except ValueError:
+            raise click.BadParameter(f"{value!r}; PRECISION=DB expected, int8=45 say") from None
+        if precision not in PRECISIONS:
+            raise click.BadParameter(f"{precision!r} is unknown; {', '.join(PRECISIONS)} expected")
+    return floors
+
+
+@click.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Bundle folder to write.")
+@click.option("--name", help="What files call the model; the folder's name when left out.")
+@click.option("--version", default="1.0.0", show_default=True, help="Version of the bundle.")
+@click.option(
+    "--images",
+    type=click.Path(path_type=Path),
+    help="Folder of images, for --archive and for the encoder's check.",
+)
+@click.option("--denoiser", type=click.Path(path_type=Path), help="Checkpoint of a denoiser to put in.")
+@click.option(
+    "--precisions",
+    default=",".join(PRECISIONS),
+    show_default=True,
+    callback=_listed(PRECISIONS),
+    help="Forms of the decoder, separated by commas.",
+)
+@click.option(
+    "--runtimes",
+    default=",".join(RUNTIMES),
+    show_default=True,
+    callback=_listed(RUNTIMES),
+    help="Runtimes to write graphs for, separated by commas.",
+)
+@click.option(
+    "--latent-coding",
+    default="float16",
+    show_default=True,
+    help="How files store latents: float16, float32, or uint1 to uint16.",
+)
+@click.option(
+    "--encoder/--no-encoder", default=True, help="Put the encoder in, or make a decoder-only bundle."
+)
+@click.option(
+    "--golden", default=4, show_default=True, type=click.IntRange(1, 999), help="Number of golden files."
+)
+@click.option(
+    "--floor",
+    "floors",
+    multiple=True,
+    callback=_floors,
+    metavar="PRECISION=DB",
+    help="Lowest PSNR to the float pixels; may be repeated.",
+)
+@click.option("--licence", help="Terms of the bundle.")
+@click.option("--data", help="What it was trained on, and the terms; from the checkpoint when left out.")
+@click.option(
+    "--archive", type=click.Path(path_type=Path), help="Write every image as NAME.dcn to this folder too."
+)
+@click.option("--force", is_flag=True, help="Replace the bundle in --out.")
+@click.option("--json", "as_json", is_flag=True, help="Print the bundle's description as JSON.")
+def export(
+    checkpoint: Path, images: Path | None, archive: Path | None, encoder: bool, as_json: bool, **given: Any
+) -> None:
+    """Write the bundle of CHECKPOINT: its graphs in every form that decodes right, golden files, figures."""
+    if archive is not None and not encoder:
+        raise click.UsageError("--archive encodes images, which --no-encoder leaves out")
+    logging.captureWarnings(True)
+    try:
+        import torch
+    except ImportError as error:
+        from decant.errors import MissingExtraError
+
+        raise MissingExtraError(f"export needs torch ({error}): pip install 'decant-codec[export]'") from None
+    from decant.sessions import usable_cores
+
+    from decant_export.archiving import named_images, write_archive
+    from decant_export.exporting import GATED
+    from decant_export.exporting import export as write_bundle
+
+    torch.set_num_threads(usable_cores())
+    options = {key: value for key, value in given.items() if value is not None}
+    out = options.pop("out")
+    pixels = _first(named_images(checkpoint, images), GATED) if images is not None else None
+    bundle = write_bundle(
+        checkpoint,
+        out,
+        images=pixels,
+        encoder=encoder,
+        report=lambda line: click.echo(line, err=True),
+        **options,
+    )
+    if archive is not None:
+        count = write_archive(bundle, named_images(checkpoint, images), archive)
+        click.echo(f"{count} images encoded to {archive}", err=True)
+    click.echo(json.dumps(bundle.manifest.raw, indent=2) if as_json else _table(bundle))
+
+
+def _first(images: Any, count: int) -> Any:
+    import itertools
+
+    import numpy as np
+
+    return np.stack([pixels for _, pixels in itertools.islice(images, count)])
+
+
+def _table(bundle: Any) -> str:
+    from decant.describe import table
+
+    rows = [
+        {
+            "role": graph.role,
+            "precision": graph.precision,
+            "runtime": graph.runtime,
+            "bytes": f"{graph.bytes}",
+            "dB to float": "-" if graph.psnr_to_float_db is None else f"{graph.psnr_to_float_db:.1f}",
+            "kMAC/pixel": f"{graph.kmac_per_pixel}",
+            "": "",
+        }
+        for graph in bundle.graphs
+    ]
+    rows += [
+        {
+            "role": refused["role"],
+            "precision": refused["precision"],
+            "runtime": refused["runtime"],
+            "bytes": "-",
+            "dB to float": f"{refused['psnr_to_float_db'] or '-'}",
+            "kMAC/pixel": "-",
+            "": f"refused: {refused['reason']}",
+        }
+        for refused in bundle.manifest.raw["refused"]
+    ]
+    return f"{bundle.path} {bundle.name} {bundle.version} {bundle.model_id}\n{table(rows)}"

@@ -1,0 +1,50 @@
+"""Multiply-accumulates of a graph, counted from its nodes."""
+
+import math
+
+import onnx
+
+_PRODUCTS = {"MatMul", "MatMulInteger"}
+
+
+def kmac_per_pixel(model: onnx.ModelProto, pixels: int) -> float:
+    """Thousands of multiply-accumulates for each of the ``pixels`` of one picture, rounded to three digits
+    after the point.
+
+    Counted are convolutions and matrix products, as the graph computes them; the batch is 1.
+    """
+    shapes = _shapes(model)
+    total = sum(_macs(node, shapes) for node in model.graph.node)
+    return round(total / pixels / 1000, 3)
+
+
+def _macs(node: onnx.NodeProto, shapes: dict[str, list[int]]) -> int:
+    if node.op_type == "Conv":
+        weight = shapes[node.input[1]]
+        return math.prod(shapes[node.output[0]]) * math.prod(weight[1:])
+    if node.op_type == "ConvTranspose":
+        weight = shapes[node.input[1]]
+        return math.prod(shapes[node.input[0]]) * math.prod(weight[1:])
+    if node.op_type in _PRODUCTS or node.op_type == "Gemm":
+        return math.prod(shapes[node.input[0]]) * shapes[node.input[1]][-1]
+    if node.op_type == "MatMulNBits":
+        size = {attribute.name: attribute.i for attribute in node.attribute}
+        return int(size["K"] * size["N"])
+    return 0
+
+
+def _shapes(model: onnx.ModelProto) -> dict[str, list[int]]:
+    """Shape of every tensor for a batch of 1; dimensions that stay unknown (the batch, after foreign
+    operators) count as 1.
+    """
+    single = onnx.ModelProto()
+    single.CopyFrom(model)
+    for value in [*single.graph.input, *single.graph.output]:
+        for dimension in value.type.tensor_type.shape.dim:
+            if dimension.dim_param:
+                dimension.dim_value = 1
+    graph = onnx.shape_inference.infer_shapes(single, data_prop=True).graph
+    shapes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
+    for value in [*graph.input, *graph.output, *graph.value_info]:
+        shapes[value.name] = [max(d.dim_value, 1) for d in value.type.tensor_type.shape.dim]
+    return shapes

@@ -1,0 +1,119 @@
+"""Building and reading ONNX graphs: one small builder, whose output depends on its inputs alone.
+
+Graphs are written node by node rather than traced, so that every name, operator and byte is chosen here: the
+same checkpoint gives the same file, on any version of PyTorch.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+OPSET = 20
+IR_VERSION = 10
+CONTRIB_DOMAIN = "com.microsoft"
+_DTYPES = {"float32": TensorProto.FLOAT, "uint8": TensorProto.UINT8}
+
+
+class GraphBuilder:
+    """Collects nodes and constants of a graph with one input and one output."""
+
+    def __init__(self, name: str, input_name: str, dtype: str, shape: Sequence[int | str]) -> None:
+        self.name = name
+        self._input = helper.make_tensor_value_info(input_name, _DTYPES[dtype], list(shape))
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: dict[str, onnx.TensorProto] = {}
+        self._names = {input_name}
+
+    def constant(self, name: str, value: Any) -> str:
+        """Add ``value`` (anything numpy takes; its dtype decides) as the constant ``name`` and return the
+        name.
+        """
+        self._take(name)
+        self._constants[name] = numpy_helper.from_array(np.array(value, order="C"), name)
+        return name
+
+    def node(self, op: str, inputs: Sequence[str], name: str, *, domain: str = "", **attributes: Any) -> str:
+        """Add a node whose one output is ``name`` and return the name."""
+        self.nodes(op, inputs, [name], domain=domain, **attributes)
+        return name
+
+    def nodes(
+        self, op: str, inputs: Sequence[str], outputs: Sequence[str], *, domain: str = "", **attributes: Any
+    ) -> list[str]:
+        """Add one node with several outputs and return their names."""
+        for name in outputs:
+            self._take(name)
+        node = helper.make_node(op, list(inputs), list(outputs), name=outputs[0], domain=domain, **attributes)
+        self._nodes.append(node)
+        return list(outputs)
+
+    def reshape(self, x: str, shape: Sequence[int], name: str) -> str:
+        """``x`` in the constant shape ``shape`` (-1: what is left)."""
+        return self.node("Reshape", [x, self.constant(f"{name}.shape", np.array(shape, np.int64))], name)
+
+    def model(self, output: str, dtype: str, shape: Sequence[int | str]) -> onnx.ModelProto:
+        """The finished, checked model, giving tensor ``output``."""
+        result = helper.make_tensor_value_info(output, _DTYPES[dtype], list(shape))
+        graph = helper.make_graph(
+            self._nodes, self.name, [self._input], [result], list(self._constants.values())
+        )
+        return finish(graph)
+
+    def _take(self, name: str) -> None:
+        if name in self._names:
+            raise ValueError(f"graph {self.name}: two tensors are called {name!r}")
+        self._names.add(name)
+
+
+def finish(graph: onnx.GraphProto) -> onnx.ModelProto:
+    """The checked model of ``graph``, naming the operator sets that its nodes use."""
+    opsets = [helper.make_opsetid("", OPSET)]
+    if any(node.domain == CONTRIB_DOMAIN for node in graph.node):
+        opsets.append(helper.make_opsetid(CONTRIB_DOMAIN, 1))
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="decant")
+    onnx.checker.check_model(model)
+    return model
+
+
+def serialise(model: onnx.ModelProto) -> bytes:
+    """The bytes of ``model``; equal models give equal bytes. Raises ValueError above protobuf's 2 GB."""
+    try:
+        return bytes(model.SerializeToString(deterministic=True))
+    except Exception as error:  # protobuf's error type differs between its implementations
+        raise ValueError(f"graph {model.graph.name} does not fit in one ONNX file of 2 GB: {error}") from None
+
+
+def tensor_shape(value: onnx.ValueInfoProto) -> list[int | str]:
+    """Declared shape; free dimensions are their names."""
+    return [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
+
+
+def constants(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    """Constant tensors of the graph, by name."""
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+
+
+def with_output(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    """``model`` giving the float32 tensor ``name`` alone, whatever follows it left out."""
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    del changed.graph.output[:]
+    changed.graph.output.append(helper.make_empty_tensor_value_info(name))
+    changed.graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT
+    return changed
+
+
+__all__ = [
+    "CONTRIB_DOMAIN",
+    "IR_VERSION",
+    "OPSET",
+    "GraphBuilder",
+    "constants",
+    "finish",
+    "serialise",
+    "tensor_shape",
+    "with_output",
+]

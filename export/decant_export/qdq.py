@@ -1,0 +1,123 @@
+"""Layers in static int8: QDQ pairs that runtimes fuse into integer kernels.
+
+Activations are unsigned 8-bit with one scale and zero point per tensor, weights signed 8-bit with one scale
+per output channel: on x86, the only combination with fast kernels. A tensor whose zero point is 0 cannot hold
+negative values, so storing it so *is* the ReLU.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from decant_export.linears import INT8, quantize_symmetric
+from decant_export.onnx_graph import GraphBuilder
+
+LEVELS = 255
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How real numbers become uint8: real = step * (stored - zero)."""
+
+    step: float
+    zero: int
+
+    @classmethod
+    def covering(cls, lowest: float, highest: float) -> "Scale":
+        """The scale of the range [lowest, highest], widened to hold 0; a lowest of 0 or more gives zero point
+        0.
+        """
+        lowest, highest = min(float(lowest), 0.0), max(float(highest), 0.0)
+        step = (highest - lowest) / LEVELS or 1.0
+        return cls(step, round(-lowest / step))
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A uint8 tensor of a graph and what its numbers mean."""
+
+    name: str
+    scale: Scale
+
+
+def store(graph: GraphBuilder, x: str, scale: Scale) -> Stored:
+    """The float tensor ``x`` as uint8."""
+    name = f"{x}.uint8"
+    return Stored(graph.node("QuantizeLinear", [x, *_scale(graph, name, scale)], name), scale)
+
+
+def restore(graph: GraphBuilder, x: Stored, name: str) -> str:
+    """The uint8 tensor ``x`` as float ``name``."""
+    return graph.node("DequantizeLinear", [x.name, *_scale(graph, name, x.scale)], name)
+
+
+def conv(
+    graph: GraphBuilder,
+    x: Stored,
+    weight: np.ndarray,
+    bias: np.ndarray,
+    pads: list[int],
+    name: str,
+    result: Scale,
+    limit: int = INT8,
+) -> Stored:
+    """A stride-1 convolution; weight float32 (out, in, h, w), bias (out,), pads (top, left, bottom, right).
+
+    ``limit`` is the largest stored weight: 64 keeps kernels exact that add two products in 16 bits (x86
+    without VNNI).
+    """
+    quantized, steps = quantize_symmetric(weight, limit, axis=0)
+    # A channel without weights gets a step that leaves its bias, in multiples of both steps, exact enough.
+    empty = ~quantized.any(axis=(1, 2, 3))
+    steps = np.where(empty, np.maximum(np.abs(bias), 1e-6) / (x.scale.step * 2**16), steps).astype(np.float32)
+    bias_steps = (steps * np.float32(x.scale.step)).astype(np.float32)
+    zeros = graph.constant(f"{name}.weight.zero", np.zeros(len(steps), np.int8))
+    kernel = graph.node(
+        "DequantizeLinear",
+        [
+            graph.constant(f"{name}.weight.int8", quantized),
+            graph.constant(f"{name}.weight.step", steps),
+            zeros,
+        ],
+        f"{name}.weight",
+        axis=0,
+    )
+    offset = graph.node(
+        "DequantizeLinear",
+        [
+            graph.constant(f"{name}.bias.int32", np.rint(bias / bias_steps).astype(np.int32)),
+            graph.constant(f"{name}.bias.step", bias_steps),
+            graph.constant(f"{name}.bias.zero", np.zeros(len(steps), np.int32)),
+        ],
+        f"{name}.bias",
+        axis=0,
+    )
+    shape = list(weight.shape[2:])
+    x_float = restore(graph, x, f"{name}.x")
+    return store(
+        graph, graph.node("Conv", [x_float, kernel, offset], name, kernel_shape=shape, pads=pads), result
+    )
+
+
+def add(graph: GraphBuilder, a: Stored, b: Stored, name: str, result: Scale) -> Stored:
+    """The sum of two tensors."""
+    inputs = [restore(graph, a, f"{name}.a"), restore(graph, b, f"{name}.b")]
+    return store(graph, graph.node("Add", inputs, name), result)
+
+
+def matmul(graph: GraphBuilder, x: Stored, weight: np.ndarray, name: str, result: Scale) -> Stored:
+    """x (n, rows, inputs) times weight (inputs, outputs), which is stored over the range [-1, 1]."""
+    values = [
+        graph.constant(f"{name}.weight.int8", np.clip(np.rint(weight * INT8), -INT8, INT8).astype(np.int8)),
+        graph.constant(f"{name}.weight.step", np.float32(1 / INT8)),
+        graph.constant(f"{name}.weight.zero", np.int8(0)),
+    ]
+    kernel = graph.node("DequantizeLinear", values, f"{name}.weight")
+    return store(graph, graph.node("MatMul", [restore(graph, x, f"{name}.x"), kernel], name), result)
+
+
+def _scale(graph: GraphBuilder, name: str, scale: Scale) -> list[str]:
+    return [
+        graph.constant(f"{name}.step", np.float32(scale.step)),
+        graph.constant(f"{name}.zero", np.uint8(scale.zero)),
+    ]

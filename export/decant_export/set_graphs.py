@@ -1,0 +1,160 @@
+"""ONNX graphs of the family ``set``, in float.
+
+The published layers one to one: Gemm, ConvTranspose, Conv, ReLU, Add, Sigmoid. Pixels leave as uint8 (n, H,
+W, 3) and enter so, the conversion included.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from decant_train.checkpoint import Checkpoint
+from decant_train.families.set import DecoderBlock, EncoderBlock, SetAutoencoder
+from torch import nn
+
+from decant_export.families import StaticGraph, StoredLayout
+from decant_export.latent_coding import vector_layout
+from decant_export.onnx_graph import GraphBuilder
+from decant_export.pictures import PICTURE, from_pixels, to_pixels
+
+REFERENCE_BATCH = 8
+
+
+class SetGraphs:
+    """A checkpoint of the family, as ``decant_export.families.Decodes`` wants it."""
+
+    def __init__(self, model: SetAutoencoder) -> None:
+        self.model = model
+        self.image = (model.config.image_size, model.config.image_size)
+
+    def synthesis(self) -> onnx.ModelProto:
+        """See Decodes."""
+        return synthesis(self.model)
+
+    def analysis(self) -> onnx.ModelProto:
+        """See Decodes."""
+        return analysis(self.model)
+
+    def static(self, latents: np.ndarray) -> StaticGraph:
+        """See Decodes."""
+        from decant_export.set_static import StaticSynthesis
+
+        return StaticSynthesis(self.model, latents)
+
+    @torch.no_grad()
+    def decode(self, latents: np.ndarray) -> np.ndarray:
+        """See Decodes."""
+        batches = torch.split(torch.from_numpy(latents), REFERENCE_BATCH)
+        return np.concatenate([self.model.decode(batch).numpy() for batch in batches])
+
+    @torch.no_grad()
+    def encode(self, pixels: np.ndarray) -> np.ndarray:
+        """See Decodes."""
+        images = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
+        batches = torch.split(images, REFERENCE_BATCH)
+        return np.concatenate([self.model.encode(batch.float() / 255).numpy() for batch in batches])
+
+    def known_latents(self) -> np.ndarray | None:
+        """See Decodes."""
+        latents = array(self.model.latents)
+        return latents if latents.any() else None  # zeros: no save has filled them yet
+
+    def layout(self, coding: str, latents: np.ndarray) -> StoredLayout:
+        """See Decodes."""
+        return vector_layout(coding, latents)
+
+    def tensors(self) -> Mapping[str, np.ndarray]:
+        """See Decodes."""
+        return {f"decoder.{k}": array(v) for k, v in self.model.decoder.state_dict().items()}
+
+
+def graphs(checkpoint: Checkpoint) -> SetGraphs:
+    """The entry that ``decant_export.families`` looks for."""
+    assert isinstance(checkpoint.model, SetAutoencoder)
+    return SetGraphs(checkpoint.model)
+
+
+def synthesis(model: SetAutoencoder) -> onnx.ModelProto:
+    """Latents float32 (n, latent_dim) -> pixels uint8 (n, S, S, 3)."""
+    config, decoder = model.config, model.decoder
+    size = config.image_size
+    graph = GraphBuilder("synthesis", "latents", "float32", ["n", config.latent_dim])
+    weights = [
+        graph.constant("decoder.linear.weight", array(decoder.linear.weight).T),
+        graph.constant("decoder.linear.bias", array(decoder.linear.bias)),
+    ]
+    x = graph.node("Gemm", ["latents", *weights], "decoder.linear")
+    x = graph.node("Relu", [x], "decoder.linear.relu")
+    x = graph.reshape(x, [-1, *decoder.grid], "decoder.grid")
+    for i, block in enumerate(decoder.blocks):
+        assert isinstance(block, DecoderBlock)
+        name = f"decoder.blocks.{i}"
+        y = graph.node("Relu", [_transposed(graph, block.conv, x, f"{name}.conv")], f"{name}.relu")
+        if block.shortcut is not None:
+            y = graph.node("Add", [y, _transposed(graph, block.shortcut, x, f"{name}.shortcut")], name)
+        x = y
+    x = graph.node("Sigmoid", [_transposed(graph, decoder.last, x, "decoder.last")], PICTURE)
+    return graph.model(to_pixels(graph, x), "uint8", ["n", size, size, 3])
+
+
+def analysis(model: SetAutoencoder) -> onnx.ModelProto:
+    """Pixels uint8 (n, S, S, 3) -> latents float32 (n, latent_dim)."""
+    config, encoder = model.config, model.encoder
+    size = config.image_size
+    graph = GraphBuilder("analysis", "pixels", "uint8", ["n", size, size, 3])
+    x = from_pixels(graph, "pixels")
+    for i, block in enumerate(encoder.blocks):
+        assert isinstance(block, EncoderBlock)
+        name = f"encoder.blocks.{i}"
+        y = graph.node("Relu", [_convolved(graph, block.conv, x, f"{name}.conv")], f"{name}.relu")
+        if block.shortcut is not None:
+            y = graph.node("Add", [y, _convolved(graph, block.shortcut, x, f"{name}.shortcut")], name)
+        x = y
+    x = graph.node("Flatten", [x], "encoder.flat", axis=1)
+    weights = [
+        graph.constant("encoder.linear.weight", array(encoder.linear.weight).T),
+        graph.constant("encoder.linear.bias", array(encoder.linear.bias)),
+    ]
+    return graph.model(graph.node("Gemm", [x, *weights], "latents"), "float32", ["n", config.latent_dim])
+
+
+def array(tensor: Any) -> np.ndarray:
+    """A parameter as float32 numpy."""
+    return np.asarray(tensor.detach().cpu().numpy(), np.float32)
+
+
+def _transposed(graph: GraphBuilder, layer: nn.ConvTranspose2d, x: str, name: str) -> str:
+    kernel, stride, pad, output_pad = (
+        int(v[0]) for v in (layer.kernel_size, layer.stride, layer.padding, layer.output_padding)
+    )
+    return graph.node(
+        "ConvTranspose",
+        [x, *_parameters(graph, layer, name)],
+        name,
+        kernel_shape=[kernel] * 2,
+        strides=[stride] * 2,
+        pads=[pad] * 4,
+        output_padding=[output_pad] * 2,
+    )
+
+
+def _convolved(graph: GraphBuilder, layer: nn.Conv2d, x: str, name: str) -> str:
+    kernel, stride = int(layer.kernel_size[0]), int(layer.stride[0])
+    assert isinstance(layer.padding, tuple)
+    return graph.node(
+        "Conv",
+        [x, *_parameters(graph, layer, name)],
+        name,
+        kernel_shape=[kernel] * 2,
+        strides=[stride] * 2,
+        pads=[int(layer.padding[0])] * 4,
+    )
+
+
+def _parameters(graph: GraphBuilder, layer: nn.Conv2d | nn.ConvTranspose2d, name: str) -> list[str]:
+    return [
+        graph.constant(f"{name}.weight", array(layer.weight)),
+        graph.constant(f"{name}.bias", array(layer.bias)),
+    ]

@@ -1,0 +1,123 @@
+"""A bundle's files: model.json, tables, golden files, graphs, and bundle.json over all of them
+(docs/format.md).
+"""
+
+import dataclasses
+import hashlib
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from decant import container
+from decant.bundle import canonical_json, seal, tensor_sha256
+from decant.manifest import FileEntry
+from decant_train.checkpoint import Checkpoint
+from PIL import Image
+from safetensors.numpy import save
+
+from decant_export.families import Decodes, StoredLayout
+from decant_export.gate import Gate, rounded_db
+
+
+@dataclass(frozen=True)
+class GoldenPictures:
+    """Latents float32 (n, ...), the float graph's pixels for them, uint8 (n, H, W, 3), and the denoiser's for
+    those.
+    """
+
+    latents: np.ndarray
+    pixels: np.ndarray
+    denoised: np.ndarray | None
+
+
+def write(
+    folder: Path,
+    family: Decodes,
+    layout: StoredLayout,
+    gate: Gate,
+    golden: GoldenPictures,
+    head: Mapping[str, Any],
+) -> None:
+    """Fill the empty ``folder``. ``head``: the fields of bundle.json that say what the bundle is (name,
+    version, ...).
+    """
+    model = canonical_json(model_description(family, layout))
+    model_id = hashlib.sha256(model).hexdigest()
+    files = [_add(folder, "model.json", model)]
+    if tables := layout.tables():
+        files.append(_add(folder, "tables.safetensors", save(dict(sorted(tables.items())))))
+    cases = []
+    for i, latent in enumerate(golden.latents):
+        payload = layout.pack(latent)
+        file = container.DcnFile(head["name"], bytes.fromhex(model_id)[:8], *gate.image, payload)
+        case = {"file": (f"golden/{i:03}.dcn", container.write(file))}
+        case["pixels"] = (f"golden/{i:03}.png", _png(golden.pixels[i]))
+        if golden.denoised is not None:
+            case["denoised"] = (f"golden/{i:03}.denoised.png", _png(golden.denoised[i]))
+        files += [_add(folder, path, data) for path, data in case.values()]
+        cases.append({key: path for key, (path, _) in case.items()})
+    graphs = []
+    for variant, psnr in gate.passed:
+        parts = [_add(folder, path, blob) for path, blob in zip(variant.paths, variant.blobs, strict=True)]
+        figures = {"psnr_to_float_db": rounded_db(psnr), "floor_db": gate.floors[variant.precision]}
+        graphs.append(dataclasses.asdict(variant.described(parts, gate.image)) | figures)
+    manifest = {
+        "schema": 1,
+        **head,
+        "model_id": model_id,
+        "graphs": graphs,
+        "refused": gate.refused,
+        "files": [dataclasses.asdict(entry) for entry in files],
+        "golden": cases,
+    }
+    (folder / "bundle.json").write_bytes(seal(manifest))
+
+
+def model_description(family: Decodes, layout: StoredLayout) -> dict[str, Any]:
+    """model.json: what decides decoding."""
+    width, height = family.image
+    return {
+        "schema": 1,
+        "image": {"width": width, "height": height, "channels": 3, "colour": "srgb"},
+        "latent": layout.to_model(),
+        "tables": {key: tensor_sha256(table) for key, table in layout.tables().items()},
+        "synthesis": {key: tensor_sha256(tensor) for key, tensor in family.tensors().items()},
+    }
+
+
+def data_description(checkpoint: Checkpoint) -> str:
+    """What a checkpoint was trained on, in words."""
+    # A folder's own name says it; where the folder lay on the trainer's disk is nobody's business.
+    source = str(checkpoint.data.get("source", "unknown source"))
+    source = Path(source).name if Path(source).is_absolute() else source
+    return f"{checkpoint.data.get('images', '?')} images: {source}"
+
+
+def training_description(checkpoint: Checkpoint) -> dict[str, Any]:
+    """How a checkpoint was trained, and its figures."""
+    return {
+        "epochs": checkpoint.epoch,
+        "steps": checkpoint.step,
+        "minutes": round(checkpoint.elapsed_s / 60, 1),
+        "stopped_by": checkpoint.stopped_by,
+        "config": dataclasses.asdict(checkpoint.config),
+        # A run stopped before its first evaluation holds a NaN, which JSON has not.
+        "metrics": {k: round(v, 6) for k, v in checkpoint.metrics.items() if math.isfinite(v)},
+    }
+
+
+def _add(folder: Path, path: str, data: bytes) -> FileEntry:
+    target = folder / path
+    target.parent.mkdir(exist_ok=True)
+    target.write_bytes(data)
+    return FileEntry(path, len(data), hashlib.sha256(data).hexdigest())
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
