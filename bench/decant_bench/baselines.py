@@ -1,0 +1,161 @@
+"""The formats that decoders are measured against, behind one interface: picture -> bytes -> picture.
+
+A codec is registered by name; a ``Setting`` is a codec at one quality, written ``jpeg-q90``, or with no
+quality, ``png``. Decoding starts from bytes in memory and ends at uint8 RGB (H, W, 3), as it does for a
+bundle.
+"""
+
+import io
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+
+class Codec(Protocol):
+    """A codec. ``qualities`` is its range, None where it has none; ``threaded``: decoding can use threads."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def suffix(self) -> str: ...
+    @property
+    def qualities(self) -> tuple[int, int] | None: ...
+    @property
+    def threaded(self) -> bool: ...
+    @property
+    def description(self) -> str: ...
+
+    def encode(self, image: np.ndarray, quality: int | None) -> bytes:
+        """uint8 (H, W, 3) -> the bytes of a file."""
+
+    def decode(self, data: bytes, threads: int = 1) -> np.ndarray:
+        """The bytes of a file -> uint8 (H, W, 3)."""
+
+
+@dataclass(frozen=True)
+class PillowCodec:
+    """A format of Pillow. ``save_options`` go to ``Image.save``."""
+
+    name: str
+    suffix: str
+    format: str
+    qualities: tuple[int, int] | None
+    description: str
+    threaded: bool = False
+    save_options: tuple[tuple[str, Any], ...] = ()
+
+    def encode(self, image: np.ndarray, quality: int | None) -> bytes:
+        """See Codec.encode."""
+        from PIL import Image
+
+        stream = io.BytesIO()
+        options = dict(self.save_options) | ({} if quality is None else {"quality": quality})
+        Image.fromarray(image).save(stream, self.format, **options)
+        return stream.getvalue()
+
+    def decode(self, data: bytes, threads: int = 1) -> np.ndarray:
+        """See Codec.decode."""
+        from PIL import Image
+
+        if self.format == "AVIF":
+            from PIL import AvifImagePlugin
+
+            # The only way to say it; Pillow reads the module's global when it opens a file.
+            AvifImagePlugin.DEFAULT_MAX_THREADS = threads
+        with Image.open(io.BytesIO(data), formats=(self.format,)) as image:
+            # convert() copies even where there is nothing to convert, and JPEG shall not pay for that.
+            return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+@dataclass(frozen=True)
+class JpegXl:
+    """JPEG XL by libjxl, through imagecodecs; ``level`` there is the quality of cjxl."""
+
+    name: str = "jxl"
+    suffix: str = ".jxl"
+    qualities: tuple[int, int] | None = (1, 100)
+    threaded: bool = True
+    description: str = "JPEG XL, libjxl effort 7 (imagecodecs)"
+
+    def encode(self, image: np.ndarray, quality: int | None) -> bytes:
+        """See Codec.encode."""
+        from imagecodecs import jpegxl_encode
+
+        encoded = jpegxl_encode(image, level=75 if quality is None else quality, effort=7, numthreads=1)
+        return bytes(encoded)
+
+    def decode(self, data: bytes, threads: int = 1) -> np.ndarray:
+        """See Codec.decode."""
+        from imagecodecs import jpegxl_decode
+
+        decoded: np.ndarray = jpegxl_decode(data, numthreads=threads)
+        return decoded
+
+
+_LOSSY = (1, 100)
+CODECS: dict[str, Codec] = {}
+
+
+def register(codec: Codec) -> None:
+    """Make ``codec`` known under its name. Raises ValueError when the name is taken."""
+    if codec.name in CODECS:
+        raise ValueError(f"a codec is already called {codec.name!r}")
+    CODECS[codec.name] = codec
+
+
+for _codec in (
+    PillowCodec("jpeg", ".jpg", "JPEG", _LOSSY, "JPEG 4:2:0 baseline (Pillow's default)"),
+    PillowCodec(
+        "jpeg-opt",
+        ".jpg",
+        "JPEG",
+        _LOSSY,
+        "JPEG 4:2:0, optimised and progressive (Pillow)",
+        save_options=(("optimize", True), ("progressive", True)),
+    ),
+    PillowCodec("png", ".png", "PNG", None, "PNG (Pillow's default)"),
+    PillowCodec("webp", ".webp", "WEBP", _LOSSY, "WebP, method 4 (Pillow's default)"),
+    PillowCodec("avif", ".avif", "AVIF", _LOSSY, "AVIF 4:2:0, speed 6 (Pillow's default)", threaded=True),
+    JpegXl(),
+):
+    register(_codec)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A codec at one quality (None: its default, or it has none)."""
+
+    codec: str
+    quality: int | None = None
+
+    @property
+    def label(self) -> str:
+        """``jpeg-q90``, ``png``."""
+        return self.codec if self.quality is None else f"{self.codec}-q{self.quality}"
+
+    def encode(self, image: np.ndarray) -> bytes:
+        """uint8 (H, W, 3) -> the bytes of a file."""
+        return CODECS[self.codec].encode(image, self.quality)
+
+    def decoder(self, threads: int = 1) -> Callable[[bytes], np.ndarray]:
+        """A function from the bytes of a file to uint8 (H, W, 3)."""
+        codec = CODECS[self.codec]
+        return lambda data: codec.decode(data, threads)
+
+
+def setting(label: str) -> Setting:
+    """The setting written ``label``. Raises ValueError, naming what there is, for one that cannot be."""
+    match = re.fullmatch(r"([a-z][a-z-]*?)(?:-q(\d{1,3}))?", label)
+    if match is None or match[1] not in CODECS:
+        raise ValueError(f"no codec {label!r}; known: {', '.join(CODECS)}, with a quality as in jpeg-q90")
+    codec, quality = CODECS[match[1]], int(match[2]) if match[2] else None
+    if quality is not None:
+        if codec.qualities is None:
+            raise ValueError(f"{codec.name} has no quality; write {codec.name!r}")
+        low, high = codec.qualities
+        if not low <= quality <= high:
+            raise ValueError(f"{label}: quality {low} to {high} expected")
+    return Setting(codec.name, quality)
