@@ -1,0 +1,63 @@
+"""The pictures of a measurement: a folder as squares of one size, with names and a hash."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from decant.errors import ImageError
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """``pixels``: uint8 (n, H, W, 3). ``names`` are unique; ``source`` says where the pictures came from."""
+
+    names: tuple[str, ...]
+    pixels: np.ndarray
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def sha256(self) -> str:
+        """Of the pixels, so of what is measured and not of the files it came from."""
+        head = ",".join(map(str, self.pixels.shape)).encode()
+        return hashlib.sha256(head + np.ascontiguousarray(self.pixels).tobytes()).hexdigest()
+
+    def described(self) -> dict[str, object]:
+        """For a record."""
+        n, height, width, _ = self.pixels.shape
+        return {"count": n, "width": width, "height": height, "source": self.source, "sha256": self.sha256}
+
+
+def read_folder(folder: Path, size: int, limit: int | None = None, fit: str = "crop") -> ImageSet:
+    """The pictures below ``folder`` as squares of ``size`` pixels, in order of path; at most ``limit``.
+
+    ``fit`` is crop (the centre square, resized) or stretch. A picture that cannot be read is an error: a
+    figure over fewer pictures than the folder holds would be a figure of something else. Raises ImageError.
+    """
+    from decant_train.data import NoImagesError, fit_square, image_files
+    from PIL import Image
+
+    try:
+        paths = image_files(folder)[:limit]
+    except NoImagesError as error:
+        raise ImageError(str(error)) from None
+    pictures = []
+    for path in paths:
+        try:
+            with Image.open(path) as image:
+                pictures.append(fit_square(image, size, "stretch" if fit == "stretch" else "crop"))
+        except Exception as error:  # Pillow's readers raise whatever a broken file leads them to
+            raise ImageError(f"{path}: cannot be read: {error}; remove it from the folder") from None
+    names = tuple(path.relative_to(folder).as_posix() for path in paths)
+    return ImageSet(names, np.stack(pictures), str(folder))
+
+
+def wheel_crops(count: int, size: int) -> ImageSet:
+    """``count`` squares of the photographs in the wheels of scikit-image and scikit-learn."""
+    from decant_train.wheel_photos import crops
+
+    names = tuple(f"crop-{i:03}" for i in range(count))
+    return ImageSet(names, crops(count, size), "photos in the wheels of scikit-image and scikit-learn")

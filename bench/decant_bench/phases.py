@@ -1,0 +1,184 @@
+"""The four phases of a latency run; each adds samples, in nanoseconds, to the rows of its subjects."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from decant_bench import page_cache, worker
+from decant_bench.baselines import setting
+from decant_bench.errors import BenchError
+from decant_bench.schedule import Budget, shuffled_rounds
+from decant_bench.subjects import Decode, Subject
+
+if TYPE_CHECKING:
+    from decant.decoder import Decoder
+
+    from decant_bench.latency import Options
+
+_LONGEST_VISIT = 64  # times that a visit goes through its pictures, at most
+_MANY_ROUNDS = 20  # times the rounds asked for, at most, on the way to samples and seconds
+
+
+@dataclass
+class State:
+    """A subject ready to be measured: its row, its files and their bytes, and what loading it reads."""
+
+    subject: Subject
+    row: dict[str, Any]
+    files: list[Path]
+    datas: list[bytes]
+    cold: list[Path]
+    decode: Decode
+    decoder: "Decoder | None"
+    failed: bool = False
+
+
+def run_all(states: list[State], options: "Options", budget: Budget, say: Callable[[str], None]) -> None:
+    """All phases; each may use the time up to its share of ``budget``."""
+    fresh(states, options, budget, 0.3, say)
+    alive = [state for state in states if not state.failed]
+    if not alive:
+        raise BenchError("nothing could be measured: every subject failed in a fresh process")
+    loads(alive, options, budget, 0.5, say)
+    decodes(alive, options, budget, 0.9, say)
+    batches(alive, options, budget, 1.0, say)
+
+
+def fresh(
+    states: list[State], options: "Options", budget: Budget, share: float, say: Callable[[str], None]
+) -> None:
+    """Import, first load from a cold file cache, first decode, peak memory: one process a sample."""
+    rounds = shuffled_rounds(states, options.seed)
+    for number in range(options.fresh_rounds):
+        say(f"fresh processes: round {number + 1} of {options.fresh_rounds}")
+        for state in next(rounds):
+            if state.failed:
+                continue
+            try:
+                found = worker.measure(state.subject, state.files, state.cold)
+            except RuntimeError as error:
+                state.failed = True
+                state.row["refused"] = str(error)
+                continue
+            state.row["import_ns"].append(found["import_ns"])
+            state.row["fresh_load_ns"].append(found["load_ns"])
+            state.row["first_decode_ns"].append(found["first_decode_ns"])
+            state.row["peak_memory_kib"].append(found["peak_memory_kib"])
+        if budget.used_up(share):
+            return
+
+
+def loads(
+    states: list[State], options: "Options", budget: Budget, share: float, say: Callable[[str], None]
+) -> None:
+    """Load again and again in this process: once with the files in the system's cache, once without."""
+    say(f"loads: {options.load_rounds} rounds")
+    rounds = shuffled_rounds(states, options.seed + 1)
+    for number in range(options.load_rounds):
+        for state in next(rounds):
+            file = state.files[number % len(state.files)]
+            cold_files = state.cold if state.decoder is not None else [file]
+            left = page_cache.drop(cold_files)
+            if left is not None:
+                state.row["load_cold_ns"].append([_timed(state.subject.load, file)])
+                state.row["cache_left"] = max(left, state.row["cache_left"] or 0.0)
+            for path in cold_files:
+                path.read_bytes()
+            state.row["load_ns"].append([_timed(state.subject.load, file)])
+        if budget.used_up(share):
+            return
+
+
+def decodes(
+    states: list[State], options: "Options", budget: Budget, share: float, say: Callable[[str], None]
+) -> None:
+    """Steady decodes. Every subject of a round decodes the same pictures; quick ones go through them more
+    often.
+    """
+    say(f"decodes: at least {options.rounds} rounds")
+    repeats = {state.subject.key: _repeats(state, options) for state in states}
+    taken = {state.subject.key: [0, 0] for state in states}  # samples, nanoseconds
+    rounds = shuffled_rounds(states, options.seed + 2)
+    for number in range(options.rounds * _MANY_ROUNDS):
+        enough = number >= options.rounds and all(
+            count >= options.min_samples and spent >= 1e9 * options.min_seconds
+            for count, spent in taken.values()
+        )
+        if enough or (number and budget.used_up(share)):
+            return
+        for state in next(rounds):
+            samples = _visit(state, number, options.images_per_visit, repeats[state.subject.key])
+            state.row["decode_ns"].append(samples)
+            taken[state.subject.key][0] += len(samples)
+            taken[state.subject.key][1] += sum(samples)
+
+
+def batches(
+    states: list[State], options: "Options", budget: Budget, share: float, say: Callable[[str], None]
+) -> None:
+    """The whole set at once: decode_batch for a bundle, as many workers for a codec."""
+    say(f"whole sets: {options.batch_rounds} rounds")
+    jobs = [(state, count) for state in states for count in _batch_threads(state, options)]
+    rounds = shuffled_rounds(jobs, options.seed + 3)
+    for number in range(options.batch_rounds):
+        for state, count in next(rounds):
+            if number and budget.used_up(share):
+                return
+            spent = _timed(_decode_all, state, count)
+            state.row["batch_ns_per_image"].setdefault(str(count), []).append(spent / len(state.datas))
+
+
+def _visit(state: State, number: int, images: int, repeats: int) -> list[int]:
+    """One picture untimed, then ``images`` pictures, ``repeats`` times over."""
+    datas = state.datas
+    images = min(images, len(datas))
+    chosen = [datas[(number * images + i) % len(datas)] for i in range(images)]
+    decode, clock = state.decode, time.perf_counter_ns
+    decode(datas[(number * images - 1) % len(datas)])
+    samples = []
+    for data in chosen * repeats:
+        before = clock()
+        decode(data)
+        samples.append(clock() - before)
+    return samples
+
+
+def _repeats(state: State, options: "Options") -> int:
+    images = min(options.images_per_visit, len(state.datas))
+    quickest = min(_timed(state.decode, data) for data in state.datas[:images])
+    return max(1, min(_LONGEST_VISIT, round(1e6 * options.visit_ms / (quickest * images))))
+
+
+def _batch_threads(state: State, options: "Options") -> tuple[int, ...]:
+    """A bundle's decoder has its threads; a codec with one row gets all counts."""
+    if state.decoder is not None:
+        return (state.subject.threads,)
+    from decant_bench.baselines import CODECS
+
+    threaded = CODECS[setting(state.subject.name).codec].threaded
+    return (state.subject.threads,) if threaded else options.threads
+
+
+def _decode_all(state: State, threads: int) -> None:
+    if state.decoder is not None:
+        state.decoder.decode_batch(state.datas)
+        return
+    decode = setting(state.subject.name).decoder(1)
+    if threads == 1:
+        for data in state.datas:
+            decode(data)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(decode, state.datas):
+            pass
+
+
+def _timed(work: Callable[..., object], *arguments: Any) -> int:
+    before = time.perf_counter_ns()
+    result = work(*arguments)
+    spent = time.perf_counter_ns() - before
+    del result  # after the clock: freeing a session is not loading it
+    return spent
