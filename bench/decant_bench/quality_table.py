@@ -8,13 +8,14 @@ from decant_bench.record import Record
 from decant_bench.text_table import number, text_table
 
 HEADERS = (
-    "quality", "runtime", "images", "PSNR\ndB", "SSIM", "MS-SSIM", "payload\nbytes", "file\nbytes", "model\nMB",
-    "ratio,\npublished", "ratio,\nall files", "Q",
+    "quality", "runtime", "images", "PSNR\ndB", "SSIM", "MS-SSIM", "payload\nbytes", "file\nbytes",
+    "model\nMB", "ratio,\npublished", "ratio,\nall files", "Q",
 )  # fmt: skip
 PUBLISHED_HEADERS = ("published", "PSNR\ndB", "SSIM", "ratio", "Q", "remark")
 NOTE = (
-    "Means over the images. Ratio as published: (graph bytes / images + payload bytes) / (H * W * 3); with all "
-    "files: everything a client reads, and whole files. Lower is smaller. Q spans the PSNR of the points here."
+    "Means over the images. Ratio as published: (graph bytes / images + payload bytes) / (H * W * 3); with "
+    "all files: everything a client reads, and whole files. Lower is smaller. Q spans the PSNR of the points "
+    "here."
 )
 
 
