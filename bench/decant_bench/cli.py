@@ -7,6 +7,7 @@ import click
 
 _PATH = click.Path(path_type=Path)
 RUNTIMES = ("onnxruntime", "openvino")
+METRICS = ("decode", "load", "load_cold", "first_decode", "import")  # of decant_bench.compare
 _POSITIVE = click.IntRange(1)
 _Parameter = click.Parameter | None
 _Context = click.Context | None
@@ -114,6 +115,36 @@ def latency(
     if json_path is not None:
         record.write(result, json_path)
     click.echo(latency_table.as_text(result))
+
+
+@bench.command()
+@click.argument("first", metavar="A.json", type=_PATH)
+@click.argument("second", metavar="B.json", type=_PATH)
+@click.option("--metric", type=click.Choice(METRICS), default="decode", show_default=True)
+@click.option("--force", is_flag=True, help="Compare records of different machines or configurations.")
+@click.option(
+    "--fail-above", metavar="RATIO", type=float, help="Exit 1 when a median grew by more than this."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def compare(
+    first: Path, second: Path, metric: str, force: bool, fail_above: float | None, as_json: bool
+) -> None:
+    """Compare two latency records of one machine: ratios of medians, and whether chance explains them."""
+    import json
+
+    from decant_bench import compare as comparing
+    from decant_bench import record
+    from decant_bench.errors import BenchError
+
+    a, b = record.read(first, "latency"), record.read(second, "latency")
+    found = comparing.compare(a, b, metric, force=force)
+    click.echo(json.dumps(found.as_dict(), indent=1) if as_json else comparing.as_text(found))
+    if fail_above is not None and (slower := found.slower_than(fail_above)):
+        worst = max(slower, key=lambda line: line.change.ratio)
+        raise BenchError(
+            f"{len(slower)} of {len(found.lines)} medians grew by more than {fail_above}: "
+            f"{worst.key} by {worst.change.ratio:.2f}"
+        )
 
 
 def _say(line: str) -> None:

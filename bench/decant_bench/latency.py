@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 from decant.bundle import Bundle
-from decant.encoder import Encoder
 from decant.errors import DecantError
 
 from decant_bench import footprint, machine, phases, record
 from decant_bench.baselines import setting
 from decant_bench.errors import BenchError
 from decant_bench.images import ImageSet
+from decant_bench.quality import encode
 from decant_bench.schedule import Budget
 from decant_bench.subjects import Subject, codec_subjects, files_of, model_subjects
 
@@ -69,8 +69,8 @@ def measure(
 ) -> record.Record:
     """Measure every variant of ``bundles`` and every codec on ``images``; a latency record.
 
-    ``files``: a folder of ready .dcn files, one per image, see ready_files (needed for a bundle without an
-    encoder). A variant that cannot run here gives a row that says why. Raises BenchError when nothing can be
+    ``files``: a folder of ready .dcn files, one per image (see quality.encode), for bundles without an
+    encoder. A variant that cannot run here gives a row that says why. Raises BenchError when nothing can be
     measured, and what reading and encoding raise.
     """
     _require_size(bundles, images)
@@ -153,29 +153,16 @@ class _Files:
         return self._made[name]
 
     def _encode(self, subject: Subject, bundle: Bundle | None, name: str) -> list[Path]:
-        if bundle is not None and self._ready is not None:
-            return ready_files(self._ready, self._images)
-        encode = setting(subject.name).encode if bundle is None else Encoder(bundle).encode
+        if bundle is None:
+            datas = [setting(subject.name).encode(picture) for picture in self._images.pixels]
+        else:
+            datas = encode(bundle, self._images, self._ready)
         folder = self._folder / name
         folder.mkdir()
-        paths = []
-        for i, picture in enumerate(self._images.pixels):
-            paths.append(folder / f"{i:05}")
-            paths[-1].write_bytes(encode(picture))
+        paths = [folder / f"{i:05}" for i in range(len(datas))]
+        for path, data in zip(paths, datas, strict=True):
+            path.write_bytes(data)
         return paths
-
-
-def ready_files(folder: Path, images: ImageSet) -> list[Path]:
-    """The .dcn files in ``folder`` that belong to ``images``: those named alike, or all of them in order of
-    name when there are as many. Raises BenchError.
-    """
-    alike = [folder / Path(name).with_suffix(".dcn") for name in images.names]
-    if all(path.is_file() for path in alike):
-        return alike
-    found = sorted(folder.rglob("*.dcn"))
-    if len(found) != len(images):
-        raise BenchError(f"{folder}: {len(found)} .dcn files for {len(images)} images; one for each expected")
-    return found
 
 
 def _ready(subject: Subject, row: dict[str, Any], bundle: Bundle | None, given: _Files) -> phases.State:
