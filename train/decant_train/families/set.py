@@ -189,7 +189,7 @@ class SetAutoencoder(nn.Module):
         return self.decode(self.encode(images))
 
     def loss(self, latents: Tensor, images: Tensor, ssim_weight: float = 0.0) -> Tensor:
-        """Mean squared error of decoded ``latents`` (n, latent_dim) against ``images`` packed like the logits,
+        """Mean squared error of decoded ``latents`` (n, latent_dim) against ``images`` packed likewise,
         (n, 3 * packing^2, h, w), plus ``ssim_weight`` (1 - SSIM) of one random crop; scalar float32.
         """
         decoded = torch.sigmoid(self.decoder.forward_packed(latents).float())
