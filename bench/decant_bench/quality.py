@@ -86,6 +86,7 @@ def measure(
     for row in rows:
         if row["refused"] is None:
             _cost(row, images, options)
+    rows += [row for bundle in bundles for row in _refused_at_export(bundle, options.runtimes)]
     result |= {"rows": rows, "images": list(images.names), "sample": sample}
     result["psnr_span_db"] = _score(rows, options.alpha)
     return result
@@ -95,9 +96,14 @@ def encode(bundle: Bundle, images: ImageSet, archive: Path | None = None) -> lis
     """One .dcn file per image: made by the bundle, or read from ``archive``, where files are matched by name
     (``a/b.png`` to ``a/b.dcn``), or by order where no name matches and there are as many files as images.
 
-    Raises BenchError when an image has no file, BundleError for a bundle without encoder.
+    Raises BenchError when an image has no file or a bundle without encoder no archive, and what encoding
+    raises.
     """
     if archive is None:
+        if not any(graph.role == "analysis" for graph in bundle.graphs):
+            raise BenchError(
+                f"bundle {bundle.name} has no encoder; give --archive with a .dcn file per image"
+            )
         encoder = Encoder(bundle)
         return [
             encoder.encode(picture, source=name)
@@ -160,6 +166,15 @@ def _model_row(
     for name in ("requested_device", "device", "runtime_version"):
         row[name] = getattr(decoder, name)
     return row
+
+
+def _refused_at_export(bundle: Bundle, runtimes: tuple[str, ...]) -> list[dict[str, Any]]:
+    return [
+        _blank(Subject("model", bundle.name, 1, str(bundle.path), entry["precision"], entry["runtime"]))
+        | {"refused": f"not exported: {entry.get('reason') or 'below its floor'}"}
+        for entry in bundle.manifest.raw.get("refused", [])
+        if entry.get("role") == "synthesis" and entry.get("runtime") in runtimes
+    ]
 
 
 def _blank(subject: Subject) -> dict[str, Any]:

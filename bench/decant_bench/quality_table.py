@@ -27,9 +27,9 @@ def published() -> dict[str, Any]:
 
 
 def quality_rows(record: Record) -> list[list[str]]:
-    """Cells under HEADERS, for the rows that were measured."""
+    """Cells under HEADERS, for the rows that were measured; those of the sample last."""
     rows = []
-    for row in record["rows"]:
+    for row in sorted(record["rows"], key=lambda row: row["pictures"] == "sample"):
         if row["refused"] is not None:
             continue
         mean = row["mean"]
@@ -55,8 +55,11 @@ def quality_rows(record: Record) -> list[list[str]]:
 
 def published_rows() -> list[list[str]]:
     """Cells under PUBLISHED_HEADERS."""
-    keys = ("psnr_db", "ssim", "ratio", "q", "note")
-    return [[row["name"], *(str(row.get(key, "-")) for key in keys)] for row in published()["rows"]]
+    keys = ("psnr_db", "ssim", "ratio", "q")
+    return [
+        [row["name"], *(str(row.get(key, "-")) for key in keys), row.get("note", "")]
+        for row in published()["rows"]
+    ]
 
 
 def refused(record: Record) -> list[tuple[str, str]]:

@@ -192,6 +192,8 @@ def test_a_decoder_only_bundle_is_measured_from_its_archive(tiny, images, tmp_pa
         manifest["graphs"] = [graph for graph in manifest["graphs"] if graph["role"] != "analysis"]
 
     bundles.reseal(alone, drop)
+    with pytest.raises(BenchError, match="bundle tiny has no encoder; give --archive"):
+        measure([Bundle.open(alone)], images)
     result = measure(
         [Bundle.open(alone)], images, Options(codecs=("jpeg-q50",)), archive=tmp_path / "archive"
     )
@@ -209,6 +211,20 @@ def test_a_variant_that_cannot_run_is_a_row_that_says_why(tiny_copy, images):
     assert [what for what, _ in quality_table.refused(result)] == [
         "tiny int8 (onnxruntime)",
         "tiny int8 + denoiser (onnxruntime)",
+    ]
+
+
+def test_a_variant_that_export_refused_is_a_row_too(tiny_copy, images):
+    refusal = {
+        "role": "synthesis",
+        "precision": "int4",
+        "runtime": "onnxruntime",
+        "reason": "31 < 40 dB",
+    }
+    bundles.reseal(tiny_copy, lambda manifest: manifest.update(refused=[refusal]))
+    result = measure([Bundle.open(tiny_copy)], images, Options(codecs=("jpeg-q50",)))
+    assert quality_table.refused(result) == [
+        ("tiny int4 (onnxruntime)", "not exported: 31 < 40 dB"),
     ]
 
 

@@ -1,0 +1,117 @@
+"""Figures of the report as SVG to put into a page: text stays text, and ink follows the page's colour."""
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from decant_bench.record import Record
+
+# Told apart in both colour schemes and by people who see few colours (Okabe and Ito).
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+# Marker and line by runtime: the same variant lies almost on itself, so one is a cross.
+_STYLES = {"onnxruntime": ("o", "-"), "openvino": ("x", "-")}
+_INK = "#010203"  # drawn in this, then replaced by the page's colour
+
+# What a training log may hold, and what it is called.
+_CURVES = (("loss", "loss"), ("psnr", "PSNR, dB"), ("ssim", "SSIM"), ("score", "validation score"))
+
+
+def training_svg(rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """The losses and metrics of a run's metrics.jsonl, each against its epoch or step; None where the log has
+    none of them.
+    """
+    panels = [(name, label) for name, label in _CURVES if any(name in row for row in rows)]
+    if not panels:
+        return None
+    figure = _figure(3.6 * len(panels), 2.8)
+    across = "epoch" if "epoch" in rows[0] else "step"
+    for axes, (name, label) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        points = [(row[across], row[name]) for row in rows if name in row]
+        axes.plot(*zip(*points, strict=True), color=COLOURS[0], marker="." if len(points) < 60 else "")
+        _dress(axes, across, label)
+        if name == "loss":
+            axes.set_yscale("log")
+    return _svg(figure, f"training {across} {len(rows)}")
+
+
+def quality_svg(record: "Record") -> str | None:
+    """Published ratio against Q: codecs as lines through their qualities, variants of bundles as points. None
+    where no row has a Q.
+    """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    rows = [row for row in record["rows"] if row["refused"] is None and row["q"] is not None]
+    if not rows:
+        return None
+    figure = _figure(8.4, 4.2)
+    axes = figure.subplots()
+    colours: dict[str, str] = {}
+    for (label, group), points in _series(rows).items():
+        ratios, scores = zip(*points, strict=True)
+        colour = colours.setdefault(label, COLOURS[len(colours) % len(COLOURS)])
+        marker, line = _STYLES.get(group, ("s", "--" if group else "-"))
+        name = f"{label}, {group}" if group else label
+        axes.plot(ratios, scores, line, label=name, color=colour, marker=marker, markersize=6, linewidth=1.4)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    _dress(axes, "compression ratio as published (lower is smaller)", "Q (higher is better)")
+    legend = axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8)
+    for text in legend.get_texts():
+        text.set_color(_INK)
+    return _svg(figure, "quality")
+
+
+def _series(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], list[tuple[float, float]]]:
+    """(ratio, Q) by what is measured and its group: a model's runtime, or the images of a codec's sample. A
+    codec's qualities form one line.
+    """
+    found: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for row in rows:
+        label, group = row["label"], row["subject"]["runtime"]
+        if row["subject"]["kind"] == "codec":
+            label = re.sub(r"-q\d+$", "", label)
+            group = f"{len(row['ssim'])} random images" if row["pictures"] == "sample" else ""
+        found.setdefault((label, group), []).append((row["ratio"], row["q"]))
+    return {name: sorted(points) for name, points in found.items()}
+
+
+def _figure(width: float, height: float) -> "Figure":
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.patch.set_alpha(0)
+    return figure
+
+
+def _dress(axes: "Axes", across: str, up: str) -> None:
+    axes.patch.set_alpha(0)
+    axes.set_xlabel(across, color=_INK, fontsize=9)
+    axes.set_ylabel(up, color=_INK, fontsize=9)
+    axes.tick_params(which="both", colors=_INK, labelsize=8)
+    axes.grid(alpha=0.25, color="#808080")
+    for spine in axes.spines.values():
+        spine.set_color("#808080")
+
+
+def _svg(figure: "Figure", salt: str) -> str:
+    """An <svg> element without prolog, name spaces or ids that another figure of the page could have."""
+    from matplotlib import rc_context
+
+    stream = io.StringIO()
+    nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": salt, "font.family": "sans-serif"}):
+        figure.savefig(stream, format="svg", metadata=nothing)
+    text = stream.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r'<g id="[^"]*"', "<g", text)
+    text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", text)
+    text = re.sub(r'(<svg\b[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg\b[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    return text.replace(_INK, "currentColor").replace("xlink:href", "href")
