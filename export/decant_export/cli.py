@@ -1,7 +1,6 @@
 """``decant export``: checkpoint in, bundle out."""
 
 import json
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -99,13 +98,15 @@ def export(
     """Write the bundle of CHECKPOINT: its graphs in every form that decodes right, golden files, figures."""
     if archive is not None and not encoder:
         raise click.UsageError("--archive encodes images, which --no-encoder leaves out")
-    logging.captureWarnings(True)
     try:
+        import onnx  # noqa: F401
         import torch
     except ImportError as error:
         from decant.errors import MissingExtraError
 
-        raise MissingExtraError(f"export needs torch ({error}): pip install 'decant-codec[export]'") from None
+        raise MissingExtraError(
+            f"export needs torch and onnx ({error}): pip install 'decant-codec[export]'"
+        ) from None
     from decant.sessions import usable_cores
 
     from decant_export.archiving import named_images, write_archive

@@ -21,8 +21,7 @@ from decant_export.pictures import PICTURE
 from decant_export.variants import PRECISIONS, RUNTIMES, default_floor_db, make, variants
 
 GATED = 32  # pictures over which a variant is compared with the float graph, the golden ones among them
-CALIBRATED = 256  # latents that the ranges of static int8 are measured over
-TUNED = 4  # pictures that decide which part of those ranges is kept
+TUNED = 4  # pictures that decide which part of each range static int8 keeps
 NO_LICENCE = "not stated; the decoder reproduces the images it was trained on, so their terms apply"
 
 
@@ -79,7 +78,7 @@ def export(
     gate = Gate(name, family.image, floors, golden, report)
 
     def static() -> onnx.ModelProto | None:
-        graph = family.static(evenly(latents, CALIBRATED))
+        graph = family.static(latents)
         # Tuned on others than the golden pictures, which are to judge the result.
         others = slice(1, None) if len(stored) > TUNED else slice(None)
         tuned = evenly(stored[others], TUNED), evenly(pixels[others], TUNED)

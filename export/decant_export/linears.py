@@ -101,16 +101,10 @@ def spread(factors: np.ndarray, groups: int) -> np.ndarray:
     return placed
 
 
-def quantize_symmetric(
-    values: np.ndarray, limit: int, axis: int | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Values -> (int8 of at most ``limit``, float32 scale): one scale, or one per index of ``axis``."""
-    others = None if axis is None else tuple(i for i in range(values.ndim) if i != axis)
-    scale = np.asarray(np.abs(values).max(axis=others) / limit, np.float32)
-    scale = np.where(scale > 0, scale, np.float32(1)).astype(np.float32)
-    shape = [-1 if i == axis else 1 for i in range(values.ndim)] if axis is not None else []
-    quantized = np.clip(np.rint(values / scale.reshape(shape)), -limit, limit)
-    return quantized.astype(np.int8), scale
+def to_steps(values: np.ndarray) -> np.ndarray:
+    """Values as int8 steps of 1/127; what lies outside [-1, 1] is clipped."""
+    steps: np.ndarray = np.clip(np.rint(values * INT8), -INT8, INT8).astype(np.int8)
+    return steps
 
 
 def _rewritten(model: onnx.ModelProto, rewrite: Callable[[_Linear], _Parts]) -> onnx.ModelProto:
@@ -144,12 +138,11 @@ def _int8(linear: _Linear) -> _Parts:
     n, (inputs, outputs) = linear.name, linear.weight.shape
     groups = groups_of(inputs, outputs)
     weight, factors = balanced(linear.weight)
-    quantized = np.clip(np.rint(widened(weight, groups) * INT8), -INT8, INT8).astype(np.int8)
     values = {
         f"{n}.split": np.array([-1, 1, 1, inputs]),
         f"{n}.factors": spread(factors, groups),
         f"{n}.rows": np.array([-1, groups, groups * inputs]),
-        f"{n}.weight.int8": quantized,
+        f"{n}.weight.int8": to_steps(widened(weight, groups)),
         f"{n}.weight.zero": np.int8(0),
         f"{n}.weight.scale": np.float32(1 / INT8),
         f"{n}.bias": linear.bias.reshape(1, groups, outputs // groups),
@@ -181,7 +174,7 @@ def _int8_weights(linear: _Linear) -> _Parts:
     weight, factors = balanced(linear.weight)
     values = {
         f"{n}.factors": factors,
-        f"{n}.weight.int8": np.clip(np.rint(weight * INT8), -INT8, INT8).astype(np.int8),
+        f"{n}.weight.int8": to_steps(weight),
         f"{n}.weight.scale": np.float32(1 / INT8),
         f"{n}.bias": linear.bias,
     }

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from decant_export.linears import INT8, quantize_symmetric
+from decant_export.linears import INT8, to_steps
 from decant_export.onnx_graph import GraphBuilder
 
 LEVELS = 255
@@ -59,23 +59,19 @@ def conv(
     pads: list[int],
     name: str,
     result: Scale,
-    limit: int = INT8,
 ) -> Stored:
-    """A stride-1 convolution; weight float32 (out, in, h, w), bias (out,), pads (top, left, bottom, right).
-
-    ``limit`` is the largest stored weight: 64 keeps kernels exact that add two products in 16 bits (x86
-    without VNNI).
-    """
-    quantized, steps = quantize_symmetric(weight, limit, axis=0)
-    # A channel without weights gets a step that leaves its bias, in multiples of both steps, exact enough.
-    empty = ~quantized.any(axis=(1, 2, 3))
-    steps = np.where(empty, np.maximum(np.abs(bias), 1e-6) / (x.scale.step * 2**16), steps).astype(np.float32)
+    """A stride-1 convolution: weight float32 (out, in, h, w), bias (out,), pads top, left, bottom, right."""
+    ranges = np.abs(weight).max(axis=(1, 2, 3))
+    # A channel without weights gets a step that leaves its bias, which is counted in it, exact enough.
+    steps = np.where(ranges > 0, ranges / INT8, np.maximum(np.abs(bias), 1e-6) / (x.scale.step * 2**16))
+    steps = steps.astype(np.float32)
+    stored = to_steps(weight / (steps * INT8)[:, None, None, None])
     bias_steps = (steps * np.float32(x.scale.step)).astype(np.float32)
     zeros = graph.constant(f"{name}.weight.zero", np.zeros(len(steps), np.int8))
     kernel = graph.node(
         "DequantizeLinear",
         [
-            graph.constant(f"{name}.weight.int8", quantized),
+            graph.constant(f"{name}.weight.int8", stored),
             graph.constant(f"{name}.weight.step", steps),
             zeros,
         ],
@@ -108,7 +104,7 @@ def add(graph: GraphBuilder, a: Stored, b: Stored, name: str, result: Scale) -> 
 def matmul(graph: GraphBuilder, x: Stored, weight: np.ndarray, name: str, result: Scale) -> Stored:
     """x (n, rows, inputs) times weight (inputs, outputs), which is stored over the range [-1, 1]."""
     values = [
-        graph.constant(f"{name}.weight.int8", np.clip(np.rint(weight * INT8), -INT8, INT8).astype(np.int8)),
+        graph.constant(f"{name}.weight.int8", to_steps(weight)),
         graph.constant(f"{name}.weight.step", np.float32(1 / INT8)),
         graph.constant(f"{name}.weight.zero", np.int8(0)),
     ]

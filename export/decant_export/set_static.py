@@ -17,6 +17,7 @@ from decant_train.families.set import DecoderBlock, SetAutoencoder
 from torch import Tensor, nn
 
 from decant_export import qdq
+from decant_export.gate import evenly
 from decant_export.linears import balanced, groups_of, spread, widened
 from decant_export.onnx_graph import GraphBuilder
 from decant_export.pictures import PICTURE, to_pixels
@@ -25,7 +26,8 @@ from decant_export.set_graphs import array
 
 # Logits beyond this give the same pixel: sigmoid(6.24) * 255 = 254.5.
 SATURATED = 6.24
-CALIBRATION_BATCH = 16
+MEASURED = 256  # latents that the ranges of the layers are measured over
+BATCH = 16
 Ranges = Mapping[str, tuple[float, float]]
 
 
@@ -35,8 +37,8 @@ class StaticSynthesis:
     def __init__(self, model: SetAutoencoder, latents: np.ndarray) -> None:
         """``latents``: float32 (k, latent_dim), calibration: ranges are what these need."""
         self.model = model
-        self._ranges = measure(model, latents)
-        self._largest = np.abs(latents).max(axis=0)
+        self._ranges = measure(model, evenly(latents, MEASURED))
+        self._extremes = np.stack([latents.min(axis=0), latents.max(axis=0)])
 
     @property
     def knobs(self) -> tuple[str, ...]:
@@ -56,7 +58,7 @@ class StaticSynthesis:
             return Scale.covering(lowest * kept.get(name, 1), highest * kept.get(name, 1))
 
         graph = GraphBuilder("synthesis", "latents", "float32", ["n", config.latent_dim])
-        x = _linear(graph, decoder.linear, self._largest, scale("decoder.linear"))
+        x = _linear(graph, decoder.linear, self._extremes, scale("decoder.linear"))
         x = Stored(graph.reshape(x.name, [-1, *decoder.grid], "decoder.grid"), x.scale)
         side = decoder.grid[1]
         for i, block in enumerate(decoder.blocks):
@@ -111,7 +113,7 @@ def measure(model: SetAutoencoder, latents: np.ndarray) -> Ranges:
         ranges[name] = (min(lowest, float(x.min())), max(highest, float(x.max())))
         return x
 
-    for batch in torch.split(torch.from_numpy(latents), CALIBRATION_BATCH):
+    for batch in torch.split(torch.from_numpy(latents), BATCH):
         x = seen("decoder.linear", F.relu(decoder.linear(batch))).reshape(-1, *decoder.grid)
         for i, block in enumerate(decoder.blocks):
             assert isinstance(block, DecoderBlock)
@@ -124,9 +126,10 @@ def measure(model: SetAutoencoder, latents: np.ndarray) -> Ranges:
     return ranges
 
 
-def _linear(graph: GraphBuilder, layer: nn.Linear, largest: np.ndarray, result: Scale) -> Stored:
+def _linear(graph: GraphBuilder, layer: nn.Linear, extremes: np.ndarray, result: Scale) -> Stored:
     """The Linear layer and its ReLU. The bias is one more row of weights, whose input is a constant: so the
-    product is stored once, with its bias. ``largest``: largest absolute value of each latent (latent_dim,).
+    product is stored once, with its bias. ``extremes``: smallest and largest value of each latent (2,
+    latent_dim).
     """
     outputs = layer.weight.shape[0]
     weight, factors = balanced(np.vstack([array(layer.weight).T, array(layer.bias)]))
@@ -138,8 +141,8 @@ def _linear(graph: GraphBuilder, layer: nn.Linear, largest: np.ndarray, result: 
     values = [graph.constant("latents.place", placed[:-1]), graph.constant("latents.one", placed[-1])]
     x = graph.node("Gemm", ["latents", *values], "latents.spread")
     x = graph.reshape(x, [-1, groups, groups * inputs], "latents.rows")
-    reach = float(np.max(np.append(largest, 1) * factors))
-    stored = qdq.store(graph, x, Scale.covering(-reach, reach))
+    reached = np.append(extremes, [[1], [1]], axis=1) * factors
+    stored = qdq.store(graph, x, Scale.covering(reached.min(), reached.max()))
     return qdq.matmul(graph, stored, widened(weight, groups), "decoder.linear", result)
 
 
