@@ -7,11 +7,18 @@ bundle.
 
 import io
 import re
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_buffer_lock = threading.Lock()
 
 
 class Codec(Protocol):
@@ -51,10 +58,14 @@ class PillowCodec:
         """See Codec.encode."""
         from PIL import Image
 
-        stream = io.BytesIO()
         options = dict(self.save_options) | ({} if quality is None else {"quality": quality})
-        Image.fromarray(image).save(stream, self.format, **options)
-        return stream.getvalue()
+        picture = Image.fromarray(image)
+        try:
+            return _saved(picture, self.format, options)
+        except OSError:
+            # Optimised JPEG must fit Pillow's buffer whole, and noise does not.
+            with _roomy_buffer(4 * image.size):
+                return _saved(picture, self.format, options)
 
     def decode(self, data: bytes, threads: int = 1) -> np.ndarray:
         """See Codec.decode."""
@@ -68,6 +79,26 @@ class PillowCodec:
         with Image.open(io.BytesIO(data), formats=(self.format,)) as image:
             # convert() copies even where there is nothing to convert, and JPEG shall not pay for that.
             return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _saved(picture: "Image.Image", format_: str, options: dict[str, Any]) -> bytes:
+    stream = io.BytesIO()
+    picture.save(stream, format_, **options)
+    return stream.getvalue()
+
+
+@contextmanager
+def _roomy_buffer(size: int) -> Iterator[None]:
+    """Pillow's least buffer is a global; it is put back, for reading files uses it too."""
+    from PIL import ImageFile
+
+    with _buffer_lock:
+        usual = ImageFile.MAXBLOCK
+        ImageFile.MAXBLOCK = max(usual, size)
+        try:
+            yield
+        finally:
+            ImageFile.MAXBLOCK = usual
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ def _data_uri(pixels: np.ndarray) -> str:
     from PIL import Image
 
     stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "JPEG", quality=_JPEG_QUALITY, subsampling=0, optimize=True)
+    Image.fromarray(pixels).save(stream, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
 
 
@@ -189,7 +189,7 @@ def _origin(what: str, record: Record) -> dict[str, Any]:
         "what": what,
         "command": record["command"],
         "created": record["created"],
-        "machine": Table(("machine and versions", ""), rows),
+        "machine": Table(("what", "value"), rows),
     }
 
 

@@ -13,7 +13,7 @@ import pytest
 from decant.bundle import Bundle
 from decant.decoder import Decoder
 from decant.encoder import Encoder
-from decant_bench import metrics, plots, quality, quality_table
+from decant_bench import latency_table, metrics, plots, quality, quality_table
 from decant_bench.images import ImageSet
 from decant_bench.report import GAIN, render, write_report
 from decant_train.wheel_photos import crops
@@ -82,9 +82,15 @@ def pictures(tiny):
 
 
 @pytest.fixture(scope="module")
-def text(record, pictures):
-    training = {"rows": LOG, "metrics": {"psnr": 19.25, "ssim": 0.4625}}
-    return render(title="A report", command="make demo", training=training, pictures=pictures, quality=record)
+def text(record, pictures, latency_record):
+    return render(
+        title="A report",
+        command="make demo",
+        training={"rows": LOG, "metrics": {"psnr": 19.25, "ssim": 0.4625}},
+        pictures=pictures,
+        latency=latency_record,
+        quality=record,
+    )
 
 
 def test_nothing_is_fetched_from_anywhere(text):
@@ -138,6 +144,16 @@ def test_quality_rows_and_the_published_ones_are_there(text, record):
     assert "Q > 0.99" in shown
 
 
+def test_latency_rows_and_the_published_ratios_are_there(text, latency_record):
+    shown = Page(text).text
+    found = latency_table.figures(latency_record)
+    assert len(found) >= 10
+    for row in [*latency_table.decode_rows(found), *latency_table.load_rows(found)]:
+        assert all(cell in shown for cell in row)
+    assert "published: small float" in shown
+    assert "decant bench latency tiny" in shown
+
+
 def test_the_training_log_becomes_curves_and_its_last_figures(text):
     shown = Page(text).text
     assert "PSNR, dB" in shown
@@ -176,6 +192,11 @@ def test_the_file_appears_whole_and_is_that_page(tmp_path: Path, pictures):
     path = write_report(tmp_path / "new" / "report.html", title="A", command="b", pictures=pictures)
     assert path.read_text(encoding="utf-8") == render(title="A", command="b", pictures=pictures)
     assert [file.name for file in path.parent.iterdir()] == ["report.html"]
+
+
+def test_a_noisy_error_picture_is_written_too():
+    noise = np.random.default_rng(0).integers(0, 256, (2, 256, 256, 3), np.uint8)
+    assert "data:image/jpeg" in render(title="A", command="b", pictures=[("noise", *noise)])
 
 
 def test_pictures_that_do_not_match_leave_no_file(tmp_path: Path):

@@ -1,0 +1,55 @@
+"""The codecs that bundles are measured against: what goes in comes out, in size and shape."""
+
+import io
+
+import numpy as np
+import pytest
+from decant_bench import metrics
+from decant_bench.baselines import CODECS, setting
+from decant_train.wheel_photos import crops
+from PIL import Image, ImageFile
+
+
+@pytest.fixture(scope="module")
+def photo() -> np.ndarray:
+    return crops(2, 192)[1]
+
+
+@pytest.mark.parametrize("label", ["jpeg-q90", "jpeg-opt-q90", "webp-q90", "avif-q90", "jxl-q90"])
+def test_lossy_codecs_come_close(label, photo):
+    data = setting(label).encode(photo)
+    decoded = setting(label).decoder()(data)
+    assert (decoded.dtype, decoded.shape) == (np.uint8, photo.shape)
+    assert 30 < metrics.psnr(photo, decoded) < 60
+    assert len(data) < photo.size / 4
+
+
+def test_png_gives_the_same_pixels(photo):
+    assert np.array_equal(setting("png").decoder()(setting("png").encode(photo)), photo)
+
+
+@pytest.mark.parametrize("codec", [name for name, codec in CODECS.items() if codec.qualities])
+def test_more_quality_is_more_bytes(codec, photo):
+    sizes = [len(setting(f"{codec}-q{quality}").encode(photo)) for quality in (20, 50, 80)]
+    assert sizes == sorted(sizes)
+
+
+def test_jpeg_is_pillows_default(photo):
+    stream = io.BytesIO()
+    Image.fromarray(photo).save(stream, "JPEG", quality=75)
+    assert setting("jpeg-q75").encode(photo) == stream.getvalue()
+
+
+def test_noise_at_high_quality_is_optimised_too():
+    # Pillow alone stops with "broken data stream": its buffer is too small for this.
+    noise = np.where(np.random.default_rng(0).integers(0, 2, (256, 256, 3)) > 0, 255, 0).astype(np.uint8)
+    usual = ImageFile.MAXBLOCK
+    decoded = setting("jpeg-opt-q93").decoder()(setting("jpeg-opt-q93").encode(noise))
+    assert decoded.shape == noise.shape
+    assert usual == ImageFile.MAXBLOCK
+
+
+@pytest.mark.parametrize("label", ["gif", "jpeg-q0", "jpeg-q101", "png-q50", "", "JPEG", "jpeg-q"])
+def test_settings_that_are_none_are_refused(label):
+    with pytest.raises(ValueError, match=r"no codec|quality"):
+        setting(label)
