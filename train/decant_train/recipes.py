@@ -82,6 +82,7 @@ def train_set(
         start.data |= {"fit": fit, "joint": joint, "size": size}
     if not isinstance(start.model, SetAutoencoder):
         raise CheckpointError(f"{out} is not a set autoencoder")
+    start.data["ssim_weight"] = ssim_weight
     task = SetTask(start.model, pixels, joint=joint, ssim_weight=ssim_weight)
     return loop.fit(task, start, out, options, resume=resume, progress=progress)
 
