@@ -1,14 +1,17 @@
 """``decant bench``: latency, quality, compare. Everything slow to import is imported inside the commands."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 _PATH = click.Path(path_type=Path)
+_CROPS = 64  # of the photos in the wheels, where no folder is given
 RUNTIMES = ("onnxruntime", "openvino")
 METRICS = ("decode", "load", "load_cold", "first_decode", "import")  # of decant_bench.compare
 _POSITIVE = click.IntRange(1)
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 _Parameter = click.Parameter | None
 _Context = click.Context | None
 
@@ -47,54 +50,58 @@ class _Names(click.ParamType[tuple[str, ...]]):
         return tuple(dict.fromkeys(part.strip() for part in str(value).split(",") if part.strip()))
 
 
+_BUNDLES = click.argument("bundles", metavar="BUNDLE...", nargs=-1, required=True)
+
+
+def _shared(command: _Command) -> _Command:
+    """The options of every command that measures bundles on pictures."""
+    options = (
+        click.option(
+            "--images", metavar="DIR", type=_PATH, help="Pictures.  [default: crops of photos in the wheels]"
+        ),
+        click.option(
+            "--limit", type=_POSITIVE, help="Pictures, at most.  [default: 64 crops, or the folder]"
+        ),
+        click.option(
+            "--fit",
+            type=click.Choice(["crop", "stretch"]),
+            default="crop",
+            show_default=True,
+            help="How pictures become squares: cropped, or distorted as published.",
+        ),
+        click.option("--files", metavar="DIR", type=_PATH, help="Ready .dcn files of the pictures."),
+        click.option("--bundle-dir", metavar="DIR", help="Look for bundles here first."),
+        click.option("--json", "json_path", metavar="OUT", type=_PATH, help="Write the record here."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @click.group()
 def bench() -> None:
     """Measure latency and quality of bundles beside JPEG and its kin."""
 
 
 @bench.command()
-@click.argument("bundles", metavar="BUNDLE...", nargs=-1, required=True)
-@click.option(
-    "--images", metavar="DIR", type=_PATH, help="Pictures.  [default: crops of photos in the wheels]"
-)
-@click.option("--limit", type=_POSITIVE, default=64, show_default=True, help="Use so many pictures at most.")
-@click.option(
-    "--files",
-    metavar="DIR",
-    type=_PATH,
-    help="Ready .dcn files of the pictures, for bundles without encoder.",
-)
+@_BUNDLES
+@_shared
 @click.option("--threads", type=_Integers(), default=(1, 2), help="Thread counts.  [default: 1,2]")
-@click.option(
-    "--runtime",
-    "runtimes",
-    type=_Names(),
-    default=("onnxruntime", "openvino"),
-    help="Runtimes.  [default: onnxruntime,openvino]",
-)
+@click.option("--runtime", "runtimes", type=_Names(), default=RUNTIMES, help="Runtimes.  [default: both]")
 @click.option("--device", type=click.Choice(["cpu", "npu", "gpu", "auto"]), default="cpu", show_default=True)
 @click.option("--codecs", type=_Names(), help="Measured beside: jpeg-q90, png, avif, jxl ...")
 @click.option("--rounds", type=_POSITIVE, default=20, show_default=True, help="Rounds of decodes.")
 @click.option("--load-rounds", type=_POSITIVE, default=10, show_default=True, help="Rounds of loads.")
 @click.option("--fresh-rounds", type=_POSITIVE, default=3, show_default=True, help="Processes each.")
 @click.option("--min-samples", type=_POSITIVE, default=50, show_default=True, help="Decodes each.")
-@click.option(
-    "--min-seconds",
-    type=click.FloatRange(0),
-    default=0.25,
-    show_default=True,
-    help="Of decoding each, at least.",
-)
-@click.option(
-    "--max-minutes", type=click.FloatRange(0), default=0.0, help="End earlier, after one round at least."
-)
+@click.option("--min-seconds", default=0.25, show_default=True, help="Of decoding each, at least.")
+@click.option("--max-minutes", default=0.0, help="End earlier, after one round at least.")
 @click.option("--seed", default=0, show_default=True, help="Of the order of visits.")
-@click.option("--bundle-dir", metavar="DIR", help="Look for bundles here first.")
-@click.option("--json", "json_path", metavar="OUT", type=_PATH, help="Write the record here.")
 def latency(
     bundles: tuple[str, ...],
     images: Path | None,
-    limit: int,
+    limit: int | None,
+    fit: str,
     files: Path | None,
     bundle_dir: str | None,
     json_path: Path | None,
@@ -109,12 +116,53 @@ def latency(
         chosen["codecs"] = lab.CODECS
     _known_codecs(chosen["codecs"])
     opened = _open(bundles, bundle_dir)
-    pictures = _pictures(images, opened[0].image, limit)
-    options = lab.Options(**chosen)
-    result = lab.measure(opened, pictures, options, files=files, say=_say)
+    pictures = _pictures(images, opened[0].image, limit, fit)
+    result = lab.measure(opened, pictures, lab.Options(**chosen), files=files, say=_say)
     if json_path is not None:
         record.write(result, json_path)
     click.echo(latency_table.as_text(result))
+
+
+@bench.command()
+@_BUNDLES
+@_shared
+@click.option(
+    "--runtime", "runtimes", type=_Names(), default=("onnxruntime",), help="Runtimes.  [default: onnxruntime]"
+)
+@click.option("--codecs", type=_Names(), help="Measured beside.  [default: jpeg-q10 to jpeg-q100]")
+@click.option("--sample", default=25, show_default=True, help="Codecs also on so many random pictures.")
+@click.option("--seed", default=0, show_default=True, help="Of the random pictures.")
+@click.option("--alpha", default=0.5, show_default=True, help="Weight of PSNR in Q.")
+@click.option("--archive-images", default=0, help="Pictures that share the model.  [default: those measured]")
+@click.option("--plot", metavar="OUT", type=_PATH, help="Draw ratio against Q: .svg, .png or .pdf.")
+def quality(
+    bundles: tuple[str, ...],
+    images: Path | None,
+    limit: int | None,
+    fit: str,
+    files: Path | None,
+    bundle_dir: str | None,
+    json_path: Path | None,
+    plot: Path | None,
+    **chosen: Any,
+) -> None:
+    """PSNR, SSIM, MS-SSIM, ratio and Q score of every variant of BUNDLE, beside JPEG 10 to 100."""
+    from decant_bench import plots, quality_table, record
+    from decant_bench import quality as lab
+
+    _known_runtimes(chosen["runtimes"])
+    if chosen["codecs"] is None:
+        del chosen["codecs"]
+    else:
+        _known_codecs(chosen["codecs"])
+    opened = _open(bundles, bundle_dir)
+    pictures = _pictures(images, opened[0].image, limit, fit)
+    result = lab.measure(opened, pictures, lab.Options(**chosen), archive=files, say=_say)
+    if json_path is not None:
+        record.write(result, json_path)
+    if plot is not None:
+        plots.save_quality(result, plot)
+    click.echo(quality_table.as_text(result))
 
 
 @bench.command()
@@ -161,14 +209,16 @@ def _open(names: tuple[str, ...], bundle_dir: str | None) -> list[Any]:
     ]
 
 
-def _pictures(folder: Path | None, size: tuple[int, int], limit: int) -> Any:
+def _pictures(folder: Path | None, size: tuple[int, int], limit: int | None, fit: str) -> Any:
     from decant_bench import images
     from decant_bench.errors import BenchError
 
     if size[0] != size[1]:
         raise BenchError(f"a bundle of {size[0]}x{size[1]} pixels; square ones expected")
     return (
-        images.wheel_crops(limit, size[0]) if folder is None else images.read_folder(folder, size[0], limit)
+        images.wheel_crops(limit or _CROPS, size[0])
+        if folder is None
+        else images.read_folder(folder, size[0], limit, fit)
     )
 
 

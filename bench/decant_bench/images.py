@@ -59,5 +59,5 @@ def wheel_crops(count: int, size: int) -> ImageSet:
     """``count`` squares of the photographs in the wheels of scikit-image and scikit-learn."""
     from decant_train.wheel_photos import crops
 
-    names = tuple(f"crop-{i:03}" for i in range(count))
+    names = tuple(f"{i:05}" for i in range(count))
     return ImageSet(names, crops(count, size), "photos in the wheels of scikit-image and scikit-learn")

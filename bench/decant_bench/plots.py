@@ -3,7 +3,10 @@
 import io
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from decant_bench.errors import BenchError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,6 +46,25 @@ def quality_svg(record: "Record") -> str | None:
     """Published ratio against Q: codecs as lines through their qualities, variants of bundles as points. None
     where no row has a Q.
     """
+    figure = _quality_figure(record)
+    return None if figure is None else _svg(figure, "quality")
+
+
+def save_quality(record: "Record", path: Path) -> None:
+    """The figure of ``quality_svg``, black on white, as a file of the kind that the suffix says (.svg, .png,
+    .pdf). Raises BenchError where no row has a Q or the suffix is none that matplotlib knows.
+    """
+    figure = _quality_figure(record)
+    if figure is None:
+        raise BenchError("no point has a Q score: nothing to draw")
+    figure.patch.set_alpha(1)
+    try:
+        figure.savefig(path, dpi=150)
+    except ValueError as error:
+        raise BenchError(f"{path}: {error}") from None
+
+
+def _quality_figure(record: "Record") -> "Figure | None":
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     rows = [row for row in record["rows"] if row["refused"] is None and row["q"] is not None]
@@ -65,7 +87,7 @@ def quality_svg(record: "Record") -> str | None:
     legend = axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8)
     for text in legend.get_texts():
         text.set_color(_INK)
-    return _svg(figure, "quality")
+    return figure
 
 
 def _series(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], list[tuple[float, float]]]:

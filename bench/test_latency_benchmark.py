@@ -1,0 +1,101 @@
+"""The latency lab's measurements as a pytest-benchmark suite: ``make bench``, or
+
+    DECANT_BENCH_BUNDLE=path/to/bundle pytest bench --benchmark-only --benchmark-json out.json
+
+The bundle is the one named, else the first that can be found (the wheel's among them). Pictures are crops of
+photos in the wheels of scikit-image and scikit-learn. pytest-benchmark measures one subject after the other;
+`decant bench latency` interleaves them and is what figures to publish come from.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from decant.bundle import Bundle, find_bundle, list_bundles
+from decant.errors import ModelNotFoundError
+from decant_bench.baselines import setting
+from decant_bench.images import ImageSet, wheel_crops
+from decant_bench.latency import CODECS
+from decant_bench.quality import encode
+from decant_bench.subjects import Subject, codec_subjects, model_subjects
+
+COUNT = 8
+RUNTIMES = ("onnxruntime", "openvino")
+THREADS = (1, 2)
+
+
+def _bundle() -> Bundle:
+    if named := os.environ.get("DECANT_BENCH_BUNDLE"):
+        return Bundle.open(named) if Path(named, "bundle.json").is_file() else find_bundle(named)
+    found = [
+        bundle for bundle in list_bundles() if {"analysis", "synthesis"} <= {g.role for g in bundle.graphs}
+    ]
+    if not found:
+        raise ModelNotFoundError("no bundle with an encoder is here; name one in DECANT_BENCH_BUNDLE")
+    return found[0]
+
+
+BUNDLE = _bundle()
+MODELS = model_subjects(BUNDLE, RUNTIMES, THREADS)
+OTHERS = codec_subjects(CODECS, THREADS)
+
+
+@pytest.fixture(scope="session")
+def pictures() -> ImageSet:
+    """Real photographs at the size that the bundle takes."""
+    return wheel_crops(COUNT, BUNDLE.image[0])
+
+
+@pytest.fixture(scope="session")
+def coded(pictures: ImageSet) -> Callable[[Subject], list[bytes]]:
+    """The pictures as files of a subject's format, made once."""
+    made: dict[str, list[bytes]] = {}
+
+    def of(subject: Subject) -> list[bytes]:
+        if subject.name not in made:
+            if subject.kind == "model":
+                made[subject.name] = encode(BUNDLE, pictures)
+            else:
+                made[subject.name] = [setting(subject.name).encode(pixels) for pixels in pictures.pixels]
+        return made[subject.name]
+
+    return of
+
+
+@pytest.mark.parametrize("subject", MODELS + OTHERS, ids=lambda subject: subject.key)
+@pytest.mark.benchmark(group="decode: bytes in memory to uint8 RGB")
+def test_decode(benchmark, subject, coded):
+    datas = coded(subject)
+    decode = subject.decoder().decode if subject.kind == "model" else subject.codec()
+    decode(datas[0])
+
+    def decode_all():
+        for data in datas:
+            picture = decode(data)
+        return picture
+
+    picture = benchmark(decode_all)
+    benchmark.extra_info["images_per_run"] = len(datas)
+    assert picture.dtype == "uint8"
+    assert picture.shape[2] == 3
+
+
+@pytest.mark.parametrize("subject", MODELS + OTHERS, ids=lambda subject: subject.key)
+@pytest.mark.benchmark(group="load: files read and ready to decode, warm file cache")
+def test_load(benchmark, subject, coded, tmp_path):
+    path = tmp_path / "picture"
+    path.write_bytes(coded(subject)[0])
+    subject.load(path)
+    decode = benchmark(subject.load, path)
+    assert decode(path.read_bytes()).ndim == 3
+
+
+@pytest.mark.parametrize("subject", MODELS, ids=lambda subject: subject.key)
+@pytest.mark.benchmark(group="whole set: decode_batch")
+def test_decode_batch(benchmark, subject, coded):
+    datas = coded(subject)
+    decoder = subject.decoder()
+    pictures = benchmark(decoder.decode_batch, datas)
+    benchmark.extra_info["images_per_run"] = len(datas)
+    assert len(pictures) == len(datas)
