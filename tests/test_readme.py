@@ -1,0 +1,66 @@
+"""What README.md says is there, runs."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from decant.cli import main
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def commands(heading: str) -> list[list[str]]:
+    """The `decant` commands of the first shell block below ``heading``, without comments."""
+    block = re.search(rf"^## {heading}$.*?^```sh\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    assert block, f"README has no shell block under {heading!r}"
+    lines = (line.split("#")[0].strip() for line in block[1].splitlines())
+    return [shlex.split(line)[1:] for line in lines if line.startswith("decant ")]
+
+
+def test_the_commands_for_decoding_work_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    found = commands("Decode a picture")
+    assert [arguments[0] for arguments in found] == ["decode", "info", "verify", "models"]
+    picture = tmp_path / "astronaut.png"
+    for arguments in found:
+        arguments = [str(picture) if a == picture.name else a for a in arguments]
+        result = CliRunner().invoke(main, arguments)
+        assert result.exit_code == 0, result.output
+    assert np.asarray(Image.open(picture)).shape == (256, 256, 3)
+
+
+def test_the_python_example_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    examples = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    names: dict[str, object] = {}
+    for example in examples:
+        exec(example, names)
+    assert isinstance(names["pixels"], np.ndarray)
+    assert names["pixels"].shape == (256, 256, 3)
+
+
+def test_the_shipped_set_is_the_photos_it_was_trained_on() -> None:
+    """Every shipped file decodes to its own photo: above 25 dB to it and closer to no other one."""
+    from decant import Decoder
+    from decant_train import wheel_photos
+
+    photos = wheel_photos.crops(64).astype(np.float32)
+    decoder = Decoder("small", threads=1)
+    files = sorted((ROOT / "artifacts" / "sets" / "small").glob("*.dcn"))
+    assert len(files) == 64
+    for i, pixels in enumerate(decoder.decode_batch([path.read_bytes() for path in files])):
+        errors = np.square(photos - pixels).mean(axis=(1, 2, 3))
+        assert int(errors.argmin()) == i
+        assert 10 * np.log10(255**2 / errors[i]) > 25
+
+
+def test_links_lead_somewhere() -> None:
+    for page in (README, *(path.read_text() for path in (ROOT / "docs").glob("*.md"))):
+        for target in re.findall(r"\]\(([^)#]+)\)", page):
+            if "://" not in target:
+                assert (ROOT / target).exists() or (ROOT / "docs" / target).exists(), target
