@@ -1,4 +1,4 @@
-"""``decant bench``: latency, quality, compare. Everything slow to import is imported inside the commands."""
+"""``decant bench``: latency, quality, grid, compare. What is slow to import is imported inside them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -163,6 +163,37 @@ def quality(
     if plot is not None:
         plots.save_quality(result, plot)
     click.echo(quality_table.as_text(result))
+
+
+@bench.command()
+@click.option(
+    "--images", metavar="DIR", type=_PATH, required=True, help="Pictures, as many as the largest set."
+)
+@click.option("--out", metavar="DIR", type=_PATH, required=True, help="Checkpoints; a run goes on with them.")
+@click.option("--minutes", default=5.0, show_default=True, help="Of training a cell.")
+@click.option("--layers", type=_Integers(), default=(1, 2, 3, 4), help="[default: 1,2,3,4]")
+@click.option("--dims", type=_Integers(), default=(16, 32, 64), help="Latent sizes.  [default: 16,32,64]")
+@click.option("--sets", type=_Integers(), default=(32, 64, 128, 256), help="[default: 32,64,128,256]")
+@click.option("--size", default=256, show_default=True, help="Side of the pictures, in pixels.")
+@click.option("--plain", is_flag=True, help="The variant without residual shortcuts.")
+@click.option("--fit", type=click.Choice(["crop", "stretch"]), default="crop", show_default=True)
+@click.option("--json", "json_path", metavar="OUT", type=_PATH, help="Write the record here.")
+def grid(images: Path, out: Path, size: int, fit: str, json_path: Path | None, **chosen: Any) -> None:
+    """Train and measure the publication's grid of depths, latent sizes and set sizes."""
+    from decant_bench import grid as lab
+    from decant_bench import images as reading
+    from decant_bench import record
+    from decant_bench.errors import BenchError
+
+    options = lab.Options(**chosen)
+    pictures = reading.read_folder(images, size, max(options.sets), fit)
+    try:
+        result = lab.measure(pictures, out, options, say=_say)
+    except (ValueError, FloatingPointError) as error:
+        raise BenchError(str(error)) from None
+    if json_path is not None:
+        record.write(result, json_path)
+    click.echo(lab.as_text(result))
 
 
 @bench.command()

@@ -33,7 +33,7 @@ OWN = ("run", "denoiser", "bundles", "archive", "decoded", "latency.json", "qual
 
 # A demo's measurement: every variant, few rounds. Figures to publish take `decant bench latency`.
 LATENCY = latency.Options(
-    rounds=8, min_samples=30, min_seconds=0.1, load_rounds=3, fresh_rounds=1, batch_rounds=3, max_minutes=1.2
+    rounds=8, min_samples=30, min_seconds=0.1, load_rounds=3, fresh_rounds=1, batch_rounds=3, max_minutes=1.0
 )
 
 
@@ -87,7 +87,7 @@ def run(out: Path, images: Path | None, minutes: float, command: str, lab: laten
 )
 @click.option("--out", type=click.Path(path_type=Path), default=Path("demo"), show_default=True)
 @click.option(
-    "--minutes", default=2.0, show_default=True, type=click.FloatRange(0.05, 600), help="Of training."
+    "--minutes", default=1.8, show_default=True, type=click.FloatRange(0.05, 600), help="Of training."
 )
 def main(images: Path | None, out: Path, minutes: float) -> None:
     """Train, export, decode and measure a small set autoencoder on 64 pictures; write OUT/report.html."""

@@ -1,7 +1,7 @@
 """The JSON records of measurements: what every kind has in common, reading, writing, configuration hash.
 
 Schema history
-    1  first: latency and quality; machine, versions, command, configuration and its hash, raw samples
+    1  first: latency, quality, grid; machine, versions, command, configuration and its hash, raw samples
 """
 
 import hashlib
@@ -21,7 +21,6 @@ from decant_bench import machine
 from decant_bench.errors import BenchError
 
 SCHEMA = 1
-KINDS = ("latency", "quality")
 _REQUIRED: dict[str, type] = {
     "schema": int,
     "kind": str,

@@ -1,0 +1,124 @@
+"""The publication's mass test: a set autoencoder for every combination of depth, latent size and set size.
+
+Cells are trained one after the other, each for the same time, and kept: a run that was stopped goes on with
+the cells that are missing.
+"""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from decant_bench import record
+from decant_bench.images import ImageSet
+from decant_bench.quality import compression_ratio
+from decant_bench.text_table import number, text_table
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """The grid as published; ``minutes`` of training a cell."""
+
+    layers: tuple[int, ...] = (1, 2, 3, 4)
+    dims: tuple[int, ...] = (16, 32, 64)
+    sets: tuple[int, ...] = (32, 64, 128, 256)
+    plain: bool = False
+    minutes: float = 5.0
+    ssim_weight: float = 0.0
+    seed: int = 0
+
+
+def measure(
+    images: ImageSet,
+    out: Path,
+    options: Options,
+    *,
+    command: str | None = None,
+    say: Say = lambda line: None,
+) -> record.Record:
+    """Train every cell into a folder of ``out`` and gather a grid record; sets are the first of ``images``.
+
+    PSNR and SSIM are of the float decoder after rounding to 8 bits. Cells that want more pictures than there
+    are have a row that says so. Raises what training raises.
+    """
+    height, width = images.pixels.shape[1:3]
+    described = images.described()
+    del described["source"]
+    chosen = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(options).items()}
+    result = record.new("grid", {"options": chosen, "images": described}, command)
+    cells = list(itertools.product(options.sets, options.layers, options.dims))
+    for done, (count, layers, dim) in enumerate(cells):
+        row: dict[str, Any] = {"num_layers": layers, "latent_dim": dim, "set_size": count, "refused": None}
+        result["rows"].append(row)
+        if count > len(images):
+            row["refused"] = f"{len(images)} pictures for a set of {count}"
+            continue
+        say(f"grid: cell {done + 1} of {len(cells)}: {layers} layers, {dim} numbers, {count} pictures")
+        row |= _cell(images, out / f"n{count}-l{layers}-d{dim}", options, count, layers, dim)
+        raw = height * width * 3
+        row["ratio"] = compression_ratio(row["decoder_bytes"], count, 4 * dim, raw)
+    return result
+
+
+def _cell(
+    images: ImageSet, folder: Path, options: Options, count: int, layers: int, dim: int
+) -> dict[str, Any]:
+    from decant_train import checkpoint as checkpoints
+    from decant_train import recipes
+    from decant_train.loop import Options as Training
+
+    shape = {"num_layers": layers, "latent_dim": dim, "set_size": count, "image_size": images.pixels.shape[1]}
+    training = Training(max_minutes=options.minutes, schedule="cosine", seed=options.seed)
+    trained = checkpoints.load(folder) if (folder / checkpoints.DESCRIPTION).exists() else None
+    if trained is None or trained.stopped_by not in ("minutes", "convergence"):
+        trained = recipes.train_set(
+            "small",
+            folder,
+            training,
+            images=images.pixels[:count],
+            plain=options.plain,
+            ssim_weight=options.ssim_weight,
+            shape=shape,
+            progress=False,
+        )
+    numbers = sum(p.numel() for name, p in trained.model.named_parameters() if name.startswith("decoder."))
+    return {
+        "psnr_db": trained.metrics["psnr"],
+        "ssim": trained.metrics["ssim"],
+        "epochs": trained.epoch,
+        "minutes": trained.elapsed_s / 60,
+        "stopped_by": trained.stopped_by,
+        "decoder_bytes": 4 * numbers,
+    }
+
+
+HEADERS = (
+    "images",
+    "layers",
+    "latent\ndim",
+    "PSNR\ndB",
+    "SSIM",
+    "decoder\nMB",
+    "ratio",
+    "epochs",
+    "minutes",
+    "",
+)
+
+
+def as_text(found: record.Record) -> str:
+    """For the terminal."""
+    rows = []
+    for row in found["rows"]:
+        cell = [str(row[key]) for key in ("set_size", "num_layers", "latent_dim")]
+        if row["refused"] is not None:
+            rows.append([*cell, "-", "-", "-", "-", "-", "-", row["refused"]])
+            continue
+        cell += [f"{row['psnr_db']:.2f}", f"{row['ssim']:.4f}", number(row["decoder_bytes"] / 1e6)]
+        rows.append(
+            [*cell, number(row["ratio"]), str(row["epochs"]), f"{row['minutes']:.1f}", row["stopped_by"]]
+        )
+    return text_table(HEADERS, rows) + "\nRatio: float decoder, latents of 4 bytes a number, as published."
