@@ -78,7 +78,7 @@ def decode_rows(found: Sequence[Figures]) -> list[list[str]]:
                 subject["runtime"] or "-",
                 f.device,
                 threads,
-                number(f.row["file_bytes"], 4),
+                f"{f.row['file_bytes']:,.0f}",
                 number(f.first_decode),
                 number(decode.median if decode else None),
                 number(decode.p90 if decode else None),

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 # Told apart in both colour schemes and by people who see few colours (Okabe and Ito).
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-# Marker and line by runtime: the same variant lies almost on itself, so one is a cross.
-_STYLES = {"onnxruntime": ("o", "-"), "openvino": ("x", "-")}
+# By runtime: the same variant lies almost on itself, so one is a cross.
+_MARKERS = {"onnxruntime": "o", "openvino": "x"}
+_MENDED = " + denoiser"
 _INK = "#010203"  # drawn in this, then replaced by the page's colour
 
 # What a training log may hold, and what it is called.
@@ -70,21 +71,32 @@ def _quality_figure(record: "Record") -> "Figure | None":
     rows = [row for row in record["rows"] if row["refused"] is None and row["q"] is not None]
     if not rows:
         return None
-    figure = _figure(8.4, 4.2)
+    figure = _figure(7.0, 5.6)
     axes = figure.subplots()
     colours: dict[str, str] = {}
     for (label, group), points in _series(rows).items():
         ratios, scores = zip(*points, strict=True)
-        colour = colours.setdefault(label, COLOURS[len(colours) % len(COLOURS)])
-        marker, line = _STYLES.get(group, ("s", "--" if group else "-"))
-        name = f"{label}, {group}" if group else label
-        axes.plot(ratios, scores, line, label=name, color=colour, marker=marker, markersize=6, linewidth=1.4)
+        codec = group not in _MARKERS
+        base = label.removesuffix(_MENDED)  # the denoiser's variant: the same colour, hollow
+        colour = _INK if codec else colours.setdefault(base, COLOURS[len(colours) % len(COLOURS)])
+        axes.plot(
+            ratios,
+            scores,
+            "--" if codec and group else "-",
+            label=f"{label}, {group}" if group else label,
+            color=colour,
+            marker="." if codec else _MARKERS[group],
+            markersize=7,
+            markerfacecolor="none" if base != label else colour,
+            linewidth=1.2,
+        )
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     _dress(axes, "compression ratio as published (lower is smaller)", "Q (higher is better)")
-    legend = axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8)
+    # Below, where it has room whatever font the reader's browser takes.
+    legend = figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     for text in legend.get_texts():
         text.set_color(_INK)
     return figure
