@@ -38,12 +38,18 @@ class StaticSynthesis:
         """``latents``: float32 (k, latent_dim), calibration: ranges are what these need."""
         self.model = model
         self._ranges = measure(model, evenly(latents, MEASURED))
-        self._extremes = np.stack([latents.min(axis=0), latents.max(axis=0)])
+        # The bias is one more row of weights, whose input is a constant: the product is stored with it.
+        linear = model.decoder.linear
+        self._linear = balanced(np.vstack([array(linear.weight).T, array(linear.bias)]))
+        self._inputs = np.append(latents, np.ones((len(latents), 1), np.float32), axis=1) * self._linear[1]
 
     @property
     def knobs(self) -> tuple[str, ...]:
-        """Names of the stored layers, in the order of the graph."""
-        return tuple(self._ranges)
+        """Names of the stored layers, in the order of the graph.
+
+        Not the logits: clipping those is what black and white show first.
+        """
+        return tuple(name for name in self._ranges if name != "decoder.last")
 
     def build(self, kept: Mapping[str, float]) -> onnx.ModelProto:
         """Latents float32 (n, latent_dim) -> pixels uint8 (n, S, S, 3).
@@ -58,7 +64,7 @@ class StaticSynthesis:
             return Scale.covering(lowest * kept.get(name, 1), highest * kept.get(name, 1))
 
         graph = GraphBuilder("synthesis", "latents", "float32", ["n", config.latent_dim])
-        x = _linear(graph, decoder.linear, self._extremes, scale("decoder.linear"))
+        x = self._spread_linear(graph, scale("decoder.linear"))
         x = Stored(graph.reshape(x.name, [-1, *decoder.grid], "decoder.grid"), x.scale)
         side = decoder.grid[1]
         for i, block in enumerate(decoder.blocks):
@@ -78,6 +84,20 @@ class StaticSynthesis:
         logits = qdq.restore(graph, _unfolded(graph, x, side, "decoder.last.pixels"), "logits")
         pixels = to_pixels(graph, graph.node("Sigmoid", [logits], PICTURE))
         return graph.model(pixels, "uint8", ["n", config.image_size, config.image_size, 3])
+
+    def _spread_linear(self, graph: GraphBuilder, result: Scale) -> Stored:
+        """The Linear layer and its ReLU."""
+        weight, factors = self._linear
+        inputs = len(factors)
+        groups = groups_of(*weight.shape)
+        # Gemm writes factors * (latents, 1) on the diagonal of a (groups, groups) matrix.
+        placed = spread(factors, groups) * np.eye(inputs, dtype=np.float32)[:, None, None, :]
+        placed = placed.reshape(inputs, -1)
+        values = [graph.constant("latents.place", placed[:-1]), graph.constant("latents.one", placed[-1])]
+        x = graph.node("Gemm", ["latents", *values], "latents.spread")
+        x = graph.reshape(x, [-1, groups, groups * inputs], "latents.rows")
+        stored = qdq.store(graph, x, Scale.covering(self._inputs.min(), self._inputs.max()))
+        return qdq.matmul(graph, stored, widened(weight, groups), "decoder.linear", result)
 
 
 def four_phases(layer: nn.ConvTranspose2d) -> tuple[np.ndarray, np.ndarray]:
@@ -124,26 +144,6 @@ def measure(model: SetAutoencoder, latents: np.ndarray) -> Ranges:
             x = y
         seen("decoder.last", decoder.last(x).clamp(-SATURATED, SATURATED))
     return ranges
-
-
-def _linear(graph: GraphBuilder, layer: nn.Linear, extremes: np.ndarray, result: Scale) -> Stored:
-    """The Linear layer and its ReLU. The bias is one more row of weights, whose input is a constant: so the
-    product is stored once, with its bias. ``extremes``: smallest and largest value of each latent (2,
-    latent_dim).
-    """
-    outputs = layer.weight.shape[0]
-    weight, factors = balanced(np.vstack([array(layer.weight).T, array(layer.bias)]))
-    inputs = len(factors)
-    groups = groups_of(inputs, outputs)
-    # Gemm writes factors * (latents, 1) on the diagonal of a (groups, groups) matrix, as linears.spread does.
-    placed = spread(factors, groups) * np.eye(inputs, dtype=np.float32)[:, None, None, :]
-    placed = placed.reshape(inputs, -1)
-    values = [graph.constant("latents.place", placed[:-1]), graph.constant("latents.one", placed[-1])]
-    x = graph.node("Gemm", ["latents", *values], "latents.spread")
-    x = graph.reshape(x, [-1, groups, groups * inputs], "latents.rows")
-    reached = np.append(extremes, [[1], [1]], axis=1) * factors
-    stored = qdq.store(graph, x, Scale.covering(reached.min(), reached.max()))
-    return qdq.matmul(graph, stored, widened(weight, groups), "decoder.linear", result)
 
 
 def _unfolded(graph: GraphBuilder, x: Stored, side: int, name: str) -> Stored:
