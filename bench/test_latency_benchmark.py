@@ -28,12 +28,19 @@ THREADS = (1, 2)
 def _bundle() -> Bundle:
     if named := os.environ.get("DECANT_BENCH_BUNDLE"):
         return Bundle.open(named) if Path(named, "bundle.json").is_file() else find_bundle(named)
-    found = [
-        bundle for bundle in list_bundles() if {"analysis", "synthesis"} <= {g.role for g in bundle.graphs}
-    ]
+    found = list_bundles()
     if not found:
-        raise ModelNotFoundError("no bundle with an encoder is here; name one in DECANT_BENCH_BUNDLE")
+        raise ModelNotFoundError("no bundle is here; name one in DECANT_BENCH_BUNDLE")
     return found[0]
+
+
+def _archive() -> Path | None:
+    """Ready files for a bundle without encoder: the folder named, or what ships beside the bundle."""
+    if named := os.environ.get("DECANT_BENCH_ARCHIVE"):
+        return Path(named)
+    if any(graph.role == "analysis" for graph in BUNDLE.graphs):
+        return None
+    return Path(__file__).parents[1] / "artifacts" / "sets" / BUNDLE.name
 
 
 BUNDLE = _bundle()
@@ -55,7 +62,7 @@ def coded(pictures: ImageSet) -> Callable[[Subject], list[bytes]]:
     def of(subject: Subject) -> list[bytes]:
         if subject.name not in made:
             if subject.kind == "model":
-                made[subject.name] = encode(BUNDLE, pictures)
+                made[subject.name] = encode(BUNDLE, pictures, _archive())
             else:
                 made[subject.name] = [setting(subject.name).encode(pixels) for pixels in pictures.pixels]
         return made[subject.name]

@@ -69,7 +69,7 @@ def _shared(command: _Command) -> _Command:
             show_default=True,
             help="How pictures become squares: cropped, or distorted as published.",
         ),
-        click.option("--files", metavar="DIR", type=_PATH, help="Ready .dcn files of the pictures."),
+        click.option("--archive", metavar="DIR", type=_PATH, help="The pictures as ready .dcn files."),
         click.option("--bundle-dir", metavar="DIR", help="Look for bundles here first."),
         click.option("--json", "json_path", metavar="OUT", type=_PATH, help="Write the record here."),
     )
@@ -102,7 +102,7 @@ def latency(
     images: Path | None,
     limit: int | None,
     fit: str,
-    files: Path | None,
+    archive: Path | None,
     bundle_dir: str | None,
     json_path: Path | None,
     **chosen: Any,
@@ -117,7 +117,7 @@ def latency(
     _known_codecs(chosen["codecs"])
     opened = _open(bundles, bundle_dir)
     pictures = _pictures(images, opened[0].image, limit, fit)
-    result = lab.measure(opened, pictures, lab.Options(**chosen), files=files, say=_say)
+    result = lab.measure(opened, pictures, lab.Options(**chosen), archive=archive, say=_say)
     if json_path is not None:
         record.write(result, json_path)
     click.echo(latency_table.as_text(result))
@@ -140,7 +140,7 @@ def quality(
     images: Path | None,
     limit: int | None,
     fit: str,
-    files: Path | None,
+    archive: Path | None,
     bundle_dir: str | None,
     json_path: Path | None,
     plot: Path | None,
@@ -157,7 +157,7 @@ def quality(
         _known_codecs(chosen["codecs"])
     opened = _open(bundles, bundle_dir)
     pictures = _pictures(images, opened[0].image, limit, fit)
-    result = lab.measure(opened, pictures, lab.Options(**chosen), archive=files, say=_say)
+    result = lab.measure(opened, pictures, lab.Options(**chosen), archive=archive, say=_say)
     if json_path is not None:
         record.write(result, json_path)
     if plot is not None:

@@ -63,7 +63,7 @@ def run(out: Path, images: Path | None, minutes: float, command: str, lab: laten
         )
         record.write(looks, out / "quality.json")
     with _step("measure latency"):
-        times = latency.measure([bundle], pictures, lab, files=out / "archive", command=command, say=_say)
+        times = latency.measure([bundle], pictures, lab, archive=out / "archive", command=command, say=_say)
         record.write(times, out / "latency.json")
     with _step("report"):
         path = report.write_report(

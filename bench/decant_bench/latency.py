@@ -63,17 +63,19 @@ def measure(
     images: ImageSet,
     options: Options,
     *,
-    files: Path | None = None,
+    archive: Path | None = None,
     command: str | None = None,
     say: Say = lambda line: None,
 ) -> record.Record:
     """Measure every variant of ``bundles`` and every codec on ``images``; a latency record.
 
-    ``files``: a folder of ready .dcn files, one per image (see quality.encode), for bundles without an
+    ``archive``: a folder of ready .dcn files, one per image (see quality.encode), for bundles without an
     encoder. A variant that cannot run here gives a row that says why. Raises BenchError when nothing can be
     measured, and what reading and encoding raise.
     """
     _require_size(bundles, images)
+    if archive is not None and len(bundles) != 1:
+        raise BenchError(f"an archive belongs to one bundle; {len(bundles)} were given")
     subjects = [
         s
         for bundle in bundles
@@ -88,13 +90,14 @@ def measure(
         load = result["machine"]["load_average"][0]
         say(f"the machine is busy (load {load}): times will be long and scattered")
     with tempfile.TemporaryDirectory(prefix="decant-bench-") as place:
-        given = _Files(Path(place), images, files)
+        given = _Files(Path(place), images, archive)
         rows, states = [], []
         for subject in subjects:
             row = new_row(subject, opened.get(subject.bundle))
             rows.append(row)
+            files = given.of(subject, opened.get(subject.bundle))
             try:
-                states.append(_ready(subject, row, opened.get(subject.bundle), given))
+                states.append(_ready(subject, row, opened.get(subject.bundle), files))
             except DecantError as error:
                 row["refused"] = str(error)
                 say(f"refused: {subject.key}: {error}")
@@ -165,9 +168,8 @@ class _Files:
         return paths
 
 
-def _ready(subject: Subject, row: dict[str, Any], bundle: Bundle | None, given: _Files) -> phases.State:
+def _ready(subject: Subject, row: dict[str, Any], bundle: Bundle | None, files: list[Path]) -> phases.State:
     """Load a subject as it will be measured. Raises DecantError where it cannot run."""
-    files = given.of(subject, bundle)
     datas = [path.read_bytes() for path in files]
     row["file_bytes"] = round(float(np.mean([len(data) for data in datas])), 1)
     decoder = None

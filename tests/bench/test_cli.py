@@ -57,10 +57,10 @@ def test_without_a_folder_the_pictures_come_from_the_wheels(tiny):
 def test_ready_files_are_used_for_a_bundle(tiny, photos, tmp_path):
     folder = tmp_path / "dcn"
     assert CliRunner().invoke(main, ["encode", str(photos), str(folder), "--model", str(tiny)]).exit_code == 0
-    run = bench("quality", tiny, "--images", photos, "--files", folder, "--codecs", "png")
+    run = bench("quality", tiny, "--images", photos, "--archive", folder, "--codecs", "png")
     assert run.exit_code == 0, run.output
     (folder / "00001.dcn").unlink()
-    run = bench("quality", tiny, "--images", photos, "--files", folder, "--codecs", "png")
+    run = bench("quality", tiny, "--images", photos, "--archive", folder, "--codecs", "png")
     assert run.exit_code == 1
     assert "00001.dcn: no such file" in run.stderr
 

@@ -210,3 +210,27 @@ def test_page_cache_can_be_dropped_or_says_that_it_cannot(tmp_path: Path):
     left = page_cache.drop([path])
     assert left is None or 0 <= left <= 1
     assert path.read_bytes() == bytes(1 << 20)
+
+
+def test_a_bundle_without_encoder_needs_an_archive(tiny_copy, crops16, quick, tmp_path):
+    for path in tiny_copy.glob("analysis.*"):
+        path.unlink()
+    coded = latency.encode(Bundle.open(tiny_copy), crops16, _archive_of(tiny_copy, tmp_path))
+    bundles.reseal(tiny_copy, lambda m: m.update(graphs=[g for g in m["graphs"] if g["role"] != "analysis"]))
+    bundle = Bundle.open(tiny_copy)
+    options = latency.Options(**{**quick.__dict__, "runtimes": ("onnxruntime",), "threads": (1,)})
+    with pytest.raises(BenchError, match="no encoder; give --archive"):
+        latency.measure([bundle], crops16, options)
+    found = latency.measure([bundle], crops16, options, archive=tmp_path / "archive")
+    row = next(row for row in found["rows"] if row["subject"]["kind"] == "model")
+    assert row["file_bytes"] == len(coded[0])
+    with pytest.raises(BenchError, match="an archive belongs to one bundle; 2 were given"):
+        latency.measure([bundle, bundle], crops16, options, archive=tmp_path / "archive")
+
+
+def _archive_of(bundle: Path, place: Path) -> Path:
+    """The bundle's golden files, four as there are pictures."""
+    (place / "archive").mkdir()
+    for path in (bundle / "golden").glob("*.dcn"):
+        (place / "archive" / path.name).write_bytes(path.read_bytes())
+    return place / "archive"
