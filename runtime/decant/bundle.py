@@ -220,10 +220,13 @@ def search_folders(bundle_dir: str | os.PathLike[str] | None = None) -> list[Pat
     """Where bundles are looked for, in order; folders that are not there included."""
     folders = [Path(bundle_dir)] if bundle_dir is not None else []
     folders += [Path(part) for part in os.environ.get("DECANT_BUNDLES", "").split(os.pathsep) if part]
-    folders.append(user_data_folder() / "bundles")
+    return [*folders, user_data_folder() / "bundles", *shipped_folders()]
+
+
+def shipped_folders() -> list[Path]:
+    """Where the bundles that come in the wheel lie; empty where they were left out."""
     spec = importlib.util.find_spec("decant_bundles")
-    folders += [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
-    return folders
+    return [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
 
 
 def _bundles_in(folder: Path) -> list[Path]:

@@ -10,7 +10,15 @@ import bundles
 import numpy as np
 import pytest
 from decant import manifest
-from decant.bundle import Bundle, canonical_json, find_bundle, list_bundles, seal, tensor_sha256
+from decant.bundle import (
+    Bundle,
+    canonical_json,
+    find_bundle,
+    list_bundles,
+    seal,
+    shipped_folders,
+    tensor_sha256,
+)
 from decant.errors import BundleError, ModelNotFoundError
 from decant.latents import VectorLayout
 from hypothesis import HealthCheck, given, settings
@@ -175,7 +183,11 @@ class TestLookUp:
             assert find_bundle("tiny").path == place / "tiny"
             shutil.rmtree(place / "tiny")
 
-    def test_the_installed_package_is_looked_in(self, places: dict[str, Path]):
+    def test_the_installed_package_is_looked_in(
+        self, places: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    ):
+        assert [folder.name for folder in shipped_folders()] == ["decant_bundles"]
+        monkeypatch.setattr("decant.bundle.shipped_folders", shipped_folders)
         with pytest.raises(ModelNotFoundError, match="decant_bundles"):
             find_bundle("nowhere")
 
