@@ -22,7 +22,7 @@ from decant_export.linears import balanced, groups_of, spread, widened
 from decant_export.onnx_graph import GraphBuilder
 from decant_export.pictures import PICTURE, to_pixels
 from decant_export.qdq import Scale, Stored
-from decant_export.set_graphs import array
+from decant_export.set_graphs import array, four_phases, unfolded
 
 # Logits beyond this give the same pixel: sigmoid(6.24) * 255 = 254.5.
 SATURATED = 6.24
@@ -78,10 +78,11 @@ class StaticSynthesis:
                     graph, x, kernel, bias, [0, 0, 1, 1], f"{name}.shortcut", scale(f"{name}.shortcut")
                 )
                 y = qdq.add(graph, y, skipped, name, scale(name))
-            x, side = _unfolded(graph, y, side, f"{name}.pixels"), 2 * side
+            x, side = Stored(unfolded(graph, y.name, side, f"{name}.pixels"), y.scale), 2 * side
         kernel, bias = four_phases(decoder.last)
         x = qdq.conv(graph, x, kernel, bias, [1] * 4, "decoder.last", scale("decoder.last"))
-        logits = qdq.restore(graph, _unfolded(graph, x, side, "decoder.last.pixels"), "logits")
+        x = Stored(unfolded(graph, x.name, side, "decoder.last.pixels"), x.scale)
+        logits = qdq.restore(graph, x, "logits")
         pixels = to_pixels(graph, graph.node("Sigmoid", [logits], PICTURE))
         return graph.model(pixels, "uint8", ["n", config.image_size, config.image_size, 3])
 
@@ -98,18 +99,6 @@ class StaticSynthesis:
         x = graph.reshape(x, [-1, groups, groups * inputs], "latents.rows")
         stored = qdq.store(graph, x, Scale.covering(self._inputs.min(), self._inputs.max()))
         return qdq.matmul(graph, stored, widened(weight, groups), "decoder.linear", result)
-
-
-def four_phases(layer: nn.ConvTranspose2d) -> tuple[np.ndarray, np.ndarray]:
-    """ConvTranspose k4 s2 p1 -> kernel (4 * out, in, 2, 2) and bias (4 * out,), channels in DepthToSpace's
-    CRD order.
-    """
-    weight = array(
-        layer.weight
-    )  # (in, out, ky, kx); phase r of a cell reads tap k = 2 (1 - j) + r at offset j
-    taps = np.array([[2, 0], [3, 1]])  # [r, j]
-    kernel = weight[:, :, taps[:, None, :, None], taps[None, :, None, :]]  # (in, out, r, s, jy, jx)
-    return kernel.transpose(1, 2, 3, 0, 4, 5).reshape(-1, weight.shape[0], 2, 2), array(layer.bias).repeat(4)
 
 
 def last_phase(layer: nn.ConvTranspose2d) -> tuple[np.ndarray, np.ndarray]:
@@ -144,13 +133,3 @@ def measure(model: SetAutoencoder, latents: np.ndarray) -> Ranges:
             x = y
         seen("decoder.last", decoder.last(x).clamp(-SATURATED, SATURATED))
     return ranges
-
-
-def _unfolded(graph: GraphBuilder, x: Stored, side: int, name: str) -> Stored:
-    """Four phases (n, 4 c, side + 1, side + 1) -> (n, c, 2 side, 2 side)."""
-    y = graph.node("DepthToSpace", [x.name], f"{name}.whole", blocksize=2, mode="CRD")
-    bounds = [
-        graph.constant(f"{name}.{what}", np.array(v))
-        for what, v in (("first", [1, 1]), ("end", [2 * side + 1] * 2), ("axes", [2, 3]))
-    ]
-    return Stored(graph.node("Slice", [y, *bounds], name), x.scale)

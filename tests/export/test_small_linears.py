@@ -79,13 +79,16 @@ def test_int8_is_what_onnxruntimes_dynamic_quantization_gives_or_better(
     assert ours > psnr_db(one_by_one(onnx.load(theirs), latents), exact) - 0.5
 
 
-def test_transposed_convolutions_stay_float(float_graph) -> None:
+def test_convolutions_stay_float(float_graph) -> None:
+    convolutions = ("Conv", "ConvTranspose")
     for rewrite in (to_int8, to_int8_weights, to_int4):
         changed = rewrite(float_graph)
-        assert operators(changed).count("ConvTranspose") == operators(float_graph).count("ConvTranspose")
+        for kind in convolutions:
+            assert operators(changed).count(kind) == operators(float_graph).count(kind)
         assert "Gemm" not in operators(changed)
         weights = constants(changed)
-        kernels = [node.input[1] for node in changed.graph.node if node.op_type == "ConvTranspose"]
+        kernels = [node.input[1] for node in changed.graph.node if node.op_type in convolutions]
+        assert len(kernels) >= 2
         assert {weights[name].dtype for name in kernels} == {np.dtype(np.float32)}
     assert operators(to_int8(float_graph)).count("MatMulInteger") == 1
 
