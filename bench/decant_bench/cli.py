@@ -12,8 +12,6 @@ RUNTIMES = ("onnxruntime", "openvino")
 METRICS = ("decode", "load", "load_cold", "first_decode", "import")  # of decant_bench.compare
 _POSITIVE = click.IntRange(1)
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-_Parameter = click.Parameter | None
-_Context = click.Context | None
 
 
 class _Integers(click.ParamType[tuple[int, ...]]):

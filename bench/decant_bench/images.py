@@ -1,11 +1,15 @@
 """The pictures of a measurement: a folder as squares of one size, with names and a hash."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from decant.bundle import Bundle
 from decant.errors import ImageError
+
+from decant_bench.errors import BenchError
 
 
 @dataclass(frozen=True)
@@ -61,3 +65,14 @@ def wheel_crops(count: int, size: int) -> ImageSet:
 
     names = tuple(f"{i:05}" for i in range(count))
     return ImageSet(names, crops(count, size), "photos in the wheels of scikit-image and scikit-learn")
+
+
+def require_size(bundles: Sequence[Bundle], images: ImageSet) -> None:
+    """Raises BenchError, naming the bundle, unless every one of ``bundles`` takes pictures of this size."""
+    height, width = images.pixels.shape[1:3]
+    for bundle in bundles:
+        if bundle.image != (width, height):
+            raise BenchError(
+                f"bundle {bundle.name} takes {bundle.image[0]}x{bundle.image[1]} pixels, the images are "
+                f"{width}x{height}; bundles of different sizes need runs of their own"
+            )

@@ -19,7 +19,7 @@ from decant.errors import DecantError
 from decant_bench import footprint, machine, phases, record
 from decant_bench.baselines import setting
 from decant_bench.errors import BenchError
-from decant_bench.images import ImageSet
+from decant_bench.images import ImageSet, require_size
 from decant_bench.quality import encode
 from decant_bench.schedule import Budget
 from decant_bench.subjects import Subject, codec_subjects, files_of, model_subjects
@@ -73,7 +73,7 @@ def measure(
     encoder. A variant that cannot run here gives a row that says why. Raises BenchError when nothing can be
     measured, and what reading and encoding raise.
     """
-    _require_size(bundles, images)
+    require_size(bundles, images)
     if archive is not None and len(bundles) != 1:
         raise BenchError(f"an archive belongs to one bundle; {len(bundles)} were given")
     subjects = [
@@ -194,16 +194,6 @@ def _refused_at_export(bundle: Bundle, runtimes: tuple[str, ...]) -> list[dict[s
             row["refused"] = f"not exported: {entry.get('reason') or 'below its floor'}"
             rows.append(row)
     return rows
-
-
-def _require_size(bundles: Sequence[Bundle], images: ImageSet) -> None:
-    height, width = images.pixels.shape[1:3]
-    for bundle in bundles:
-        if bundle.image != (width, height):
-            raise BenchError(
-                f"bundle {bundle.name} takes {bundle.image[0]}x{bundle.image[1]} pixels, the images are "
-                f"{width}x{height}; bundles of different sizes need runs of their own"
-            )
 
 
 def _config(

@@ -23,7 +23,7 @@ from decant.sessions import usable_cores
 from decant_bench import metrics, record
 from decant_bench.baselines import setting
 from decant_bench.errors import BenchError
-from decant_bench.images import ImageSet
+from decant_bench.images import ImageSet, require_size
 from decant_bench.subjects import Subject, codec_subjects, files_of, model_subjects
 
 JPEG_QUALITIES = tuple(range(10, 101, 10))  # as published
@@ -253,13 +253,8 @@ def _score(rows: list[dict[str, Any]], alpha: float) -> list[float] | None:
 
 
 def _require_fit(bundles: Sequence[Bundle], images: ImageSet, archive: Path | None) -> None:
+    require_size(bundles, images)
     height, width = images.pixels.shape[1:3]
-    for bundle in bundles:
-        if bundle.image != (width, height):
-            raise BenchError(
-                f"bundle {bundle.name} takes {bundle.image[0]}x{bundle.image[1]} pixels, the images are "
-                f"{width}x{height}; measure bundles of different sizes in runs of their own"
-            )
     if archive is not None and len(bundles) != 1:
         raise BenchError(f"an archive belongs to one bundle; {len(bundles)} were given")
     if min(height, width) < metrics.WINDOW:

@@ -6,7 +6,6 @@ and Adam's state (to go on from).
 """
 
 import json
-import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from decant_train import budget
 from decant_train import checkpoint as checkpoints
 from decant_train.checkpoint import Checkpoint
 from decant_train.codec_start import start_from_principal_components
 from decant_train.families.codec import ANCHORS, LAMBDAS, PATCH, Codec
-from decant_train.loop import keep_freed_memory
 from decant_train.photos import Photos
 
 RAW = "raw.safetensors"
@@ -69,9 +68,7 @@ def fit(
     """
     model = checkpoint.model
     assert isinstance(model, Codec)
-    device = torch.device(
-        options.device if options.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    )
+    device = budget.device_of(options.device)
     draw = torch.Generator().manual_seed(options.seed * 1_000_003 + checkpoint.step)
     training.to(device), validation.to(device)
     if not resume:
@@ -86,7 +83,7 @@ def fit(
     base_rates = [group["lr"] for group in optimizer.param_groups]
     checkpoint.options = asdict(options)
     out.mkdir(parents=True, exist_ok=True)
-    keep_freed_memory()
+    budget.keep_freed_memory()
     tests = validation.crops(VALIDATION_CROPS, VALIDATION_CROP, torch.Generator().manual_seed(1))
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16")
     lambdas = torch.tensor(LAMBDAS, device=device).log()
@@ -104,7 +101,7 @@ def fit(
         while not checkpoint.stopped_by:
             done = _done(options, checkpoint.step, before + time.monotonic() - started)
             for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
-                group["lr"] = rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
+                group["lr"] = rate * budget.cosine(done, 0.02)
             batch = training.crops(options.batch_size, options.crop, draw)
             position = torch.rand(options.batch_size, generator=draw).to(device) * (ANCHORS - 1)
             model.train()
@@ -211,6 +208,4 @@ def _save(
 
 
 def _done(options: CodecOptions, step: int, elapsed_s: float) -> float:
-    by_steps = step / options.steps if options.steps else 0.0
-    by_minutes = elapsed_s / (60 * options.max_minutes) if options.max_minutes else 0.0
-    return min(1.0, max(by_steps, by_minutes))
+    return budget.used(step, options.steps, elapsed_s, options.max_minutes)

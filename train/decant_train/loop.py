@@ -5,7 +5,6 @@ order is: restore, then for every epoch shuffle, step, log; now and then evaluat
 convergence, epochs or minutes, whichever comes first.
 """
 
-import ctypes
 import json
 import logging
 import math
@@ -19,14 +18,13 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from decant_train import budget
 from decant_train import checkpoint as checkpoints
 from decant_train.checkpoint import Checkpoint
 from decant_train.convergence import WINDOW, converged
 from decant_train.metrics import psnr_of_mse
 
 log = logging.getLogger(__name__)
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 @dataclass(frozen=True)
@@ -101,11 +99,9 @@ def fit(
     With ``resume``, ``checkpoint`` came from ``out`` and training goes on where it stopped, time included.
     Ctrl-C saves and stops.
     """
-    device = torch.device(
-        options.device if options.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    )
+    device = budget.device_of(options.device)
     task.to(device)
-    keep_freed_memory()
+    budget.keep_freed_memory()
     optimizer = torch.optim.Adam(task.parameter_groups(options.learning_rate), fused=True)
     base_rates = [group["lr"] for group in optimizer.param_groups]
     if resume and not checkpoints.load_optimizer(out, task.model, optimizer):
@@ -133,9 +129,7 @@ def fit(
         while not checkpoint.stopped_by:
             epoch_started = time.monotonic()
             done = _done(options, checkpoint.epoch, before + epoch_started - started)
-            factor = (
-                0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)) if options.schedule == "cosine" else 1.0
-            )
+            factor = budget.cosine(done, 0.01) if options.schedule == "cosine" else 1.0
             for group, base_rate in zip(optimizer.param_groups, base_rates, strict=True):
                 group["lr"] = base_rate * factor
             task.model.train()
@@ -213,10 +207,7 @@ def _epoch(
 
 
 def _done(options: Options, epoch: int, elapsed_s: float) -> float:
-    """Fraction of the budget used, 0..1; the tighter of epochs and minutes."""
-    by_epochs = epoch / options.epochs if options.epochs else 0.0
-    by_minutes = elapsed_s / (60 * options.max_minutes) if options.max_minutes else 0.0
-    return min(1.0, max(by_epochs, by_minutes))
+    return budget.used(epoch, options.epochs, elapsed_s, options.max_minutes)
 
 
 def _postfix(row: dict[str, float], checkpoint: Checkpoint, options: Options) -> dict[str, str]:
@@ -238,15 +229,3 @@ def _rows_until(path: Path, epoch: int) -> list[dict[str, float]]:
         return []
     rows = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
     return [row for row in rows if row["epoch"] <= epoch]
-
-
-def keep_freed_memory() -> None:
-    """Tell glibc to keep freed memory instead of returning it: a step on a CPU otherwise spends a tenth of
-    its time on page faults.
-    """
-    try:
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(_M_MMAP_THRESHOLD, 2**30)
-        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-    except (OSError, AttributeError):
-        log.debug("no glibc here: the allocator is left as it is")
