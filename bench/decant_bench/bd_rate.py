@@ -1,0 +1,103 @@
+"""BD-rate: by how much one codec's files are larger than another's at the same quality, on average.
+
+Bjontegaard's measure (VCEG-M33, 2001) with the interpolation of JCTVC-L1100: the logarithm of the rate as a
+piecewise cubic Hermite function (PCHIP) of the quality, which cannot overshoot between points as the cubic
+polynomial of the first proposal does. -0.5 means half the bytes.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from decant_bench.errors import BenchError
+
+FEWEST_POINTS = 4  # that a curve needs; VCEG-M33 has four
+
+Span = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Rate against quality. ``rates`` (bits per pixel, say) and ``values`` (dB) both ascend strictly."""
+
+    label: str
+    rates: tuple[float, ...]
+    values: tuple[float, ...]
+    left_out: int = 0  # points that cost more than another and are no better, or are without loss
+
+    @property
+    def span(self) -> Span:
+        """From the worst to the best quality."""
+        return self.values[0], self.values[-1]
+
+    def rate_at(self, value: float) -> float:
+        """The rate at a quality within ``span``."""
+        return float(math.exp(self.log_rate()(value)))
+
+    def value_at(self, rate: float) -> float:
+        """The quality at a rate between the first and the last."""
+        from scipy.interpolate import PchipInterpolator
+
+        return float(PchipInterpolator(np.log(self.rates), self.values)(math.log(rate)))
+
+    def log_rate(self) -> Any:
+        """ln(rate) as a function of the quality."""
+        from scipy.interpolate import PchipInterpolator
+
+        return PchipInterpolator(self.values, np.log(self.rates))
+
+
+def curve(label: str, rates: Sequence[float], values: Sequence[float]) -> Curve:
+    """The curve through points in any order.
+
+    Points that nobody would choose are left out: those that cost at least as much as another and are no
+    better. So are points without loss, whose quality is infinite. Raises BenchError when fewer than
+    FEWEST_POINTS stay, ValueError for rates that are not positive.
+    """
+    if not all(rate > 0 for rate in rates):
+        raise ValueError(f"{label}: rates above 0 expected")
+    kept: list[tuple[float, float]] = []
+    for rate, value in sorted(zip(rates, values, strict=True), key=lambda point: (point[0], -point[1])):
+        if math.isfinite(value) and (not kept or value > kept[-1][1]):
+            kept.append((rate, value))
+    if len(kept) < FEWEST_POINTS:
+        raise BenchError(f"{label}: {len(kept)} points of different quality; {FEWEST_POINTS} expected")
+    return Curve(label, *zip(*kept, strict=True), left_out=len(rates) - len(kept))
+
+
+def bd_rate(anchor: Curve, test: Curve, span: Span) -> float:
+    """By what fraction ``test`` costs more than ``anchor`` over the qualities ``span``; negative: less.
+
+    Raises BenchError when a curve does not reach from one end of ``span`` to the other: nothing is
+    extrapolated.
+    """
+    low, high = span
+    if not low < high:
+        raise ValueError(f"from {low} to {high} dB there is nothing to compare")
+    for one in (anchor, test):
+        if one.span[0] > low or one.span[1] < high:
+            raise BenchError(
+                f"{one.label}: from {one.span[0]:.2f} to {one.span[1]:.2f} dB; {low:g} to {high:g} expected"
+            )
+    areas = [float(one.log_rate().integrate(low, high)) for one in (anchor, test)]
+    return math.expm1((areas[1] - areas[0]) / (high - low))
+
+
+def common_span(anchor: Curve, test: Curve, span: Span, least: float) -> Span:
+    """What both curves reach of ``span``. Raises BenchError when it is shorter than ``least`` (dB)."""
+    low = max(span[0], anchor.span[0], test.span[0])
+    high = min(span[1], anchor.span[1], test.span[1])
+    if high - low < least:
+        raise BenchError(
+            f"{test.label} and {anchor.label} share {max(0.0, high - low):.2f} dB of {span[0]:g} to "
+            f"{span[1]:g} dB; {least:g} expected"
+        )
+    return low, high
+
+
+def to_db(similarity: float) -> float:
+    """-10 log10(1 - s): the scale on which MS-SSIM is drawn and integrated; infinity for 1."""
+    return math.inf if similarity >= 1 else -10 * math.log10(1 - similarity)
