@@ -1,6 +1,5 @@
 """The four phases of a latency run; each adds samples, in nanoseconds, to the rows of its subjects."""
 
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,14 +11,12 @@ from decant_bench.baselines import setting
 from decant_bench.errors import BenchError
 from decant_bench.schedule import Budget, shuffled_rounds
 from decant_bench.subjects import Decode, Subject
+from decant_bench.visits import Work, interleave, timed
 
 if TYPE_CHECKING:
     from decant.decoder import Decoder
 
     from decant_bench.latency import Options
-
-_LONGEST_VISIT = 64  # times that a visit goes through its pictures, at most
-_MANY_ROUNDS = 20  # times the rounds asked for, at most, on the way to samples and seconds
 
 
 @dataclass
@@ -83,11 +80,11 @@ def loads(
             cold_files = state.cold if state.decoder is not None else [file]
             left = page_cache.drop(cold_files)
             if left is not None:
-                state.row["load_cold_ns"].append([_timed(state.subject.load, file)])
+                state.row["load_cold_ns"].append([timed(state.subject.load, file)])
                 state.row["cache_left"] = max(left, state.row["cache_left"] or 0.0)
             for path in cold_files:
                 path.read_bytes()
-            state.row["load_ns"].append([_timed(state.subject.load, file)])
+            state.row["load_ns"].append([timed(state.subject.load, file)])
         if budget.used_up(share):
             return
 
@@ -99,21 +96,8 @@ def decodes(
     often.
     """
     say(f"decodes: at least {options.rounds} rounds")
-    repeats = {state.subject.key: _repeats(state, options) for state in states}
-    taken = {state.subject.key: [0, 0] for state in states}  # samples, nanoseconds
-    rounds = shuffled_rounds(states, options.seed + 2)
-    for number in range(options.rounds * _MANY_ROUNDS):
-        enough = number >= options.rounds and all(
-            count >= options.min_samples and spent >= 1e9 * options.min_seconds
-            for count, spent in taken.values()
-        )
-        if enough or (number and budget.used_up(share)):
-            return
-        for state in next(rounds):
-            samples = _visit(state, number, options.images_per_visit, repeats[state.subject.key])
-            state.row["decode_ns"].append(samples)
-            taken[state.subject.key][0] += len(samples)
-            taken[state.subject.key][1] += sum(samples)
+    works = [Work(state.subject.key, state.datas, state.decode, state.row["decode_ns"]) for state in states]
+    interleave(works, options, options.seed + 2, lambda: budget.used_up(share))
 
 
 def batches(
@@ -127,29 +111,8 @@ def batches(
         for state, count in next(rounds):
             if number and budget.used_up(share):
                 return
-            spent = _timed(_decode_all, state, count)
+            spent = timed(_decode_all, state, count)
             state.row["batch_ns_per_image"].setdefault(str(count), []).append(spent / len(state.datas))
-
-
-def _visit(state: State, number: int, images: int, repeats: int) -> list[int]:
-    """One picture untimed, then ``images`` pictures, ``repeats`` times over."""
-    datas = state.datas
-    images = min(images, len(datas))
-    chosen = [datas[(number * images + i) % len(datas)] for i in range(images)]
-    decode, clock = state.decode, time.perf_counter_ns
-    decode(datas[(number * images - 1) % len(datas)])
-    samples = []
-    for data in chosen * repeats:
-        before = clock()
-        decode(data)
-        samples.append(clock() - before)
-    return samples
-
-
-def _repeats(state: State, options: "Options") -> int:
-    images = min(options.images_per_visit, len(state.datas))
-    quickest = min(_timed(state.decode, data) for data in state.datas[:images])
-    return max(1, min(_LONGEST_VISIT, round(1e6 * options.visit_ms / (quickest * images))))
 
 
 def _batch_threads(state: State, options: "Options") -> tuple[int, ...]:
@@ -174,11 +137,3 @@ def _decode_all(state: State, threads: int) -> None:
     with ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(decode, state.datas):
             pass
-
-
-def _timed(work: Callable[..., object], *arguments: Any) -> int:
-    before = time.perf_counter_ns()
-    result = work(*arguments)
-    spent = time.perf_counter_ns() - before
-    del result  # after the clock: freeing a session is not loading it
-    return spent

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from decant.bundle import Bundle
 from decant.decoder import Decoder
-from decant_bench import latency, latency_table, phases, record, worker
+from decant_bench import latency, latency_table, record, worker
 from decant_bench.baselines import setting
 from decant_bench.errors import BenchError
 from decant_bench.images import wheel_crops
@@ -184,18 +184,6 @@ def test_loading_reads_the_files_that_count_as_the_models(tiny):
     names = {path.name for path in files_of(subject, bundle)}
     assert {"synthesis.float.xml", "synthesis.float.bin", "denoiser.float.xml", "model.json"} <= names
     assert not any(name.endswith((".onnx", ".png")) for name in names)
-
-
-def test_visits_of_one_round_decode_the_same_pictures():
-    seen: dict[str, list[bytes]] = {"quick": [], "slow": []}
-    datas = [b"0", b"1", b"2", b"3", b"4"]
-    for name, repeats in (("quick", 3), ("slow", 1)):
-        state = phases.State(Subject("codec", name), {}, [], datas, [], seen[name].append, None)  # type: ignore[arg-type]
-        samples = phases._visit(state, 1, 2, repeats)
-        assert len(samples) == 2 * repeats
-    # One untimed picture first, then the round's two, as often as fits.
-    assert seen["slow"] == [b"1", b"2", b"3"]
-    assert seen["quick"] == [b"1", *[b"2", b"3"] * 3]
 
 
 def _is_picture(decoded) -> bool:
