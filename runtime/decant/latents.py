@@ -7,7 +7,7 @@ reads those from the file it is given.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 
@@ -182,8 +182,15 @@ class VectorLayout:
         return np.packbits(bits.astype(np.uint8).reshape(-1), bitorder="little").tobytes()
 
 
+def _grid(model: Mapping[str, Any], tables: Mapping[str, np.ndarray]) -> Layout:
+    from decant.grid import GridLayout  # the coder is loaded with the first bundle that needs it
+
+    return cast(Layout, GridLayout.from_model(model, tables))
+
+
 LAYOUTS: dict[str, Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], Layout]] = {
     VectorLayout.name: VectorLayout.from_model,
+    "grid": _grid,
 }
 
 

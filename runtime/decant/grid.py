@@ -1,0 +1,266 @@
+"""The layout ``grid``: latents at 1/16 of a picture of any size, coded in groups, and what a quality means.
+
+Nothing here runs a graph: a payload becomes integer hyperlatents, and these with the payload the integer
+symbols of each group (docs/format.md).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from decant.entropy import CLASSES, EntropyTables
+from decant.errors import BundleError, FormatError
+from decant.scales import LARGEST_INPUT, ScaleNetwork
+
+QUALITIES = 100
+LATENT_PIXELS = 16
+HYPER_LATENTS = 4
+_OFFSET_UNIT = 4
+_KEYS = {"layout", "channels", "hyper", "class_width", "group", "halo"}
+_LIMITS = {
+    "channels": (1, 4096),
+    "hyper": (1, 1024),
+    "class_width": (1, 1024),
+    "group": (4, 4096),
+    "halo": (0, 1024),
+}
+
+
+@dataclass(frozen=True)
+class GridShape:
+    """Sizes of a picture's grids: h x w latents, hz x wz hyperlatents (all per channel), and the groups as
+    (y0, y1, x0, x1) in latents, row by row.
+    """
+
+    h: int
+    w: int
+    hz: int
+    wz: int
+    groups: list[tuple[int, int, int, int]] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class GridPayload:
+    """The streams in a latents section."""
+
+    hyper: memoryview
+    groups: list[memoryview]
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What one quality sets, for each channel: ``step`` float32 (M,), ``gain`` = 1 / step, ``class_offset``
+    int32 (M,) in units of 1/1024 class; for each hyperlatent: ``hyper_gain`` float32, ``hyper_multiplier``
+    int32, ``hyper_class`` uint8.
+    """
+
+    step: np.ndarray
+    gain: np.ndarray
+    hyper_gain: np.ndarray
+    hyper_multiplier: np.ndarray
+    hyper_class: np.ndarray
+    class_offset: np.ndarray
+
+    def scaled(self, z: np.ndarray) -> np.ndarray:
+        """Hyperlatents int32 (hyper, hz, wz) -> v, int32 in units of 1/16: the scale network's input; v / 16
+        is that of the hyper_mean graph.
+        """
+        v = z.astype(np.int32) * self.hyper_multiplier[:, None, None]
+        clipped: np.ndarray = np.clip(v, -LARGEST_INPUT, LARGEST_INPUT)
+        return clipped
+
+
+class GridLayout:
+    """Latents of ``channels`` x h x w and hyperlatents of ``hyper`` x hz x wz, in groups of ``group`` x
+    ``group`` latents; ``halo`` is how far, in latents, synthesis looks.
+    """
+
+    name = "grid"
+
+    def __init__(self, described: Mapping[str, int], tensors: Mapping[str, np.ndarray]) -> None:
+        self.channels, self.hyper = described["channels"], described["hyper"]
+        self.class_width = described["class_width"]
+        self.group, self.halo = described["group"], described["halo"]
+        self.entropy = EntropyTables.from_tensors(tensors)
+        self.scales = ScaleNetwork.from_tensors(tensors, self.channels, self.hyper, self.class_width)
+        self._quality = _quality_tables(tensors, self.channels, self.hyper)
+
+    @classmethod
+    def from_model(cls, model: Mapping[str, Any], tables: Mapping[str, np.ndarray]) -> "GridLayout":
+        """The layout that ``model.json`` describes. Raises BundleError."""
+        latent = model["latent"]
+        if set(latent) != _KEYS:
+            raise BundleError(f"latent layout grid: keys {sorted(latent)}; {sorted(_KEYS)} expected")
+        for key, (low, high) in _LIMITS.items():
+            value = latent[key]
+            if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+                raise BundleError(f"latent layout grid: {key} {value!r}; {low}..{high} expected")
+        if latent["group"] % HYPER_LATENTS:
+            raise BundleError(f"latent layout grid: group {latent['group']}; a multiple of 4 expected")
+        if (model["image"]["width"], model["image"]["height"]) != (0, 0):
+            raise BundleError("latent layout grid: image width and height must be 0: pictures have any size")
+        return cls(latent, tables)
+
+    def to_model(self) -> dict[str, Any]:
+        """The value of ``latent`` in model.json."""
+        return {
+            "layout": self.name,
+            "channels": self.channels,
+            "hyper": self.hyper,
+            "class_width": self.class_width,
+            "group": self.group,
+            "halo": self.halo,
+        }
+
+    def tables(self) -> dict[str, np.ndarray]:
+        """The tensors that the layout needs in tables.safetensors."""
+        return {**self._quality, **self.scales.to_tensors(), **self.entropy.to_tensors()}
+
+    def quality(self, quality: int) -> Quality:
+        """The rows of ``quality`` 1..100. Raises FormatError outside."""
+        if not 1 <= quality <= QUALITIES:
+            raise FormatError(f"quality {quality}; 1..{QUALITIES} expected")
+        rows = {
+            name.split(".")[1]: table[quality - 1] for name, table in self._quality.items() if table.ndim > 1
+        }
+        step = self._quality["quality.step_levels"][rows["step_index"]]
+        return Quality(
+            step=step,
+            gain=1 / step,
+            hyper_gain=rows["hyper_gain"],
+            hyper_multiplier=rows["hyper_multiplier"].astype(np.int32),
+            hyper_class=rows["hyper_class"],
+            class_offset=rows["class_offset"].astype(np.int32) * _OFFSET_UNIT,
+        )
+
+    def grid(self, width: int, height: int) -> GridShape:
+        """The grids of a picture of ``width`` x ``height`` pixels."""
+        h, w = -(-height // LATENT_PIXELS), -(-width // LATENT_PIXELS)
+        side = self.group
+        groups = [
+            (y, min(y + side, h), x, min(x + side, w)) for y in range(0, h, side) for x in range(0, w, side)
+        ]
+        return GridShape(h, w, -(-h // HYPER_LATENTS), -(-w // HYPER_LATENTS), groups)
+
+    def parse(self, payload: bytes, width: int, height: int, source: str) -> GridPayload:
+        """Find the streams in a payload, without decoding any. Raises FormatError."""
+        view = memoryview(payload)
+        count = len(self.grid(width, height).groups)
+        at, streams = 0, []
+        for index in range(count + 1):
+            if index < count:
+                length, at = _read_length(view, at, source)
+            else:
+                length = len(view) - at
+            if length > len(view) - at:
+                raise FormatError(
+                    f"{source}: stream {index} of the latents reaches {length} bytes beyond byte {at}; "
+                    f"{len(view) - at} are left"
+                )
+            if length % 4:
+                raise FormatError(
+                    f"{source}: stream {index} of the latents has {length} bytes; a multiple of 4 expected"
+                )
+            streams.append(view[at : at + length])
+            at += length
+        return GridPayload(streams[0], streams[1:])
+
+    def write(self, hyper: bytes, groups: Sequence[bytes]) -> bytes:
+        """The payload of these streams."""
+        parts = []
+        for stream in (hyper, *groups[:-1]):
+            parts += [_length_bytes(len(stream)), stream]
+        return b"".join([*parts, groups[-1]])
+
+    def decode_hyper(
+        self, payload: GridPayload, shape: GridShape, quality: Quality, source: str
+    ) -> np.ndarray:
+        """int32 (hyper, hz, wz), within +-32767. Raises FormatError."""
+        classes = self._hyper_classes(quality, (self.hyper, shape.hz, shape.wz))
+        return self.entropy.decode(payload.hyper, classes, f"{source}: hyperlatents").astype(np.int32)
+
+    def decode_group(
+        self, payload: GridPayload, index: int, v: np.ndarray, shape: GridShape, quality: Quality, source: str
+    ) -> np.ndarray:
+        """float32 (M, rows, columns) of integers: the symbols of group ``index``; ``v`` is
+        ``quality.scaled`` of the picture's hyperlatents. Raises FormatError.
+        """
+        y0, y1, x0, x1 = shape.groups[index]
+        live, classes = self.scales.live_classes(v, quality.class_offset, (y0, y1), (x0, x1))
+        found = self.entropy.decode(payload.groups[index], classes, f"{source}: group {index}")
+        symbols = np.zeros((self.channels, y1 - y0, x1 - x0), np.float32)
+        symbols[live] = found
+        return symbols
+
+    def classes(self, v: np.ndarray, quality: Quality, group: tuple[int, int, int, int]) -> np.ndarray:
+        """uint8 (M, rows, columns): the classes of a group's latents, or of any rectangle's."""
+        y0, y1, x0, x1 = group
+        return self.scales.classes(v, quality.class_offset, (y0, y1), (x0, x1))
+
+    def encode_hyper(self, z: np.ndarray, quality: Quality) -> bytes:
+        """Hyperlatents int32 (hyper, hz, wz) -> their stream."""
+        return self.entropy.encode(z, self._hyper_classes(quality, z.shape))
+
+    def encode_group(self, symbols: np.ndarray, classes: np.ndarray) -> bytes:
+        """Integer symbols (M, rows, columns) of a group with their ``classes`` -> its stream."""
+        return self.entropy.encode(symbols, classes)
+
+    def _hyper_classes(self, quality: Quality, shape: tuple[int, ...]) -> np.ndarray:
+        return np.broadcast_to(quality.hyper_class[:, None, None], shape)
+
+
+def _quality_tables(tensors: Mapping[str, np.ndarray], channels: int, hyper: int) -> dict[str, np.ndarray]:
+    """The tables named ``quality.*``, checked. Raises BundleError."""
+    found = {}
+    for name, dtype, shape in (
+        ("step_levels", np.float32, (256,)),
+        ("step_index", np.uint8, (QUALITIES, channels)),
+        ("hyper_gain", np.float32, (QUALITIES, hyper)),
+        ("hyper_multiplier", np.uint8, (QUALITIES, hyper)),
+        ("hyper_class", np.uint8, (QUALITIES, hyper)),
+        ("class_offset", np.int16, (QUALITIES, channels)),
+    ):
+        tensor = tensors.get(f"quality.{name}")
+        if tensor is None or tensor.dtype != dtype or tensor.shape != shape:
+            raise BundleError(f"tables: quality.{name} is not {np.dtype(dtype)} {shape}")
+        found[f"quality.{name}"] = tensor
+    for name in ("step_levels", "hyper_gain"):
+        table = found[f"quality.{name}"]
+        if not np.isfinite(table).all() or (table <= 0).any():
+            raise BundleError(f"tables: quality.{name} holds a number that is not positive and finite")
+    if (np.diff(found["quality.step_levels"]) < 0).any():
+        raise BundleError("tables: quality.step_levels does not ascend")
+    if (found["quality.hyper_multiplier"] < 1).any():
+        raise BundleError("tables: quality.hyper_multiplier holds 0; 1..255 expected")
+    hyper_class = found["quality.hyper_class"]
+    if (hyper_class < 1).any() or (hyper_class >= CLASSES).any():
+        raise BundleError(f"tables: quality.hyper_class holds a class outside 1..{CLASSES - 1}")
+    return found
+
+
+def _length_bytes(length: int) -> bytes:
+    """LEB128: 7 bits a byte, lowest first, the high bit set in all but the last."""
+    out = bytearray()
+    while length > 0x7F:
+        out.append(length & 0x7F | 0x80)
+        length >>= 7
+    out.append(length)
+    return bytes(out)
+
+
+def _read_length(view: memoryview, at: int, source: str) -> tuple[int, int]:
+    """The LEB128 number at byte ``at``, in as few bytes as hold it and at most 5; and the byte after it."""
+    length = 0
+    for shift in range(0, 35, 7):
+        if at >= len(view):
+            raise FormatError(f"{source}: the latents end at byte {at}, within the length of a stream")
+        byte = view[at]
+        at += 1
+        length |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            if byte == 0 and shift:
+                break
+            return length, at
+    raise FormatError(f"{source}: a length at byte {at} of the latents has more bytes than it needs")
