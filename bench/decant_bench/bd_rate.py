@@ -65,7 +65,8 @@ def curve(label: str, rates: Sequence[float], values: Sequence[float]) -> Curve:
             kept.append((rate, value))
     if len(kept) < FEWEST_POINTS:
         raise BenchError(f"{label}: {len(kept)} points of different quality; {FEWEST_POINTS} expected")
-    return Curve(label, *zip(*kept, strict=True), left_out=len(rates) - len(kept))
+    kept_rates, kept_values = (tuple(column) for column in zip(*kept, strict=True))
+    return Curve(label, kept_rates, kept_values, len(rates) - len(kept))
 
 
 def bd_rate(anchor: Curve, test: Curve, span: Span) -> float:

@@ -15,7 +15,7 @@ def photo() -> np.ndarray:
     return crops(2, 192)[1]
 
 
-@pytest.mark.parametrize("label", ["jpeg-q90", "jpeg-opt-q90", "webp-q90", "avif-q90", "jxl-q90"])
+@pytest.mark.parametrize("label", [f"{name}-q90" for name, codec in CODECS.items() if codec.qualities])
 def test_lossy_codecs_come_close(label, photo):
     data = setting(label).encode(photo)
     decoded = setting(label).decoder()(data)
@@ -38,6 +38,23 @@ def test_jpeg_is_pillows_default(photo):
     stream = io.BytesIO()
     Image.fromarray(photo).save(stream, "JPEG", quality=75)
     assert setting("jpeg-q75").encode(photo) == stream.getvalue()
+
+
+def test_avif_files_do_not_depend_on_the_threads_that_decoded_before(photo):
+    files = []
+    for threads in (1, 2):
+        setting("avif-q60").decoder(threads)(setting("avif-q60").encode(photo))
+        files.append(setting("avif-q60").encode(photo))
+    assert files[0] == files[1]
+
+
+def test_whole_chroma_keeps_red_where_halved_chroma_blurs_it():
+    stripes = np.zeros((192, 192, 3), np.uint8)
+    stripes[:, ::2, 0] = 255
+    for codec in ("jpeg", "avif"):
+        halved, whole = setting(f"{codec}-q90"), setting(f"{codec}-444-q90")
+        psnr = [metrics.psnr(stripes, one.decoder()(one.encode(stripes))) for one in (halved, whole)]
+        assert psnr[1] > psnr[0] + 10
 
 
 def test_noise_at_high_quality_is_optimised_too():
