@@ -10,7 +10,7 @@ import pickle
 import socket
 import subprocess
 import sys
-import tracemalloc
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -200,16 +200,25 @@ def test_a_loaded_picture_needs_its_file_no_more(path: Path, pixels: np.ndarray)
     assert np.array_equal(np.asarray(image), pixels)
 
 
-def test_loading_again_and_again_takes_no_more_memory(data: bytes):
-    for _ in range(5):
-        opened(data).load()
-    tracemalloc.start()
-    for _ in range(50):
-        opened(data).load()
+def test_nothing_of_a_picture_stays_behind(data: bytes, monkeypatch: pytest.MonkeyPatch):
+    """Neither the image nor the decoder's array."""
+    alive: list[weakref.ref[Any]] = []
+    decode_file = Decoder.decode_file
+
+    def watched(*arguments: Any) -> np.ndarray:
+        found = decode_file(*arguments)
+        alive.append(weakref.ref(found))
+        return found
+
+    monkeypatch.setattr(Decoder, "decode_file", watched)
+    for _ in range(3):
+        image = opened(data)
+        image.load()
+        alive.append(weakref.ref(image))
+    del image
     gc.collect()
-    held, _ = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert held < 50_000
+    assert len(alive) == 6
+    assert not [ref for ref in alive if ref() is not None]
 
 
 def test_the_decoder_stays_loaded(data: bytes, monkeypatch: pytest.MonkeyPatch):
