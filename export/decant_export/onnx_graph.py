@@ -18,14 +18,20 @@ _DTYPES = {"float32": TensorProto.FLOAT, "uint8": TensorProto.UINT8}
 
 
 class GraphBuilder:
-    """Collects nodes and constants of a graph with one input and one output."""
+    """Collects nodes and constants of a graph with one output and, unless ``input`` adds more, one input."""
 
     def __init__(self, name: str, input_name: str, dtype: str, shape: Sequence[int | str]) -> None:
         self.name = name
-        self._input = helper.make_tensor_value_info(input_name, _DTYPES[dtype], list(shape))
+        self._inputs = [helper.make_tensor_value_info(input_name, _DTYPES[dtype], list(shape))]
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
         self._names = {input_name}
+
+    def input(self, name: str, dtype: str, shape: Sequence[int | str]) -> str:
+        """Add a further input and return its name."""
+        self._take(name)
+        self._inputs.append(helper.make_tensor_value_info(name, _DTYPES[dtype], list(shape)))
+        return name
 
     def constant(self, name: str, value: Any) -> str:
         """Add ``value`` (anything numpy takes; its dtype decides) as the constant ``name`` and return the
@@ -58,7 +64,7 @@ class GraphBuilder:
         """The finished, checked model, giving tensor ``output``."""
         result = helper.make_tensor_value_info(output, _DTYPES[dtype], list(shape))
         graph = helper.make_graph(
-            self._nodes, self.name, [self._input], [result], list(self._constants.values())
+            self._nodes, self.name, self._inputs, [result], list(self._constants.values())
         )
         return finish(graph)
 

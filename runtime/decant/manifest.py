@@ -201,8 +201,10 @@ def parse_model(data: bytes, where: str) -> dict[str, Any]:
         raise BundleError(f"{where}: unknown keys {sorted(unknown)}; a newer decant may know them")
     image = _take(model, "image", dict, where)
     for side in ("width", "height"):
-        if not 1 <= _take(image, side, int, f"{where}: image") <= MAX_SIDE:
-            raise BundleError(f"{where}: image {side} {image[side]}; 1..{MAX_SIDE} pixels expected")
+        if not 0 <= _take(image, side, int, f"{where}: image") <= MAX_SIDE:
+            raise BundleError(f"{where}: image {side} {image[side]}; 0 (any) to {MAX_SIDE} pixels expected")
+    if (image["width"] == 0) != (image["height"] == 0):
+        raise BundleError(f"{where}: image width and height must both be 0 (any size) or both be given")
     if image.get("channels") != 3 or image.get("colour") != "srgb":
         raise BundleError(f"{where}: image channels and colour must be 3 and srgb")
     _take(_take(model, "latent", dict, where), "layout", str, f"{where}: latent")

@@ -24,7 +24,7 @@ _log = logging.getLogger("decant")
 
 
 class Session(Protocol):
-    """A loaded graph with one input and one output."""
+    """A loaded graph with one output."""
 
     runtime: str
     runtime_version: str
@@ -33,8 +33,10 @@ class Session(Protocol):
     device_name: str
     precision: str
 
-    def run(self, x: np.ndarray) -> np.ndarray:
-        """Input (n, ...) -> output (n, ...), of the types and shapes that the bundle gives for the graph."""
+    def run(self, *inputs: np.ndarray) -> np.ndarray:
+        """Inputs (n, ...), in the bundle's order -> output (n, ...), of the types and shapes that the bundle
+        gives for the graph.
+        """
 
 
 def create_session(
@@ -116,6 +118,9 @@ class _Plan:
     where: str
 
 
+_Tensor = tuple[str, str, Sequence[int | None]]  # name, dtype, shape (None: open)
+
+
 class _Checked:
     """What both sessions share: names, the check of what the graph is, and the mapping of errors."""
 
@@ -127,18 +132,19 @@ class _Checked:
         self.device_name = plan.device.name
         self.precision = plan.graph.precision
         self._label = f"{plan.where}: {plan.graph.label}"
-        if len(plan.graph.inputs) != 1 or len(plan.graph.outputs) != 1:
-            raise BundleError(f"{self._label}: one input and one output expected")
-        self._input, self._output = plan.graph.inputs[0], plan.graph.outputs[0]
+        if not plan.graph.inputs or len(plan.graph.outputs) != 1:
+            raise BundleError(f"{self._label}: at least one input and exactly one output expected")
+        self._inputs, self._output = plan.graph.inputs, plan.graph.outputs[0]
 
     def _compare(
         self, what: str, declared: TensorSpec, name: str, dtype: str, shape: Sequence[int | None]
     ) -> None:
         """Refuse a graph whose tensor is not the one that bundle.json declares. A dimension that the graph
-        leaves open (None) is checked when it has run.
+        leaves open (None), or bundle.json does (a name), is checked when it has run.
         """
         fits = len(shape) == len(declared.shape) and all(
-            size in (None, wanted) for size, wanted in zip(shape, declared.shape, strict=True)
+            size in (None, wanted) or (size == 1 and isinstance(wanted, str))
+            for size, wanted in zip(shape, declared.shape, strict=True)
         )
         if not fits or (name, dtype) != (declared.name, declared.dtype):
             raise BundleError(
@@ -146,13 +152,32 @@ class _Checked:
                 f"{declared.name} {declared.dtype} {list(declared.shape)}"
             )
 
-    def _checked_result(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        shape = (x.shape[0], *self._output.shape[1:])
-        if y.shape != shape or y.dtype.name != self._output.dtype:
+    def _compare_all(self, what: str, declared: Sequence[TensorSpec], found: Sequence[_Tensor]) -> None:
+        if len(found) != len(declared):
+            raise BundleError(f"{self._label}: {len(found)} {what}s; {len(declared)} expected")
+        for expected, tensor in zip(declared, found, strict=True):
+            self._compare(what, expected, *tensor)
+
+    def _checked_result(self, inputs: Sequence[np.ndarray], y: np.ndarray) -> np.ndarray:
+        """``y``, whose dimensions must be those declared; a name that no input has may be any size."""
+        sizes = {
+            name: size
+            for x, declared in zip(inputs, self._inputs, strict=True)
+            for name, size in zip(declared.shape, x.shape, strict=True)
+        }
+        wanted = [sizes.get(size) if isinstance(size, str) else size for size in self._output.shape]
+        fits = len(wanted) == y.ndim and all(
+            size in (None, has) for size, has in zip(wanted, y.shape, strict=True)
+        )
+        if not fits or y.dtype.name != self._output.dtype:
             raise BundleError(
-                f"{self._label}: gave {y.dtype} {y.shape}; {self._output.dtype} {shape} expected"
+                f"{self._label}: gave {y.dtype} {y.shape}; {self._output.dtype} {tuple(wanted)} expected"
             )
         return y
+
+    def _check_count(self, inputs: Sequence[np.ndarray]) -> None:
+        if len(inputs) != len(self._inputs):
+            raise BundleError(f"{self._label}: {len(inputs)} inputs given; it takes {len(self._inputs)}")
 
     def _error(self, error: Exception, verb: str) -> BundleError:
         return BundleError(f"{self._label} cannot be {verb} here: {str(error)[:300]}")
@@ -197,22 +222,26 @@ class OnnxRuntimeSession(_Checked):
             raise DeviceError(
                 f"{self._label}: {plan.device.id} was dropped by onnxruntime while loading; use --device cpu"
             )
-        for what, found, declared in (
-            ("input", self._session.get_inputs(), self._input),
-            ("output", self._session.get_outputs(), self._output),
+        for what, declared, found in (
+            ("input", self._inputs, self._session.get_inputs()),
+            ("output", (self._output,), self._session.get_outputs()),
         ):
-            if len(found) != 1:
-                raise BundleError(f"{self._label}: {len(found)} {what}s; one expected")
-            shape = [size if isinstance(size, int) else None for size in found[0].shape]
-            self._compare(what, declared, found[0].name, _ORT_TYPES.get(found[0].type, found[0].type), shape)
+            self._compare_all(what, declared, [_of_onnxruntime(tensor) for tensor in found])
 
-    def run(self, x: np.ndarray) -> np.ndarray:
+    def run(self, *inputs: np.ndarray) -> np.ndarray:
         """See Session.run. Raises BundleError when the runtime fails."""
+        self._check_count(inputs)
+        names = (declared.name for declared in self._inputs)
         try:
-            (y,) = self._session.run(None, {self._input.name: x})
+            (y,) = self._session.run(None, dict(zip(names, inputs, strict=True)))
         except Exception as error:
             raise self._error(error, "run") from None
-        return self._checked_result(x, y)
+        return self._checked_result(inputs, y)
+
+
+def _of_onnxruntime(tensor: Any) -> _Tensor:
+    shape = [size if isinstance(size, int) else None for size in tensor.shape]
+    return tensor.name, _ORT_TYPES.get(tensor.type, tensor.type), shape
 
 
 _ORT_TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
@@ -232,20 +261,18 @@ class OpenVinoSession(_Checked):
             raise BundleError(f"{self._label}: not an OpenVINO IR")
         try:
             model = _core().read_model(xml, weights)
-            for what, found, declared in (
-                ("input", model.inputs, self._input),
-                ("output", model.outputs, self._output),
+            for what, specs, tensors in (
+                ("input", self._inputs, model.inputs),
+                ("output", (self._output,), model.outputs),
             ):
-                if len(found) != 1:
-                    raise BundleError(f"{self._label}: {len(found)} {what}s; one expected")
-                tensor = found[0]
-                shape = [
-                    None if size.is_dynamic else size.get_length() for size in tensor.get_partial_shape()
-                ]
-                names = tensor.get_names()
-                name = declared.name if declared.name in names else str(sorted(names))
-                self._compare(what, declared, name, tensor.get_element_type().to_dtype().name, shape)
-            model.reshape({self._input.name: [1, *self._input.shape[1:]]})
+                names = [spec.name for spec in specs]
+                self._compare_all(what, specs, [_of_openvino(tensor, names) for tensor in tensors])
+            model.reshape(
+                {
+                    declared.name: [1, *(-1 if isinstance(n, str) else n for n in declared.shape[1:])]
+                    for declared in self._inputs
+                }
+            )
         except DecantError:
             raise
         except Exception as error:
@@ -272,18 +299,30 @@ class OpenVinoSession(_Checked):
         # A request holds one run's tensors: each run takes one that no other thread has, and puts it back.
         self._free: list[Any] = []
 
-    def run(self, x: np.ndarray) -> np.ndarray:
+    def run(self, *inputs: np.ndarray) -> np.ndarray:
         """See Session.run. Raises BundleError when the runtime fails."""
+        self._check_count(inputs)
         try:
             request = self._free.pop()
         except IndexError:
             request = self._compiled.create_infer_request()
         try:
-            parts = [request.infer({0: x[i : i + 1]})[0] for i in range(len(x))]
+            names = [declared.name for declared in self._inputs]
+            parts = [
+                request.infer({name: x[i : i + 1] for name, x in zip(names, inputs, strict=True)})[0]
+                for i in range(len(inputs[0]))
+            ]
         except Exception as error:
             raise self._error(error, "run") from None
         self._free.append(request)
-        return self._checked_result(x, parts[0] if len(parts) == 1 else np.concatenate(parts))
+        return self._checked_result(inputs, parts[0] if len(parts) == 1 else np.concatenate(parts))
+
+
+def _of_openvino(tensor: Any, wanted: Sequence[str]) -> _Tensor:
+    shape = [None if size.is_dynamic else size.get_length() for size in tensor.get_partial_shape()]
+    names = tensor.get_names()
+    name = next((name for name in wanted if name in names), str(sorted(names)))
+    return name, tensor.get_element_type().to_dtype().name, shape
 
 
 _SESSIONS: dict[str, type[OnnxRuntimeSession] | type[OpenVinoSession]] = {
