@@ -34,13 +34,15 @@ class Curve:
         return self.values[0], self.values[-1]
 
     def rate_at(self, value: float) -> float:
-        """The rate at a quality within ``span``."""
+        """The rate at a quality. Raises ValueError outside ``span``."""
+        _require(self.label, value, self.span, "dB")
         return float(math.exp(self.log_rate()(value)))
 
     def value_at(self, rate: float) -> float:
-        """The quality at a rate between the first and the last."""
+        """The quality at a rate. Raises ValueError below the first and above the last."""
         from scipy.interpolate import PchipInterpolator
 
+        _require(self.label, rate, (self.rates[0], self.rates[-1]), "bits per pixel")
         return float(PchipInterpolator(np.log(self.rates), self.values)(math.log(rate)))
 
     def log_rate(self) -> Any:
@@ -102,3 +104,8 @@ def common_span(anchor: Curve, test: Curve, span: Span, least: float) -> Span:
 def to_db(similarity: float) -> float:
     """-10 log10(1 - s): the scale on which MS-SSIM is drawn and integrated; infinity for 1."""
     return math.inf if similarity >= 1 else -10 * math.log10(1 - similarity)
+
+
+def _require(label: str, value: float, span: Span, unit: str) -> None:
+    if not span[0] <= value <= span[1]:
+        raise ValueError(f"{label}: {value:g} {unit}; {span[0]:g} to {span[1]:g} expected")

@@ -6,46 +6,14 @@ from typing import Any, TypeVar
 
 import click
 
+from decant_bench.cli_types import Integers, Names, Pair
+
 _PATH = click.Path(path_type=Path)
 _CROPS = 64  # of the photos in the wheels, where no folder is given
 RUNTIMES = ("onnxruntime", "openvino")
 METRICS = ("decode", "load", "load_cold", "first_decode", "import")  # of decant_bench.compare
 _POSITIVE = click.IntRange(1)
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-
-
-class _Integers(click.ParamType[tuple[int, ...]]):
-    """``1,2`` as (1, 2)."""
-
-    name = "list"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:
-        """Positive integers, without repeats, in order."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            numbers = tuple(dict.fromkeys(int(part) for part in str(value).split(",")))
-        except ValueError:
-            self.fail(f"{value!r} is no list of whole numbers such as 1,2", param, ctx)
-        if min(numbers) < 1:
-            self.fail(f"{value!r}: numbers from 1 on expected", param, ctx)
-        return numbers
-
-
-class _Names(click.ParamType[tuple[str, ...]]):
-    """``a,b`` as ("a", "b")."""
-
-    name = "list"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, ...]:
-        """Names without repeats, in order."""
-        if isinstance(value, tuple):
-            return value
-        return tuple(dict.fromkeys(part.strip() for part in str(value).split(",") if part.strip()))
 
 
 _BUNDLES = click.argument("bundles", metavar="BUNDLE...", nargs=-1, required=True)
@@ -84,10 +52,10 @@ def bench() -> None:
 @bench.command()
 @_BUNDLES
 @_shared
-@click.option("--threads", type=_Integers(), default=(1, 2), help="Thread counts.  [default: 1,2]")
-@click.option("--runtime", "runtimes", type=_Names(), default=RUNTIMES, help="Runtimes.  [default: both]")
+@click.option("--threads", type=Integers(), default=(1, 2), help="Thread counts.  [default: 1,2]")
+@click.option("--runtime", "runtimes", type=Names(), default=RUNTIMES, help="Runtimes.  [default: both]")
 @click.option("--device", type=click.Choice(["cpu", "npu", "gpu", "auto"]), default="cpu", show_default=True)
-@click.option("--codecs", type=_Names(), help="Measured beside: jpeg-q90, png, avif, jxl ...")
+@click.option("--codecs", type=Names(), help="Measured beside: jpeg-q90, png, avif, jxl ...")
 @click.option("--rounds", type=_POSITIVE, default=20, show_default=True, help="Rounds of decodes.")
 @click.option("--load-rounds", type=_POSITIVE, default=10, show_default=True, help="Rounds of loads.")
 @click.option("--fresh-rounds", type=_POSITIVE, default=3, show_default=True, help="Processes each.")
@@ -125,9 +93,9 @@ def latency(
 @_BUNDLES
 @_shared
 @click.option(
-    "--runtime", "runtimes", type=_Names(), default=("onnxruntime",), help="Runtimes.  [default: onnxruntime]"
+    "--runtime", "runtimes", type=Names(), default=("onnxruntime",), help="Runtimes.  [default: onnxruntime]"
 )
-@click.option("--codecs", type=_Names(), help="Measured beside.  [default: jpeg-q10 to jpeg-q100]")
+@click.option("--codecs", type=Names(), help="Measured beside.  [default: jpeg-q10 to jpeg-q100]")
 @click.option("--sample", default=25, show_default=True, help="Codecs also on so many random pictures.")
 @click.option("--seed", default=0, show_default=True, help="Of the random pictures.")
 @click.option("--alpha", default=0.5, show_default=True, help="Weight of PSNR in Q.")
@@ -164,14 +132,67 @@ def quality(
 
 
 @bench.command()
+@click.option("--images", metavar="DIR", type=_PATH, help="Pictures, whole.  [default: photos in the wheels]")
+@click.option("--limit", type=_POSITIVE, help="Pictures, at most.")
+@click.option("--bundle", "bundles", metavar="NAME_OR_DIR", multiple=True, help="May be given again.")
+@click.option("--bundle-dir", metavar="DIR", help="Look for bundles here first.")
+@click.option("--precision", "precisions", type=Names(), default=("auto",), help="int8,float: a row each.")
+@click.option("--runtime", default="auto", show_default=True, help="Of the bundles.")
+@click.option("--against", type=Names(), help="Codecs.  [default: jpeg,jpeg-opt,webp-m6,avif,jxl]")
+@click.option("--anchor", default="jpeg", show_default=True, help="What BD-rates are relative to.")
+@click.option("--qualities", type=Integers(), default=(), help="For all.  [default: each codec's own]")
+@click.option(
+    "--psnr-range", type=Pair(ascending=True), default=(28.0, 38.0), help="In dB.  [default: 28,38]"
+)
+@click.option("--match", "match_bpp", default=0.6, show_default=True, help="Bits per pixel to time; 0: no.")
+@click.option("--threads", type=Integers(), default=(1, 2), help="Thread counts.  [default: 1,2]")
+@click.option("--rounds", type=_POSITIVE, default=12, show_default=True, help="Rounds of decodes.")
+@click.option("--encode-rounds", type=_POSITIVE, default=3, show_default=True, help="Rounds of encodes.")
+@click.option("--seed", default=0, show_default=True, help="Of the order of visits.")
+@click.option("--show", metavar="NAME", help="The picture of side_by_side.png.  [default: the first]")
+@click.option("--show-bpp", default=0.3, show_default=True, help="Its bits per pixel.")
+@click.option("--show-at", metavar="X,Y", type=Pair(), help="Centre of its detail.")
+@click.option("--out", metavar="DIR", type=_PATH, required=True, help="Record, tables and figures go here.")
+def rd(
+    images: Path | None,
+    limit: int | None,
+    bundles: tuple[str, ...],
+    bundle_dir: str | None,
+    out: Path,
+    show: str | None,
+    show_bpp: float,
+    show_at: tuple[float, float] | None,
+    **chosen: Any,
+) -> None:
+    """Rate and distortion of bundles beside JPEG, WebP, AVIF and JPEG XL on whole pictures: BD-rates, curves,
+    and times at one rate.
+    """
+    from decant_bench import pictures as reading
+    from decant_bench import rd as lab
+    from decant_bench import rd_report, rd_table, side_by_side
+
+    if chosen["against"] is None:
+        chosen["against"] = lab.AGAINST
+    options = lab.Options(**chosen)
+    found = reading.wheel_pictures(limit) if images is None else reading.read_pictures(images, limit)
+    if show is not None:
+        side_by_side.picture_named(found, show)  # said now, not after an hour
+    contenders, refused = lab.enter(_open(bundles, bundle_dir), options)
+    result = lab.measure(contenders, found, options, refused=refused, say=_say)
+    centre = None if show_at is None else (round(show_at[0]), round(show_at[1]))
+    rd_report.write(result, contenders, found, out, rd_report.Show(show, show_bpp, centre))
+    click.echo(rd_table.as_text(result))
+
+
+@bench.command()
 @click.option(
     "--images", metavar="DIR", type=_PATH, required=True, help="Pictures, as many as the largest set."
 )
 @click.option("--out", metavar="DIR", type=_PATH, required=True, help="Checkpoints; a run goes on with them.")
 @click.option("--minutes", default=5.0, show_default=True, help="Of training a cell.")
-@click.option("--layers", type=_Integers(), default=(1, 2, 3, 4), help="[default: 1,2,3,4]")
-@click.option("--dims", type=_Integers(), default=(16, 32, 64), help="Latent sizes.  [default: 16,32,64]")
-@click.option("--sets", type=_Integers(), default=(32, 64, 128, 256), help="[default: 32,64,128,256]")
+@click.option("--layers", type=Integers(), default=(1, 2, 3, 4), help="[default: 1,2,3,4]")
+@click.option("--dims", type=Integers(), default=(16, 32, 64), help="Latent sizes.  [default: 16,32,64]")
+@click.option("--sets", type=Integers(), default=(32, 64, 128, 256), help="[default: 32,64,128,256]")
 @click.option("--size", default=256, show_default=True, help="Side of the pictures, in pixels.")
 @click.option("--plain", is_flag=True, help="The variant without residual shortcuts.")
 @click.option("--fit", type=click.Choice(["crop", "stretch"]), default="crop", show_default=True)

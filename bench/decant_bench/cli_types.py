@@ -1,0 +1,62 @@
+"""Parameter types of the command line: lists written with commas."""
+
+from typing import Any
+
+import click
+
+
+class Integers(click.ParamType[tuple[int, ...]]):
+    """``1,2`` as (1, 2)."""
+
+    name = "list"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        """Positive integers, without repeats, in order."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            numbers = tuple(dict.fromkeys(int(part) for part in str(value).split(",")))
+        except ValueError:
+            self.fail(f"{value!r} is no list of whole numbers such as 1,2", param, ctx)
+        if min(numbers) < 1:
+            self.fail(f"{value!r}: numbers from 1 on expected", param, ctx)
+        return numbers
+
+
+class Names(click.ParamType[tuple[str, ...]]):
+    """``a,b`` as ("a", "b")."""
+
+    name = "list"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        """Names without repeats, in order."""
+        if isinstance(value, tuple):
+            return value
+        return tuple(dict.fromkeys(part.strip() for part in str(value).split(",") if part.strip()))
+
+
+class Pair(click.ParamType[tuple[float, float]]):
+    """``28,38`` as (28.0, 38.0); ``ascending``: the second must be the larger."""
+
+    name = "pair"
+
+    def __init__(self, ascending: bool = False) -> None:
+        self.ascending = ascending
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, float]:
+        """Two numbers."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            first, second = (float(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is no pair of numbers such as 28,38", param, ctx)
+        if self.ascending and not first < second:
+            self.fail(f"{value!r}: the larger number last", param, ctx)
+        return first, second

@@ -1,0 +1,81 @@
+"""Whole pictures of any size, for codecs that take any size."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from decant.errors import ImageError
+
+_MODES = ("RGB", "L", "P", "1")  # what becomes RGB without loss
+
+
+@dataclass(frozen=True)
+class Picture:
+    """``pixels``: uint8 (H, W, 3)."""
+
+    name: str
+    pixels: np.ndarray
+
+    @property
+    def pixel_count(self) -> int:
+        """Width times height."""
+        return int(self.pixels.shape[0] * self.pixels.shape[1])
+
+
+@dataclass(frozen=True)
+class PictureSet:
+    """Pictures with unique names; ``source`` says where they came from."""
+
+    pictures: tuple[Picture, ...]
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def described(self) -> dict[str, object]:
+        """For a record; the hash is of the pixels."""
+        digest = hashlib.sha256()
+        for picture in self.pictures:
+            digest.update(
+                repr(picture.pixels.shape).encode() + np.ascontiguousarray(picture.pixels).tobytes()
+            )
+        sizes = sorted({f"{p.pixels.shape[1]}x{p.pixels.shape[0]}" for p in self.pictures})
+        return {
+            "count": len(self),
+            "sizes": sizes,
+            "source": self.source,
+            "sha256": digest.hexdigest(),
+        }
+
+
+def read_pictures(folder: Path, limit: int | None = None) -> PictureSet:
+    """The pictures below ``folder``, upright, in order of path; at most ``limit``. Raises ImageError for one
+    that cannot be read, or that is not 8-bit RGB or grey: a figure is one of all pictures.
+    """
+    from decant_train.data import NoImagesError, image_files
+    from PIL import Image, ImageOps
+
+    try:
+        paths = image_files(folder)[:limit]
+    except NoImagesError as error:
+        raise ImageError(str(error)) from None
+    pictures = []
+    for path in paths:
+        try:
+            with Image.open(path) as opened:
+                image = ImageOps.exif_transpose(opened)
+        except Exception as error:  # Pillow's readers raise whatever a broken file leads them to
+            raise ImageError(f"{path}: cannot be read: {error}; remove it from the folder") from None
+        if image.mode not in _MODES or "transparency" in image.info:
+            raise ImageError(f"{path}: mode {image.mode}; 8-bit RGB or grey without transparency expected")
+        pictures.append(Picture(path.relative_to(folder).as_posix(), np.asarray(image.convert("RGB"))))
+    return PictureSet(tuple(pictures), str(folder))
+
+
+def wheel_pictures(limit: int | None = None) -> PictureSet:
+    """The photographs in the wheels of scikit-image and scikit-learn, whole."""
+    from decant_train.wheel_photos import PHOTOS, photo
+
+    pictures = tuple(Picture(name, np.asarray(photo(package, name))) for package, name in PHOTOS[:limit])
+    return PictureSet(pictures, "photos in the wheels of scikit-image and scikit-learn")

@@ -1,0 +1,97 @@
+"""From the points of a rate-distortion record to curves and BD-rates."""
+
+from typing import Any
+
+import numpy as np
+
+from decant_bench.bd_rate import Curve, Span, bd_rate, common_span, curve, to_db
+from decant_bench.errors import BenchError
+from decant_bench.record import Record
+
+METRICS = ("psnr_db", "ms_ssim")
+# The part of the PSNR range that a single picture's curves must share: 4:2:0 keeps some below 34 dB at any
+# rate.
+LEAST_SHARE = 0.35
+
+
+def averaged(row: dict[str, Any], metric: str) -> Curve:
+    """Through the means over the pictures at each quality. Raises BenchError for too few points."""
+    means = [point["mean"] for point in row["points"]]
+    return _curve(row["label"], [(mean["bits_per_pixel"], mean[metric]) for mean in means], metric)
+
+
+def of_picture(row: dict[str, Any], index: int, metric: str = "psnr_db") -> Curve:
+    """Through the points of one picture. Raises BenchError for too few points."""
+    points = [(point["bits_per_pixel"][index], point[metric][index]) for point in row["points"]]
+    return _curve(row["label"], points, metric)
+
+
+def add_bd_rates(record: Record, anchor: str, psnr_range: Span) -> None:
+    """Add to every measured row ``bd_rate``, relative to the row ``anchor``, and to the record
+    ``bd_rate_matrix``.
+
+    ``average``: of the averaged curves over exactly ``psnr_range``, or None and ``why``. ``pictures``: of
+    single pictures, over what both curves reach of it, at least LEAST_SHARE; None where they do not. MS-SSIM
+    (in dB) is compared between the values that the anchor has at the ends of ``psnr_range``.
+    """
+    rows = [row for row in record["rows"] if row["refused"] is None]
+    base = next(row for row in rows if row["label"] == anchor)
+    for row in rows:
+        row["bd_rate"] = {
+            "psnr": _average(base, row, "psnr_db", psnr_range),
+            "ms_ssim": _ms_ssim(base, row, psnr_range),
+            "pictures": _pictures(base, row, psnr_range, len(record["pictures"])),
+        }
+    record["bd_rate_matrix"] = {
+        row["label"]: {
+            other["label"]: _average(other, row, "psnr_db", psnr_range)["average"] for other in rows
+        }
+        for row in rows
+    }
+
+
+def _curve(label: str, points: list[tuple[float, float | None]], metric: str) -> Curve:
+    there = [(rate, value) for rate, value in points if value is not None]
+    values = [to_db(value) if metric == "ms_ssim" else value for _, value in there]
+    return curve(label, [rate for rate, _ in there], values)
+
+
+def _average(base: dict[str, Any], row: dict[str, Any], metric: str, span: Span) -> dict[str, Any]:
+    try:
+        value = bd_rate(averaged(base, metric), averaged(row, metric), span)
+    except BenchError as error:
+        return {"average": None, "span_db": list(span), "why": str(error)}
+    return {"average": value, "span_db": list(span), "why": None}
+
+
+def _ms_ssim(base: dict[str, Any], row: dict[str, Any], psnr_range: Span) -> dict[str, Any]:
+    try:
+        quality, similarity = averaged(base, "psnr_db"), averaged(base, "ms_ssim")
+        low, high = (similarity.value_at(quality.rate_at(value)) for value in psnr_range)
+    except (BenchError, ValueError) as error:
+        return {"average": None, "span_db": None, "why": str(error)}
+    return _average(base, row, "ms_ssim", (low, high))
+
+
+def _pictures(base: dict[str, Any], row: dict[str, Any], span: Span, count: int) -> dict[str, Any]:
+    values: list[float | None] = []
+    spans: list[list[float] | None] = []
+    for index in range(count):
+        try:
+            anchor, test = of_picture(base, index), of_picture(row, index)
+            common = common_span(anchor, test, span, LEAST_SHARE * (span[1] - span[0]))
+        except BenchError:
+            values.append(None)
+            spans.append(None)
+            continue
+        values.append(bd_rate(anchor, test, common))
+        spans.append(list(common))
+    there = [value for value in values if value is not None]
+    return {
+        "bd_rate": values,
+        "span_db": spans,
+        "count": len(there),
+        "mean": float(np.mean(there)) if there else None,
+        "lowest": min(there, default=None),
+        "highest": max(there, default=None),
+    }
