@@ -22,13 +22,13 @@ def bd_headers(record: Record) -> tuple[str, ...]:
     anchor = record["config"]["options"]["anchor"]
     return (
         "codec",
+        "what",
         f"BD-rate to {anchor},\naveraged curve",
         "mean of the\npictures",
         "lowest",
         "highest",
         "pictures",
         "BD-rate,\nMS-SSIM",
-        "what",
     )
 
 
@@ -40,11 +40,11 @@ def bd_rows(record: Record) -> list[list[str]]:
         rows.append(
             [
                 row["label"],
+                row["description"],
                 _percent(found["psnr"]["average"]),
                 *(_percent(single[name]) for name in ("mean", "lowest", "highest")),
                 f"{single['count']} of {len(single['bd_rate'])}",
                 _percent(found["ms_ssim"]["average"]),
-                row["description"],
             ]
         )
     return rows
@@ -133,7 +133,7 @@ def time_note(record: Record) -> str:
 
 def as_text(record: Record) -> str:
     """For the terminal."""
-    parts = [_about(record), text_table(bd_headers(record), bd_rows(record)) + "\n" + bd_note(record)]
+    parts = [_about(record), text_table(bd_headers(record), bd_rows(record), 2) + "\n" + bd_note(record)]
     parts.append(text_table(matrix_headers(record), matrix_rows(record)))
     if "matched" in record:
         parts.append(text_table(TIME_HEADERS, time_rows(record)) + "\n" + time_note(record))
