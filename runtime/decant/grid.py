@@ -23,7 +23,7 @@ _LIMITS = {
     "channels": (1, 4096),
     "hyper": (1, 1024),
     "class_width": (1, 1024),
-    "group": (4, 4096),
+    "group": (16, 512),
     "halo": (0, 1024),
 }
 
@@ -147,7 +147,8 @@ class GridLayout:
     def parse(self, payload: bytes, width: int, height: int, source: str) -> GridPayload:
         """Find the streams in a payload, without decoding any. Raises FormatError."""
         view = memoryview(payload)
-        count = len(self.grid(width, height).groups)
+        side = self.group * LATENT_PIXELS
+        count = -(-width // side) * -(-height // side)
         at, streams = 0, []
         for index in range(count + 1):
             if index < count:
@@ -188,11 +189,8 @@ class GridLayout:
         ``quality.scaled`` of the picture's hyperlatents. Raises FormatError.
         """
         y0, y1, x0, x1 = shape.groups[index]
-        live, classes = self.scales.live_classes(v, quality.class_offset, (y0, y1), (x0, x1))
-        found = self.entropy.decode(payload.groups[index], classes, f"{source}: group {index}")
-        symbols = np.zeros((self.channels, y1 - y0, x1 - x0), np.float32)
-        symbols[live] = found
-        return symbols
+        classes = self.scales.classes(v, quality.class_offset, (y0, y1), (x0, x1))
+        return self.entropy.decode(payload.groups[index], classes, f"{source}: group {index}")
 
     def classes(self, v: np.ndarray, quality: Quality, group: tuple[int, int, int, int]) -> np.ndarray:
         """uint8 (M, rows, columns): the classes of a group's latents, or of any rectangle's."""

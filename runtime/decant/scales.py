@@ -39,6 +39,7 @@ class ScaleNetwork:
         # (4, M, class_width): one matrix for each of the 2 x 2 places that a form's position becomes.
         rows = out_weight.reshape(self.channels, 4, -1).transpose(1, 0, 2)
         self._rows = np.ascontiguousarray(rows.astype(np.float32)) / np.float32(1 << _FORM_SHIFT)
+        self._rising, self._falling = np.maximum(self._rows, 0), np.minimum(self._rows, 0)
         if _HIDDEN_MAX * int(np.abs(out_weight.astype(np.int64)).sum(axis=1).max()) + _LARGEST_OFFSET >= (
             _EXACT_FLOAT32
         ):
@@ -74,37 +75,34 @@ class ScaleNetwork:
         ``columns`` alike.
 
         ``v`` int32 (hyper, hz, wz), the whole picture's, within +-2^22; ``class_offset`` (M,) in units of
-        1/1024 class.
-        """
-        live, found = self.live_classes(v, class_offset, rows, columns)
-        classes = np.zeros((self.channels, *found.shape[1:]), np.uint8)
-        classes[live] = found
-        return classes
-
-    def live_classes(
-        self, v: np.ndarray, class_offset: np.ndarray, rows: tuple[int, int], columns: tuple[int, int]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The channels of ``classes`` that may hold a class above 0, ascending, and uint8 (those, rows,
-        columns): all others are 0 throughout.
+        1/1024 class, within +-131072.
         """
         top, left = rows[0] // 4, columns[0] // 4
         bottom, right = -(-rows[1] // 4), -(-columns[1] // 4)
         hidden = self._hidden(v, top, bottom, left, right)
-        offset = class_offset.astype(np.float32) / np.float32(1 << _FORM_SHIFT)
-        reach = self._reach(hidden) + offset
-        live = np.flatnonzero(reach >= 1)
-        forms = self._rows[:, live] @ hidden.reshape(len(hidden), -1)
-        forms += offset[live][:, None]
-        np.clip(forms, 0, CLASSES - 1, out=forms)
-        parts = forms.astype(np.uint8).reshape(2, 2, len(live), *hidden.shape[1:])
         height, width = hidden.shape[1:]
-        classes = np.empty((len(live), height, 2, width, 2), np.uint8)
-        for i in range(2):
-            for j in range(2):
-                classes[:, :, i, :, j] = parts[i, j]
-        found = classes.reshape(len(live), 2 * height, 2 * width)
+        hidden = hidden.reshape(len(hidden), -1)
+        offset = class_offset.astype(np.float32) / np.float32(1 << _FORM_SHIFT)
+        # Most pictures leave many channels in class 0 throughout: those whose bound stays below 1.
+        bound = self._rising @ hidden.max(axis=1) + self._falling @ hidden.min(axis=1)
+        live = np.flatnonzero(bound.max(axis=0) + offset >= 1)
+        weight = np.empty((4, len(live), hidden.shape[0] + 1), np.float32)
+        weight[:, :, :-1] = self._rows[:, live]
+        weight[:, :, -1] = offset[live]
+        forms = weight.reshape(4 * len(live), -1) @ np.vstack([hidden, np.ones_like(hidden[:1])])
+        np.floor(np.clip(forms, 0, CLASSES - 1, out=forms), out=forms)
+        # Two neighbours of a row leave as the two bytes of one number.
+        pairs = forms.reshape(2, 2, len(live), height, width)
+        pairs[:, 1] *= 256
+        pairs[:, 0] += pairs[:, 1]
+        found = np.empty((len(live), height, 2, width), "<u2")
+        found[:, :, 0], found[:, :, 1] = pairs[0, 0], pairs[1, 0]
+        classes = np.zeros((self.channels, rows[1] - rows[0], columns[1] - columns[0]), np.uint8)
         y, x = rows[0] - 4 * top, columns[0] - 4 * left
-        return live, found[:, y : y + rows[1] - rows[0], x : x + columns[1] - columns[0]]
+        classes[live] = found.view(np.uint8).reshape(len(live), 2 * height, 2 * width)[
+            :, y : y + classes.shape[1], x : x + classes.shape[2]
+        ]
+        return classes
 
     def _hidden(self, v: np.ndarray, top: int, bottom: int, left: int, right: int) -> np.ndarray:
         """float32 (class_width, 2 * rows, 2 * columns), integers 0..255, of a rectangle of hyperlatents."""
@@ -114,21 +112,18 @@ class ScaleNetwork:
         bound = int((largest[live] @ self._tap_sums[live] + np.abs(self._bias)).max())
         dtype: type[Any] = np.float32 if bound < _EXACT_FLOAT32 else np.float64
         height, width = bottom - top, right - left
-        patches = np.lib.stride_tricks.sliding_window_view(padded[live].astype(dtype), (3, 3), axis=(1, 2))
-        inputs = patches.transpose(0, 3, 4, 1, 2).reshape(9 * len(live), height * width)
+        kept = padded[live].astype(dtype)
+        inputs = np.empty((len(live), 3, 3, height, width), dtype)
+        for i in range(3):
+            for j in range(3):
+                inputs[:, i, j] = kept[:, i : i + height, j : j + width]
         taps = self._taps[live].astype(dtype).reshape(9 * len(live), -1)
-        sums = taps.T @ inputs + self._bias.astype(dtype)[:, None]
+        sums = taps.T @ inputs.reshape(9 * len(live), -1) + self._bias.astype(dtype)[:, None]
         sums *= dtype(2.0**-_HIDDEN_SHIFT)
-        hidden = np.floor(np.clip(sums, 0, _HIDDEN_MAX, out=sums), out=sums).astype(np.float32)
-        hidden = hidden.reshape(-1, 2, 2, height, width).transpose(0, 3, 1, 4, 2)
-        return np.ascontiguousarray(hidden).reshape(-1, 2 * height, 2 * width)
-
-    def _reach(self, hidden: np.ndarray) -> np.ndarray:
-        """(M,): no form of the channel exceeds this, for hidden values of this size."""
-        flat = hidden.reshape(len(hidden), -1)
-        reach = np.maximum(self._rows, 0) @ flat.max(axis=1) + np.minimum(self._rows, 0) @ flat.min(axis=1)
-        bound: np.ndarray = reach.max(axis=0)
-        return bound
+        np.floor(np.clip(sums, 0, _HIDDEN_MAX, out=sums), out=sums)
+        hidden = np.empty((len(sums) // 4, height, 2, width, 2), np.float32)
+        hidden[:] = sums.reshape(-1, 2, 2, height, width).transpose(0, 3, 1, 4, 2)
+        return hidden.reshape(-1, 2 * height, 2 * width)
 
 
 def _tensor(tensors: Mapping[str, np.ndarray], name: str, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
