@@ -19,8 +19,7 @@ class Ans:
     """A stack of 32-bit words under a state of 64 bits."""
 
     def __init__(self, data: bytes) -> None:
-        self.words = list(struct.unpack(f"<{len(data) // 4}I", data))
-        self.state = 0
+        self.state, self.words = 0, list(struct.unpack(f"<{len(data) // 4}I", data))
 
     def letter(self, counts: list[int]) -> int:
         while self.state < 1 << 32 and self.words:
@@ -42,8 +41,8 @@ def read_tables(path: Path) -> dict[str, list[Any]]:
     start = 8 + struct.unpack("<Q", data[:8])[0]
     tables = {}
     for name, tensor in json.loads(data[8:start]).items():
-        begin, end = (start + at for at in tensor["data_offsets"])
-        tables[name] = [x for (x,) in struct.iter_unpack("<" + FORMATS[tensor["dtype"]], data[begin:end])]
+        values = data[slice(*(start + at for at in tensor["data_offsets"]))]
+        tables[name] = [x for (x,) in struct.iter_unpack("<" + FORMATS[tensor["dtype"]], values)]
     return tables
 
 
@@ -92,8 +91,7 @@ def decode_stream(data: bytes, classes: list[int], tables: dict[str, list[Any]])
             symbols[i] = coder.letter(counts[c]) - radius[c]
             if symbols[i] == radius[c] + 1:
                 escaped.append(i)
-    lengths = [coder.number(4) for _ in escaped]
-    for i, length in zip(escaped, lengths, strict=True):
+    for i, length in [(i, coder.number(4)) for i in escaped]:
         v = (1 << length) + coder.number(length) - 1
         size = v // 2 + radius[classes[i]] + 1
         symbols[i] = -size if v % 2 else size
@@ -108,14 +106,15 @@ def interleave(planes: Grid) -> Grid:
 
 def scale_classes(v: Grid, shape: list[range], offset: list[int], tables: dict[str, list[Any]]) -> Grid:
     """v at its hyper x hz x wz places, offsets of the channels -> the classes of 4 hz x 4 wz latents."""
-    hyper, hz, wz = shape
-    weight, bias, hidden = tables["scale.hidden_weight"], tables["scale.hidden_bias"], {}
+    (hyper, hz, wz), bias = shape, tables["scale.hidden_bias"]
+    hidden: Grid = {}
+    classes: Grid = {}
     for y, x in product(hz, wz):
         near = [v.get((k, y + i, x + j), 0) for k in hyper for i in (-1, 0, 1) for j in (-1, 0, 1)]
-        for c, row in enumerate(split(weight, [len(near)] * len(bias))):
+        for c, row in enumerate(split(tables["scale.hidden_weight"], [len(near)] * len(bias))):
             total = sum(a * b for a, b in zip(row, near, strict=True)) + bias[c]
             hidden[c, y, x] = min(max((total + 32) >> 6, 0), 255)
-    hidden, classes, width = interleave(hidden), {}, len(bias) // 4
+    hidden, width = interleave(hidden), len(bias) // 4
     for y, x in product(range(2 * len(hz)), range(2 * len(wz))):
         column = [hidden[c, y, x] for c in range(width)]
         for c, row in enumerate(split(tables["scale.out_weight"], [width] * (4 * len(offset)))):
@@ -138,10 +137,10 @@ def decode(file: Path, bundle: Path) -> tuple[Nested, Nested]:
     h, w, side = (height + 15) // 16, (width + 15) // 16, latent["group"]
     shape = [range(latent["hyper"]), range((h + 3) // 4), range((w + 3) // 4)]
     corners = list(product(range(0, h, side), range(0, w, side)))
-    places = list(product(*shape))
     first, *rest = read_streams(payload, len(corners) + 1)
-    z = dict(zip(places, decode_stream(first, [hyper_class[p[0]] for p in places], tables), strict=True))
-    v = {place: min(max(z[place] * multiplier[place[0]], -(1 << 22)), 1 << 22) for place in places}
+    flat = decode_stream(first, [hyper_class[k] for k, _, _ in product(*shape)], tables)
+    z = dict(zip(product(*shape), flat, strict=True))
+    v = {place: min(max(a * multiplier[place[0]], -(1 << 22)), 1 << 22) for place, a in z.items()}
     classes = scale_classes(v, shape, offset, tables)
     symbols: Grid = {}
     for (top, left), data in zip(corners, rest, strict=True):
