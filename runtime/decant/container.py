@@ -19,7 +19,7 @@ MAX_SIDE = 65535
 DEFAULT_SIZE_LIMIT = 178_956_970
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
 
-LATENTS, EXIF, ICC, XMP = 1, 128, 129, 130
+LATENTS, ALPHA, EXIF, ICC, XMP = 1, 2, 128, 129, 130
 _FIRST_METADATA = 128
 _GREY, _ALPHA = 1, 2
 
@@ -49,8 +49,8 @@ class Header:
 
 @dataclass(frozen=True)
 class DcnFile:
-    """One compressed image. ``width`` and ``height`` are in pixels; ``exif``, ``icc`` and ``xmp`` are raw
-    blocks.
+    """One compressed image. ``width`` and ``height`` are in pixels; ``alpha`` is the payload of the alpha
+    section (``decant.alpha``), None for an opaque picture; ``exif``, ``icc`` and ``xmp`` are raw blocks.
     """
 
     name: str
@@ -60,7 +60,7 @@ class DcnFile:
     latents: bytes
     quality: int = 0
     grey: bool = False
-    alpha: bool = False
+    alpha: bytes | None = None
     exif: bytes | None = None
     icc: bytes | None = None
     xmp: bytes | None = None
@@ -164,13 +164,18 @@ def parse(data: bytes, source: str = "<bytes>") -> DcnFile:
     for at, kind, payload in _sections(data, header, source):
         if kind in found:
             raise FormatError(f"{source}: a second section of type {kind} at byte {at}; one expected")
-        if kind < _FIRST_METADATA and kind != LATENTS:
+        if kind < _FIRST_METADATA and kind not in (LATENTS, ALPHA):
             raise FormatError(
                 f"{source}: section type {kind} at byte {at} is unknown to this decant; update it"
             )
         found[kind] = payload
     if LATENTS not in found:
         raise FormatError(f"{source}: no latents section (type {LATENTS})")
+    if header.alpha != (ALPHA in found):
+        raise FormatError(
+            f"{source}: flagged {'with' if header.alpha else 'without'} alpha at byte 5, and "
+            f"{'no' if header.alpha else 'an'} alpha section (type {ALPHA}) in it"
+        )
     return DcnFile(
         name=header.name,
         model_id=header.model_id,
@@ -179,7 +184,7 @@ def parse(data: bytes, source: str = "<bytes>") -> DcnFile:
         latents=found[LATENTS],
         quality=header.quality,
         grey=header.grey,
-        alpha=header.alpha,
+        alpha=found.get(ALPHA),
         exif=found.get(EXIF),
         icc=found.get(ICC),
         xmp=found.get(XMP),
@@ -195,10 +200,10 @@ def write(file: DcnFile) -> bytes:
     sections = [(LATENTS, file.latents)]
     sections += [
         (kind, block)
-        for kind, block in ((EXIF, file.exif), (ICC, file.icc), (XMP, file.xmp))
+        for kind, block in ((ALPHA, file.alpha), (EXIF, file.exif), (ICC, file.icc), (XMP, file.xmp))
         if block is not None
     ]
-    flags = _GREY * file.grey | _ALPHA * file.alpha
+    flags = _GREY * file.grey | _ALPHA * (file.alpha is not None)
     name = file.name.encode("ascii")
     head = _FIXED.pack(
         MAGIC, VERSION, flags, file.quality, len(sections), file.model_id, file.width, file.height, len(name)

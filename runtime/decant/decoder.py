@@ -3,9 +3,10 @@
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,10 +14,16 @@ from decant import container
 from decant.bundle import Bundle, find_bundle, open_bundle
 from decant.container import DEFAULT_SIZE_LIMIT, DcnFile
 from decant.devices import Wish
-from decant.errors import FormatError, ModelNotFoundError, SizeLimitError
+from decant.errors import BundleError, ImageError, ModelNotFoundError, SizeLimitError
 from decant.golden import CheckGolden
+from decant.latents import VectorLayout
 from decant.loading import RunsOn, load_session
 from decant.sessions import Session, usable_cores
+from decant.tiles import Rectangle, whole
+from decant.vector_decoder import VectorDecoder
+
+if TYPE_CHECKING:
+    from decant.grid_decoder import GridDecoder
 
 
 class Decoder(RunsOn):
@@ -60,21 +67,48 @@ class Decoder(RunsOn):
             second = load_session(self.bundle, "denoiser", wish, self.threads, check_golden)
             self.denoiser = second.session
             self.notes += second.notes
+        self._pipeline = self._build(wish, check_golden)
         self.warn()
 
     def __repr__(self) -> str:
         return f"<Decoder {self.bundle.name} {self._runs()}>"
 
     def decode(self, data: bytes, source: str = "<bytes>") -> np.ndarray:
-        """One file -> uint8 (H, W, 3). ``source`` names the file in messages.
+        """One file -> uint8 (H, W, 3), or (H, W, 4) where it has alpha; the channels of a grey picture are
+        equal. ``source`` names the file in messages.
 
         Raises FormatError for a damaged file, ModelNotFoundError for one of another model, SizeLimitError.
         """
         return self.decode_file(container.parse(data, source), source)
 
     def decode_file(self, file: DcnFile, source: str = "<bytes>") -> np.ndarray:
-        """A parsed file -> uint8 (H, W, 3). Raises as ``decode`` does."""
-        return self._synthesise(self._latents(file, source))
+        """A parsed file -> what ``decode`` gives. Raises as that does."""
+        self._check(file, source)
+        return self._pipeline.decode(file, source)
+
+    def decode_region(
+        self, data: bytes, region: tuple[int, int, int, int], source: str = "<bytes>"
+    ) -> np.ndarray:
+        """The pixels of ``region`` (x, y, width, height): what ``decode`` gives, cropped. Only the coding
+        groups that they need are decoded.
+
+        Raises as ``decode`` does, and ImageError for a region that is not within the picture.
+        """
+        return self.decode_file_region(container.parse(data, source), region, source)
+
+    def decode_file_region(
+        self, file: DcnFile, region: tuple[int, int, int, int], source: str = "<bytes>"
+    ) -> np.ndarray:
+        """A parsed file -> what ``decode_region`` gives. Raises as that does."""
+        self._check(file, source)
+        x, y, width, height = region
+        wanted = Rectangle(y, y + height, x, x + width)
+        if wanted.empty or wanted.cut(whole(file.height, file.width)) != wanted:
+            raise ImageError(
+                f"{source}: region {width}x{height} at {x},{y} is not within its {file.width}x{file.height} "
+                "pixels"
+            )
+        return self._pipeline.decode(file, source, wanted)
 
     def decode_batch(self, datas: Sequence[bytes]) -> list[np.ndarray]:
         """Many files -> their pictures, bit for bit those of ``decode``.
@@ -85,16 +119,37 @@ class Decoder(RunsOn):
         return self._spread(lambda pair: self.decode(pair[1], f"<bytes {pair[0]}>"), list(enumerate(datas)))
 
     def decode_latents(self, latents: np.ndarray) -> np.ndarray:
-        """Latents float32 (n, ...) as the synthesis graph takes them -> uint8 (n, H, W, 3); each picture by
-        itself.
+        """Latents float32 (n, ...) as the synthesis graph of a ``vector`` bundle takes them -> uint8
+        (n, H, W, 3); each picture by itself.
 
-        Raises FormatError when the latents have another shape than the graph takes.
+        Raises FormatError when the latents have another shape than the graph takes, BundleError for a bundle
+        of another layout.
         """
+        pipeline = self._pipeline
+        if not isinstance(pipeline, VectorDecoder):
+            raise BundleError(f"model {self.bundle.name}: its latents come in files only; use decode")
         latents = np.ascontiguousarray(latents, np.float32)
         width, height = self.bundle.image
         if not len(latents):
             return np.empty((0, height, width, 3), np.uint8)
-        return np.stack(self._spread(self._synthesise, list(latents)))
+        return np.stack(self._spread(pipeline.synthesise, list(latents)))
+
+    def _build(self, wish: Wish, check_golden: CheckGolden) -> "VectorDecoder | GridDecoder":
+        """What decodes the bundle's layout, with the graphs that it needs besides synthesis."""
+        bundle, layout = self.bundle, self.bundle.layout
+        if isinstance(layout, VectorLayout):
+            return VectorDecoder(layout, bundle.name, bundle.image, self.session, self.denoiser)
+        from decant.grid import GridLayout
+        from decant.grid_decoder import GridDecoder
+
+        assert isinstance(layout, GridLayout)
+        if self.denoiser is not None:
+            raise BundleError(f"bundle {bundle.name}: pictures of layout {layout.name} are not denoised")
+        has = any(g.role == "hyper_mean" and g.precision == wish.precision for g in bundle.graphs)
+        wish = replace(wish, precision=wish.precision if has else "auto")
+        loaded = load_session(bundle, "hyper_mean", wish, self.threads, check_golden)
+        self.notes += loaded.notes
+        return GridDecoder(layout, loaded.session, self.session, overlap=self.threads > 1)
 
     def _spread(self, work: Callable[[Any], np.ndarray], items: list[Any]) -> list[np.ndarray]:
         workers = min(self.threads, len(items))
@@ -103,7 +158,8 @@ class Decoder(RunsOn):
         with ThreadPoolExecutor(workers) as pool:
             return list(pool.map(work, items))
 
-    def _latents(self, file: DcnFile, source: str) -> np.ndarray:
+    def _check(self, file: DcnFile, source: str) -> None:
+        """Refuse a file of another model, or of more pixels than the limit."""
         if not self.bundle.model_id.startswith(file.model_id.hex()):
             raise ModelNotFoundError(
                 f"{source}: needs model {file.name} ({file.model_id.hex()}); "
@@ -114,25 +170,13 @@ class Decoder(RunsOn):
                 f"{source}: {file.width}x{file.height} pixels; the limit is {self.size_limit}; "
                 "raise it with --size-limit"
             )
-        self.bundle.layout.check(file, self.bundle.image, source)
-        return self.bundle.layout.unpack(file.latents, source)
-
-    def _synthesise(self, latents: np.ndarray) -> np.ndarray:
-        """One picture's latents (no batch axis) -> uint8 (H, W, 3)."""
-        wanted = self.bundle.layout.shape(self.bundle.image)
-        if latents.shape != wanted:
-            raise FormatError(f"latents of shape {latents.shape}; model {self.bundle.name} takes {wanted}")
-        pixels = self.session.run(latents[None])
-        if self.denoiser is not None:
-            pixels = self.denoiser.run(pixels)
-        picture: np.ndarray = pixels[0]
-        return picture
 
 
 def open_file(
     path: str | os.PathLike[str], *, bundle_dir: str | os.PathLike[str] | None = None, **options: Any
 ) -> np.ndarray:
-    """Decode the file at ``path`` with the bundle it names -> uint8 (H, W, 3); ``options`` are Decoder's.
+    """Decode the file at ``path`` with the bundle it names -> what ``Decoder.decode`` gives;
+    ``options`` are Decoder's.
 
     The last few decoders stay loaded. Raises OSError when the file cannot be read, and what Decoder raises.
     """

@@ -11,7 +11,13 @@ from decant.manifest import Graph
 
 def describe_file(file: DcnFile, path: str, size: int) -> dict[str, Any]:
     """A parsed file of ``size`` bytes."""
-    blocks = {"latents": file.latents, "exif": file.exif, "icc": file.icc, "xmp": file.xmp}
+    blocks = {
+        "latents": file.latents,
+        "alpha": file.alpha,
+        "exif": file.exif,
+        "icc": file.icc,
+        "xmp": file.xmp,
+    }
     return {
         "kind": "file",
         "path": path,
@@ -21,7 +27,7 @@ def describe_file(file: DcnFile, path: str, size: int) -> dict[str, Any]:
         "height": file.height,
         "quality": file.quality or None,
         "grey": file.grey,
-        "alpha": file.alpha,
+        "alpha": file.alpha is not None,
         "bytes": size,
         "bits_per_pixel": 8 * size / (file.width * file.height),
         "sections": {name: len(block) for name, block in blocks.items() if block is not None},

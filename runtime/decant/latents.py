@@ -1,13 +1,14 @@
 """Latent layouts: how a picture's latents become the payload of a file, and back.
 
 A bundle's ``model.json`` names its layout; ``layout_of`` finds it in the registry. ``vector`` is the layout
-of decoders that take one short vector per picture. A layout that depends on the picture's size or quality
-reads those from the file it is given.
+of decoders that take one short vector per picture of one size, ``grid`` (``decant.grid``) that of codecs with
+qualities for pictures of any size. They have little in common but their place in a bundle: what decodes and
+encodes with each is in ``decant.vector_decoder``, ``decant.grid_decoder`` and ``decant.grid_encoder``.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -19,21 +20,17 @@ MAX_DIM = 1 << 20
 
 
 class Layout(Protocol):
-    """What the decoder and the encoder ask of a layout."""
+    """What every layout has; what more one has, whoever decodes or encodes with it knows."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Its name in model.json."""
 
-    def shape(self, image: tuple[int, int]) -> tuple[int, ...]:
-        """Shape of the latents of one picture of ``image`` (width, height) pixels, without the batch axis."""
+    def to_model(self) -> dict[str, Any]:
+        """The value of ``latent`` in model.json."""
 
-    def check(self, file: DcnFile, image: tuple[int, int], source: str) -> None:
-        """Raise FormatError when ``file`` says something that pictures of this layout cannot have."""
-
-    def unpack(self, payload: bytes, source: str = "<bytes>") -> np.ndarray:
-        """Payload -> latents as the synthesis graph takes them, without the batch axis."""
-
-    def pack(self, latents: np.ndarray) -> bytes:
-        """Latents of one picture -> payload."""
+    def tables(self) -> dict[str, np.ndarray]:
+        """The tensors that it needs in tables.safetensors."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +118,7 @@ class VectorLayout:
                 f"{source}: {file.width}x{file.height} pixels; "
                 f"model {file.name} makes {image[0]}x{image[1]} only"
             )
-        if file.grey or file.alpha:
+        if file.grey or file.alpha is not None:
             raise FormatError(f"{source}: flagged grey or with alpha; model {file.name} makes plain RGB only")
         if file.quality:
             raise FormatError(
@@ -185,7 +182,7 @@ class VectorLayout:
 def _grid(model: Mapping[str, Any], tables: Mapping[str, np.ndarray]) -> Layout:
     from decant.grid import GridLayout  # the coder is loaded with the first bundle that needs it
 
-    return cast(Layout, GridLayout.from_model(model, tables))
+    return GridLayout.from_model(model, tables)
 
 
 LAYOUTS: dict[str, Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], Layout]] = {

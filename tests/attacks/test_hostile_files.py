@@ -127,10 +127,22 @@ def many_sections(file: container.DcnFile) -> bytes:
     return header(file, 255) + section(1, file.latents) + section(200, b"")
 
 
-@attack("flagged grey or with alpha")
+@attack("flagged with alpha at byte 5, and no alpha section")
 def alpha_that_is_not_there(file: container.DcnFile) -> bytes:
     """A reader that makes a fourth channel from the flag alone shows memory or garbage."""
     return header(file, 1, flags=2) + section(1, file.latents)
+
+
+@attack("flagged without alpha at byte 5, and an alpha section")
+def alpha_that_nobody_asked_for(file: container.DcnFile) -> bytes:
+    """A checker that trusts the flag and a decoder that trusts the section see two pictures."""
+    return header(file, 2) + section(1, file.latents) + section(2, b"\x00\x00")
+
+
+@attack("flagged grey or with alpha; model tiny makes plain RGB only")
+def alpha_of_an_opaque_model(file: container.DcnFile) -> bytes:
+    """A whole alpha plane for a model that has none."""
+    return container.write(replace(file, alpha=b"\x00\x80"))
 
 
 @attack("with id ffffffffffffffff is not here")

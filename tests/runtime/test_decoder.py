@@ -138,7 +138,7 @@ def test_the_size_limit(tiny: Path, files: list[bytes]):
         ({"width": 17}, "17x16 pixels; model tiny makes 16x16 only"),
         ({"width": 65535, "height": 65535}, "the limit is"),
         ({"quality": 60}, "model tiny has no qualities"),
-        ({"alpha": True}, "flagged grey or with alpha"),
+        ({"alpha": b""}, "flagged grey or with alpha"),
         ({"grey": True}, "flagged grey or with alpha"),
         ({"model_id": bytes(8)}, "needs model tiny .0000000000000000."),
     ],

@@ -102,7 +102,7 @@ def test_latents_that_cannot_be_stored_are_refused():
 
 
 @pytest.mark.parametrize(
-    "change", [{"width": 15}, {"height": 17}, {"grey": True}, {"alpha": True}, {"quality": 50}]
+    "change", [{"width": 15}, {"height": 17}, {"grey": True}, {"alpha": b""}, {"quality": 50}]
 )
 def test_files_of_pictures_that_the_model_cannot_make(change: dict[str, object]):
     fields: dict[str, object] = {

@@ -1,0 +1,212 @@
+"""Files of the layout ``grid`` -> pixels: any size, whole or a rectangle of it, in bounded memory.
+
+A picture is decoded in windows of one coding group and a halo, so that memory grows with its width and not
+with its area. Symbols are integers and come out the same everywhere; the mean of a group is computed from the
+same hyperlatents whatever else is asked for, so a rectangle equals the crop of the whole picture.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, TypeVar
+
+import numpy as np
+
+from decant import alpha
+from decant.container import DcnFile
+from decant.errors import FormatError
+from decant.grid import HYPER_LATENTS, LATENT_PIXELS, QUALITIES, GridLayout, GridShape, Quality
+from decant.sessions import Session
+from decant.tiles import Rectangle, Window, whole, windows
+
+# How far hyper_mean looks, in hyperlatents: a 3x3 convolution on their grid and one on half of it.
+MEAN_HALO = 2
+# Pictures of up to this many latents (2048 x 2048 pixels) are one window.
+ONE_WINDOW = 1 << 14
+
+_T = TypeVar("_T")
+
+
+class GridDecoder:
+    """The graphs of a ``grid`` bundle at work. Safe to use from several threads.
+
+    ``overlap``: let the graphs run in a second thread while symbols are decoded in this one.
+    """
+
+    def __init__(
+        self, layout: GridLayout, hyper_mean: Session, synthesis: Session, *, overlap: bool = True
+    ) -> None:
+        self.layout = layout
+        self.hyper_mean = hyper_mean
+        self.synthesis = synthesis
+        self.overlap = overlap
+
+    def decode(self, file: DcnFile, source: str = "<bytes>", region: Rectangle | None = None) -> np.ndarray:
+        """uint8 (H, W, 3), or (H, W, 4) where the file has alpha, of the picture or a ``region`` of its
+        pixels. Raises FormatError.
+        """
+        wanted = region or whole(file.height, file.width)
+        opacity = None
+        if file.alpha is not None:
+            opacity = alpha.unpack(file.alpha, file.width, file.height, source)
+        with _Worker(self.overlap) as worker:
+            groups = _Groups(self, file, source, worker)
+            pixels = np.empty((wanted.height, wanted.width, 3 if opacity is None else 4), np.uint8)
+            running: list[tuple[Window, Future[np.ndarray]]] = []
+            for window in groups.plan(wanted.coarser(LATENT_PIXELS)):
+                groups.load(window.outer)
+                if running:  # symbols of this window were decoded while the graph ran on the last one's
+                    _place(pixels, wanted, *running.pop(), grey=file.grey)
+                inputs = groups.take(window.outer)
+                running.append((window, worker.submit(self.synthesis.run, *inputs)))
+            _place(pixels, wanted, *running.pop(), grey=file.grey)
+        if opacity is not None:
+            pixels[:, :, 3] = opacity[wanted.within(whole(file.height, file.width))]
+        return pixels
+
+    def mean(self, hyperlatents: np.ndarray, group: Rectangle) -> np.ndarray:
+        """Dequantized ``hyperlatents`` float32 (hyper, hz, wz) of a picture -> float32 (M, rows, columns),
+        the mean of one group's latents.
+        """
+        bounds = whole(*hyperlatents.shape[1:])
+        outer = group.coarser(HYPER_LATENTS).grown(MEAN_HALO, bounds)
+        found = self.hyper_mean.run(np.ascontiguousarray(hyperlatents[None][_cropped(outer, bounds)]))
+        mean: np.ndarray = found[0][_cropped(group, outer.finer(HYPER_LATENTS))]
+        return mean
+
+
+def groups_of(layout: GridLayout, file: DcnFile, source: str) -> Iterator[np.ndarray]:
+    """The symbols float32 (M, rows, columns) of each group of a file, one after the other. Raises
+    FormatError.
+    """
+    coded = _Coded(layout, file, source)
+    for index in range(len(coded.shape.groups)):
+        yield coded.symbols(index)
+
+
+class _Coded:
+    """The streams of one file, and the hyperlatents, which are decoded at once."""
+
+    def __init__(self, layout: GridLayout, file: DcnFile, source: str) -> None:
+        if not 1 <= file.quality <= QUALITIES:
+            raise FormatError(
+                f"{source}: quality {file.quality}; model {file.name} has qualities 1..{QUALITIES}"
+            )
+        self.layout = layout
+        self.source = source
+        self.quality: Quality = layout.quality(file.quality)
+        self.payload = layout.parse(file.latents, file.width, file.height, source)
+        self.shape: GridShape = layout.grid(file.width, file.height)
+        z = layout.decode_hyper(self.payload, self.shape, self.quality, source)
+        self.v = self.quality.scaled(z)
+
+    def symbols(self, index: int) -> np.ndarray:
+        """float32 (M, rows, columns) of a group."""
+        return self.layout.decode_group(self.payload, index, self.v, self.shape, self.quality, self.source)
+
+
+class _Groups:
+    """Symbols and means of a picture's groups: read when a window first needs them, dropped after the last
+    that does.
+    """
+
+    def __init__(self, decoder: GridDecoder, file: DcnFile, source: str, worker: "_Worker") -> None:
+        self._coded = _Coded(decoder.layout, file, source)
+        self._hyperlatents = dequantized(self._coded.v)
+        self._decoder = decoder
+        self._worker = worker
+        self._bounds = whole(self._coded.shape.h, self._coded.shape.w)
+        self._cells = [Rectangle(*group) for group in self._coded.shape.groups]
+        self._kept: dict[int, tuple[np.ndarray, Future[np.ndarray]]] = {}
+        self._uses: dict[int, int] = {}
+        self._step = np.ascontiguousarray(self._coded.quality.step, np.float32).reshape(1, -1, 1, 1)
+
+    def plan(self, wanted: Rectangle) -> list[Window]:
+        """The windows for these latents, in the order they are to be taken."""
+        bounds = self._bounds
+        cells = [bounds] if bounds.height * bounds.width <= ONE_WINDOW else self._cells
+        found = windows(cells, wanted, self._decoder.layout.halo, bounds)
+        for window in found:
+            for index in self._touched(window.outer):
+                self._uses[index] = self._uses.get(index, 0) + 1
+        return found
+
+    def load(self, outer: Rectangle) -> None:
+        """Decode the groups of a window that are not here yet."""
+        for index in self._touched(outer):
+            if index not in self._kept:
+                mean = self._worker.submit(self._decoder.mean, self._hyperlatents, self._cells[index])
+                self._kept[index] = self._coded.symbols(index), mean
+
+    def take(self, outer: Rectangle) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What the synthesis graph takes for a window: symbols, mean and step, with a batch axis."""
+        touched = self._touched(outer)
+        if len(touched) == 1 and self._cells[touched[0]] == outer:
+            symbols, future = self._kept[touched[0]]
+            mean = np.ascontiguousarray(future.result())
+        else:
+            symbols = np.empty((self._decoder.layout.channels, outer.height, outer.width), np.float32)
+            mean = np.empty_like(symbols)
+            for index in touched:
+                cell = self._cells[index]
+                part = cell.cut(outer)
+                here, there = _cropped(part, outer), _cropped(part, cell)
+                symbols[here] = self._kept[index][0][there]
+                mean[here] = self._kept[index][1].result()[there]
+        for index in touched:
+            self._uses[index] -= 1
+            if not self._uses[index]:
+                del self._kept[index]
+        return symbols[None], mean[None], self._step
+
+    def _touched(self, latents: Rectangle) -> list[int]:
+        """The groups that hold some of ``latents``."""
+        side = self._decoder.layout.group
+        columns = -(-self._bounds.width // side)
+        rows = latents.coarser(side)
+        return [y * columns + x for y in range(rows.y0, rows.y1) for x in range(rows.x0, rows.x1)]
+
+
+def dequantized(v: np.ndarray) -> np.ndarray:
+    """Hyperlatents in units of 1/16 (int32) -> float32, as the hyper_mean graph takes them."""
+    values: np.ndarray = v.astype(np.float32) * np.float32(1 / 16)
+    return values
+
+
+class _Worker:
+    """Runs work in one other thread, in order; or, when it is not to, in this one at once."""
+
+    def __init__(self, threaded: bool) -> None:
+        self._pool = ThreadPoolExecutor(1) if threaded else None
+
+    def __enter__(self) -> "_Worker":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def submit(self, work: Callable[..., _T], *arguments: Any) -> "Future[_T]":
+        if self._pool is not None:
+            return self._pool.submit(work, *arguments)
+        done: Future[_T] = Future()
+        done.set_result(work(*arguments))
+        return done
+
+
+def _cropped(inner: Rectangle, outer: Rectangle) -> tuple[Any, ...]:
+    """Index of ``inner`` in an array (..., rows, columns) that holds ``outer``."""
+    return (..., *inner.within(outer))
+
+
+def _place(
+    pixels: np.ndarray, wanted: Rectangle, window: Window, made: "Future[np.ndarray]", *, grey: bool
+) -> None:
+    """Put the core of a window into ``pixels``, which holds ``wanted``; grey is the mean of the channels."""
+    core = window.core.finer(LATENT_PIXELS).cut(wanted)
+    found = made.result()[0][core.within(window.outer.finer(LATENT_PIXELS))]
+    if grey:
+        found = ((found.sum(axis=2, dtype=np.uint16) + 1) // 3).astype(np.uint8)[:, :, None]
+    pixels[core.within(wanted)][:, :, :3] = found

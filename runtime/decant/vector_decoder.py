@@ -1,0 +1,48 @@
+"""Files of the layout ``vector`` -> pixels: one vector of latents, one run, a picture of the model's size."""
+
+import numpy as np
+
+from decant.container import DcnFile
+from decant.errors import FormatError
+from decant.latents import VectorLayout
+from decant.sessions import Session
+from decant.tiles import Rectangle, whole
+
+
+class VectorDecoder:
+    """The graphs of a ``vector`` bundle called ``name`` at work: synthesis, and a denoiser after it where one
+    is given. ``image`` is (width, height). Safe to use from several threads.
+    """
+
+    def __init__(
+        self,
+        layout: VectorLayout,
+        name: str,
+        image: tuple[int, int],
+        synthesis: Session,
+        denoiser: Session | None,
+    ) -> None:
+        self.layout = layout
+        self.name = name
+        self.image = image
+        self.synthesis = synthesis
+        self.denoiser = denoiser
+
+    def decode(self, file: DcnFile, source: str = "<bytes>", region: Rectangle | None = None) -> np.ndarray:
+        """uint8 (H, W, 3) of the picture or a ``region`` of its pixels. Raises FormatError."""
+        self.layout.check(file, self.image, source)
+        picture = self.synthesise(self.layout.unpack(file.latents, source))
+        if region is None:
+            return picture
+        return picture[region.within(whole(file.height, file.width))].copy()
+
+    def synthesise(self, latents: np.ndarray) -> np.ndarray:
+        """One picture's latents (no batch axis) -> uint8 (H, W, 3). Raises FormatError."""
+        wanted = self.layout.shape(self.image)
+        if latents.shape != wanted:
+            raise FormatError(f"latents of shape {latents.shape}; model {self.name} takes {wanted}")
+        pixels = self.synthesis.run(latents[None])
+        if self.denoiser is not None:
+            pixels = self.denoiser.run(pixels)
+        picture: np.ndarray = pixels[0]
+        return picture
