@@ -146,7 +146,9 @@ def test_opening_reads_header_and_metadata_alone(data: bytes):
     [(False, False, "RGB"), (False, True, "RGBA"), (True, False, "L"), (True, True, "LA")],
 )
 def test_the_header_tells_mode_size_and_quality(grey: bool, alpha: bool, mode: str):
-    file = container.DcnFile("lite", b"\x01" * 8, 640, 480, b"", quality=60, grey=grey, alpha=b"" if alpha else None)
+    file = container.DcnFile(
+        "lite", b"\x01" * 8, 640, 480, b"", quality=60, grey=grey, alpha=b"" if alpha else None
+    )
     image = opened(container.write(file))
     assert (image.mode, image.size) == (mode, (640, 480))
     assert image.info == {"model": "lite", "quality": 60}
