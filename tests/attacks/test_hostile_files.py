@@ -1,8 +1,6 @@
 """Hostile .dcn files. Each maker gets a good file of the bundle ``tiny`` and returns the hostile one."""
 
 import resource
-import struct
-import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,35 +8,12 @@ import bundles
 import pytest
 from attack_table import AttackTable
 from click.testing import CliRunner
+from damage import header, section
 from decant import Encoder, container
 from decant.cli import main
 
 ATTACKS = AttackTable()
 attack = ATTACKS.attack
-
-
-def header(file: container.DcnFile, sections: int, **change: object) -> bytes:
-    """A header with a right checksum and whatever fields."""
-    fields = {"name": file.name.encode(), "width": file.width, "height": file.height, "flags": 0, **change}
-    name = fields["name"]
-    head = struct.pack(
-        "<4sBBBB8sHHB",
-        b"\x8aDCN",
-        1,
-        fields["flags"],
-        0,
-        sections,
-        file.model_id,
-        fields["width"],
-        fields["height"],
-        len(name),
-    )
-    return head + name + struct.pack("<I", zlib.crc32(head + name))
-
-
-def section(kind: int, payload: bytes, claimed: int | None = None) -> bytes:
-    body = struct.pack("<BI", kind, len(payload) if claimed is None else claimed) + payload
-    return body + struct.pack("<I", zlib.crc32(body))
 
 
 @attack("bundle name '../../secret' at byte 20")
