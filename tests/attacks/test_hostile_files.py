@@ -5,11 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import bundles
+import numpy as np
 import pytest
 from attack_table import AttackTable
 from click.testing import CliRunner
 from damage import header, section
-from decant import Encoder, container
+from decant import Encoder, alpha, container
 from decant.cli import main
 
 ATTACKS = AttackTable()
@@ -118,6 +119,37 @@ def alpha_that_nobody_asked_for(file: container.DcnFile) -> bytes:
 def alpha_of_an_opaque_model(file: container.DcnFile) -> bytes:
     """A whole alpha plane for a model that has none."""
     return container.write(replace(file, alpha=b"\x00\x80"))
+
+
+@attack("flagged grey or with alpha")
+def grey_that_the_model_cannot_make(file: container.DcnFile) -> bytes:
+    """A reader that keeps one channel by the flag alone shows another picture than the model makes."""
+    return header(file, 1, flags=1) + section(1, file.latents)
+
+
+@attack("flagged grey or with alpha")
+def grey_and_alpha_for_a_model_without(file: container.DcnFile) -> bytes:
+    """Both, with a right alpha section: two channels for a model of three."""
+    plane = alpha.pack(np.eye(16, dtype=np.uint8) * 255)
+    return header(file, 2, flags=3) + section(1, file.latents) + section(2, plane)
+
+
+@attack("flagged without alpha at byte 5")
+def alpha_without_the_flag(file: container.DcnFile) -> bytes:
+    """Who reads the header sees an opaque picture, who reads the sections a transparent one."""
+    return header(file, 2) + section(1, file.latents) + section(2, b"\x00\x00")
+
+
+@attack("reserved flag bits")
+def reserved_flags(file: container.DcnFile) -> bytes:
+    """Something that a later version may mean."""
+    return header(file, 1, flags=4) + section(1, file.latents)
+
+
+@attack("quality 50; model tiny has no qualities")
+def quality_for_a_model_without(file: container.DcnFile) -> bytes:
+    """An index into tables that are not there."""
+    return header(file, 1, quality=50) + section(1, file.latents)
 
 
 @attack("with id ffffffffffffffff is not here")
