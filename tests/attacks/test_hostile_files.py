@@ -134,12 +134,6 @@ def grey_and_alpha_for_a_model_without(file: container.DcnFile) -> bytes:
     return header(file, 2, flags=3) + section(1, file.latents) + section(2, plane)
 
 
-@attack("flagged without alpha at byte 5")
-def alpha_without_the_flag(file: container.DcnFile) -> bytes:
-    """Who reads the header sees an opaque picture, who reads the sections a transparent one."""
-    return header(file, 2) + section(1, file.latents) + section(2, b"\x00\x00")
-
-
 @attack("reserved flag bits")
 def reserved_flags(file: container.DcnFile) -> bytes:
     """Something that a later version may mean."""
