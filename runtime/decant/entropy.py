@@ -233,9 +233,10 @@ def recommended_joint(counts: np.ndarray, radius: int) -> int:
     g = 5
     p = counts.astype(np.float64) / TOTAL
     broken = 1 - p[max(radius - 1, 0) : radius + 2 if radius else 1].sum() ** g
-    entropy = -(p * np.log2(p)).sum()
-    loss = -broken * np.log2(broken) / g if broken > 0 else 0.0
-    return g if loss <= 0.005 * entropy else 1
+    if broken <= 0:
+        return g
+    loss = -broken * np.log2(broken) / g
+    return g if broken < 0.25 and loss <= -0.005 * (p * np.log2(p)).sum() else 1
 
 
 def _words(g: int) -> np.ndarray:

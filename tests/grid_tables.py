@@ -1,0 +1,130 @@
+"""Tables of the layout `grid` for tests: real distributions, random integer networks, random symbols."""
+
+import math
+from functools import cache
+from typing import Any
+
+import numpy as np
+from decant.entropy import CLASSES, integer_counts, joint_counts_of
+from decant.grid import GridLayout
+
+
+def deviation(c: int) -> float:
+    """The standard deviation, in steps, that class ``c`` stands for here: 0.11 to 64."""
+    return float(np.exp(np.log(0.11) + c * np.log(64 / 0.11) / 31))
+
+
+@cache
+def class_table(c: int) -> tuple[int, np.ndarray]:
+    """(radius, counts) of 99 % Gaussian and 1 % Laplacian; at most 2^-20 beyond the radius, where 127 is not
+    in the way.
+    """
+    sigma = deviation(c)
+    edges = np.arange(-800, 801) - 0.5
+    gauss = np.array([0.5 * math.erfc(-x / sigma / math.sqrt(2)) for x in edges])
+    decay = np.exp(-np.abs(edges) * math.sqrt(2) / sigma)
+    mass = np.diff(0.99 * gauss + 0.01 * np.where(edges < 0, decay / 2, 1 - decay / 2))
+    centre = 800
+    beyond = 1.0
+    radius = 0
+    while beyond > 2**-20 and radius < 127:
+        radius += 1
+        beyond = 1 - mass[centre - radius : centre + radius + 1].sum()
+    return radius, integer_counts(np.append(mass[centre - radius : centre + radius + 1], max(beyond, 0)))
+
+
+def entropy_tensors(joint: dict[int, int] | None = None) -> dict[str, np.ndarray]:
+    """The tensors `entropy.*`; ``joint`` gives g by class, 1 where it says nothing."""
+    tables = [class_table(c) for c in range(1, CLASSES)]
+    g = np.ones(CLASSES, np.uint8)
+    for c, count in (joint or {}).items():
+        g[c] = count
+    joined = [
+        joint_counts_of(counts, radius, int(g[c])) for c, (radius, counts) in enumerate(tables, 1) if g[c] > 1
+    ]
+    return {
+        "entropy.radius": np.array([0, *(radius for radius, _ in tables)], np.uint8),
+        "entropy.counts": np.concatenate([counts for _, counts in tables]),
+        "entropy.joint": g,
+        "entropy.joint_counts": np.concatenate([np.zeros(0, np.uint32), *joined]),
+    }
+
+
+def scale_tensors(channels: int, hyper: int, class_width: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """The tensors `scale.*`, random."""
+    random = np.random.default_rng(seed)
+    return {
+        "scale.hidden_weight": random.integers(-60, 61, (4 * class_width, hyper, 3, 3)).astype(np.int8),
+        "scale.hidden_bias": random.integers(-3000, 9000, 4 * class_width).astype(np.int32),
+        "scale.out_weight": random.integers(-25, 36, (4 * channels, class_width)).astype(np.int8),
+    }
+
+
+def quality_tensors(channels: int, hyper: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """The tensors `quality.*`, random."""
+    random = np.random.default_rng(seed)
+    return {
+        "quality.step_levels": np.geomspace(0.5, 100, 256).astype(np.float32),
+        "quality.step_index": random.integers(0, 256, (100, channels)).astype(np.uint8),
+        "quality.hyper_gain": random.uniform(0.5, 2, (100, hyper)).astype(np.float32),
+        "quality.hyper_multiplier": random.integers(1, 256, (100, hyper)).astype(np.uint8),
+        "quality.hyper_class": random.integers(1, CLASSES, (100, hyper)).astype(np.uint8),
+        "quality.class_offset": random.integers(-4000, 3000, (100, channels)).astype(np.int16),
+    }
+
+
+def grid_model(
+    channels: int = 6, hyper: int = 3, class_width: int = 4, group: int = 16, halo: int = 5
+) -> dict[str, Any]:
+    """The part of model.json that the layout reads."""
+    return {
+        "image": {"width": 0, "height": 0, "channels": 3, "colour": "srgb"},
+        "latent": {
+            "layout": "grid",
+            "channels": channels,
+            "hyper": hyper,
+            "class_width": class_width,
+            "group": group,
+            "halo": halo,
+        },
+    }
+
+
+def grid_tensors(model: dict[str, Any], joint: dict[int, int] | None = None) -> dict[str, np.ndarray]:
+    """All tensors of a model."""
+    channels, hyper, width = (model["latent"][key] for key in ("channels", "hyper", "class_width"))
+    return {
+        **quality_tensors(channels, hyper),
+        **scale_tensors(channels, hyper, width),
+        **entropy_tensors(joint),
+    }
+
+
+def random_symbols(classes: np.ndarray, seed: int = 0, wild: int = 0) -> np.ndarray:
+    """int32 of the shape of ``classes``: symbols as spread as these say, ``wild`` of them anywhere in
+    +-32767; 0 where the class is 0.
+    """
+    random = np.random.default_rng(seed)
+    sigma = np.array([deviation(c) for c in range(CLASSES)])[classes]
+    symbols = np.rint(random.normal(0, 1, classes.shape) * sigma).astype(np.int32)
+    if wild:
+        anywhere = random.integers(0, symbols.size, wild)
+        symbols.reshape(-1)[anywhere] = random.integers(-32767, 32768, wild)
+    return np.where(classes > 0, symbols, 0)
+
+
+def encode_picture(
+    layout: GridLayout, width: int, height: int, quality: int, seed: int = 0, wild: int = 0
+) -> tuple[bytes, np.ndarray, np.ndarray]:
+    """(payload, z, symbols (M, h, w)) of a picture of random hyperlatents and symbols."""
+    random = np.random.default_rng(seed)
+    shape, rows = layout.grid(width, height), layout.quality(quality)
+    z = np.rint(random.laplace(0, 3, (layout.hyper, shape.hz, shape.wz))).astype(np.int32)
+    symbols = np.zeros((layout.channels, shape.h, shape.w), np.int32)
+    v = rows.scaled(z)
+    streams = []
+    for y0, y1, x0, x1 in shape.groups:
+        classes = layout.classes(v, rows, (y0, y1, x0, x1))
+        symbols[:, y0:y1, x0:x1] = random_symbols(classes, seed, wild)
+        streams.append(layout.encode_group(symbols[:, y0:y1, x0:x1], classes))
+    return layout.write(layout.encode_hyper(z, rows), streams), z, symbols
