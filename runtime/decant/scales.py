@@ -86,10 +86,10 @@ class ScaleNetwork:
         # Most pictures leave many channels in class 0 throughout: those whose bound stays below 1.
         bound = self._rising @ hidden.max(axis=1) + self._falling @ hidden.min(axis=1)
         live = np.flatnonzero(bound.max(axis=0) + offset >= 1)
-        weight = np.empty((4, len(live), hidden.shape[0] + 1), np.float32)
+        weight = np.empty((4, len(live), len(hidden) + 1), np.float32)
         weight[:, :, :-1] = self._rows[:, live]
         weight[:, :, -1] = offset[live]
-        forms = weight.reshape(4 * len(live), -1) @ np.vstack([hidden, np.ones_like(hidden[:1])])
+        forms = weight.reshape(-1, len(hidden) + 1) @ np.vstack([hidden, np.ones_like(hidden[:1])])
         np.floor(np.clip(forms, 0, CLASSES - 1, out=forms), out=forms)
         # Two neighbours of a row leave as the two bytes of one number.
         pairs = forms.reshape(2, 2, len(live), height, width)
@@ -117,8 +117,8 @@ class ScaleNetwork:
         for i in range(3):
             for j in range(3):
                 inputs[:, i, j] = kept[:, i : i + height, j : j + width]
-        taps = self._taps[live].astype(dtype).reshape(9 * len(live), -1)
-        sums = taps.T @ inputs.reshape(9 * len(live), -1) + self._bias.astype(dtype)[:, None]
+        taps = self._taps[live].astype(dtype).reshape(9 * len(live), len(self._bias))
+        sums = taps.T @ inputs.reshape(9 * len(live), height * width) + self._bias.astype(dtype)[:, None]
         sums *= dtype(2.0**-_HIDDEN_SHIFT)
         np.floor(np.clip(sums, 0, _HIDDEN_MAX, out=sums), out=sums)
         hidden = np.empty((len(sums) // 4, height, 2, width, 2), np.float32)

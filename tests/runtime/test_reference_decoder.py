@@ -1,0 +1,54 @@
+"""A decoder written from docs/format.md alone reads what the runtime writes."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import grid_tables
+import numpy as np
+import pytest
+import reference_decoder
+from decant import container
+from decant.grid import GridLayout
+from safetensors.numpy import save_file
+
+TABLE_ROWS = Path(__file__).parents[2] / "docs" / "format.md"
+
+
+@pytest.mark.parametrize(
+    ("model", "width", "height", "joint"),
+    [
+        (grid_tables.grid_model(256, 64, 48, 64), 64, 64, {1: 5, 2: 5, 3: 5, 4: 4, 7: 3, 9: 2}),
+        (grid_tables.grid_model(256, 64, 48, 64), 1, 1, {}),
+        (grid_tables.grid_model(5, 3, 4, 16), 600, 310, {1: 8, 2: 2, 13: 3}),
+        (grid_tables.grid_model(5, 3, 4, 20), 325, 641, {}),
+    ],
+)
+@pytest.mark.parametrize("quality", [1, 58, 100])
+def test_it_reads_the_symbols_that_were_encoded(
+    model: dict[str, Any], width: int, height: int, joint: dict[int, int], quality: int, tmp_path: Path
+):
+    tensors = grid_tables.grid_tensors(model, joint)
+    layout = GridLayout.from_model(model, tensors)
+    payload, z, symbols = grid_tables.encode_picture(layout, width, height, quality, seed=quality, wild=30)
+    file = container.DcnFile("codec", bytes(8), width, height, payload, quality, exif=b"Exif")
+    (tmp_path / "photo.dcn").write_bytes(container.write(file))
+    (tmp_path / "model.json").write_text(json.dumps(model))
+    save_file(tensors, tmp_path / "tables.safetensors")
+    found_z, found = reference_decoder.decode(tmp_path / "photo.dcn", tmp_path)
+    assert found_z == z.tolist()
+    assert found == symbols.tolist()
+    assert np.abs(symbols).max() > 127 or width == 1
+
+
+def test_it_is_short_and_uses_the_standard_library_alone():
+    source = Path(reference_decoder.__file__).read_text()
+    assert len(source.splitlines()) <= 150
+    imported = [line.split()[1] for line in source.splitlines() if line.startswith(("import ", "from "))]
+    assert sorted(imported) == ["itertools", "json", "pathlib", "struct", "typing"]
+
+
+def test_the_document_names_every_table():
+    documented = TABLE_ROWS.read_text().partition("| tensor of tables.safetensors |")[2].split("\n\n")[0]
+    named = [line.split("`")[1] for line in documented.splitlines() if line.startswith("| `")]
+    assert sorted(named) == sorted(grid_tables.grid_tensors(grid_tables.grid_model()))
