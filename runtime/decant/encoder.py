@@ -1,7 +1,7 @@
 """Pixels -> bytes of a ``.dcn`` file."""
 
 import os
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,17 +10,22 @@ from decant import container
 from decant.bundle import Bundle, open_bundle
 from decant.container import DEFAULT_SIZE_LIMIT, DcnFile
 from decant.devices import Wish
-from decant.errors import ImageError, SizeLimitError
+from decant.errors import ImageError
 from decant.golden import CheckGolden
+from decant.images import Picture, metadata_of, read, read_opaque
+from decant.latents import VectorLayout
 from decant.loading import RunsOn, load_session
 from decant.output import write_atomically
+from decant.sessions import Session, usable_cores
+from decant.settings import Settings
 
 if TYPE_CHECKING:
     from PIL import Image
 
-# Pillow modes that become RGB without loss. Others hold transparency, more than 8 bits, or another colour
-# space.
-_RGB_MODES = ("RGB", "L", "P", "1")
+    from decant.grid_decoder import GridDecoder
+    from decant.grid_encoder import GridEncoder
+
+DEFAULT_MODEL = "lite"
 
 
 class Encoder(RunsOn):
@@ -39,7 +44,7 @@ class Encoder(RunsOn):
         size_limit: int = DEFAULT_SIZE_LIMIT,
         bundle_dir: str | os.PathLike[str] | None = None,
     ) -> None:
-        """Load the analysis graph of ``bundle``: a name, a bundle's folder, or an open Bundle.
+        """Load the encoding graphs of ``bundle``: a name, a bundle's folder, or an open Bundle.
 
         Latents are float unless another ``precision`` is asked for: an encoder runs once, its errors stay in
         the file. Raises ModelNotFoundError, BundleError (a decoder-only bundle among others), DeviceError or
@@ -47,97 +52,127 @@ class Encoder(RunsOn):
         """
         self.bundle = open_bundle(bundle, bundle_dir)
         self.size_limit = size_limit
-        wish = Wish(runtime=runtime, device=device, precision=precision, strict_device=strict_device)
-        loaded = load_session(self.bundle, "analysis", wish, threads, check_golden)
-        super().__init__(loaded)
+        self._wish = Wish(runtime=runtime, device=device, precision=precision, strict_device=strict_device)
+        self._threads = threads or usable_cores()
+        self._check_golden: CheckGolden = check_golden
+        super().__init__(load_session(self.bundle, "analysis", self._wish, self._threads, check_golden))
+        self._grid = None if isinstance(self.bundle.layout, VectorLayout) else self._grid_encoder()
         self.warn()
 
     def __repr__(self) -> str:
         return f"<Encoder {self.bundle.name} {self._runs()}>"
 
     def encode(
-        self, image: "np.ndarray | Image.Image", quality: int | None = None, source: str = "<image>"
+        self,
+        image: "np.ndarray | Image.Image",
+        quality: int | None = None,
+        source: str = "<image>",
+        *,
+        effort: int | None = None,
+        target_bpp: float | None = None,
+        target_psnr: float | None = None,
     ) -> bytes:
-        """A picture (uint8 (H, W, 3) or a Pillow image) -> the bytes of a file. EXIF, ICC and XMP of a Pillow
-        image are kept.
+        """A picture -> the bytes of a file. EXIF, ICC and XMP of a Pillow image are kept as they are; pixels
+        stay as they lie, whatever orientation EXIF gives them.
 
-        Raises ImageError for a size, mode or quality that the model does not take, SizeLimitError.
+        ``image`` is uint8 (H, W, 3), (H, W, 4) with alpha or (H, W) grey, or a Pillow image of mode RGB,
+        RGBA, L, LA, P, PA or 1; bundles of one picture size take opaque pictures only, and grey as RGB. The
+        settings are for bundles with qualities: ``quality`` 1 to 100 (60), or a target: the highest quality
+        whose file has at most ``target_bpp`` bits a pixel, all of it counted, or the lowest that decodes at
+        ``target_psnr`` dB. ``effort`` 0 rounds latents, 1 (the default) chooses them by rate and distortion,
+        2 by the decoder's errors besides, at several times the time.
+
+        Raises ImageError for a size, mode or setting that the model does not take and a target that cannot
+        be met, MissingExtraError for an effort above 2, SizeLimitError.
         """
-        pixels = _pixels(image, source, self.size_limit)
-        blocks: Mapping[Any, Any] = {} if isinstance(image, np.ndarray) else image.info
-        if quality is not None:
-            raise ImageError(f"{source}: model {self.bundle.name} has no quality setting; leave it out")
+        settings = Settings(quality, effort, target_bpp, target_psnr)
+        if self._grid is None:
+            if settings != Settings():
+                raise ImageError(f"{source}: model {self.bundle.name} has no quality setting; leave it out")
+            picture = read_opaque(image, source, self.size_limit)
+            return container.write(self._file(image, picture, self._vector(picture, source)))
+        settings.check(source)
+        picture = read(image, source, self.size_limit)
+        file = self._file(image, picture, b"")
+
+        def finish(quality: int, latents: bytes) -> bytes:
+            return container.write(replace(file, quality=quality, latents=latents))
+
+        return self._grid.encode(picture, settings, finish, source)
+
+    def _vector(self, picture: Picture, source: str) -> bytes:
+        """The latents section of a bundle of one picture size."""
+        layout = self.bundle.layout
+        assert isinstance(layout, VectorLayout)
         width, height = self.bundle.image
-        if pixels.shape != (height, width, 3):
+        if (picture.width, picture.height) != (width, height):
             raise ImageError(
-                f"{source}: {pixels.shape[1]}x{pixels.shape[0]} pixels; model {self.bundle.name} takes "
+                f"{source}: {picture.width}x{picture.height} pixels; model {self.bundle.name} takes "
                 f"{width}x{height} only; crop or resize the picture first"
             )
-        latents = self.session.run(pixels[None])[0]
-        return container.write(
-            DcnFile(
-                name=self.bundle.name,
-                model_id=bytes.fromhex(self.bundle.model_id)[:8],
-                width=width,
-                height=height,
-                latents=self.bundle.layout.pack(latents),
-                exif=_block(blocks, "exif"),
-                icc=_block(blocks, "icc_profile"),
-                xmp=_block(blocks, "xmp"),
-            )
+        return layout.pack(self.session.run(picture.pixels[None])[0])
+
+    def _grid_encoder(self) -> "GridEncoder":
+        from decant.grid import GridLayout
+        from decant.grid_encoder import GridEncoder
+
+        layout = self.bundle.layout
+        assert isinstance(layout, GridLayout)
+
+        def load_decoder(hyper_mean: Session) -> "GridDecoder":
+            from decant.grid_decoder import GridDecoder
+
+            return GridDecoder(layout, hyper_mean, self._load("synthesis"), overlap=self._threads > 1)
+
+        return GridEncoder(
+            layout,
+            self.bundle.tables.get("quality.lambda"),
+            self.session,
+            self._load("hyper_analysis"),
+            self._load("hyper_mean"),
+            load_decoder,
+        )
+
+    def _load(self, role: str) -> Session:
+        loaded = load_session(self.bundle, role, self._wish, self._threads, self._check_golden)
+        self.notes += loaded.notes
+        return loaded.session
+
+    def _file(self, image: "np.ndarray | Image.Image", picture: Picture, latents: bytes) -> DcnFile:
+        from decant import alpha
+
+        metadata = metadata_of(image)
+        return DcnFile(
+            name=self.bundle.name,
+            model_id=bytes.fromhex(self.bundle.model_id)[:8],
+            width=picture.width,
+            height=picture.height,
+            latents=latents,
+            grey=picture.grey,
+            alpha=None if picture.alpha is None else alpha.pack(picture.alpha),
+            exif=metadata.exif,
+            icc=metadata.icc,
+            xmp=metadata.xmp,
         )
 
 
 def save_file(
     path: str | os.PathLike[str],
     image: "np.ndarray | Image.Image",
-    model: str | os.PathLike[str] | Bundle,
+    model: str | os.PathLike[str] | Bundle = DEFAULT_MODEL,
     *,
     quality: int | None = None,
+    effort: int | None = None,
+    target_bpp: float | None = None,
+    target_psnr: float | None = None,
     **options: Any,
 ) -> None:
-    """Encode ``image`` with ``model`` into the file ``path``, which appears whole or not at all; ``options``
-    are Encoder's.
+    """Encode ``image`` with ``model`` into the file ``path``, which appears whole or not at all; settings are
+    those of ``Encoder.encode``, ``options`` are Encoder's.
 
     Raises OSError when the file cannot be written, and what Encoder raises.
     """
-    data = Encoder(model, **options).encode(image, quality)
+    data = Encoder(model, **options).encode(
+        image, quality, effort=effort, target_bpp=target_bpp, target_psnr=target_psnr
+    )
     write_atomically(path, lambda stream: stream.write(data))
-
-
-def _pixels(image: "np.ndarray | Image.Image", source: str, limit: int) -> np.ndarray:
-    """uint8 (H, W, 3) in C order."""
-    if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise ImageError(f"{source}: {image.dtype} {image.shape}; uint8 (height, width, 3) expected")
-        _check_size(image.shape[1], image.shape[0], source, limit)
-        return np.ascontiguousarray(image)
-    _check_size(image.width, image.height, source, limit)
-    # Pillow reads 16-bit RGB as mode RGB and drops the lower half; only the decoder's raw mode still tells.
-    deep = any(";16" in str(tile) for tile in getattr(image, "tile", ()))
-    if image.mode not in _RGB_MODES or "transparency" in image.info or deep:
-        also = " with transparency" if "transparency" in image.info else " of 16 bits" if deep else ""
-        raise ImageError(
-            f"{source}: mode {image.mode}{also}; 8-bit RGB or grey without transparency expected; "
-            "convert the picture first"
-        )
-    try:
-        pixels = np.asarray(image.convert("RGB"))
-    except MemoryError:
-        raise
-    except Exception as error:  # Pillow's readers raise whatever a broken file leads them to
-        raise ImageError(f"{source}: cannot be read: {error}") from None
-    return np.ascontiguousarray(pixels)
-
-
-def _block(info: Mapping[Any, Any], key: str) -> bytes | None:
-    """A metadata block of a Pillow image, where it has one."""
-    block = info.get(key)
-    return block if isinstance(block, bytes) and block else None
-
-
-def _check_size(width: int, height: int, source: str, limit: int) -> None:
-    if width * height > limit:
-        raise SizeLimitError(
-            f"{source}: {width}x{height} pixels; the limit is {limit}; raise it with --size-limit"
-        )

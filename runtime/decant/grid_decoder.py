@@ -64,15 +64,16 @@ class GridDecoder:
             pixels[:, :, 3] = opacity[wanted.within(whole(file.height, file.width))]
         return pixels
 
-    def mean(self, hyperlatents: np.ndarray, group: Rectangle) -> np.ndarray:
-        """Dequantized ``hyperlatents`` float32 (hyper, hz, wz) of a picture -> float32 (M, rows, columns),
-        the mean of one group's latents.
-        """
-        bounds = whole(*hyperlatents.shape[1:])
-        outer = group.coarser(HYPER_LATENTS).grown(MEAN_HALO, bounds)
-        found = self.hyper_mean.run(np.ascontiguousarray(hyperlatents[None][_cropped(outer, bounds)]))
-        mean: np.ndarray = found[0][_cropped(group, outer.finer(HYPER_LATENTS))]
-        return mean
+
+def mean_of_group(hyper_mean: Session, hyperlatents: np.ndarray, group: Rectangle) -> np.ndarray:
+    """Dequantized ``hyperlatents`` float32 (hyper, hz, wz) of a picture -> float32 (M, rows, columns), the
+    mean of one group's latents.
+    """
+    bounds = whole(*hyperlatents.shape[1:])
+    outer = group.coarser(HYPER_LATENTS).grown(MEAN_HALO, bounds)
+    found = hyper_mean.run(np.ascontiguousarray(hyperlatents[None][_cropped(outer, bounds)]))
+    mean: np.ndarray = found[0][_cropped(group, outer.finer(HYPER_LATENTS))]
+    return mean
 
 
 def groups_of(layout: GridLayout, file: DcnFile, source: str) -> Iterator[np.ndarray]:
@@ -135,7 +136,9 @@ class _Groups:
         """Decode the groups of a window that are not here yet."""
         for index in self._touched(outer):
             if index not in self._kept:
-                mean = self._worker.submit(self._decoder.mean, self._hyperlatents, self._cells[index])
+                mean = self._worker.submit(
+                    mean_of_group, self._decoder.hyper_mean, self._hyperlatents, self._cells[index]
+                )
                 self._kept[index] = self._coded.symbols(index), mean
 
     def take(self, outer: Rectangle) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
