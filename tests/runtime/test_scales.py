@@ -66,25 +66,22 @@ def test_classes_of_a_network_of_real_size(largest: int):
     assert len(np.unique(found)) > 10
 
 
-@pytest.mark.parametrize("spare", [-1, 0, 1])
-def test_sums_stay_exact_on_both_sides_of_float32s_limit(spare: int):
-    # All of the sum but one unit cancels; a sum that had been rounded on its way would lose that unit.
-    hidden = np.zeros((4, 2, 3, 3), np.int8)
-    hidden[:, 0, 1, 1], hidden[:, 1, 1, 1] = 127, -127
-    half = (2**24 - 32) // 254 + spare
-    v = np.full((2, 1, 1), half, np.int32)
-    bias = np.array([32, 31, 33, -33], np.int32)
+@pytest.mark.parametrize("largest", [50_000, 80_000, LARGEST_INPUT])
+def test_large_sums_that_cancel_stay_exact(largest: int):
+    # The hyperlatents' sum is 0 and the biases lie at the edges of 100 and 99; class 10 begins with the form
+    # of 100. A sum that had been rounded on its way would be off by more than the one unit to an edge.
+    hidden = np.zeros((4, 3, 3, 3), np.int8)
+    hidden[:, :, 1, 1] = (101, -99, -2)
+    v = np.random.default_rng(0).integers(largest // 2, largest, (1, 9, 9)).astype(np.int32)
     tensors = {
         "scale.hidden_weight": hidden,
-        "scale.hidden_bias": bias - 32 + 64 * 100,
+        "scale.hidden_bias": np.array([0, -1, 0, -1], np.int32) + 64 * 100 - 32,
         "scale.out_weight": np.full((4, 1), 100, np.int8),
     }
-    offset = np.zeros(1, np.int16)
-    found = whole(network(tensors), v, offset)
-    assert (found == plain(tensors, v, offset)).all()
-    assert found.min() == 9
-    odd = v + np.array([[[0]], [[1]]], np.int32)
-    assert (whole(network(tensors), odd, offset) == plain(tensors, odd, offset)).all()
+    offset = np.array([(10 * 1024 - 100 * 100) // 4], np.int16)
+    found = whole(network(tensors), np.repeat(v, 3, axis=0), offset)
+    expected = np.repeat(np.repeat([[10, 9], [10, 9]], 2, axis=0), 2, axis=1)
+    assert (found[0] == np.tile(expected, (9, 9))).all()
 
 
 @given(st.data())
