@@ -63,6 +63,8 @@ def bench() -> None:
 @click.option("--min-seconds", default=0.25, show_default=True, help="Of decoding each, at least.")
 @click.option("--max-minutes", default=0.0, help="End earlier, after one round at least.")
 @click.option("--seed", default=0, show_default=True, help="Of the order of visits.")
+@click.option("--breakdown", is_flag=True, help="The stages of decoding, of codec bundles, instead.")
+@click.option("--match", "match_bpp", default=0.6, show_default=True, help="Bits per pixel of --breakdown.")
 def latency(
     bundles: tuple[str, ...],
     images: Path | None,
@@ -71,6 +73,8 @@ def latency(
     archive: Path | None,
     bundle_dir: str | None,
     json_path: Path | None,
+    breakdown: bool,
+    match_bpp: float,
     **chosen: Any,
 ) -> None:
     """Load and decode times of every variant of BUNDLE, beside JPEG, PNG, WebP and AVIF in the same run."""
@@ -78,6 +82,12 @@ def latency(
     from decant_bench import latency_table, record
 
     _known_runtimes(chosen["runtimes"])
+    if breakdown:
+        names = ("runtimes", "rounds", "seed")
+        _break_down(
+            _open(bundles, bundle_dir), images, limit, json_path, match_bpp, {n: chosen[n] for n in names}
+        )
+        return
     if chosen["codecs"] is None:
         chosen["codecs"] = lab.CODECS
     _known_codecs(chosen["codecs"])
@@ -243,6 +253,24 @@ def compare(
             f"{len(slower)} of {len(found.lines)} medians grew by more than {fail_above}: "
             f"{worst.key} by {worst.change.ratio:.2f}"
         )
+
+
+def _break_down(
+    bundles: list[Any],
+    folder: Path | None,
+    limit: int | None,
+    json_path: Path | None,
+    match_bpp: float,
+    chosen: dict[str, Any],
+) -> None:
+    from decant_bench import breakdown, pictures, record
+
+    found = pictures.wheel_pictures(limit) if folder is None else pictures.read_pictures(folder, limit)
+    options = breakdown.Options(match_bpp=match_bpp, **chosen)
+    result = breakdown.measure(bundles, found, options, say=_say)
+    if json_path is not None:
+        record.write(result, json_path)
+    click.echo(breakdown.as_text(result))
 
 
 def _say(line: str) -> None:
