@@ -106,20 +106,23 @@ class ScaleNetwork:
 
     def _hidden(self, v: np.ndarray, top: int, bottom: int, left: int, right: int) -> np.ndarray:
         """float32 (class_width, 2 * rows, 2 * columns), integers 0..255, of a rectangle of hyperlatents."""
-        padded = np.pad(v, ((0, 0), (1, 1), (1, 1)))[:, top : bottom + 2, left : right + 2]
-        largest = np.abs(padded).reshape(self.hyper, -1).max(axis=1)
+        y, x = max(top - 1, 0), max(left - 1, 0)
+        near = v[:, y : bottom + 1, x : right + 1]
+        largest = np.abs(near).reshape(self.hyper, -1).max(axis=1)
         live = np.flatnonzero(largest)
         bound = int((largest[live] @ self._tap_sums[live] + np.abs(self._bias)).max())
         dtype: type[Any] = np.float32 if bound < _EXACT_FLOAT32 else np.float64
         height, width = bottom - top, right - left
-        kept = padded[live].astype(dtype)
+        padded = np.zeros((len(live), height + 2, width + 2), dtype)
+        y, x = y - top + 1, x - left + 1
+        padded[:, y : y + near.shape[1], x : x + near.shape[2]] = near[live]
         inputs = np.empty((len(live), 3, 3, height, width), dtype)
         for i in range(3):
             for j in range(3):
-                inputs[:, i, j] = kept[:, i : i + height, j : j + width]
+                inputs[:, i, j] = padded[:, i : i + height, j : j + width]
         taps = self._taps[live].astype(dtype).reshape(9 * len(live), len(self._bias))
         sums = taps.T @ inputs.reshape(9 * len(live), height * width) + self._bias.astype(dtype)[:, None]
-        sums *= dtype(2.0**-_HIDDEN_SHIFT)
+        sums *= dtype(0.5**_HIDDEN_SHIFT)
         np.floor(np.clip(sums, 0, _HIDDEN_MAX, out=sums), out=sums)
         hidden = np.empty((len(sums) // 4, height, 2, width, 2), np.float32)
         hidden[:] = sums.reshape(-1, 2, 2, height, width).transpose(0, 3, 1, 4, 2)
