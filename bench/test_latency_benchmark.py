@@ -15,7 +15,7 @@ import pytest
 from decant.bundle import Bundle, find_bundle, list_bundles
 from decant.errors import ModelNotFoundError
 from decant_bench.baselines import setting
-from decant_bench.images import ImageSet, wheel_crops
+from decant_bench.images import ImageSet, side_for, wheel_crops
 from decant_bench.latency import CODECS
 from decant_bench.quality import encode
 from decant_bench.subjects import Subject, codec_subjects, model_subjects
@@ -51,7 +51,7 @@ OTHERS = codec_subjects(CODECS, THREADS)
 @pytest.fixture(scope="session")
 def pictures() -> ImageSet:
     """Real photographs at the size that the bundle takes."""
-    return wheel_crops(COUNT, BUNDLE.image[0])
+    return wheel_crops(COUNT, side_for([BUNDLE]))
 
 
 @pytest.fixture(scope="session")

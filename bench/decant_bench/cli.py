@@ -10,6 +10,7 @@ from decant_bench.cli_types import Integers, Names, Pair
 
 _PATH = click.Path(path_type=Path)
 _CROPS = 64  # of the photos in the wheels, where no folder is given
+_LARGE_CROPS = 24  # of 512x512 pixels; the photos hold 43
 RUNTIMES = ("onnxruntime", "openvino")
 METRICS = ("decode", "load", "load_cold", "first_decode", "import")  # of decant_bench.compare
 _POSITIVE = click.IntRange(1)
@@ -92,7 +93,7 @@ def latency(
         chosen["codecs"] = lab.CODECS
     _known_codecs(chosen["codecs"])
     opened = _open(bundles, bundle_dir)
-    pictures = _pictures(images, opened[0].image, limit, fit)
+    pictures = _pictures(images, opened, limit, fit)
     result = lab.measure(opened, pictures, lab.Options(**chosen), archive=archive, say=_say)
     if json_path is not None:
         record.write(result, json_path)
@@ -132,7 +133,7 @@ def quality(
     else:
         _known_codecs(chosen["codecs"])
     opened = _open(bundles, bundle_dir)
-    pictures = _pictures(images, opened[0].image, limit, fit)
+    pictures = _pictures(images, opened, limit, fit)
     result = lab.measure(opened, pictures, lab.Options(**chosen), archive=archive, say=_say)
     if json_path is not None:
         record.write(result, json_path)
@@ -287,17 +288,13 @@ def _open(names: tuple[str, ...], bundle_dir: str | None) -> list[Any]:
     ]
 
 
-def _pictures(folder: Path | None, size: tuple[int, int], limit: int | None, fit: str) -> Any:
+def _pictures(folder: Path | None, bundles: list[Any], limit: int | None, fit: str) -> Any:
     from decant_bench import images
-    from decant_bench.errors import BenchError
 
-    if size[0] != size[1]:
-        raise BenchError(f"a bundle of {size[0]}x{size[1]} pixels; square ones expected")
-    return (
-        images.wheel_crops(limit or _CROPS, size[0])
-        if folder is None
-        else images.read_folder(folder, size[0], limit, fit)
-    )
+    side = images.side_for(bundles)
+    if folder is not None:
+        return images.read_folder(folder, side, limit, fit)
+    return images.wheel_crops(limit or (_CROPS if side < images.SIDE else _LARGE_CROPS), side)
 
 
 def _known_runtimes(names: tuple[str, ...]) -> None:

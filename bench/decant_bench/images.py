@@ -11,6 +11,9 @@ from decant.errors import ImageError
 
 from decant_bench.errors import BenchError
 
+ANY_SIZE = (0, 0)  # Bundle.image of codecs, which take pictures of any size
+SIDE = 512  # pixels of the squares for bundles that all take any size
+
 
 @dataclass(frozen=True)
 class ImageSet:
@@ -67,11 +70,21 @@ def wheel_crops(count: int, size: int) -> ImageSet:
     return ImageSet(names, crops(count, size), "photos in the wheels of scikit-image and scikit-learn")
 
 
+def side_for(bundles: Sequence[Bundle]) -> int:
+    """The side in pixels of the squares that the first of ``bundles`` with a size takes; SIDE where none has.
+    Raises BenchError for one whose pictures are not square.
+    """
+    width, height = next((bundle.image for bundle in bundles if bundle.image != ANY_SIZE), (SIDE, SIDE))
+    if width != height:
+        raise BenchError(f"a bundle of {width}x{height} pixels; square ones expected")
+    return width
+
+
 def require_size(bundles: Sequence[Bundle], images: ImageSet) -> None:
     """Raises BenchError, naming the bundle, unless every one of ``bundles`` takes pictures of this size."""
     height, width = images.pixels.shape[1:3]
     for bundle in bundles:
-        if bundle.image != (width, height):
+        if bundle.image not in (ANY_SIZE, (width, height)):
             raise BenchError(
                 f"bundle {bundle.name} takes {bundle.image[0]}x{bundle.image[1]} pixels, the images are "
                 f"{width}x{height}; bundles of different sizes need runs of their own"

@@ -24,7 +24,7 @@ from decant_bench import metrics, record
 from decant_bench.baselines import setting
 from decant_bench.errors import BenchError
 from decant_bench.images import ImageSet, require_size
-from decant_bench.subjects import Subject, codec_subjects, files_of, model_subjects
+from decant_bench.subjects import Subject, codec_subjects, files_of, graphs_of, model_subjects
 
 JPEG_QUALITIES = tuple(range(10, 101, 10))  # as published
 SAMPLE = 25  # images that JPEG was measured on in the publication
@@ -157,9 +157,7 @@ def _model_row(
     except DecantError as error:
         return _blank(subject) | {"refused": str(error)}
     row = _row(subject, images, files, decoder.decode, options)
-    graphs = [bundle.graph("synthesis", subject.precision, subject.runtime)]
-    if subject.denoise:
-        graphs.append(bundle.graph("denoiser", None, subject.runtime))
+    graphs = graphs_of(subject, bundle)
     row["model_bytes"] = sum(file.bytes for graph in graphs for file in graph.files)
     row["client_bytes"] = sum(path.stat().st_size for path in files_of(subject, bundle))
     row["payload_bytes"] = [len(container.parse(data).latents) for data in files]

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from decant.bundle import Bundle
     from decant.decoder import Decoder
+    from decant.manifest import Graph
 
 Decode = Callable[[bytes], "np.ndarray"]
 
@@ -145,13 +146,21 @@ def codec_subjects(labels: tuple[str, ...], threads: tuple[int, ...]) -> list[Su
     return found
 
 
+def graphs_of(subject: Subject, bundle: "Bundle") -> "list[Graph]":
+    """The graphs that decoding runs: synthesis, a codec's hyper_mean, and the denoiser where asked for."""
+    graphs = [bundle.graph("synthesis", subject.precision, subject.runtime)]
+    means = [g for g in bundle.graphs if (g.role, g.runtime) == ("hyper_mean", subject.runtime)]
+    graphs += ([g for g in means if g.precision == subject.precision] or means)[:1]
+    if subject.denoise:
+        graphs.append(bundle.graph("denoiser", None, subject.runtime))
+    return graphs
+
+
 def files_of(subject: Subject, bundle: "Bundle | None") -> list[Path]:
     """The files of a bundle that loading this subject reads; nothing for a codec."""
     if bundle is None or subject.kind == "codec":
         return []
-    graphs = [bundle.graph("synthesis", subject.precision, subject.runtime)]
-    if subject.denoise:
-        graphs.append(bundle.graph("denoiser", None, subject.runtime))
+    graphs = graphs_of(subject, bundle)
     names = [entry.path for graph in graphs for entry in graph.files]
     names += ["bundle.json", "model.json"]
     paths = [bundle.path / name for name in names]
