@@ -21,9 +21,9 @@ Work = Callable[[Path, Path], None]
 Report = Callable[[Path, str | None], None]
 
 
-def decoding(bundle_dir: str | None, **options: Any) -> Work:
+def decoding(bundle_dir: str | None, crop: tuple[int, int, int, int] | None = None, **options: Any) -> Work:
     """A function (file, picture) -> None that decodes with the bundle each file names, loading every decoder
-    once.
+    once; all of each picture, or its ``crop`` (x, y, width, height).
 
     ``options`` are Decoder's. The function raises DecantError and OSError.
     """
@@ -45,13 +45,20 @@ def decoding(bundle_dir: str | None, **options: Any) -> Work:
 
     def decode(source: Path, target: Path) -> None:
         file = container.parse(source.read_bytes(), str(source))
-        save_picture(target, decoder_of(file).decode_file(file, str(source)), file)
+        decoder = decoder_of(file)
+        if crop is None:
+            pixels = decoder.decode_file(file, str(source))
+        else:
+            pixels = decoder.decode_file_region(file, crop, str(source))
+        save_picture(target, pixels, file)
 
     return decode
 
 
-def encoding(encoder: Encoder, quality: int | None = None) -> Work:
-    """A function (picture, file) -> None that encodes. It raises DecantError and OSError."""
+def encoding(encoder: Encoder, **settings: Any) -> Work:
+    """A function (picture, file) -> None that encodes with the ``settings`` of ``Encoder.encode``. It raises
+    DecantError and OSError.
+    """
 
     def encode(source: Path, target: Path) -> None:
         from PIL import Image, UnidentifiedImageError
@@ -59,7 +66,7 @@ def encoding(encoder: Encoder, quality: int | None = None) -> Work:
         with source.open("rb") as stream:  # so that a missing file stays an OSError of its own
             try:
                 with Image.open(stream) as image:
-                    data = encoder.encode(image, quality, str(source))
+                    data = encoder.encode(image, source=str(source), **settings)
             except UnidentifiedImageError:
                 raise ImageError(f"{source}: not an image in a format that Pillow reads") from None
             except (DecantError, MemoryError):

@@ -90,12 +90,47 @@ _running = _options(
 @click.option(
     "--model",
     metavar="NAME",
-    help="Bundle to encode with: a name, or a bundle's folder. Needed where several are found.",
+    help="Bundle to encode with: a name, or a bundle's folder. Without it: lite, or the only one found.",
 )
-@click.option("--quality", type=click.IntRange(1, 100), help="1 to 100, for models that have qualities.")
+@click.option(
+    "--quality",
+    type=click.IntRange(1, 100),
+    help="1 to 100, for models that have qualities; 60 where neither it nor a target is given.",
+)
+@click.option(
+    "--effort",
+    type=click.IntRange(0, 9),
+    help="0 rounds latents, 1 (the default) chooses them by rate and distortion, 2 takes several times as "
+    "long for a little more; 3 to 9 are for a later release.",
+)
+@click.option(
+    "--target-bpp",
+    type=click.FloatRange(0, min_open=True),
+    metavar="BITS",
+    help="The highest quality whose file has at most so many bits a pixel.",
+)
+@click.option(
+    "--target-psnr",
+    type=click.FloatRange(0, min_open=True),
+    metavar="DB",
+    help="The lowest quality that decodes at so many dB or more.",
+)
 @_running
-def encode(source: Path, target: Path, model: str | None, quality: int | None, **options: Any) -> None:
-    """Encode a picture into a .dcn file, or every picture of a folder into a folder."""
+def encode(
+    source: Path,
+    target: Path,
+    model: str | None,
+    quality: int | None,
+    effort: int | None,
+    target_bpp: float | None,
+    target_psnr: float | None,
+    **options: Any,
+) -> None:
+    """Encode a picture into a .dcn file, or every picture of a folder into a folder.
+
+    EXIF, ICC and XMP are kept as they are. A picture that EXIF says is to be turned is stored as it lies,
+    with the EXIF that says so.
+    """
     from PIL import Image
 
     from decant.batch import encoding
@@ -107,16 +142,34 @@ def encode(source: Path, target: Path, model: str | None, quality: int | None, *
     warnings.filterwarnings(
         "ignore", module="PIL"
     )  # what a file's reader grumbles about is no message of ours
-    encoder = Encoder(model or _only_model(options["bundle_dir"]), **options)
+    encoder = Encoder(model or _default_model(options["bundle_dir"]), **options)
+    work = encoding(encoder, quality=quality, effort=effort, target_bpp=target_bpp, target_psnr=target_psnr)
     Image.init()
-    _run(
-        source, target, encoding(encoder, quality), Image.registered_extensions(), ".dcn", options["threads"]
-    )
+    _run(source, target, work, Image.registered_extensions(), ".dcn", options["threads"])
+
+
+def _crop(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> tuple[int, int, int, int] | None:
+    """Left, top, width and height in pixels."""
+    if value is None:
+        return None
+    try:
+        x, y, width, height = (int(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not four whole numbers x,y,w,h") from None
+    return x, y, width, height
 
 
 @main.command()
 @click.argument("source", metavar="IN", type=_PATH)
 @click.argument("target", metavar="OUT", type=_PATH)
+@click.option(
+    "--crop",
+    metavar="X,Y,W,H",
+    callback=_crop,
+    help="Only so many pixels, w x h, from column x and row y on; decodes no more than these need.",
+)
 @click.option(
     "--precision",
     default="auto",
@@ -128,15 +181,15 @@ def encode(source: Path, target: Path, model: str | None, quality: int | None, *
 @click.option(
     "--format",
     "suffix",
-    type=click.Choice(["png", "webp", "ppm", "npy"]),
+    type=click.Choice(["png", "webp", "tiff", "ppm", "npy"]),
     default="png",
     show_default=True,
     help="Of the pictures, when IN is a folder.",
 )
 @_running
 def decode(source: Path, target: Path, suffix: str, **options: Any) -> None:
-    """Decode a .dcn file into a picture (.png, .webp, .ppm or .npy), or every .dcn file of a folder into a
-    folder.
+    """Decode a .dcn file into a picture (.png, .webp, .tif, .ppm or .npy), or every .dcn file of a folder
+    into a folder.
     """
     from decant.batch import decoding
     from decant.output import PICTURE_SUFFIXES
@@ -151,19 +204,26 @@ def decode(source: Path, target: Path, suffix: str, **options: Any) -> None:
 
 @main.command()
 @click.argument("path", type=_PATH)
+@_bundle_dir
 @_json
-def info(path: Path, as_json: bool) -> None:
+def info(path: Path, bundle_dir: str | None, as_json: bool) -> None:
     """Say what a .dcn file or a bundle holds."""
     from decant import container
-    from decant.bundle import Bundle
+    from decant.bundle import Bundle, find_bundle
     from decant.describe import as_text, describe_bundle, describe_file
+    from decant.errors import BundleError
 
     _require(path)
     if path.is_dir():
         described = describe_bundle(Bundle.open(path))
     else:
         data = path.read_bytes()
-        described = describe_file(container.parse(data, str(path)), str(path), len(data))
+        file = container.parse(data, str(path))
+        try:
+            bundle = find_bundle(file.name, file.model_id, bundle_dir)
+        except BundleError:
+            bundle = None  # what the file itself says is said all the same
+        described = describe_file(file, str(path), len(data), bundle)
     click.echo(json.dumps(described, indent=2) if as_json else as_text(described))
 
 
@@ -207,7 +267,7 @@ def models(bundle_dir: str | None, as_json: bool) -> None:
             "name": bundle.name,
             "version": bundle.version,
             "model id": bundle.model_id[:16],
-            "pixels": "x".join(map(str, bundle.image)),
+            "pixels": "x".join(map(str, bundle.image)) if any(bundle.image) else "any",
             "folder": str(bundle.path),
         }
         for bundle in found
@@ -242,8 +302,10 @@ def _require(path: Path) -> None:
         raise Failure(f"{path}: no such file or folder")
 
 
-def _only_model(bundle_dir: str | None) -> str:
+def _default_model(bundle_dir: str | None) -> str:
+    """The folder of the bundle to encode with where none is named."""
     from decant.bundle import list_bundles, search_folders
+    from decant.settings import DEFAULT_MODEL
 
     found = [
         bundle
@@ -253,11 +315,12 @@ def _only_model(bundle_dir: str | None) -> str:
     if not found:
         looked = ", ".join(map(str, search_folders(bundle_dir)))
         raise Failure(f"no bundle that can encode; looked in {looked}; give --bundle-dir or --model")
-    if len(found) > 1:
+    default = next((bundle for bundle in found if bundle.name == DEFAULT_MODEL), None)
+    if default is None and len(found) > 1:
         raise click.UsageError(
             f"several bundles can encode: {', '.join(b.name for b in found)}; choose one with --model"
         )
-    return str(found[0].path)
+    return str((default or found[0]).path)
 
 
 def _run(

@@ -9,8 +9,10 @@ from decant.container import DcnFile
 from decant.manifest import Graph
 
 
-def describe_file(file: DcnFile, path: str, size: int) -> dict[str, Any]:
-    """A parsed file of ``size`` bytes."""
+def describe_file(file: DcnFile, path: str, size: int, bundle: Bundle | None = None) -> dict[str, Any]:
+    """A parsed file of ``size`` bytes, made with ``bundle`` where that is known: it says how many groups the
+    latents are coded in.
+    """
     blocks = {
         "latents": file.latents,
         "alpha": file.alpha,
@@ -28,10 +30,20 @@ def describe_file(file: DcnFile, path: str, size: int) -> dict[str, Any]:
         "quality": file.quality or None,
         "grey": file.grey,
         "alpha": file.alpha is not None,
+        "groups": None if bundle is None else _groups(file, bundle.model["latent"]),
         "bytes": size,
         "bits_per_pixel": 8 * size / (file.width * file.height),
         "sections": {name: len(block) for name, block in blocks.items() if block is not None},
     }
+
+
+def _groups(file: DcnFile, latent: dict[str, Any]) -> int | None:
+    """How many groups of latents a picture has in the layout ``grid``; None in others."""
+    side = latent.get("group")
+    if latent["layout"] != "grid" or not isinstance(side, int) or side < 1:
+        return None
+    pixels = 16 * side
+    return -(-file.width // pixels) * -(-file.height // pixels)
 
 
 def describe_bundle(bundle: Bundle) -> dict[str, Any]:

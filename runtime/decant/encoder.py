@@ -17,15 +17,13 @@ from decant.latents import VectorLayout
 from decant.loading import RunsOn, load_session
 from decant.output import write_atomically
 from decant.sessions import Session, usable_cores
-from decant.settings import Settings
+from decant.settings import DEFAULT_MODEL, Settings
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from decant.grid_decoder import GridDecoder
     from decant.grid_encoder import GridEncoder
-
-DEFAULT_MODEL = "lite"
 
 
 class Encoder(RunsOn):

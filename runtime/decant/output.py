@@ -12,10 +12,14 @@ from decant.errors import ImageError
 
 if TYPE_CHECKING:
     import numpy as np
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
 
     from decant.container import DcnFile
 
-PICTURE_SUFFIXES = (".png", ".webp", ".ppm", ".npy")
+_FORMATS = {".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF", ".ppm": "PPM"}
+PICTURE_SUFFIXES = (*_FORMATS, ".npy")
+_TIFF_XMP = 700
 
 
 def write_atomically(path: str | os.PathLike[str], write: Callable[[IO[bytes]], Any]) -> None:
@@ -38,8 +42,8 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[IO[bytes]], 
 
 
 def save_picture(path: Path, pixels: "np.ndarray", file: "DcnFile") -> None:
-    """Write uint8 (H, W, 3) by the suffix of ``path`` (``PICTURE_SUFFIXES``), with the metadata of ``file``
-    where the format holds it.
+    """Write uint8 (H, W, 3) or (H, W, 4) by the suffix of ``path`` (``PICTURE_SUFFIXES``), grey as grey, with
+    the metadata of ``file`` where the format holds it.
 
     Every format is lossless. Raises ImageError for a suffix or a picture that cannot be written, OSError.
     """
@@ -53,19 +57,49 @@ def save_picture(path: Path, pixels: "np.ndarray", file: "DcnFile") -> None:
         return
     from PIL import Image
 
+    has_alpha = pixels.shape[2] == 4
+    if suffix == ".ppm" and has_alpha:
+        raise ImageError(f"{path}: the picture has alpha, which PPM does not hold; write .png, .webp or .tif")
+    if file.grey and suffix != ".ppm":
+        pixels = pixels[:, :, ::3] if has_alpha else pixels[:, :, 0]  # channels are red, green, blue, alpha
     image = Image.fromarray(pixels)
-    options: dict[str, Any] = {}
-    if suffix in (".png", ".webp"):
-        options = {"exif": file.exif, "icc_profile": file.icc, "xmp": file.xmp}
-        options = {key: block for key, block in options.items() if block is not None}
-    if suffix == ".webp":
-        options["lossless"] = True
+    options: dict[str, Any] = {"exif": file.exif, "icc_profile": file.icc, "xmp": file.xmp}
+    if suffix == ".ppm":
+        options = {}
+    elif suffix in (".tif", ".tiff"):
+        options = {"exif": _tiff_tags(file), "icc_profile": file.icc, "compression": "tiff_adobe_deflate"}
+    elif suffix == ".png":
+        options |= {"xmp": None, "pnginfo": _png_text(file)}  # Pillow drops XMP given any other way
+    elif suffix == ".webp":
+        options |= {"lossless": True, "exact": True}  # exact: keep the colours of transparent pixels
+    options = {key: value for key, value in options.items() if value is not None}
     try:
-        write_atomically(
-            path,
-            lambda stream: image.save(
-                stream, {".png": "PNG", ".webp": "WEBP", ".ppm": "PPM"}[suffix], **options
-            ),
-        )
+        write_atomically(path, lambda stream: image.save(stream, _FORMATS[suffix], **options))
     except ValueError as error:  # what Pillow raises for metadata that the format cannot hold
         raise ImageError(f"{path}: cannot be written: {error}") from None
+
+
+def _png_text(file: "DcnFile") -> "PngInfo | None":
+    """XMP as the text chunk that PNG keeps it in."""
+    if file.xmp is None:
+        return None
+    from PIL.PngImagePlugin import PngInfo
+
+    text = PngInfo()
+    text.add_itxt("XML:com.adobe.xmp", file.xmp)
+    return text
+
+
+def _tiff_tags(file: "DcnFile") -> "Image.Exif":
+    """EXIF and XMP as a TIFF's own tags. Raises ImageError for EXIF that is none."""
+    from PIL import Image
+
+    tags = Image.Exif()
+    if file.exif is not None:
+        try:
+            tags.load(file.exif)
+        except Exception as error:  # Pillow's readers raise whatever a broken block leads them to
+            raise ImageError(f"the file's EXIF cannot be written as TIFF tags: {error}") from None
+    if file.xmp is not None:
+        tags[_TIFF_XMP] = file.xmp
+    return tags

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from decant.errors import ImageError, MissingExtraError
 
+DEFAULT_MODEL = "lite"
 DEFAULT_QUALITY = 60
 LARGEST_QUALITY = 100
 DEFAULT_EFFORT = 1

@@ -11,6 +11,7 @@ from decant import container, golden
 from decant.bundle import Bundle, find_bundle
 from decant.devices import Device, available_devices
 from decant.errors import BundleError, DecantError, MissingExtraError
+from decant.latents import VectorLayout
 from decant.loading import check_shapes
 from decant.manifest import Graph
 from decant.sessions import create_session
@@ -29,7 +30,7 @@ class Finding:
 
 
 def verify_file(path: str | PathLike[str], bundle_dir: str | PathLike[str] | None = None) -> Finding:
-    """Check a ``.dcn`` file: checksums, its model's bundle, and that its latents are ones of that model.
+    """Check a ``.dcn`` file: checksums, its model's bundle, and that its latents and alpha decode there.
 
     Raises FormatError, ModelNotFoundError or BundleError when one is not right, OSError when the file cannot
     be read.
@@ -37,11 +38,31 @@ def verify_file(path: str | PathLike[str], bundle_dir: str | PathLike[str] | Non
     source = str(path)
     file = container.parse(Path(path).read_bytes(), source)
     bundle = find_bundle(file.name, file.model_id, bundle_dir)
-    bundle.layout.check(file, bundle.image, source)
-    bundle.layout.unpack(file.latents, source)
-    return Finding(
-        True, source, f"{file.width}x{file.height}, model {bundle.name} {bundle.version}, all checksums right"
-    )
+    said = [f"{file.width}x{file.height}"]
+    if isinstance(bundle.layout, VectorLayout):
+        bundle.layout.check(file, bundle.image, source)
+        bundle.layout.unpack(file.latents, source)
+    else:
+        said += _decode_symbols(bundle, file, source)
+    said += [f"model {bundle.name} {bundle.version}", "all checksums right"]
+    return Finding(True, source, ", ".join(said))
+
+
+def _decode_symbols(bundle: Bundle, file: container.DcnFile, source: str) -> list[str]:
+    """Decode all that is coded without loss, and say what it was. Raises FormatError."""
+    from decant import alpha
+    from decant.grid import GridLayout
+    from decant.grid_decoder import groups_of
+
+    assert isinstance(bundle.layout, GridLayout)
+    count = sum(1 for _ in groups_of(bundle.layout, file, source))
+    said = [f"quality {file.quality}", f"{count} group{'s' if count > 1 else ''} of symbols decoded"]
+    if file.grey:
+        said.insert(0, "grey")
+    if file.alpha is not None:
+        alpha.unpack(file.alpha, file.width, file.height, source)
+        said.append("alpha decoded")
+    return said
 
 
 def verify_bundle(path: str | PathLike[str], threads: int = 0) -> Iterator[Finding]:

@@ -50,7 +50,7 @@ def leftovers(folder: Path) -> list[Path]:
 
 
 class TestEncodeAndDecode:
-    @pytest.mark.parametrize("suffix", [".png", ".webp", ".ppm", ".npy", ".PNG"])
+    @pytest.mark.parametrize("suffix", [".png", ".webp", ".tif", ".tiff", ".ppm", ".npy", ".PNG"])
     def test_a_file_becomes_a_picture(self, tiny: Path, coded: Path, tmp_path: Path, suffix: str):
         target = tmp_path / f"back{suffix}"
         result = decant("decode", coded, target, "--bundle-dir", tiny)
@@ -58,6 +58,24 @@ class TestEncodeAndDecode:
         pixels = np.load(target) if suffix == ".npy" else np.asarray(Image.open(target).convert("RGB"))
         assert np.array_equal(pixels, Decoder(tiny).decode(coded.read_bytes()))
         assert not leftovers(tmp_path)
+
+    def test_a_crop(self, tiny: Path, coded: Path, tmp_path: Path):
+        target = tmp_path / "part.png"
+        assert decant("decode", coded, target, "--bundle-dir", tiny, "--crop", "3,5,7,2").exit_code == 0
+        whole = Decoder(tiny).decode(coded.read_bytes())
+        assert np.array_equal(np.asarray(Image.open(target)), whole[5:7, 3:10])
+        assert "region 9x1 at 8,0 is not within its 16x16 pixels" in refusal(
+            "decode", coded, target, "--bundle-dir", tiny, "--crop", "8,0,9,1"
+        )
+        for wrong in ("1,2,3", "a,b,c,d", "1,2,3,4,5", "1.5,0,1,1"):
+            result = decant("decode", coded, target, "--crop", wrong)
+            assert result.exit_code == 2
+            assert f"'{wrong}' is not four whole numbers x,y,w,h" in result.stderr
+
+    def test_a_model_of_one_quality_takes_no_settings(self, tiny: Path, photo: Path, tmp_path: Path):
+        for setting in ("--quality=50", "--effort=1", "--target-bpp=1", "--target-psnr=30"):
+            message = refusal("encode", photo, tmp_path / "a.dcn", "--bundle-dir", tiny, setting)
+            assert "model tiny has no quality setting" in message
 
     def test_options_reach_the_decoder(self, tiny: Path, coded: Path, tmp_path: Path):
         options = [
@@ -78,13 +96,15 @@ class TestEncodeAndDecode:
         exif = Image.Exif()
         exif[0x0112] = 6
         picture = Image.fromarray(bundles.crops(200)[3])
-        picture.save(tmp_path / "in.png", exif=exif, icc_profile=b"profile")
-        decant("encode", tmp_path / "in.png", tmp_path / "in.dcn", "--bundle-dir", tiny)
-        for suffix in (".png", ".webp"):
+        blocks = {"exif": exif, "icc_profile": b"profile", "xmp": b"<x/>"}
+        picture.save(tmp_path / "in.webp", lossless=True, **blocks)
+        decant("encode", tmp_path / "in.webp", tmp_path / "in.dcn", "--bundle-dir", tiny)
+        for suffix in (".png", ".webp", ".tif"):
             decant("decode", tmp_path / "in.dcn", tmp_path / f"out{suffix}", "--bundle-dir", tiny)
             with Image.open(tmp_path / f"out{suffix}") as image:
                 assert image.getexif()[0x0112] == 6
                 assert image.info["icc_profile"] == b"profile"
+                assert image.info["xmp"] == b"<x/>"
 
     def test_the_new_file_has_the_users_usual_permissions(self, tiny: Path, coded: Path, photo: Path):
         assert coded.stat().st_mode == photo.stat().st_mode
@@ -175,7 +195,7 @@ class TestRefusals:
     ):
         result = decant("decode", coded, tmp_path / "back.jpg", "--bundle-dir", tiny)
         assert result.exit_code == 2
-        assert "OUT must end in one of .png .webp .ppm .npy, not .jpg" in result.stderr
+        assert "OUT must end in one of .png .webp .tif .tiff .ppm .npy, not .jpg" in result.stderr
 
     def test_nothing_to_encode_with(self, photo: Path, tmp_path: Path):
         assert "no bundle that can encode; looked in" in refusal("encode", photo, tmp_path / "a.dcn")

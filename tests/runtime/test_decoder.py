@@ -9,7 +9,7 @@ import decant
 import numpy as np
 import pytest
 from decant import Decoder, Encoder, FormatError, ModelNotFoundError, SizeLimitError, container
-from decant.errors import BundleError
+from decant.errors import BundleError, ImageError
 from decant.golden import psnr_db
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -149,6 +149,20 @@ def test_wrong_content_under_right_checksums_is_refused(
     data = container.write(replace(container.parse(files[0]), **change))
     with pytest.raises(decant.DecantError, match=message):
         Decoder(str(tiny)).decode(data, "photo.dcn")
+
+
+@pytest.mark.parametrize("region", [(0, 0, 16, 16), (3, 5, 7, 2), (15, 15, 1, 1)])
+def test_a_region_is_the_crop(tiny: Path, files: list[bytes], region: tuple[int, int, int, int]):
+    decoder = Decoder(tiny)
+    x, y, width, height = region
+    crop = decoder.decode(files[0])[y : y + height, x : x + width]
+    assert np.array_equal(decoder.decode_region(files[0], region), crop)
+
+
+@pytest.mark.parametrize("region", [(0, 0, 17, 1), (0, 16, 1, 1), (-1, 0, 4, 4), (3, 3, 0, 4), (3, 3, 4, -1)])
+def test_a_region_outside_the_picture(tiny: Path, files: list[bytes], region: tuple[int, int, int, int]):
+    with pytest.raises(ImageError, match=r"is not within its 16x16 pixels"):
+        Decoder(tiny).decode_region(files[0], region)
 
 
 @given(data=st.data())
