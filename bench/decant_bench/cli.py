@@ -149,6 +149,7 @@ def quality(
 @click.option("--bundle-dir", metavar="DIR", help="Look for bundles here first.")
 @click.option("--precision", "precisions", type=Names(), default=("auto",), help="int8,float: a row each.")
 @click.option("--runtime", default="auto", show_default=True, help="Of the bundles.")
+@click.option("--effort", type=click.IntRange(0, 9), help="Of the bundles' encoders.  [default: theirs]")
 @click.option("--against", type=Names(), help="Codecs.  [default: jpeg,jpeg-opt,webp-m6,avif,jxl]")
 @click.option("--anchor", default="jpeg", show_default=True, help="What BD-rates are relative to.")
 @click.option("--qualities", type=Integers(), default=(), help="For all.  [default: each codec's own]")

@@ -35,11 +35,19 @@ class BundleCodec:
     qualities: tuple[int, int] | None = (1, 100)
     threaded = True
 
-    def __init__(self, bundle: Bundle, precision: str, runtime: str, called: str | None = None) -> None:
-        """Load both directions; ``called``: another name for the bundle. Raises what Decoder and Encoder
-        raise.
+    def __init__(
+        self,
+        bundle: Bundle,
+        precision: str,
+        runtime: str,
+        called: str | None = None,
+        effort: int | None = None,
+    ) -> None:
+        """Load both directions; ``called``: another name for the bundle; ``effort`` of encoding, None: the
+        encoder's default. Raises what Decoder and Encoder raise.
         """
         self.bundle = bundle
+        self.effort = effort
         self._wish: dict[str, Any] = {"precision": precision, "runtime": runtime}
         self._decoders: dict[int, Decoder] = {}
         decoder = self._decoder(1)
@@ -53,7 +61,7 @@ class BundleCodec:
 
     def encode(self, image: np.ndarray, quality: int | None) -> bytes:
         """See baselines.Codec."""
-        return self._encoder.encode(image, quality)
+        return self._encoder.encode(image, quality, effort=self.effort)
 
     def decode(self, data: bytes, threads: int = 1) -> np.ndarray:
         """See baselines.Codec."""
@@ -95,9 +103,10 @@ def bundle_contender(
     runtime: str,
     qualities: Sequence[int] | None = None,
     called: str | None = None,
+    effort: int | None = None,
 ) -> Contender:
     """A bundle in one precision (``auto``: the one that a client gets). Raises what loading raises."""
-    codec = BundleCodec(bundle, precision, runtime, called)
+    codec = BundleCodec(bundle, precision, runtime, called, effort)
     return Contender(codec, _ladder(codec, qualities, "bundle"), str(bundle.path.resolve()), codec.facts)
 
 

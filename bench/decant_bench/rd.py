@@ -30,7 +30,8 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Options:
-    """What to measure. ``qualities``: one ladder for all instead of each codec's own; ``psnr_range`` in dB;
+    """What to measure. ``qualities``: one ladder for all instead of each codec's own; ``effort`` of bundles'
+    encoders (None: their default); ``psnr_range`` in dB;
     ``match_bpp``: the rate at which times are taken (0: no times), by ``rounds`` of decodes and
     ``encode_rounds`` of encodes, for each number of ``threads``.
     """
@@ -38,6 +39,7 @@ class Options:
     against: tuple[str, ...] = AGAINST
     precisions: tuple[str, ...] = ("auto",)
     runtime: str = "auto"
+    effort: int | None = None
     qualities: tuple[int, ...] = ()
     anchor: str = "jpeg"
     psnr_range: Span = (28.0, 38.0)
@@ -94,7 +96,11 @@ def enter(bundles: Sequence[Bundle], options: Options) -> tuple[list[Contender],
         called = bundle.name if names.count(bundle.name) == 1 else bundle.path.resolve().name
         for precision in options.precisions:
             try:
-                found.append(bundle_contender(bundle, precision, options.runtime, options.qualities, called))
+                found.append(
+                    bundle_contender(
+                        bundle, precision, options.runtime, options.qualities, called, options.effort
+                    )
+                )
             except DecantError as error:
                 refused.append(new_row(f"{called} {precision}", "") | {"refused": str(error)})
     labels = [one.label for one in found]
