@@ -143,8 +143,7 @@ class GridEncoder:
         z = quantized_hyperlatents(analysed.z, row)
         v = row.scaled(z)
         hyperlatents = dequantized(v)
-        # Latents' errors sum to those of pixels in 0..1; lambda is for their mean over three channels.
-        weight = float(self.lambdas[quality - 1]) * 255**2 / 3 * np.square(row.step) if effort else None
+        weight = symbol_weight(float(self.lambdas[quality - 1]), row) if effort else None
         coded = np.empty_like(y)
         streams = []
         for group in shape.groups:
@@ -184,6 +183,15 @@ def quantized_hyperlatents(z: np.ndarray, quality: Quality) -> np.ndarray:
     rounded = np.rint(z * quality.hyper_gain[:, None, None])
     clipped: np.ndarray = np.clip(rounded, -largest, largest).astype(np.int32)
     return clipped
+
+
+def symbol_weight(distortion_weight: float, quality: Quality) -> np.ndarray:
+    """Bits that a unit of squared error, in steps, is worth in each channel: float32 (M,).
+
+    Latents' errors sum to those of pixels in 0..1; lambda is for their mean over three channels in 0..255.
+    """
+    weight: np.ndarray = distortion_weight * 255**2 / 3 * np.square(quality.step)
+    return weight
 
 
 def quantized(x: np.ndarray, classes: np.ndarray, weight: np.ndarray | None, bits: np.ndarray) -> np.ndarray:
