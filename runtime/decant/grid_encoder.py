@@ -6,7 +6,7 @@ coding) runs for each quality tried. The encoder's mean is the float graph's; a 
 last digits, which moves pixels by as little.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -20,13 +20,13 @@ from decant.images import Picture
 from decant.scales import LARGEST_INPUT
 from decant.sessions import Session
 from decant.settings import DEFAULT_EFFORT, DEFAULT_QUALITY, Settings
-from decant.tiles import Rectangle, squares, whole
+from decant.tiles import Rectangle, Window, squares, whole
 
 # The graphs take multiples of this many pixels: one hyperlatent.
 BLOCK = LATENT_PIXELS * HYPER_LATENTS
 # Pictures of up to this many pixels are analysed at once, larger ones in tiles of this side and halo.
-ONE_TILE = 1 << 22
-TILE = 1536
+ONE_TILE = 1 << 21
+TILE = 1024
 TILE_HALO = 192
 # How often effort 2 decodes what it has, and corrects what it aims at.
 ROUNDS = 2
@@ -109,13 +109,10 @@ class GridEncoder:
     def analyse(self, picture: Picture) -> Analysed:
         """Run the analysis graphs, in tiles where the picture is large."""
         shape = self.layout.grid(picture.width, picture.height)
-        pixels = whole(shape.hz * BLOCK, shape.wz * BLOCK)
         latents, hyperlatents = whole(shape.h, shape.w), whole(shape.hz, shape.wz)
         y = np.empty((self.layout.channels, shape.h, shape.w), np.float32)
         z = np.empty((self.layout.hyper, shape.hz, shape.wz), np.float32)
-        side = TILE if pixels.height * pixels.width > ONE_TILE else max(pixels)
-        for core in squares(pixels, side):
-            outer = core.grown(TILE_HALO, pixels)
+        for core, outer in _tiles(shape):
             found = self.analysis.run(_padded(picture, outer)[None])
             kept = core.coarser(LATENT_PIXELS).cut(latents)
             y[:, *kept.within(latents)] = found[0][:, *kept.within(outer.coarser(LATENT_PIXELS))]
@@ -129,22 +126,39 @@ class GridEncoder:
         latents what this lacks of the picture's own: the decoder's error, seen through the analysis, where
         gradients would take it through the decoder.
         """
-        latents, coded = self.code(analysed, analysed.y, quality, effort)
-        for _ in range(ROUNDS if effort > 1 else 0):
-            again = self.analyse(self._decode(finish(quality, latents)))
-            latents, coded = self.code(analysed, coded + (analysed.y - again.y), quality, effort)
+        if effort < 2:
+            return finish(quality, self.code(analysed, analysed.y, quality, effort))
+        y = np.empty_like(analysed.y)
+        latents = self.code(analysed, analysed.y, quality, effort, y)
+        for _ in range(ROUNDS):
+            self._correct(y, analysed, self._decode(finish(quality, latents)))
+            latents = self.code(analysed, y, quality, effort, y)
         return finish(quality, latents)
 
-    def code(self, analysed: Analysed, y: np.ndarray, quality: int, effort: int) -> tuple[bytes, np.ndarray]:
+    def _correct(self, y: np.ndarray, analysed: Analysed, decoded: Picture) -> None:
+        """Add to ``y``, the latents that ``decoded`` was made from, what its analysis lacks of the
+        picture's.
+        """
+        latents = whole(analysed.shape.h, analysed.shape.w)
+        for core, outer in _tiles(analysed.shape):
+            found = self.analysis.run(_padded(decoded, outer)[None])
+            kept = core.coarser(LATENT_PIXELS).cut(latents)
+            place = kept.within(latents)
+            y[:, *place] += analysed.y[:, *place] - found[0][:, *kept.within(outer.coarser(LATENT_PIXELS))]
+
+    def code(
+        self, analysed: Analysed, y: np.ndarray, quality: int, effort: int, coded: np.ndarray | None = None
+    ) -> bytes:
         """The latents section that comes nearest to ``y`` float32 (M, h, w), with the hyperlatents of
-        ``analysed``; and y as the decoder will have it.
+        ``analysed``. ``coded``, where given, is filled with y as the decoder will have it; it
+        may be ``y``.
         """
         layout, row, shape = self.layout, self.layout.quality(quality), analysed.shape
         z = quantized_hyperlatents(analysed.z, row)
         v = row.scaled(z)
         hyperlatents = dequantized(v)
-        weight = symbol_weight(float(self.lambdas[quality - 1]), row) if effort else None
-        coded = np.empty_like(y)
+        # Latents' errors sum to those of pixels in 0..1; lambda is for their mean over three channels.
+        weight = float(self.lambdas[quality - 1]) * 255**2 / 3 * np.square(row.step) if effort else None
         streams = []
         for group in shape.groups:
             rows, columns = Rectangle(*group).within(whole(shape.h, shape.w))
@@ -154,8 +168,9 @@ class GridEncoder:
             x *= row.gain[:, None, None]
             symbols = quantized(x, classes, weight, self._bits)
             streams.append(layout.encode_group(symbols, classes))
-            coded[:, rows, columns] = symbols * row.step[:, None, None] + mean
-        return layout.write(layout.encode_hyper(z, row), streams), coded
+            if coded is not None:
+                coded[:, rows, columns] = symbols * row.step[:, None, None] + mean
+        return layout.write(layout.encode_hyper(z, row), streams)
 
     def _decode(self, data: bytes) -> Picture:
         """What a decoder makes of a file, without its alpha."""
@@ -234,6 +249,14 @@ def highest(fits: Callable[[int], bool]) -> int | None:
         else:
             high = middle - 1
     return low or None
+
+
+def _tiles(shape: GridShape) -> Iterator[Window]:
+    """The tiles, in pixels, that a picture with this grid is analysed in."""
+    bounds = whole(shape.hz * BLOCK, shape.wz * BLOCK)
+    side = TILE if bounds.height * bounds.width > ONE_TILE else max(bounds)
+    for core in squares(bounds, side):
+        yield Window(core, core.grown(TILE_HALO, bounds))
 
 
 def _padded(picture: Picture, outer: Rectangle) -> np.ndarray:
