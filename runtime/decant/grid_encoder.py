@@ -157,8 +157,7 @@ class GridEncoder:
         z = quantized_hyperlatents(analysed.z, row)
         v = row.scaled(z)
         hyperlatents = dequantized(v)
-        # Latents' errors sum to those of pixels in 0..1; lambda is for their mean over three channels.
-        weight = float(self.lambdas[quality - 1]) * 255**2 / 3 * np.square(row.step) if effort else None
+        weight = symbol_weight(float(self.lambdas[quality - 1]), row) if effort else None
         streams = []
         for group in shape.groups:
             rows, columns = Rectangle(*group).within(whole(shape.h, shape.w))
