@@ -16,7 +16,13 @@ from decant_export.errors import ExportError
 
 
 class StoredLayout(Layout, Protocol):
-    """A latent layout that can be written into a bundle."""
+    """A latent layout of one vector a picture, that can be written into a bundle."""
+
+    def unpack(self, payload: bytes, source: str = "<bytes>") -> np.ndarray:
+        """Payload -> latents as the synthesis graph takes them, without the batch axis."""
+
+    def pack(self, latents: np.ndarray) -> bytes:
+        """Latents of one picture -> payload."""
 
     def to_model(self) -> dict[str, Any]:
         """The value of ``latent`` in model.json."""

@@ -1,19 +1,24 @@
 """Multiply-accumulates of a graph, counted from its nodes."""
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import onnx
 
 _PRODUCTS = {"MatMul", "MatMulInteger"}
 
 
-def kmac_per_pixel(model: onnx.ModelProto, pixels: int) -> float:
+def kmac_per_pixel(
+    model: onnx.ModelProto, pixels: int, sizes: Mapping[str, int] = MappingProxyType({})
+) -> float:
     """Thousands of multiply-accumulates for each of the ``pixels`` of one picture, rounded to three digits
     after the point.
 
-    Counted are convolutions and matrix products, as the graph computes them; the batch is 1.
+    Counted are convolutions and matrix products, as the graph computes them; the batch is 1. ``sizes`` are
+    those of the free dimensions for such a picture.
     """
-    shapes = _shapes(model)
+    shapes = _shapes(model, sizes)
     total = sum(_macs(node, shapes) for node in model.graph.node)
     return round(total / pixels / 1000, 3)
 
@@ -33,7 +38,7 @@ def _macs(node: onnx.NodeProto, shapes: dict[str, list[int]]) -> int:
     return 0
 
 
-def _shapes(model: onnx.ModelProto) -> dict[str, list[int]]:
+def _shapes(model: onnx.ModelProto, sizes: Mapping[str, int]) -> dict[str, list[int]]:
     """Shape of every tensor for a batch of 1; dimensions that stay unknown (the batch, after foreign
     operators) count as 1.
     """
@@ -42,7 +47,7 @@ def _shapes(model: onnx.ModelProto) -> dict[str, list[int]]:
     for value in [*single.graph.input, *single.graph.output]:
         for dimension in value.type.tensor_type.shape.dim:
             if dimension.dim_param:
-                dimension.dim_value = 1
+                dimension.dim_value = sizes.get(dimension.dim_param, 1)
     graph = onnx.shape_inference.infer_shapes(single, data_prop=True).graph
     shapes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
     for value in [*graph.input, *graph.output, *graph.value_info]:

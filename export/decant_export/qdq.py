@@ -59,13 +59,21 @@ def conv(
     pads: list[int],
     name: str,
     result: Scale,
+    moment: np.ndarray | None = None,
 ) -> Stored:
-    """A stride-1 convolution: weight float32 (out, in, h, w), bias (out,), pads top, left, bottom, right."""
+    """A stride-1 convolution: weight float32 (out, in, h, w), bias (out,), pads top, left, bottom, right.
+
+    Weights are rounded to the nearest step, or with ``moment``, the second moment (in * h * w, same) of what
+    they are multiplied with, so that the products change least.
+    """
     ranges = np.abs(weight).max(axis=(1, 2, 3))
     # A channel without weights gets a step that leaves its bias, which is counted in it, exact enough.
     steps = np.where(ranges > 0, ranges / INT8, np.maximum(np.abs(bias), 1e-6) / (x.scale.step * 2**16))
     steps = steps.astype(np.float32)
     stored = to_steps(weight / (steps * INT8)[:, None, None, None])
+    if moment is not None:
+        rows = compensated(weight.reshape(len(weight), -1) / steps[:, None], moment)
+        stored = rows.reshape(weight.shape).astype(np.int8)
     bias_steps = (steps * np.float32(x.scale.step)).astype(np.float32)
     zeros = graph.constant(f"{name}.weight.zero", np.zeros(len(steps), np.int8))
     kernel = graph.node(
@@ -93,6 +101,28 @@ def conv(
     return store(
         graph, graph.node("Conv", [x_float, kernel, offset], name, kernel_shape=shape, pads=pads), result
     )
+
+
+def compensated(rows: np.ndarray, moment: np.ndarray) -> np.ndarray:
+    """Rows (out, k) in steps -> integers within +-INT8 that give nearly the same products with inputs of
+    second moment (k, k).
+
+    One column after another is rounded, and its error taken up by those that are left (GPTQ, Frantar et al.
+    2023).
+    """
+    rows = rows.astype(np.float64)
+    damped = moment + np.eye(len(moment)) * 1e-4 * np.diag(moment).mean()
+    order = np.argsort(-np.diag(damped), kind="stable")
+    inverse = np.linalg.inv(damped[np.ix_(order, order)])
+    upper = np.linalg.cholesky(inverse).T
+    left, found = rows[:, order], np.empty_like(rows)
+    for k in range(left.shape[1]):
+        found[:, k] = np.clip(np.rint(left[:, k]), -INT8, INT8)
+        error = (left[:, k] - found[:, k]) / upper[k, k]
+        left[:, k + 1 :] -= error[:, None] * upper[k, k + 1 :]
+    integers = np.empty_like(found)
+    integers[:, order] = found
+    return integers
 
 
 def add(graph: GraphBuilder, a: Stored, b: Stored, name: str, result: Scale) -> Stored:

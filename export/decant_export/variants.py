@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import onnx
 from decant.manifest import DEFAULT_FLOOR_DB, GRAPH_SUFFIXES, OTHER_FLOOR_DB, FileEntry, Graph, TensorSpec
@@ -49,8 +50,15 @@ class Variant:
         """Length of its files together."""
         return sum(map(len, self.blobs))
 
-    def described(self, files: Sequence[FileEntry] = (), image: tuple[int, int] | None = None) -> Graph:
-        """What the runtime must know to load it; with ``image`` (width, height), its cost too."""
+    def described(
+        self,
+        files: Sequence[FileEntry] = (),
+        image: tuple[int, int] | None = None,
+        sizes: Mapping[str, int] = MappingProxyType({}),
+    ) -> Graph:
+        """What the runtime must know to load it; with ``image`` (width, height), its cost too, where the free
+        dimensions are ``sizes``.
+        """
         graph = self.model.graph
         return Graph(
             role=self.role,
@@ -60,7 +68,7 @@ class Variant:
             inputs=tuple(map(_spec, graph.input)),
             outputs=tuple(map(_spec, graph.output)),
             opset=OPSET if self.runtime == "onnxruntime" else None,
-            kmac_per_pixel=kmac_per_pixel(self.model, image[0] * image[1]) if image else None,
+            kmac_per_pixel=kmac_per_pixel(self.model, image[0] * image[1], sizes) if image else None,
         )
 
 

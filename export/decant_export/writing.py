@@ -6,9 +6,10 @@ import dataclasses
 import hashlib
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,15 @@ class GoldenPictures:
     denoised: np.ndarray | None
 
 
+@dataclass(frozen=True)
+class GoldenCase:
+    """A file, the pixels that it must give, and what the denoiser makes of those."""
+
+    file: bytes
+    pixels: np.ndarray
+    denoised: np.ndarray | None = None
+
+
 def write(
     folder: Path,
     family: Decodes,
@@ -46,29 +56,50 @@ def write(
     version, ...).
     """
     model = canonical_json(model_description(family, layout))
-    model_id = hashlib.sha256(model).hexdigest()
-    files = [_add(folder, "model.json", model)]
-    if tables := layout.tables():
-        files.append(_add(folder, "tables.safetensors", save(dict(sorted(tables.items())))))
+    model_id = hashlib.sha256(model).digest()
     cases = []
     for i, latent in enumerate(golden.latents):
         payload = layout.pack(latent)
-        file = container.DcnFile(head["name"], bytes.fromhex(model_id)[:8], *gate.image, payload)
-        case = {"file": (f"golden/{i:03}.dcn", container.write(file))}
-        case["pixels"] = (f"golden/{i:03}.png", _png(golden.pixels[i]))
-        if golden.denoised is not None:
-            case["denoised"] = (f"golden/{i:03}.denoised.png", _png(golden.denoised[i]))
+        file = container.DcnFile(head["name"], model_id[:8], *gate.image, payload)
+        denoised = None if golden.denoised is None else golden.denoised[i]
+        cases.append(GoldenCase(container.write(file), golden.pixels[i], denoised))
+    assemble(folder, head, model, layout.tables(), cases, gate)
+
+
+def assemble(
+    folder: Path,
+    head: Mapping[str, Any],
+    model: bytes,
+    tables: Mapping[str, np.ndarray],
+    golden: Sequence[GoldenCase],
+    gate: Gate,
+    sizes: Mapping[str, int] = MappingProxyType({}),
+) -> None:
+    """Write every file of a bundle into the empty ``folder``; ``model`` is the content of model.json,
+    ``sizes`` are those of the graphs' free dimensions for a picture of ``gate.image``.
+    """
+    files = [_add(folder, "model.json", model)]
+    if tables:
+        files.append(_add(folder, "tables.safetensors", save(dict(sorted(tables.items())))))
+    cases = []
+    for i, found in enumerate(golden):
+        case = {
+            "file": (f"golden/{i:03}.dcn", found.file),
+            "pixels": (f"golden/{i:03}.png", _png(found.pixels)),
+        }
+        if found.denoised is not None:
+            case["denoised"] = (f"golden/{i:03}.denoised.png", _png(found.denoised))
         files += [_add(folder, path, data) for path, data in case.values()]
         cases.append({key: path for key, (path, _) in case.items()})
     graphs = []
     for variant, psnr in gate.passed:
         parts = [_add(folder, path, blob) for path, blob in zip(variant.paths, variant.blobs, strict=True)]
         figures = {"psnr_to_float_db": rounded_db(psnr), "floor_db": gate.floors[variant.precision]}
-        graphs.append(dataclasses.asdict(variant.described(parts, gate.image)) | figures)
+        graphs.append(dataclasses.asdict(variant.described(parts, gate.image, sizes)) | figures)
     manifest = {
         "schema": 1,
         **head,
-        "model_id": model_id,
+        "model_id": hashlib.sha256(model).hexdigest(),
         "graphs": graphs,
         "refused": gate.refused,
         "files": [dataclasses.asdict(entry) for entry in files],

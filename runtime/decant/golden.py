@@ -11,8 +11,9 @@ import io
 import json
 import math
 import platform
+from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
@@ -22,9 +23,10 @@ from decant import container
 from decant.bundle import Bundle
 from decant.errors import BundleError, GoldenError
 from decant.folders import user_cache_folder
+from decant.latents import VectorLayout
 from decant.manifest import Graph, canonical_json
 from decant.output import write_atomically
-from decant.sessions import Session
+from decant.sessions import Session, create_session
 
 CheckGolden = Literal["once", "always", "never"]
 
@@ -59,12 +61,51 @@ def check(bundle: Bundle, graph: Graph, session: Session, when: CheckGolden = "o
 
 def measure(bundle: Bundle, role: str, session: Session) -> float:
     """PSNR in dB over the pixels of all golden pictures of ``role``. Raises BundleError for a damaged one."""
-    errors = []
-    for source, expected in _cases(bundle, role):
-        wanted = pixels_of(bundle, expected)
-        x = _latents(bundle, source) if role == "synthesis" else pixels_of(bundle, source)
-        errors.append(_mse(session.run(x[None])[0], wanted))
+    layout = bundle.layout
+    decode: Callable[[str, np.ndarray], np.ndarray]
+    if isinstance(layout, VectorLayout):
+        decode = partial(_vector, bundle, layout, role, session)
+    else:
+        decode = _grid(bundle, session)
+    errors = [
+        _mse(decode(source, wanted := pixels_of(bundle, expected)), wanted)
+        for source, expected in _cases(bundle, role)
+    ]
     return _mse_to_db(float(np.mean(errors)))
+
+
+def _vector(
+    bundle: Bundle, layout: VectorLayout, role: str, session: Session, source: str, wanted: np.ndarray
+) -> np.ndarray:
+    if role == "synthesis":
+        file = _file(bundle, source)
+        layout.check(file, bundle.image, str(bundle.path / source))
+        x = layout.unpack(file.latents, str(bundle.path / source))
+    else:
+        x = pixels_of(bundle, source)
+    _require(bundle, source, wanted, bundle.image)
+    found: np.ndarray = session.run(x[None])[0]
+    return found
+
+
+def _grid(bundle: Bundle, session: Session) -> Callable[[str, np.ndarray], np.ndarray]:
+    """A synthesis is tried with the mean of its own runtime, the two as a decoder has them."""
+    from decant.grid import GridLayout
+    from decant.grid_decoder import GridDecoder
+
+    layout = bundle.layout
+    assert isinstance(layout, GridLayout)
+    graph = bundle.graph("hyper_mean", runtime=session.runtime)
+    blobs = [bundle.read(entry) for entry in graph.files]
+    mean = create_session(graph, blobs, device=session.device, threads=1, where=str(bundle.path))
+    decoder = GridDecoder(layout, mean, session, overlap=False)
+
+    def decode(source: str, wanted: np.ndarray) -> np.ndarray:
+        file = _file(bundle, source)
+        _require(bundle, source, wanted, (file.width, file.height))
+        return decoder.decode(file, str(bundle.path / source))
+
+    return decode
 
 
 def _cases(bundle: Bundle, role: str) -> list[tuple[str, str]]:
@@ -76,13 +117,20 @@ def _cases(bundle: Bundle, role: str) -> list[tuple[str, str]]:
     return []
 
 
-def _latents(bundle: Bundle, path: str) -> np.ndarray:
+def _file(bundle: Bundle, path: str) -> container.DcnFile:
     source = f"{bundle.path / path}"
     file = container.parse(bundle.read(path), source)
     if not bundle.model_id.startswith(file.model_id.hex()):
         raise BundleError(f"{source}: made by model {file.model_id.hex()}, not by {bundle.model_id[:16]}")
-    bundle.layout.check(file, bundle.image, source)
-    return bundle.layout.unpack(file.latents, source)
+    return file
+
+
+def _require(bundle: Bundle, path: str, pixels: np.ndarray, size: tuple[int, int]) -> None:
+    if (pixels.shape[1], pixels.shape[0]) != size:
+        raise BundleError(
+            f"{bundle.path / path}: its golden picture has {pixels.shape[1]}x{pixels.shape[0]} pixels; "
+            f"{size[0]}x{size[1]} expected"
+        )
 
 
 def pixels_of(bundle: Bundle, path: str) -> np.ndarray:
@@ -91,7 +139,7 @@ def pixels_of(bundle: Bundle, path: str) -> np.ndarray:
 
     try:
         with Image.open(io.BytesIO(bundle.read(path)), formats=("PNG",)) as image:
-            if image.size != bundle.image or image.mode != "RGB":
+            if image.mode != "RGB" or bundle.image not in ((0, 0), image.size):
                 raise BundleError(
                     f"{bundle.path / path}: {image.mode} {image.size}; RGB {bundle.image} expected"
                 )

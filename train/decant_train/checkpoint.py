@@ -87,7 +87,7 @@ def load_optimizer(folder: Path, model: nn.Module, optimizer: torch.optim.Optimi
     if not path.exists():
         return False
     tensors = load_file(path)
-    names = [name for name, _ in model.named_parameters()]
+    names = _names(model, optimizer)
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         name, _, entry = key.rpartition("/")
@@ -129,9 +129,15 @@ def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> di
     state = optimizer.state_dict()["state"]
     return {
         f"{name}/{entry}": tensor.detach().cpu().contiguous()
-        for index, (name, _) in enumerate(model.named_parameters())
+        for index, name in enumerate(_names(model, optimizer))
         for entry, tensor in state.get(index, {}).items()
     }
+
+
+def _names(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
+    """Names of the optimizer's parameters in its own order."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def _replace(path: Path, tensors: dict[str, Tensor]) -> None:

@@ -17,27 +17,35 @@ from tqdm import tqdm
 from decant_train import budget
 from decant_train import checkpoint as checkpoints
 from decant_train.checkpoint import Checkpoint
-from decant_train.codec_start import start_from_principal_components
+from decant_train.codec_start import scale_hyperlatents, start_from_principal_components
 from decant_train.families.codec import ANCHORS, LAMBDAS, PATCH, Codec
+from decant_train.optimizers import MuonAdam
 from decant_train.photos import Photos
 
 RAW = "raw.safetensors"
-VALIDATION_CROP, VALIDATION_CROPS = 256, 16
+VALIDATION_CROP, VALIDATION_CROPS = 256, 32
 
 
 @dataclass(frozen=True)
 class CodecOptions:
-    """How to train. The budget is ``steps`` or ``max_minutes``, whichever ends first; the cosine schedule
-    follows it.
+    """How to train. The budget is ``steps`` or ``max_minutes``, whichever ends first. The learning rate rises
+    over ``warmup`` steps, stays, and falls as a cosine over the last ``decay`` of the budget, so that a run
+    can be resumed with a longer budget.
     """
 
     steps: int = 0
     max_minutes: float = 0.0
     batch_size: int = 8
     crop: int = 192  # pixels, a multiple of 64
-    learning_rate: float = 6e-4  # Adam; cosine down to 2 %
+    optimizer: str = "muon"  # "adam", or "muon" for the matrices and Adam for the rest
+    learning_rate: float = 8e-4
+    warmup: int = 200
+    decay: float = 0.3  # share of the budget over which the learning rate falls to 2 %
     linear_analysis_rate: float = 0.2  # of learning_rate: at the full rate the principal components drift
-    linear_synthesis_rate: float = 0.01
+    linear_synthesis_rate: float = 0.03
+    light_synthesis_rate: float = 0.2  # its linear path is all it has
+    matrix_rate: float = 1.0  # Muon's, where it is used
+    class_rate: float = 4.0  # scale classes have a wider unit than weights
     clip_norm: float = 1.0
     average: float = 0.999  # of the weights, per step
     validate_every: int = 500  # steps
@@ -51,6 +59,8 @@ class CodecOptions:
             raise ValueError("codec training needs a budget: give steps or max_minutes")
         if self.crop % 64 or self.crop <= 0:
             raise ValueError(f"crop must be a multiple of 64 pixels, got {self.crop}")
+        if self.optimizer not in ("adam", "muon"):
+            raise ValueError(f"optimizer must be adam or muon, got {self.optimizer!r}")
 
 
 def fit(
@@ -61,22 +71,24 @@ def fit(
     options: CodecOptions,
     *,
     resume: bool,
+    begun: bool = False,
     progress: bool = True,
 ) -> Checkpoint:
-    """Train ``checkpoint.model``, a Codec, and keep it in ``out``. A new network is first set to the
-    principal components of ``training``.
+    """Train ``checkpoint.model``, a Codec, and keep it in ``out``. A new network, unless it was ``begun``
+    with the weights of another, is first set to the principal components of ``training``.
     """
     model = checkpoint.model
     assert isinstance(model, Codec)
     device = budget.device_of(options.device)
     draw = torch.Generator().manual_seed(options.seed * 1_000_003 + checkpoint.step)
     training.to(device), validation.to(device)
-    if not resume:
+    if not (resume or begun):
         start_from_principal_components(model, training.crops(60_000, PATCH, draw).cpu())
+        scale_hyperlatents(model, training.crops(16, options.crop, draw).cpu())
     model.to(device)
     averaged = type(model)(model.config).to(device)
     averaged.load_state_dict(model.state_dict())
-    optimizer = torch.optim.Adam(_groups(model, options), fused=True)
+    optimizer = MuonAdam(_groups(model, options), options.learning_rate)
     if resume:
         checkpoints.load_raw(out, RAW, model)
         checkpoints.load_optimizer(out, model, optimizer)
@@ -101,13 +113,13 @@ def fit(
         while not checkpoint.stopped_by:
             done = _done(options, checkpoint.step, before + time.monotonic() - started)
             for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
-                group["lr"] = rate * budget.cosine(done, 0.02)
+                group["lr"] = rate * _factor(options, checkpoint.step, done)
             batch = training.crops(options.batch_size, options.crop, draw)
             position = torch.rand(options.batch_size, generator=draw).to(device) * (ANCHORS - 1)
             model.train()
             with autocast:
                 y_bits, z_bits, error = model(batch, position)
-            loss = _loss(lambdas, position, y_bits + z_bits, error)
+            loss = _loss(lambdas, position, y_bits + z_bits, error.mean(0))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             norm = nn.utils.clip_grad_norm_(model.parameters(), options.clip_norm)
@@ -163,10 +175,12 @@ def validate(model: Codec, pictures: Tensor) -> dict[str, float]:
             y_bits, z_bits, error = model(batch, position, hard=True)
             rates.append(y_bits + z_bits)
             errors.append(error)
-        rate, error = torch.cat(rates), torch.cat(errors)
+        rate, error = torch.cat(rates), torch.cat(errors, 1)
         metrics[f"bpp_{anchor}"] = float(rate.mean())
-        metrics[f"psnr_{anchor}"] = float(-10 * error.log10().mean())
-        score += float(_loss(lambdas, torch.full_like(rate, float(anchor)), rate, error)) / ANCHORS
+        metrics[f"psnr_{anchor}"] = float(-10 * error[0].log10().mean())
+        if len(error) > 1:
+            metrics[f"light_psnr_{anchor}"] = float(-10 * error[1].log10().mean())
+        score += float(_loss(lambdas, torch.full_like(rate, float(anchor)), rate, error.mean(0))) / ANCHORS
     return metrics | {"score": score}
 
 
@@ -184,11 +198,23 @@ def _groups(model: Codec, options: CodecOptions) -> list[dict[str, object]]:
     slow = [model.synthesis.up, model.synthesis.last]
     linear = list(model.analysis.linear.parameters())
     slow_parameters = [p for layer in slow for p in layer.parameters()]
-    taken = {id(p) for p in [*linear, *slow_parameters]}
+    light = [] if model.light is None else list(model.light.parameters())
+    classes = [model.class_offset, model.hyper_class]
+    taken = {id(p) for p in [*linear, *slow_parameters, *light, *classes]}
+    others = [(name, p) for name, p in model.named_parameters() if id(p) not in taken]
+    matrices = [
+        p
+        for name, p in others
+        if options.optimizer == "muon" and p.ndim == 4 and name.startswith(("analysis.", "synthesis."))
+    ]
+    taken |= {id(p) for p in matrices}
     return [
-        {"params": [p for p in model.parameters() if id(p) not in taken], "lr": rate},
+        {"params": [p for _, p in others if id(p) not in taken], "lr": rate},
+        {"params": matrices, "lr": rate * options.matrix_rate, "muon": True},
         {"params": linear, "lr": rate * options.linear_analysis_rate},
         {"params": slow_parameters, "lr": rate * options.linear_synthesis_rate},
+        {"params": light, "lr": rate * options.light_synthesis_rate},
+        {"params": classes, "lr": rate * options.class_rate},
     ]
 
 
@@ -205,6 +231,12 @@ def _save(
     kept, checkpoint.model = checkpoint.model, averaged
     checkpoints.save(out, checkpoint, optimizer)
     checkpoint.model = kept
+
+
+def _factor(options: CodecOptions, step: int, done: float) -> float:
+    """Of the learning rates, at ``step`` with the part ``done`` of the budget used."""
+    falling = max(0.0, 1 - (1 - done) / options.decay) if options.decay else 0.0
+    return min(1.0, (step + 1) / max(options.warmup, 1)) * budget.cosine(falling, 0.02)
 
 
 def _done(options: CodecOptions, step: int, elapsed_s: float) -> float:

@@ -43,11 +43,45 @@ def start_from_principal_components(model: Codec, patches: Tensor) -> None:
     model.synthesis.last.weight.zero_()
     model.synthesis.last.weight[:, :, 1, 1] = directions.float()
     _bias(model.synthesis.last).zero_()
+    start_light(model)
 
+    model.hyperprior.deviation.copy_(deviations)
     for anchor, weight in enumerate(LAMBDAS):
         gain = weight**0.5 / STEP
         model.log_gain[anchor] = torch.tensor(gain).log()
         model.class_offset[anchor] = scale_to_class((deviations * gain).float())
+
+
+@torch.no_grad()
+def start_light(model: Codec) -> None:
+    """Give the light synthesis, where ``model`` has one, the linear path of the whole."""
+    if model.light is not None:
+        model.light.up.load_state_dict(model.synthesis.up.state_dict())
+        model.light.last.load_state_dict(model.synthesis.last.state_dict())
+
+
+@torch.no_grad()
+def begin_with(model: Codec, other: Codec) -> None:
+    """Take over every tensor of ``other`` that ``model`` has in the same shape."""
+    own = model.state_dict()
+    shared = {k: v for k, v in other.state_dict().items() if k in own and own[k].shape == v.shape}
+    model.load_state_dict(own | shared)
+    if other.light is None:
+        start_light(model)
+
+
+@torch.no_grad()
+def scale_hyperlatents(model: Codec, pictures: Tensor, deviation: float = 3.0) -> None:
+    """Give the hyperlatents of a new ``model`` mean 0 and ``deviation`` over ``pictures``, float32 (n, 3, H,
+    W) in [0, 1], sides multiples of 64; random weights would quantize nearly all of them to 0.
+    """
+    z = model.hyperprior.hyperlatents(model.analysis(pictures - 0.5))
+    last = model.hyperprior.analysis[-1]
+    assert isinstance(last, torch.nn.Conv2d)
+    factor = deviation / z.std((0, 2, 3)).clamp_min(1e-6)
+    last.weight.mul_(factor[:, None, None, None])
+    _bias(last).copy_((_bias(last) - z.mean((0, 2, 3))) * factor)
+    model.hyper_class.fill_(float(scale_to_class(torch.tensor(deviation))))
 
 
 def _bias(layer: torch.nn.Conv2d) -> Tensor:

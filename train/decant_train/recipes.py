@@ -12,6 +12,8 @@ import torch
 from decant_train import checkpoint as checkpoints
 from decant_train import codec_loop, data, families, loop, photos, wheel_photos
 from decant_train.checkpoint import Checkpoint, CheckpointError
+from decant_train.codec_start import begin_with
+from decant_train.families.codec import Codec
 from decant_train.families.denoiser import Denoiser
 from decant_train.families.set import SetAutoencoder
 from decant_train.pairs import make_pairs
@@ -135,11 +137,12 @@ def train_codec(
     *,
     images: Sequence[Path],
     shape: Mapping[str, int] | None = None,
+    begin: Path | None = None,
     resume: bool = False,
     progress: bool = True,
 ) -> Checkpoint:
     """Train the codec ``size`` on packed photos (decant_train.photos) or folders of them, with the fields of
-    ``shape`` changed.
+    ``shape`` changed. ``begin``: a codec checkpoint whose weights it starts with, where shapes agree.
     """
     family = families.get("codec")
     if size not in family.sizes:
@@ -156,10 +159,17 @@ def train_codec(
         start = Checkpoint(
             "codec", config, family.network(config), data={"source": [str(path) for path in images]}
         )
+    if begin is not None and not resume:
+        other = checkpoints.load(begin).model
+        if not (isinstance(other, Codec) and isinstance(start.model, Codec)):
+            raise CheckpointError(f"{begin} is no codec checkpoint")
+        begin_with(start.model, other)
     training = photos.load(packed, options.crop, validation=False)
     validation = photos.load(packed, codec_loop.VALIDATION_CROP, validation=True)
     start.data["pictures"] = [len(training), len(validation)]
-    return codec_loop.fit(start, training, validation, out, options, resume=resume, progress=progress)
+    return codec_loop.fit(
+        start, training, validation, out, options, resume=resume, begun=begin is not None, progress=progress
+    )
 
 
 def _packed(path: Path, out: Path, index: int) -> Path:

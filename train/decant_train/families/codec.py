@@ -6,13 +6,14 @@ from a linear codec (``codec_start``): the principal components of 16x16 patches
 synthesis, and the branches on top start at zero.
 
 Rate: y is coded as round((y - mean) * gain) with the table of its scale class. The mean is a float network of
-z: it moves pixels, never symbols. The scale class is an integer-valued linear form of z (weights of 8 bits,
-shift k), so that every machine picks the same table. A quality is a row of gains for y, gains for z and class
-offsets; rows between the trained anchors are interpolated.
+z: it moves pixels, never symbols. The scale class is a network of two layers in integers (weights and
+activations of 8 bits, shifts), so that every machine picks the same table. A quality is a row of gains for y,
+gains for z (as integer multipliers that undo them) and class offsets; rows between the trained anchors are
+interpolated.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +27,10 @@ SCALE_MIN, SCALE_MAX = (
     0.11,
     64.0,
 )  # standard deviations of the first and the last class, in quantization steps
-CLASS_SHIFT = 6  # class = (W z + b) >> CLASS_SHIFT, W int8
+WEIGHT_BITS = 6  # fraction bits of the scale network's int8 weights
+VALUE_BITS = 4  # fraction bits of its inputs and hidden values
+HIDDEN_MAX = 255  # its hidden values, in units of 2^-VALUE_BITS
+MULTIPLIER_MAX = 255  # of quantized hyperlatents, in the same units
 PATCH = 16
 PIXELS = 3 * PATCH * PATCH
 # Distortion weight of each anchor: loss = bits per pixel + lambda * 255^2 * MSE. From about 0.1 bpp to 40 dB
@@ -39,7 +43,8 @@ TAIL = 0.01  # share of the wide component in the latents' distribution: outlier
 class CodecConfig:
     """Decoder shape: ``latents`` M; body ``body_width`` C and ``body_blocks`` n at 1/16; renderer
     ``render_width`` R and ``render_layers`` r at 1/4. ``analysis_width`` and ``analysis_blocks`` are the
-    encoder's and cost the decoder nothing.
+    encoder's and cost the decoder nothing. ``light``: a second synthesis without body and renderer layers is
+    trained on the same latents (``light_part``).
     """
 
     latents: int = 256
@@ -48,14 +53,18 @@ class CodecConfig:
     render_width: int = 24
     render_layers: int = 1
     hyper: int = 64
-    analysis_width: int = 192
-    analysis_blocks: int = 4
+    class_width: int = 48  # hidden values of the scale network at 1/32
+    analysis_width: int = 128
+    analysis_blocks: int = 2
+    light: bool = False
 
 
 SIZES = {
     "nano": CodecConfig(body_width=0, body_blocks=0, render_layers=0),
     "lite": CodecConfig(),
-    "full": CodecConfig(latents=320, body_width=128, body_blocks=2, render_width=32),
+    "full": CodecConfig(
+        latents=320, body_width=128, body_blocks=2, render_width=32, analysis_width=192, analysis_blocks=4
+    ),
 }
 
 
@@ -132,57 +141,50 @@ class Synthesis(nn.Module):
 class Hyperprior(nn.Module):
     """Hyperlatents from latents, and means and scale classes of the latents from quantized hyperlatents."""
 
+    deviation: Tensor
+
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
         m, hyper, width = config.latents, config.hyper, 192
+        self.register_buffer("deviation", torch.ones(m))  # of each latent at the start, for normalization
         self.analysis = nn.Sequential(
-            nn.Conv2d(m, width, 3, padding=1), nn.ReLU(), nn.PixelUnshuffle(2),
+            nn.Conv2d(2 * m, width, 1), nn.ReLU(), nn.PixelUnshuffle(2),
             nn.Conv2d(4 * width, width, 3, padding=1), nn.ReLU(), nn.PixelUnshuffle(2),
             nn.Conv2d(4 * width, hyper, 3, padding=1),
         )  # fmt: skip
         self.mean = nn.Sequential(
             nn.Conv2d(hyper, 256, 3, padding=1), nn.PixelShuffle(2), nn.ReLU(),
-            nn.Conv2d(64, 384, 3, padding=1), nn.PixelShuffle(2), nn.ReLU(), nn.Conv2d(96, m, 1),
+            nn.Conv2d(64, 256, 3, padding=1), nn.PixelShuffle(2), nn.ReLU(), nn.Conv2d(64, m, 1),
         )  # fmt: skip
         _zero(self.mean[-1])
-        self.classes = nn.Conv2d(hyper, 16 * m, 1, bias=False)
-        nn.init.normal_(self.classes.weight, std=0.05)
-        self.prior = FactorizedPrior(hyper)
+        self.class_hidden = nn.Conv2d(hyper, 4 * config.class_width, 3, padding=1)
+        self.class_out = nn.Conv2d(config.class_width, 4 * m, 1, bias=False)
+        nn.init.normal_(self.class_out.weight, std=0.05)
+
+    def hyperlatents(self, y: Tensor) -> Tensor:
+        """Latents (n, M, h, w) -> hyperlatents (n, hyper, h/4, w/4), not yet scaled by a quality's gains."""
+        normal = torch.asinh(y / self.deviation[:, None, None])
+        z: Tensor = self.analysis(torch.cat((normal, normal.abs()), 1))
+        return z.float()
 
     def scale_class(self, z: Tensor, offsets: Tensor) -> Tensor:
-        """Class of every latent, continuous in training: (n, hyper, h/4, w/4), offsets (n, M) -> (n, M, h,
-        w).
+        """Class of every latent, continuous in training: dequantized hyperlatents z (n, hyper, h/4, w/4) on
+        the grid of 2^-VALUE_BITS, offsets (n, M) -> (n, M, h, w).
 
-        The weights are rounded to the 8-bit grid the decoder has, with a straight-through gradient.
+        Weights, hidden values and sums are the integers the decoder has, with straight-through gradients.
         """
-        grid = 2.0**CLASS_SHIFT
-        weight = (self.classes.weight * grid).clamp(-127, 127)
-        weight = weight + (weight.round() - weight).detach()
         with torch.autocast(z.device.type, enabled=False):
-            form = F.pixel_shuffle(F.conv2d(z.float(), weight / grid), 4)
-        return form + offsets[:, :, None, None]
-
-
-class FactorizedPrior(nn.Module):
-    """Probability of integer hyperlatents, one mixture of three logistics a channel (per anchor: none; the
-    gains carry the quality).
-    """
-
-    def __init__(self, channels: int, components: int = 3) -> None:
-        super().__init__()
-        self.logits = nn.Parameter(torch.zeros(components, channels))
-        self.centres = nn.Parameter(torch.linspace(-1, 1, components)[:, None].repeat(1, channels))
-        self.log_scales = nn.Parameter(torch.ones(components, channels))
-
-    def cumulative(self, x: Tensor) -> Tensor:
-        """P(value < x) for x (n, channels, h, w), float32."""
-        weights = self.logits.softmax(0)[:, None, :, None, None]
-        centres, scales = self.centres[:, None, :, None, None], self.log_scales.exp()[:, None, :, None, None]
-        return (weights * torch.sigmoid((x - centres) / scales)).sum(0)
-
-    def bits(self, z: Tensor) -> Tensor:
-        """-log2 probability of each element of z (integers, or integers with uniform noise)."""
-        return -(self.cumulative(z + 0.5) - self.cumulative(z - 0.5)).clamp_min(1e-9).log2()
+            hidden = F.conv2d(
+                z,
+                _grid(self.class_hidden.weight, WEIGHT_BITS, 127),
+                None
+                if self.class_hidden.bias is None
+                else _grid(self.class_hidden.bias, WEIGHT_BITS + VALUE_BITS, 2**23),
+                padding=1,
+            )
+            hidden = _grid(F.pixel_shuffle(hidden, 2).clamp_min(0), VALUE_BITS, HIDDEN_MAX)
+            form = F.conv2d(hidden, _grid(self.class_out.weight, WEIGHT_BITS, 127))
+        return F.pixel_shuffle(form, 2) + offsets[:, :, None, None]
 
 
 class Codec(nn.Module):
@@ -193,44 +195,72 @@ class Codec(nn.Module):
         self.config = config
         self.analysis = Analysis(config)
         self.synthesis = Synthesis(config)
+        self.light = Synthesis(_light(config)) if config.light else None
         self.hyperprior = Hyperprior(config)
-        # Natural logarithms of the gains of each anchor, and the class offsets.
+        # Natural logarithms of the gains of each anchor, offsets of the latents' scale classes, and the scale
+        # classes that hyperlatents have as they are.
         self.log_gain = nn.Parameter(torch.zeros(ANCHORS, config.latents))
         self.log_hyper_gain = nn.Parameter(torch.zeros(ANCHORS, config.hyper))
         self.class_offset = nn.Parameter(torch.full((ANCHORS, config.latents), CLASSES / 2))
+        self.hyper_class = nn.Parameter(torch.full((ANCHORS, config.hyper), CLASSES / 2))
 
-    def quality(self, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Gains of y (n, M), gains of z (n, hyper) and class offsets (n, M) at ``position`` (n,),
-        0..ANCHORS-1, interpolated.
+    def quality(self, position: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Gains of y (n, M), gains of z (n, hyper), class offsets of y (n, M) and classes of z (n, hyper) at
+        ``position`` (n,), 0..ANCHORS-1, interpolated.
         """
         low = position.floor().clamp(0, ANCHORS - 2).long()
         part = (position - low)[:, None]
-        rows = (self.log_gain, self.log_hyper_gain, self.class_offset)
-        gain, hyper_gain, offset = (torch.lerp(row[low], row[low + 1], part) for row in rows)
-        return gain.exp(), hyper_gain.exp(), offset
+        rows = (self.log_gain, self.log_hyper_gain, self.class_offset, self.hyper_class)
+        gain, hyper_gain, offset, hyper_class = (torch.lerp(row[low], row[low + 1], part) for row in rows)
+        return gain.exp(), hyper_gain.exp(), offset, hyper_class
 
     def forward(
         self, pictures: Tensor, position: Tensor, hard: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Pictures float32 (n, 3, H, W) in [0, 1], H and W multiples of 64; quality ``position`` (n,).
 
-        Returns bits of y and of z per pixel (n,) and the mean squared error (n,). Training adds uniform noise
-        for the rate and rounds with a straight-through gradient into the synthesis; ``hard`` rounds for both.
+        Returns bits of y and of z per pixel (n,) and the mean squared error (1, n), (2, n) with a light
+        synthesis. Training adds uniform noise for the rate and rounds with a straight-through gradient into
+        the synthesis; ``hard`` rounds for both.
         """
-        gain, hyper_gain, offset = self.quality(position)
+        gain, hyper_gain, offset, hyper_class = self.quality(position)
         y = self.analysis(pictures - 0.5)
-        z = self.hyperprior.analysis(y).float() * hyper_gain[:, :, None, None]
-        z_hat = _round(z)
-        z_bits = self.hyperprior.prior.bits(z_hat if hard else z + torch.rand_like(z) - 0.5)
-        mean = self.hyperprior.mean(z_hat / hyper_gain[:, :, None, None]).float()
+        z = self.hyperprior.hyperlatents(y) * hyper_gain[:, :, None, None]
+        z_symbols = _round(z)
+        z_scale = class_scale(hyper_class)[:, :, None, None]
+        z_bits = symbol_bits(z_symbols if hard else z + torch.rand_like(z) - 0.5, z_scale)
+        z_hat = z_symbols * _grid(1 / hyper_gain, VALUE_BITS, MULTIPLIER_MAX)[:, :, None, None]
+        mean = self.hyperprior.mean(z_hat).float()
         scale = class_scale(self.hyperprior.scale_class(z_hat, offset))
         residual = (y - mean) * gain[:, :, None, None]
         symbols = _round(residual)
         y_bits = symbol_bits(symbols if hard else residual + torch.rand_like(residual) - 0.5, scale)
-        decoded = self.synthesis(symbols / gain[:, :, None, None] + mean)
-        error = (decoded - (pictures - 0.5)).square().mean((1, 2, 3))
+        latents = symbols / gain[:, :, None, None] + mean
+        decoders = [self.synthesis] if self.light is None else [self.synthesis, self.light]
+        decoded = torch.stack([decoder(latents) for decoder in decoders])
+        error = (decoded - (pictures - 0.5)).square().mean((2, 3, 4))
         pixels = pictures.shape[2] * pictures.shape[3]
         return y_bits.sum((1, 2, 3)) / pixels, z_bits.sum((1, 2, 3)) / pixels, error
+
+
+def light_part(model: Codec) -> Codec:
+    """The codec of ``model``'s light synthesis; all else is shared. Raises ValueError when it has none."""
+    if model.light is None:
+        raise ValueError("this codec was trained without a light synthesis")
+    part = Codec(_light(model.config))
+    state = model.state_dict()
+    wanted = part.state_dict()
+    part.load_state_dict(
+        {
+            name: state[name.replace("synthesis.", "light.", 1) if name.startswith("synthesis.") else name]
+            for name in wanted
+        }
+    )
+    return part.eval()
+
+
+def _light(config: CodecConfig) -> CodecConfig:
+    return replace(config, body_width=0, body_blocks=0, render_layers=0, light=False)
 
 
 def class_scale(index: Tensor) -> Tensor:
@@ -264,6 +294,11 @@ def symbol_bits(x: Tensor, scale: Tensor) -> Tensor:
 
 def _round(x: Tensor) -> Tensor:
     return x + (x.round() - x).detach()
+
+
+def _grid(x: Tensor, bits: int, most: int) -> Tensor:
+    """x on the grid of 2^-bits, at most ``most`` steps from zero, with a straight-through gradient inside."""
+    return _round((x * 2.0**bits).clamp(-most, most)) / 2.0**bits
 
 
 def _linear_path(layer: nn.Conv2d, x: Tensor) -> Tensor:

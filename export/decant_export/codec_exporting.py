@@ -1,0 +1,218 @@
+"""A codec's checkpoint -> its bundle: settled weights, counted tables, graphs, gates, golden files."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from decant import container
+from decant.bundle import Bundle, canonical_json, tensor_sha256
+from decant.grid import GridLayout
+from decant.sessions import Session
+from decant_train import photos, wheel_photos
+from decant_train.checkpoint import Checkpoint
+from decant_train.families.codec import VALUE_BITS, Codec, light_part
+
+from decant_export import codec_graphs, codec_tables, folder, writing
+from decant_export.codec_static import StaticCodec
+from decant_export.codec_tables import Latents
+from decant_export.errors import ExportError
+from decant_export.gate import Gate, session_of
+from decant_export.variants import RUNTIMES, Variant, make
+
+PRECISIONS = ("float", "int8")
+FLOORS = {"float": 48.0, "int8": 40.0}
+CROP = 256  # pixels on a side of the pictures that tables and ranges are measured on
+GOLDEN_WIDTH, GOLDEN_HEIGHT = 200, 120  # pixels; no multiples of 16, so that cropping is seen
+GOLDEN_QUALITIES = (5, 35, 65, 95)
+# Kodak's size, for kMAC per pixel.
+IMAGE = (768, 512)
+SIZES = {"height": 512, "width": 768, "h": 32, "w": 48, "hyper_h": 8, "hyper_w": 12}
+
+
+def export_codec(
+    checkpoint: Checkpoint,
+    out: Path,
+    head: Mapping[str, Any],
+    *,
+    images: Path | None = None,
+    pictures: int = 128,
+    light: bool = False,
+    precisions: Sequence[str] = PRECISIONS,
+    runtimes: Sequence[str] = RUNTIMES,
+    encoder: bool = True,
+    encoder_runtimes: Sequence[str] = ("onnxruntime",),
+    force: bool = False,
+    report: Callable[[str], None] = lambda line: None,
+) -> Bundle:
+    """Write the bundle of a codec ``checkpoint`` to the folder ``out`` and open it.
+
+    ``head``: name, version, family, licence, data and training of bundle.json. ``images``: a folder or packed
+    file of photos, whose training part gives ``pictures`` crops for tables and int8 ranges; the photos in the
+    wheels when None. ``light``: export the light synthesis. Raises ExportError, OSError, MissingExtraError.
+    """
+    folder.check_target(out, force)
+    assert isinstance(checkpoint.model, Codec)
+    model = codec_graphs.settled(light_part(checkpoint.model) if light else checkpoint.model)
+    crops = _crops(images, pictures)
+    latents = codec_tables.latents_of(model, crops)
+    layout, tables = codec_tables.layout_of(model, latents)
+    report(f"tables counted on {len(crops)} crops of {CROP} pixels")
+    graphs = {"hyper_mean": codec_graphs.hyper_mean(model), "synthesis": codec_graphs.synthesis(model)}
+    if encoder:
+        graphs |= {
+            "analysis": codec_graphs.analysis(model),
+            "hyper_analysis": codec_graphs.hyper_analysis(model),
+        }
+    shown = _golden_pictures()
+    _against_torch(model, graphs, shown[0], report)
+
+    description = canonical_json(_description(model, layout, tables))
+    files = [
+        _file(model, layout, head["name"], hashlib.sha256(description).digest(), pixels, quality)
+        for pixels, quality in zip(shown, GOLDEN_QUALITIES, strict=True)
+    ]
+    inputs = [_inputs(layout, container.parse(file)) for file in files]
+    float_mean = session_of(make("hyper_mean", "float", "onnxruntime", graphs["hyper_mean"]), head["name"])
+    float_synthesis = session_of(make("synthesis", "float", "onnxruntime", graphs["synthesis"]), head["name"])
+    expected = _decode(float_mean, float_synthesis, inputs)
+    gate = Gate(head["name"], IMAGE, FLOORS, len(files), report)
+    static = StaticCodec(model, _decoded(model, layout, latents)) if "int8" in precisions else None
+    for runtime in runtimes:
+        mean = make("hyper_mean", "float", runtime, graphs["hyper_mean"])
+        gate.judge(mean, lambda session: _decode(session, float_synthesis, inputs), expected)
+        for precision in precisions:
+            graph = graphs["synthesis"] if precision == "float" else _static(static, runtime)
+            gate.judge(
+                make("synthesis", precision, runtime, graph),
+                lambda session: _decode(float_mean, session, inputs),
+                expected,
+            )
+    for variant in _encoder(graphs, encoder_runtimes) if encoder else ():
+        gate.passed.append((variant, float("inf")))
+    if not any(variant.role == "synthesis" for variant, _ in gate.passed):
+        raise ExportError(f"{head['name']}: no graph is left: {'; '.join(r['reason'] for r in gate.refused)}")
+    cases = [writing.GoldenCase(file, pixels) for file, pixels in zip(files, expected, strict=True)]
+    with folder.appearing(out) as building:
+        writing.assemble(building, head, description, tables, cases, gate, SIZES)
+        Bundle.open(building).verify()
+    return Bundle.open(out)
+
+
+def _crops(images: Path | None, count: int) -> list[np.ndarray]:
+    if images is None:
+        return list(wheel_photos.crops(count, CROP))
+    packed = images
+    if images.is_dir():
+        raise ExportError(f"{images}: a packed file of photos is needed; decant train pack makes it")
+    training = photos.load([packed], CROP, validation=False)
+    taken = training.crops(count, CROP, torch.Generator().manual_seed(2))
+    return list((taken.permute(0, 2, 3, 1) * 255).round().byte().numpy())
+
+
+def _golden_pictures() -> list[np.ndarray]:
+    squares = wheel_photos.crops(len(GOLDEN_QUALITIES), CROP)
+    return [square[:GOLDEN_HEIGHT, :GOLDEN_WIDTH] for square in squares]
+
+
+def _file(
+    model: Codec, layout: GridLayout, name: str, model_id: bytes, pixels: np.ndarray, quality: int
+) -> bytes:
+    """A .dcn file of a picture uint8 (H, W, 3) of at most one group, plainly rounded."""
+    height, width = pixels.shape[:2]
+    padded = np.pad(pixels, ((0, -height % 64), (0, -width % 64), (0, 0)), mode="edge")
+    (found,) = codec_tables.latents_of(model, [padded])
+    row, shape = layout.quality(quality), layout.grid(width, height)
+    z, _, classes, symbols = codec_tables.symbols_of(model, layout, found, quality)
+    inside = np.s_[:, : shape.h, : shape.w]
+    group = layout.encode_group(symbols[inside], classes[inside])
+    payload = layout.write(layout.encode_hyper(z, row), [group])
+    return container.write(container.DcnFile(name, model_id[:8], width, height, payload, quality=quality))
+
+
+def _inputs(layout: GridLayout, file: container.DcnFile) -> tuple[np.ndarray, np.ndarray, np.ndarray, Any]:
+    """z_hat, symbols, step and the file, as the graphs take them."""
+    row, shape = layout.quality(file.quality), layout.grid(file.width, file.height)
+    payload = layout.parse(file.latents, file.width, file.height, "golden")
+    v = row.scaled(layout.decode_hyper(payload, shape, row, "golden"))
+    symbols = layout.decode_group(payload, 0, v, shape, row, "golden")
+    z_hat = v[None].astype(np.float32) / 2**VALUE_BITS
+    return z_hat, symbols[None], row.step.reshape(1, -1, 1, 1), file
+
+
+def _decode(mean: Session, synthesis: Session, inputs: Sequence[tuple[Any, ...]]) -> np.ndarray:
+    pictures = []
+    for z_hat, symbols, step, file in inputs:
+        rows, columns = symbols.shape[2:]
+        expected = np.ascontiguousarray(mean.run(z_hat)[:, :, :rows, :columns])
+        pictures.append(synthesis.run(symbols, expected, step)[0, : file.height, : file.width])
+    return np.stack(pictures)
+
+
+def _decoded(model: Codec, layout: GridLayout, latents: Sequence[Latents]) -> list[np.ndarray]:
+    """Dequantized latents (1, M, h, w) at qualities all over the range: what the synthesis is given."""
+    found = []
+    for i, item in enumerate(latents):
+        quality = 100 - 7 * i % 60
+        _, mean, _, symbols = codec_tables.symbols_of(model, layout, item, quality)
+        step = layout.quality(quality).step[:, None, None]
+        found.append((symbols.astype(np.float32) * step + mean)[None])
+    return found
+
+
+def _static(static: StaticCodec | None, runtime: str) -> onnx.ModelProto:
+    assert static is not None
+    return static.build(rearranged=runtime == "onnxruntime")
+
+
+def _encoder(graphs: Mapping[str, onnx.ModelProto], runtimes: Sequence[str]) -> list[Variant]:
+    roles = ("analysis", "hyper_analysis")
+    return [make(role, "float", runtime, graphs[role]) for runtime in runtimes for role in roles]
+
+
+@torch.no_grad()
+def _against_torch(
+    model: Codec, graphs: Mapping[str, onnx.ModelProto], pixels: np.ndarray, report: Callable[[str], None]
+) -> None:
+    """Every graph gives what PyTorch gives, to 1e-4 of the largest value; pixels to one step of rounding."""
+    pixels = pixels[: GOLDEN_HEIGHT // 64 * 64, : GOLDEN_WIDTH // 64 * 64]
+    picture = torch.from_numpy(pixels.transpose(2, 0, 1)[None].astype(np.float32) / 255)
+    y = model.analysis(picture - 0.5)
+    hyper = model.hyperprior.hyperlatents(y)
+    z_hat = hyper.round()
+    mean = model.hyperprior.mean(z_hat)
+    gain = model.quality(torch.tensor([3.0]))[0][:, :, None, None]
+    symbols = ((y - mean) * gain).round()
+    decoded = (model.synthesis(symbols / gain + mean) + 0.5).clamp(0, 1).permute(0, 2, 3, 1) * 255
+    cases = {
+        "analysis": ((pixels[None],), y),
+        "hyper_analysis": ((y.numpy(),), hyper),
+        "hyper_mean": ((z_hat.numpy(),), mean),
+        "synthesis": ((symbols.numpy(), mean.numpy(), (1 / gain).numpy()), decoded),
+    }
+    for role, graph in graphs.items():
+        given, wanted = cases[role]
+        found = session_of(make(role, "float", "onnxruntime", graph), role).run(*given)
+        worst = float(np.abs(found - wanted.numpy()).max())
+        allowed = 0.51 if role == "synthesis" else 1e-4 * max(1.0, float(wanted.abs().max()))
+        if not worst <= allowed:  # a NaN fails too
+            raise ExportError(f"graph {role} differs from PyTorch by {worst:.2g}, more than {allowed:.2g}")
+        report(f"{role}.float equals PyTorch to {worst:.1e}")
+
+
+def _description(model: Codec, layout: GridLayout, tables: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """model.json."""
+    deciding = {f"synthesis.{k}": v for k, v in model.synthesis.state_dict().items()}
+    deciding |= {f"mean.{k}": v for k, v in model.hyperprior.mean.state_dict().items()}
+    return {
+        "schema": 1,
+        "image": {"width": 0, "height": 0, "channels": 3, "colour": "srgb"},
+        "latent": layout.to_model(),
+        "tables": {name: tensor_sha256(table) for name, table in sorted(tables.items())},
+        "synthesis": {
+            name: tensor_sha256(codec_graphs.array(tensor)) for name, tensor in sorted(deciding.items())
+        },
+    }

@@ -1,0 +1,190 @@
+"""Float ONNX graphs of the family ``codec``: analysis, hyper_analysis, hyper_mean and synthesis.
+
+Convolutions of 1x1 and 3x3, ReLU, Add, Mul, DepthToSpace and SpaceToDepth, the principal components' 16x16
+convolution in the encoder. Weights of the encoder's branches and of the mean are stored in 8 bits, one scale
+an output channel, and restored when the graph is loaded: ``settled`` rounds a model's weights to those very
+values, so that nothing is lost between it and its graphs. Sizes are free; pixels are uint8 NHWC.
+"""
+
+import copy
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from decant_train.families.codec import PATCH, Codec, Residual, Synthesis
+from torch import Tensor, nn
+
+from decant_export.onnx_graph import GraphBuilder
+from decant_export.pictures import PICTURE, from_pixels, to_pixels
+
+STORED_MAX = 127
+
+
+def settled(model: Codec) -> Codec:
+    """A copy of ``model`` whose branches have weights that 8 bits, with a scale a channel, hold exactly."""
+    model = copy.deepcopy(model).eval()
+    for layer in _stored_layers(model):
+        steps = _steps(layer.weight.detach())
+        layer.weight.data.copy_((layer.weight / steps).round() * steps)
+    return model
+
+
+def analysis(model: Codec) -> onnx.ModelProto:
+    """Pixels uint8 (1, H, W, 3), sides multiples of 64 -> latents float32 (1, M, H/16, W/16)."""
+    network = model.analysis
+    graph = GraphBuilder("analysis", "pixels", "uint8", [1, "height", "width", 3])
+    x = from_pixels(graph, "pixels")
+    picture = graph.node("Sub", [x, graph.constant("half", np.float32(0.5))], "centred")
+    linear = _conv(graph, picture, network.linear, "linear", strides=[PATCH, PATCH])
+    x = _unshuffled(graph, picture, 4, "blocks")
+    x = _conv(graph, x, _reordered(network.stem, 4), "stem", stored=True)
+    x = _residuals(graph, x, network.quarter, "quarter")
+    x = _unshuffled(graph, x, 2, "quarter.blocks")
+    x = _conv(graph, x, _reordered(network.eighth_in, 2), "eighth_in", stored=True)
+    x = _residuals(graph, x, network.eighth, "eighth")
+    x = _unshuffled(graph, x, 2, "eighth.blocks")
+    x = _conv(graph, x, _reordered(network.sixteenth_in, 2), "sixteenth_in", stored=True)
+    x = _residuals(graph, x, network.sixteenth, "sixteenth")
+    added = _conv(graph, x, network.out, "out", stored=True)
+    latents = graph.node("Add", [linear, added], "latents")
+    return graph.model(latents, "float32", [1, model.config.latents, "h", "w"])
+
+
+def hyper_analysis(model: Codec) -> onnx.ModelProto:
+    """Latents float32 (1, M, h, w), h and w multiples of 4 -> hyperlatents float32 (1, hyper, h/4, w/4)."""
+    m, hyper = model.config.latents, model.config.hyper
+    graph = GraphBuilder("hyper_analysis", "latents", "float32", [1, m, "h", "w"])
+    deviation = graph.constant("deviation", array(model.hyperprior.deviation).reshape(1, m, 1, 1))
+    normal = graph.node("Div", ["latents", deviation], "normal.ratio")
+    normal = graph.node("Asinh", [normal], "normal")
+    both = graph.node("Concat", [normal, graph.node("Abs", [normal], "size")], "both", axis=1)
+    first, _, _, second, _, _, third = model.hyperprior.analysis
+    x = graph.node("Relu", [_conv(graph, both, _module(first), "first", stored=True)], "first.relu")
+    x = _unshuffled(graph, x, 2, "first.blocks")
+    x = _conv(graph, x, _reordered(_module(second), 2), "second", stored=True)
+    x = _unshuffled(graph, graph.node("Relu", [x], "second.relu"), 2, "second.blocks")
+    x = _conv(graph, x, _reordered(_module(third), 2), "hyperlatents", stored=True)
+    return graph.model(x, "float32", [1, hyper, "hyper_h", "hyper_w"])
+
+
+def hyper_mean(model: Codec) -> onnx.ModelProto:
+    """Dequantized hyperlatents float32 (1, hyper, a, b) -> mean of the latents float32 (1, M, 4 a, 4 b)."""
+    graph = GraphBuilder(
+        "hyper_mean", "hyperlatents", "float32", [1, model.config.hyper, "hyper_h", "hyper_w"]
+    )
+    first, _, _, second, _, _, last = model.hyperprior.mean
+    x = _shuffled(graph, _conv(graph, "hyperlatents", _module(first), "first", stored=True), 2, "first.up")
+    x = _conv(graph, graph.node("Relu", [x], "first.relu"), _module(second), "second", stored=True)
+    x = graph.node("Relu", [_shuffled(graph, x, 2, "second.up")], "second.relu")
+    x = _conv(graph, x, _module(last), "mean", stored=True)
+    return graph.model(x, "float32", [1, model.config.latents, "h", "w"])
+
+
+def synthesis(model: Codec) -> onnx.ModelProto:
+    """Symbols and mean float32 (1, M, h, w), step float32 (1, M, 1, 1) -> pixels uint8 (1, 16 h, 16 w, 3)."""
+    network: Synthesis = model.synthesis
+    graph, latents = synthesis_inputs(model.config.latents)
+    x = _conv(graph, latents, network.up, "up")
+    if network.entry is not None and network.up_body is not None:
+        body = graph.node("Relu", [_conv(graph, latents, network.entry, "entry")], "entry.relu")
+        for i, block in enumerate(network.body):
+            y = _residual(graph, body, block, f"body.{i}")
+            body = graph.node("Relu", [y], f"body.{i}.out")
+        x = graph.node("Add", [x, _conv(graph, body, network.up_body, "up_body")], "raised")
+    x = _shuffled(graph, x, 4, "quarter")
+    for i, layer in enumerate(network.render):
+        y = graph.node("Relu", [_conv(graph, x, _module(layer), f"render.{i}")], f"render.{i}.relu")
+        x = graph.node("Add", [x, y], f"render.{i}.sum")
+    x = _shuffled(graph, _conv(graph, x, network.last, "last"), 4, "full")
+    half = graph.constant("half", np.float32(0.5))
+    x = graph.node("Add", [x, half], PICTURE)
+    return graph.model(to_pixels(graph, x), "uint8", [1, "height", "width", 3])
+
+
+def synthesis_inputs(m: int) -> tuple[GraphBuilder, str]:
+    """A graph with the inputs of a synthesis of ``m`` latent channels, and the dequantized latents in it."""
+    graph = GraphBuilder("synthesis", "symbols", "float32", [1, m, "h", "w"])
+    graph.input("mean", "float32", [1, m, "h", "w"])
+    graph.input("step", "float32", [1, m, 1, 1])
+    scaled = graph.node("Mul", ["symbols", "step"], "symbols.scaled")
+    return graph, graph.node("Add", [scaled, "mean"], "latents")
+
+
+def array(tensor: Tensor) -> np.ndarray:
+    """float32 values of a parameter or buffer."""
+    values: np.ndarray = tensor.detach().float().numpy()
+    return values
+
+
+def _stored_layers(model: Codec) -> list[nn.Conv2d]:
+    """The layers whose weights are stored in 8 bits in float graphs."""
+    analysis = [
+        m for m in model.analysis.modules() if isinstance(m, nn.Conv2d) and m is not model.analysis.linear
+    ]
+    hyper = [m for m in model.hyperprior.analysis if isinstance(m, nn.Conv2d)]
+    mean = [m for m in model.hyperprior.mean if isinstance(m, nn.Conv2d)]
+    return [*analysis, *hyper, *mean]
+
+
+def _steps(weight: Tensor) -> Tensor:
+    return (weight.abs().amax((1, 2, 3), keepdim=True) / STORED_MAX).clamp_min(1e-12)
+
+
+def _conv(
+    graph: GraphBuilder, x: str, layer: nn.Conv2d, name: str, *, stored: bool = False, **attributes: Any
+) -> str:
+    """A convolution padded to keep its size (or with ``strides``); ``stored``: weights kept in 8 bits."""
+    weight, kernel = layer.weight.detach(), list(layer.kernel_size)
+    if stored:
+        steps = _steps(weight)
+        values = graph.constant(f"{name}.weight.int8", (weight / steps).round().to(torch.int8).numpy())
+        scales = [
+            graph.constant(f"{name}.weight.step", array(steps).reshape(-1)),
+            graph.constant(f"{name}.weight.zero", np.zeros(len(weight), np.int8)),
+        ]
+        weights = graph.node("DequantizeLinear", [values, *scales], f"{name}.weight", axis=0)
+    else:
+        weights = graph.constant(f"{name}.weight", array(weight))
+    inputs = [x, weights]
+    if layer.bias is not None:
+        inputs.append(graph.constant(f"{name}.bias", array(layer.bias)))
+    if "strides" not in attributes:
+        attributes["pads"] = [kernel[0] // 2, kernel[1] // 2] * 2
+    return graph.node("Conv", inputs, name, kernel_shape=kernel, **attributes)
+
+
+def _residuals(graph: GraphBuilder, x: str, blocks: nn.Sequential, name: str) -> str:
+    for i, block in enumerate(blocks):
+        x = _residual(graph, x, block, f"{name}.{i}", stored=True)
+    return x
+
+
+def _residual(graph: GraphBuilder, x: str, block: nn.Module, name: str, *, stored: bool = False) -> str:
+    assert isinstance(block, Residual)
+    y = graph.node("Relu", [_conv(graph, x, block.first, f"{name}.first", stored=stored)], f"{name}.relu")
+    return graph.node("Add", [x, _conv(graph, y, block.second, f"{name}.second", stored=stored)], name)
+
+
+def _shuffled(graph: GraphBuilder, x: str, block: int, name: str) -> str:
+    return graph.node("DepthToSpace", [x], name, blocksize=block, mode="CRD")
+
+
+def _unshuffled(graph: GraphBuilder, x: str, block: int, name: str) -> str:
+    return graph.node("SpaceToDepth", [x], name, blocksize=block)
+
+
+def _reordered(layer: nn.Conv2d, block: int) -> nn.Conv2d:
+    """``layer`` taking what SpaceToDepth gives (position, channel) instead of pixel_unshuffle (channel,
+    position).
+    """
+    out, channels, *kernel = layer.weight.shape
+    weight = layer.weight.detach().reshape(out, channels // block**2, block**2, *kernel).transpose(1, 2)
+    changed = copy.deepcopy(layer)
+    changed.weight.data = weight.reshape(out, channels, *kernel).contiguous()
+    return changed
+
+
+def _module(layer: nn.Module) -> nn.Conv2d:
+    assert isinstance(layer, nn.Conv2d)
+    return layer

@@ -1,0 +1,216 @@
+"""What the codec's files need besides graphs: the rows of 100 qualities, the scale network's integers, and
+probability tables counted on hard-quantized latents of training photos (docs/format.md, layout grid).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from decant import entropy
+from decant.grid import QUALITIES, GridLayout
+from decant.grid_encoder import quantized, quantized_hyperlatents, symbol_weight
+from decant_train.families.codec import (
+    ANCHORS,
+    CLASSES,
+    LAMBDAS,
+    MULTIPLIER_MAX,
+    VALUE_BITS,
+    WEIGHT_BITS,
+    Codec,
+    class_scale,
+    symbol_bits,
+)
+
+from decant_export.codec_graphs import array
+
+GROUP = 64  # latents on a side of a coding group: 1024 pixels
+MOST_RADIUS = 127
+ESCAPED = 1e-4  # share of a class's symbols that tables leave to escapes, about
+PRIOR = 200.0  # symbols that the fitted distribution counts for beside those counted
+OFFSET_UNIT = 256  # quality.class_offset: steps a class
+CODED_BELOW = 4.0  # classes below the first that training tells apart are coded too; what is rarer is 0
+COUNTED = tuple(range(4, 101, 8))  # qualities whose symbols are counted
+
+
+@dataclass(frozen=True)
+class Latents:
+    """What the analysis makes of one picture: y float32 (M, h, w), hyperlatents float32 (hyper, h/4, w/4)."""
+
+    y: np.ndarray
+    hyper: np.ndarray
+
+
+@torch.no_grad()
+def latents_of(model: Codec, pictures: Sequence[np.ndarray]) -> list[Latents]:
+    """Pictures uint8 (H, W, 3), sides multiples of 64 -> their latents, by PyTorch."""
+    found = []
+    for pixels in pictures:
+        y = model.analysis(torch.from_numpy(pixels.transpose(2, 0, 1)[None].astype(np.float32) / 255) - 0.5)
+        found.append(Latents(y[0].numpy(), model.hyperprior.hyperlatents(y)[0].numpy()))
+    return found
+
+
+def layout_of(model: Codec, latents: Sequence[Latents]) -> tuple[GridLayout, dict[str, np.ndarray]]:
+    """The layout of ``model`` and all tables of its bundle, counted on ``latents`` of training photos."""
+    tables = {**_qualities(model), **_scale_network(model)}
+    fitted = [_fitted(c) for c in range(CLASSES)]
+    layout = _layout(model, tables | _entropy(fitted))
+    tables["quality.hyper_class"] = _hyper_classes(layout, tables, latents, fitted)
+    # Which symbols come depends on what tables make them cost: counted twice.
+    distributions = fitted
+    for _ in range(2):
+        layout = _layout(model, tables | _entropy(distributions))
+        distributions = []
+        for prior, histogram in zip(fitted, _count(model, layout, latents), strict=True):
+            even = histogram + histogram[::-1]  # no reason why one sign should come more often
+            distributions.append((even / 2 + PRIOR * prior) / (even.sum() / 2 + PRIOR))
+    layout = _layout(model, tables | _entropy(distributions))
+    return layout, layout.tables() | {"quality.lambda": _lambdas()}
+
+
+def symbols_of(
+    model: Codec, layout: GridLayout, latents: Latents, quality: int, bits: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Hyperlatents int32, mean float32, classes uint8 and symbols int32 of a picture; plainly rounded, or
+    chosen by rate and distortion with ``bits``, the layout's ``cost_bits``.
+    """
+    row = layout.quality(quality)
+    z = quantized_hyperlatents(latents.hyper, row)
+    v = row.scaled(z)
+    with torch.no_grad():
+        hyper = torch.from_numpy(v.astype(np.float32) / 2**VALUE_BITS)
+        mean: np.ndarray = model.hyperprior.mean(hyper[None])[0].numpy()
+    classes = layout.classes(v, row, (0, mean.shape[1], 0, mean.shape[2]))
+    weight = None if bits is None else symbol_weight(_lambdas()[quality - 1], row)
+    x = (latents.y - mean) * row.gain[:, None, None]
+    return (
+        z,
+        mean,
+        classes,
+        quantized(x, classes, weight, np.zeros((0, 1), np.float32) if bits is None else bits),
+    )
+
+
+def _layout(model: Codec, tables: dict[str, np.ndarray]) -> GridLayout:
+    config = model.config
+    # Bodies and renderers look 1 latent for each 3x3 at 1/16, a quarter for each at 1/4.
+    halo = 2 * config.body_blocks + -(-(config.render_layers + 1) // 4)
+    described = {"channels": config.latents, "hyper": config.hyper, "class_width": config.class_width}
+    return GridLayout(described | {"group": GROUP, "halo": halo}, tables)
+
+
+@torch.no_grad()
+def _qualities(model: Codec) -> dict[str, np.ndarray]:
+    position = torch.linspace(0, ANCHORS - 1, QUALITIES)
+    gain, hyper_gain, offset, hyper_class = (array(row) for row in model.quality(position))
+    step = 1 / gain.astype(np.float64)
+    levels = np.geomspace(step.min(), step.max(), 256).astype(np.float32)
+    index = np.rint(np.log(step / step.min()) / np.log(step.max() / step.min()) * 255)
+    offsets = np.clip(np.rint((offset + 0.5 + CODED_BELOW) * OFFSET_UNIT), -(2**15), 2**15 - 1)
+    return {
+        "quality.step_levels": levels,
+        "quality.step_index": index.astype(np.uint8),
+        "quality.hyper_gain": hyper_gain,
+        "quality.hyper_multiplier": np.clip(np.rint(2**VALUE_BITS / hyper_gain), 1, MULTIPLIER_MAX).astype(
+            np.uint8
+        ),
+        "quality.hyper_class": np.clip(np.rint(hyper_class + CODED_BELOW), 1, CLASSES - 1).astype(np.uint8),
+        "quality.class_offset": offsets.astype(np.int16),
+    }
+
+
+def _lambdas() -> np.ndarray:
+    """Distortion weight of each quality: bits per pixel + lambda * 255^2 * mean squared error."""
+    position = np.linspace(0, ANCHORS - 1, QUALITIES)
+    return np.exp(np.interp(position, np.arange(ANCHORS), np.log(LAMBDAS))).astype(np.float32)
+
+
+def _scale_network(model: Codec) -> dict[str, np.ndarray]:
+    hidden, out = model.hyperprior.class_hidden, model.hyperprior.class_out
+    assert hidden.bias is not None
+
+    def grid(weight: torch.Tensor) -> np.ndarray:
+        rounded: np.ndarray = np.clip(np.rint(array(weight) * 2**WEIGHT_BITS), -127, 127).astype(np.int8)
+        return rounded
+
+    return {
+        "scale.hidden_weight": grid(hidden.weight),
+        "scale.hidden_bias": np.rint(array(hidden.bias) * 2 ** (WEIGHT_BITS + VALUE_BITS)).astype(np.int32),
+        "scale.out_weight": grid(out.weight)[:, :, 0, 0],
+    }
+
+
+@torch.no_grad()
+def _fitted(c: int) -> np.ndarray:
+    """Probabilities of symbols -MOST_RADIUS..MOST_RADIUS in class ``c`` as training assumes them."""
+    values = torch.arange(-MOST_RADIUS, MOST_RADIUS + 1).float()
+    scale = class_scale(torch.tensor(float(c) - CODED_BELOW))
+    bits: np.ndarray = symbol_bits(values, scale).double().numpy()
+    return 2.0**-bits
+
+
+def _entropy(distributions: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """Integer tables of distributions over -MOST_RADIUS..MOST_RADIUS, one a class; the first is not coded."""
+    radius, counts = np.zeros(CLASSES, np.uint8), []
+    joint, joint_counts = np.ones(CLASSES, np.uint8), []
+    for c in range(1, CLASSES):
+        p = distributions[c]
+        tails = np.array([1 - p[MOST_RADIUS - r : MOST_RADIUS + r + 1].sum() for r in range(MOST_RADIUS + 1)])
+        r = int(np.argmax(tails < ESCAPED)) if (tails < ESCAPED).any() else MOST_RADIUS
+        r = max(r, 1)
+        kept = p[MOST_RADIUS - r : MOST_RADIUS + r + 1]
+        radius[c] = r
+        counts.append(entropy.integer_counts(np.append(kept, max(1 - kept.sum(), 1e-7))))
+        joint[c] = entropy.recommended_joint(counts[-1], r)
+        if joint[c] > 1:
+            joint_counts.append(entropy.joint_counts_of(counts[-1], r, int(joint[c])))
+    return {
+        "entropy.radius": radius,
+        "entropy.counts": np.concatenate(counts),
+        "entropy.joint": joint,
+        "entropy.joint_counts": np.concatenate([np.zeros(0, np.uint32), *joint_counts]),
+    }
+
+
+def _hyper_classes(
+    layout: GridLayout,
+    tables: dict[str, np.ndarray],
+    latents: Sequence[Latents],
+    fitted: Sequence[np.ndarray],
+) -> np.ndarray:
+    """For each quality and hyper channel, the class whose table codes its symbols in the fewest bits."""
+    bits = -np.log2(np.stack(fitted))
+    hyper = [item.hyper.reshape(layout.hyper, -1) for item in latents]
+    every = np.concatenate(hyper, axis=1)
+    chosen = tables["quality.hyper_class"].copy()
+    for q in range(QUALITIES):
+        z = np.rint(every * tables["quality.hyper_gain"][q][:, None]).astype(np.int64)
+        z = np.clip(z, -MOST_RADIUS, MOST_RADIUS) + MOST_RADIUS
+        for k in range(layout.hyper):
+            histogram = np.bincount(z[k], minlength=2 * MOST_RADIUS + 1)
+            chosen[q, k] = 1 + np.argmin(bits[1:] @ histogram)
+    return chosen
+
+
+def _count(model: Codec, layout: GridLayout, latents: Sequence[Latents]) -> np.ndarray:
+    """How often each symbol -MOST_RADIUS..MOST_RADIUS (larger ones left out) came in each class."""
+    width = 2 * MOST_RADIUS + 1
+    histograms = np.zeros((CLASSES, width))
+    for classes, symbols in _coded(model, layout, latents):
+        inside = np.abs(symbols) <= MOST_RADIUS
+        letters = classes[inside].astype(np.int64) * width + symbols[inside].astype(np.int64) + MOST_RADIUS
+        histograms += np.bincount(letters, minlength=CLASSES * width).reshape(CLASSES, width)
+    return histograms
+
+
+def _coded(
+    model: Codec, layout: GridLayout, latents: Sequence[Latents]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Classes and symbols of latents and of hyperlatents, as files would hold them."""
+    bits = layout.entropy.cost_bits()
+    for i, item in enumerate(latents):
+        for q in COUNTED[i % 3 :: 3]:
+            z, _, classes, symbols = symbols_of(model, layout, item, q, bits)
+            yield classes, symbols
+            yield np.broadcast_to(layout.quality(q).hyper_class[:, None, None], z.shape), z
