@@ -20,18 +20,22 @@ from typing import IO, Any
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from decant import container
-from decant.errors import DecantError, FormatError, ImageError, SizeLimitError
+from decant.errors import DecantError, FormatError, ImageError, MissingExtraError, SizeLimitError
+from decant.settings import DEFAULT_MODEL
+
+__all__ = ["DECODER_OPTIONS", "DEFAULT_MODEL", "ENCODER_OPTIONS", "FORMAT", "DcnDecoder", "DcnImageFile"]
 
 FORMAT = "DCN"
 
-# What Image.open and Image.save cannot be given as arguments; both take effect with the next picture.
+# What Image.open and Image.save cannot be given as arguments. Changes, of DEFAULT_MODEL too, take effect with
+# the next picture.
 DECODER_OPTIONS: dict[str, Any] = {}  # of decant.Decoder: device, runtime, precision, threads, bundle_dir ...
 ENCODER_OPTIONS: dict[str, Any] = {}  # of decant.Encoder
-DEFAULT_MODEL = "lite"  # what save() encodes with unless it is given another model
 
 _SECTION = struct.Struct("<BI")
 _CRC = struct.Struct("<I")
 _INFO_KEYS = {container.EXIF: "exif", container.ICC: "icc_profile", container.XMP: "xmp"}
+_SETTINGS = ("quality", "effort", "target_bpp", "target_psnr")  # of Encoder.encode
 # (grey, alpha) of a file -> mode of the picture.
 _MODES = {(False, False): "RGB", (False, True): "RGBA", (True, False): "L", (True, True): "LA"}
 # Modes that save() takes; the others hold more than 8 bits or a colour space that is not sRGB.
@@ -143,25 +147,22 @@ def _metadata(stream: IO[bytes], header: container.Header, source: str) -> dict[
 def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     """Pillow's save handler: the arguments of ``Image.save`` are in ``im.encoderinfo``."""
     options = im.encoderinfo
-    settings = {
-        key: _whole(options[key], key, low, 100 if key == "quality" else 9)
-        for key, low in (("quality", 1), ("effort", 0))
-        if options.get(key) is not None
-    }
+    settings = {key: options[key] for key in _SETTINGS if options.get(key) is not None}
+    for key, low, high in (("quality", 1, 100), ("effort", 0, 9)):
+        if key in settings:
+            _check_whole(settings[key], key, low, high)
     picture = _convert(im)
-    xmp = im.info.get("xmp") or im.info.get("XML:com.adobe.xmp")
-    for key, kept in (
-        ("exif", im.info.get("exif")),
-        ("icc_profile", im.info.get("icc_profile")),
-        ("xmp", xmp),
-    ):
-        block = _block(options.get(key, kept), key)
-        if block:
+    kept = {**im.info, "xmp": im.info.get("xmp") or im.info.get("XML:com.adobe.xmp")}
+    for key in _INFO_KEYS.values():
+        if block := _block(options.get(key, kept.get(key)), key):
             picture.info[key] = block
-    model = options.get("model") or DEFAULT_MODEL
     try:
-        data = _encoder(model).encode(picture, source=_name(filename), **settings)
-    except (ImageError, SizeLimitError) as error:
+        encoder = _encoder(options.get("model") or DEFAULT_MODEL)
+    except DecantError as error:
+        raise OSError(str(error)) from error
+    try:
+        data = encoder.encode(picture, source=_name(filename), **settings)
+    except (ImageError, SizeLimitError, MissingExtraError) as error:
         raise ValueError(str(error)) from error
     except DecantError as error:
         raise OSError(str(error)) from error
@@ -185,10 +186,9 @@ def _convert(im: Image.Image) -> Image.Image:
     return picture
 
 
-def _whole(value: object, what: str, low: int, high: int) -> int:
+def _check_whole(value: object, what: str, low: int, high: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise ValueError(f"{what} {value!r}; a whole number from {low} to {high} expected")
-    return value
 
 
 def _block(value: object, what: str) -> bytes:
