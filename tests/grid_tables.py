@@ -66,10 +66,9 @@ def quality_tensors(channels: int, hyper: int, seed: int = 0) -> dict[str, np.nd
     return {
         "quality.step_levels": np.geomspace(0.5, 100, 256).astype(np.float32),
         "quality.step_index": random.integers(0, 256, (100, channels)).astype(np.uint8),
-        "quality.hyper_gain": random.uniform(0.5, 2, (100, hyper)).astype(np.float32),
         "quality.hyper_multiplier": random.integers(1, 256, (100, hyper)).astype(np.uint8),
         "quality.hyper_class": random.integers(1, CLASSES, (100, hyper)).astype(np.uint8),
-        "quality.class_offset": random.integers(-4000, 3000, (100, channels)).astype(np.int16),
+        "quality.class_offset": random.integers(2, 111, (100, channels)).astype(np.uint8),
     }
 
 

@@ -105,7 +105,7 @@ def interleave(planes: Grid) -> Grid:
 
 
 def scale_classes(v: Grid, shape: list[range], offset: list[int], tables: dict[str, list[Any]]) -> Grid:
-    """v at its hyper x hz x wz places, offsets of the channels -> the classes of 4 hz x 4 wz latents."""
+    """v at its hyper x hz x wz places, offsets of channels in 1/1024 -> classes of 4 hz x 4 wz latents."""
     (hyper, hz, wz), bias = shape, tables["scale.hidden_bias"]
     hidden: Grid = {}
     classes: Grid = {}
@@ -119,7 +119,7 @@ def scale_classes(v: Grid, shape: list[range], offset: list[int], tables: dict[s
         column = [hidden[c, y, x] for c in range(width)]
         for c, row in enumerate(split(tables["scale.out_weight"], [width] * (4 * len(offset)))):
             form = sum(a * b for a, b in zip(row, column, strict=True))
-            classes[c, y, x] = min(max((form + 4 * offset[c // 4]) >> 10, 0), 31)
+            classes[c, y, x] = min(max((form + offset[c // 4]) >> 10, 0), 31)
     return interleave(classes)
 
 
@@ -141,7 +141,7 @@ def decode(file: Path, bundle: Path) -> tuple[Nested, Nested]:
     flat = decode_stream(first, [hyper_class[k] for k, _, _ in product(*shape)], tables)
     z = dict(zip(product(*shape), flat, strict=True))
     v = {place: min(max(a * multiplier[place[0]], -(1 << 22)), 1 << 22) for place, a in z.items()}
-    classes = scale_classes(v, shape, offset, tables)
+    classes = scale_classes(v, shape, [256 * (o - 64) for o in offset], tables)
     symbols: Grid = {}
     for (top, left), data in zip(corners, rest, strict=True):
         ys, xs = range(top, min(top + side, h)), range(left, min(left + side, w))

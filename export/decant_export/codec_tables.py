@@ -28,7 +28,7 @@ GROUP = 64  # latents on a side of a coding group: 1024 pixels
 MOST_RADIUS = 127
 ESCAPED = 1e-4  # share of a class's symbols that tables leave to escapes, about
 PRIOR = 200.0  # symbols that the fitted distribution counts for beside those counted
-OFFSET_UNIT = 256  # quality.class_offset: steps a class
+OFFSET_UNIT, OFFSET_ZERO = 4, 64  # quality.class_offset: steps a class, and the number for none
 CODED_BELOW = 4.0  # classes below the first that training tells apart are coded too; what is rarer is 0
 COUNTED = tuple(range(4, 101, 8))  # qualities whose symbols are counted
 
@@ -107,16 +107,15 @@ def _qualities(model: Codec) -> dict[str, np.ndarray]:
     step = 1 / gain.astype(np.float64)
     levels = np.geomspace(step.min(), step.max(), 256).astype(np.float32)
     index = np.rint(np.log(step / step.min()) / np.log(step.max() / step.min()) * 255)
-    offsets = np.clip(np.rint((offset + 0.5 + CODED_BELOW) * OFFSET_UNIT), -(2**15), 2**15 - 1)
+    offsets = np.rint((offset + 0.5 + CODED_BELOW) * OFFSET_UNIT) + OFFSET_ZERO
     return {
         "quality.step_levels": levels,
         "quality.step_index": index.astype(np.uint8),
-        "quality.hyper_gain": hyper_gain,
         "quality.hyper_multiplier": np.clip(np.rint(2**VALUE_BITS / hyper_gain), 1, MULTIPLIER_MAX).astype(
             np.uint8
         ),
         "quality.hyper_class": np.clip(np.rint(hyper_class + CODED_BELOW), 1, CLASSES - 1).astype(np.uint8),
-        "quality.class_offset": offsets.astype(np.int16),
+        "quality.class_offset": np.clip(offsets, 0, 255).astype(np.uint8),
     }
 
 
@@ -185,7 +184,7 @@ def _hyper_classes(
     every = np.concatenate(hyper, axis=1)
     chosen = tables["quality.hyper_class"].copy()
     for q in range(QUALITIES):
-        z = np.rint(every * tables["quality.hyper_gain"][q][:, None]).astype(np.int64)
+        z = np.rint(every * layout.quality(q + 1).hyper_gain[:, None]).astype(np.int64)
         z = np.clip(z, -MOST_RADIUS, MOST_RADIUS) + MOST_RADIUS
         for k in range(layout.hyper):
             histogram = np.bincount(z[k], minlength=2 * MOST_RADIUS + 1)

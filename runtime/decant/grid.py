@@ -17,7 +17,8 @@ from decant.scales import LARGEST_INPUT, ScaleNetwork
 QUALITIES = 100
 LATENT_PIXELS = 16
 HYPER_LATENTS = 4
-_OFFSET_UNIT = 4
+_OFFSET_UNIT, _OFFSET_ZERO = 256, 64  # class_offset: quarters of a class, 64 is none
+_INPUT_UNIT = 16
 _KEYS = {"layout", "channels", "hyper", "class_width", "group", "halo"}
 _LIMITS = {
     "channels": (1, 4096),
@@ -129,10 +130,10 @@ class GridLayout:
         return Quality(
             step=step,
             gain=1 / step,
-            hyper_gain=rows["hyper_gain"],
+            hyper_gain=np.float32(_INPUT_UNIT) / rows["hyper_multiplier"],
             hyper_multiplier=rows["hyper_multiplier"].astype(np.int32),
             hyper_class=rows["hyper_class"],
-            class_offset=rows["class_offset"].astype(np.int32) * _OFFSET_UNIT,
+            class_offset=(rows["class_offset"].astype(np.int32) - _OFFSET_ZERO) * _OFFSET_UNIT,
         )
 
     def grid(self, width: int, height: int) -> GridShape:
@@ -215,20 +216,18 @@ def _quality_tables(tensors: Mapping[str, np.ndarray], channels: int, hyper: int
     for name, dtype, shape in (
         ("step_levels", np.float32, (256,)),
         ("step_index", np.uint8, (QUALITIES, channels)),
-        ("hyper_gain", np.float32, (QUALITIES, hyper)),
         ("hyper_multiplier", np.uint8, (QUALITIES, hyper)),
         ("hyper_class", np.uint8, (QUALITIES, hyper)),
-        ("class_offset", np.int16, (QUALITIES, channels)),
+        ("class_offset", np.uint8, (QUALITIES, channels)),
     ):
         tensor = tensors.get(f"quality.{name}")
         if tensor is None or tensor.dtype != dtype or tensor.shape != shape:
             raise BundleError(f"tables: quality.{name} is not {np.dtype(dtype)} {shape}")
         found[f"quality.{name}"] = tensor
-    for name in ("step_levels", "hyper_gain"):
-        table = found[f"quality.{name}"]
-        if not np.isfinite(table).all() or (table <= 0).any():
-            raise BundleError(f"tables: quality.{name} holds a number that is not positive and finite")
-    if (np.diff(found["quality.step_levels"]) < 0).any():
+    levels = found["quality.step_levels"]
+    if not np.isfinite(levels).all() or (levels <= 0).any():
+        raise BundleError("tables: quality.step_levels holds a number that is not positive and finite")
+    if (np.diff(levels) < 0).any():
         raise BundleError("tables: quality.step_levels does not ascend")
     if (found["quality.hyper_multiplier"] < 1).any():
         raise BundleError("tables: quality.hyper_multiplier holds 0; 1..255 expected")

@@ -75,10 +75,11 @@ def test_a_quality_is_a_row_of_the_tables():
         assert quality.step.tolist() == [levels[i] for i in index]
         assert quality.gain == pytest.approx(1 / quality.step, rel=1e-6)
         assert quality.step.dtype == quality.gain.dtype == np.float32
-        assert (quality.hyper_gain == TENSORS["quality.hyper_gain"][q - 1]).all()
+        assert quality.hyper_gain == pytest.approx(16 / TENSORS["quality.hyper_multiplier"][q - 1], rel=1e-6)
         assert (quality.hyper_class == TENSORS["quality.hyper_class"][q - 1]).all()
         assert (quality.hyper_multiplier == TENSORS["quality.hyper_multiplier"][q - 1]).all()
-        assert (quality.class_offset == 4 * TENSORS["quality.class_offset"][q - 1].astype(int)).all()
+        offsets = TENSORS["quality.class_offset"][q - 1].astype(int)
+        assert (quality.class_offset == 256 * (offsets - 64)).all()
 
 
 @pytest.mark.parametrize("q", [0, 101, -1])
@@ -268,7 +269,7 @@ def test_tables_of_another_kind_are_refused(name: str):
         ("step_levels", put(0, 0), "a number that is not positive and finite"),
         ("step_levels", put(255, np.inf), "a number that is not positive and finite"),
         ("step_levels", put(0, 90), "does not ascend"),
-        ("hyper_gain", put((2, 1), -1), "a number that is not positive and finite"),
+        ("step_levels", put(7, -1), "a number that is not positive and finite"),
         ("hyper_multiplier", put((99, 0), 0), r"holds 0; 1\.\.255"),
         ("hyper_class", put((0, 0), 0), r"a class outside 1\.\.31"),
         ("hyper_class", put((0, 0), 32), r"a class outside 1\.\.31"),

@@ -21,7 +21,7 @@ def plain(tensors: dict[str, np.ndarray], v: np.ndarray, offset: np.ndarray) -> 
     inputs = {place: int(v[place]) for place in product(*shape)}
     tables = {name: tensor.reshape(-1).tolist() for name, tensor in tensors.items()}
     classes = np.full((len(offset), 4 * v.shape[1], 4 * v.shape[2]), 255, np.uint8)
-    for place, found in scale_classes(inputs, shape, offset.tolist(), tables).items():
+    for place, found in scale_classes(inputs, shape, (4 * offset.astype(int)).tolist(), tables).items():
         classes[place] = found
     return classes
 
