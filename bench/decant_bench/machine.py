@@ -25,6 +25,9 @@ PACKAGES = (
     "torch",
 )
 
+# How many threads numpy's matrix products take, where the user has said it; the decoder's are its own.
+THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
 # Two machines are one when these agree; kernel, governor and load may change from day to day.
 IDENTITY = ("cpu", "architecture", "system", "cores", "cores_usable", "flags", "memory_gib")
 
@@ -47,6 +50,10 @@ def describe_machine() -> dict[str, Any]:
         "kernel": platform.release(),
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "load_average": load_average(),
+        "thread_settings": " ".join(
+            f"{name}={os.environ[name]}" for name in THREAD_SETTINGS if name in os.environ
+        )
+        or None,
     }
 
 

@@ -88,14 +88,28 @@ def measure(
 def at_rate(
     contender: Contender, picture: Picture, bits_per_pixel: float, known: dict[int, int] | None = None
 ) -> Coded:
-    """The file whose size is nearest to ``bits_per_pixel``, by bisection over the qualities. ``known``: sizes
-    in bytes at some qualities.
+    """The file whose size is nearest to ``bits_per_pixel``. ``known``: sizes in bytes at some qualities."""
+    target = bits_per_pixel * picture.pixel_count / 8
+    below, above = _around(contender, picture, target, known or {})
+    return min((below, above), key=lambda coded: abs(len(coded.data) - target))
+
+
+def at_bytes(contender: Contender, picture: Picture, size: int) -> Coded:
+    """The smallest file of at least ``size`` bytes, or the largest there is."""
+    below, above = _around(contender, picture, size, {})
+    return below if len(below.data) >= size else above
+
+
+def _around(
+    contender: Contender, picture: Picture, target: float, known: dict[int, int]
+) -> tuple[Coded, Coded]:
+    """The files of neighbouring qualities between which ``target`` bytes lie, by bisection; the ends of the
+    range where it lies beyond.
     """
     codec = contender.codec
     assert codec.qualities is not None
-    target = bits_per_pixel * picture.pixel_count / 8
     files: dict[int, bytes] = {}
-    sizes = dict(known or {})
+    sizes = dict(known)
 
     def size(quality: int) -> int:
         if quality not in sizes:
@@ -109,8 +123,8 @@ def at_rate(
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if size(middle) <= target else (low, middle)
-    best = min((low, high), key=lambda quality: abs(size(quality) - target))
-    return Coded(best, files.get(best) or codec.encode(picture.pixels, best))
+    found = (files.get(quality) or codec.encode(picture.pixels, quality) for quality in (low, high))
+    return Coded(low, next(found)), Coded(high, next(found))
 
 
 def _sizes(row: Row, index: int) -> dict[int, int]:

@@ -1,5 +1,6 @@
 """From the points of a rate-distortion record to curves and BD-rates."""
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ METRICS = ("psnr_db", "ms_ssim")
 # The part of the PSNR range that a single picture's curves must share: 4:2:0 keeps some below 34 dB at any
 # rate.
 LEAST_SHARE = 0.35
+LEAST_SHARE_MS_SSIM = 0.8
 
 
 def averaged(row: dict[str, Any], metric: str) -> Curve:
@@ -30,22 +32,21 @@ def add_bd_rates(record: Record, anchor: str, psnr_range: Span) -> None:
     """Add to every measured row ``bd_rate``, relative to the row ``anchor``, and to the record
     ``bd_rate_matrix``.
 
-    ``average``: of the averaged curves over exactly ``psnr_range``, or None and ``why``. ``pictures``: of
-    single pictures, over what both curves reach of it, at least LEAST_SHARE; None where they do not. MS-SSIM
-    (in dB) is compared between the values that the anchor has at the ends of ``psnr_range``.
+    ``average``: of the averaged curves over exactly ``psnr_range``, or None, ``why``, and ``shared``, the
+    BD-rate over what both reach of it. ``pictures``: of single pictures, over what both curves reach of it,
+    at least LEAST_SHARE; None where they do not. MS-SSIM (in dB) is compared between the values that the
+    anchor has at the ends of ``psnr_range``, at least LEAST_SHARE_MS_SSIM of that.
     """
     rows = [row for row in record["rows"] if row["refused"] is None]
     base = next(row for row in rows if row["label"] == anchor)
     for row in rows:
         row["bd_rate"] = {
-            "psnr": _average(base, row, "psnr_db", psnr_range),
+            "psnr": _psnr(base, row, psnr_range),
             "ms_ssim": _ms_ssim(base, row, psnr_range),
             "pictures": _pictures(base, row, psnr_range, len(record["pictures"])),
         }
     record["bd_rate_matrix"] = {
-        row["label"]: {
-            other["label"]: _average(other, row, "psnr_db", psnr_range)["average"] for other in rows
-        }
+        row["label"]: {other["label"]: _psnr(other, row, psnr_range)["average"] for other in rows}
         for row in rows
     }
 
@@ -56,21 +57,34 @@ def _curve(label: str, points: list[tuple[float, float | None]], metric: str) ->
     return curve(label, [rate for rate, _ in there], values)
 
 
-def _average(base: dict[str, Any], row: dict[str, Any], metric: str, span: Span) -> dict[str, Any]:
+def _psnr(base: dict[str, Any], row: dict[str, Any], span: Span) -> dict[str, Any]:
     try:
-        value = bd_rate(averaged(base, metric), averaged(row, metric), span)
+        anchor, test = averaged(base, "psnr_db"), averaged(row, "psnr_db")
     except BenchError as error:
-        return {"average": None, "span_db": list(span), "why": str(error)}
-    return {"average": value, "span_db": list(span), "why": None}
+        return _nothing(error)
+    try:
+        return {"average": bd_rate(anchor, test, span), "span_db": list(span), "why": None}
+    except BenchError as error:
+        found = _nothing(error)
+    with suppress(BenchError):
+        common = common_span(anchor, test, span, LEAST_SHARE * (span[1] - span[0]))
+        found |= {"shared": bd_rate(anchor, test, common), "span_db": list(common)}
+    return found
 
 
 def _ms_ssim(base: dict[str, Any], row: dict[str, Any], psnr_range: Span) -> dict[str, Any]:
     try:
         quality, similarity = averaged(base, "psnr_db"), averaged(base, "ms_ssim")
         low, high = (similarity.value_at(quality.rate_at(value)) for value in psnr_range)
+        test = averaged(row, "ms_ssim")
+        span = common_span(similarity, test, (low, high), LEAST_SHARE_MS_SSIM * (high - low))
+        return {"average": bd_rate(similarity, test, span), "span_db": list(span), "why": None}
     except (BenchError, ValueError) as error:
-        return {"average": None, "span_db": None, "why": str(error)}
-    return _average(base, row, "ms_ssim", (low, high))
+        return _nothing(error)
+
+
+def _nothing(error: Exception) -> dict[str, Any]:
+    return {"average": None, "span_db": None, "why": str(error), "shared": None}
 
 
 def _pictures(base: dict[str, Any], row: dict[str, Any], span: Span, count: int) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Averaged rate-distortion curves of a record as figures, each codec named at its curve."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -49,16 +49,13 @@ def draw(record: Record, metric: str) -> "Figure | None":
     first = max(one.rates[0] for one in curves)
     figure = Figure(figsize=(8.2, 5.6), layout="constrained")
     axes = figure.subplots()
-    models = [one.label for one in curves if _is_bundle(record, one.label)]
-    others = [one.label for one in curves if one.label not in models]
+    looks = _looks(record, curves)
     ends = []
     for one in curves:
-        model = one.label in models
-        colour = COLOURS[models.index(one.label) % len(COLOURS)] if model else _BASELINE
-        style = "-" if model else _DASHES[others.index(one.label) % len(_DASHES)]
+        colour, style, width = looks[one.label]
         rates = np.geomspace(one.rates[0], min(last, one.rates[-1]), 200)
         values = [one.value_at(rate) for rate in np.clip(rates, one.rates[0], one.rates[-1])]
-        axes.plot(rates, values, linestyle=style, color=colour, linewidth=2.0 if model else 1.3)
+        axes.plot(rates, values, linestyle=style, color=colour, linewidth=width)
         shown = [(rate, value) for rate, value in zip(one.rates, one.values, strict=True) if rate <= last]
         axes.plot(*zip(*shown, strict=True), linestyle="", marker="o", markersize=3.5, color=colour)
         ends.append((values[-1], one.label, colour))
@@ -132,5 +129,15 @@ def _last_rate(record: Record, curves: list[Curve]) -> float:
         return ends
 
 
-def _is_bundle(record: Record, label: str) -> bool:
-    return any(row["label"] == label and row["facts"] for row in record["rows"])
+def _looks(record: Record, curves: list[Curve]) -> dict[str, tuple[str, Any, float]]:
+    """Colour, dashes and width by label: a colour a bundle, dashes for its second precision; codecs grey."""
+    bundles = {row["label"]: row["label"].rsplit(" ", 1)[0] for row in record["rows"] if row["facts"]}
+    names = list(dict.fromkeys(bundles.values()))
+    seen: dict[str, int] = {}
+    looks: dict[str, tuple[str, Any, float]] = {}
+    for one in curves:
+        name = bundles.get(one.label, "")
+        count = seen[name] = seen.get(name, -1) + 1
+        colour = COLOURS[names.index(name) % len(COLOURS)] if name else _BASELINE
+        looks[one.label] = colour, _DASHES[count % len(_DASHES)], 2.0 if name else 1.3
+    return looks

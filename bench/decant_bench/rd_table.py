@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from decant_bench import stats
-from decant_bench.rd_curves import LEAST_SHARE
+from decant_bench.rd_curves import LEAST_SHARE, LEAST_SHARE_MS_SSIM
 from decant_bench.record import Record
 from decant_bench.text_table import number, ratio, text_table
 
@@ -59,7 +59,8 @@ def bd_note(record: Record) -> str:
         f"PSNR averaged over the pictures at each quality, one curve a codec, PCHIP of the logarithm of the "
         f"rate, integrated over {low:g} to {high:g} dB. Pictures: each one's own curves over what both reach "
         f"of that range, at least {LEAST_SHARE * (high - low):.1f} dB. MS-SSIM: averaged curves in dB, "
-        f"between the values of {options['anchor']} at those PSNRs."
+        f"between the values of {options['anchor']} at those PSNRs, at least "
+        f"{100 * LEAST_SHARE_MS_SSIM:.0f} % of that."
     )
 
 
@@ -68,8 +69,13 @@ def missing(record: Record) -> list[tuple[str, str]]:
     found = [(row["label"], row["refused"]) for row in record["rows"] if row["refused"] is not None]
     for row in _measured(record):
         for name, what in (("psnr", "BD-rate"), ("ms_ssim", "BD-rate, MS-SSIM")):
-            if row["bd_rate"][name]["why"]:
-                found.append((f"{row['label']}, {what}", row["bd_rate"][name]["why"]))
+            figure = row["bd_rate"][name]
+            if figure["why"]:
+                why = figure["why"]
+                if figure["shared"] is not None:
+                    low, high = figure["span_db"]
+                    why += f" ({_percent(figure['shared'])} over {low:.2f} to {high:.2f} dB)"
+                found.append((f"{row['label']}, {what}", why))
     return found
 
 

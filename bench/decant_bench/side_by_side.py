@@ -9,7 +9,7 @@ import numpy as np
 from decant_bench import metrics
 from decant_bench.contenders import Contender
 from decant_bench.errors import BenchError
-from decant_bench.matched import at_rate
+from decant_bench.matched import at_bytes, at_rate
 from decant_bench.pictures import Picture, PictureSet
 
 if TYPE_CHECKING:
@@ -32,11 +32,11 @@ class Panel:
 def panels(
     picture: Picture, first: Contender, second: Contender, bits_per_pixel: float
 ) -> tuple[Panel, Panel, Panel]:
-    """The original, and both codecs at equal bytes: ``second`` nearest to ``bits_per_pixel``, ``first``
-    nearest to the bytes which that took. Figures are those of the whole picture.
+    """The original, and both codecs at equal bytes: ``second`` nearest to ``bits_per_pixel``, ``first`` in
+    the smallest file that is no smaller. Figures are those of the whole picture.
     """
     other = at_rate(second, picture, bits_per_pixel)
-    same = at_rate(first, picture, 8 * len(other.data) / picture.pixel_count)
+    same = at_bytes(first, picture, len(other.data))
     made = []
     for one, coded in ((first, same), (second, other)):
         decoded = one.codec.decode(coded.data, 1)
