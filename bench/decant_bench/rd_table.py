@@ -71,7 +71,7 @@ def missing(record: Record) -> list[tuple[str, str]]:
         for name, what in (("psnr", "BD-rate"), ("ms_ssim", "BD-rate, MS-SSIM")):
             figure = row["bd_rate"][name]
             if figure["why"]:
-                why = figure["why"]
+                why = figure["why"].removeprefix(f"{row['label']}: ")
                 if figure["shared"] is not None:
                     low, high = figure["span_db"]
                     why += f" ({_percent(figure['shared'])} over {low:.2f} to {high:.2f} dB)"
