@@ -33,3 +33,11 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_copy(tiny: Path, tmp_path: Path) -> Path:
     """A copy of it that a test may damage."""
     return Path(shutil.copytree(tiny, tmp_path / "tiny"))
+
+
+@pytest.fixture(scope="session")
+def codec(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small codec bundle (tests/codec_bundle.py), called ``codec``; not to be changed."""
+    import codec_bundle
+
+    return codec_bundle.write(tmp_path_factory.mktemp("codecs"))

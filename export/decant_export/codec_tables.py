@@ -29,7 +29,10 @@ MOST_RADIUS = 127
 ESCAPED = 1e-4  # share of a class's symbols that tables leave to escapes, about
 PRIOR = 200.0  # symbols that the fitted distribution counts for beside those counted
 OFFSET_UNIT, OFFSET_ZERO = 4, 64  # quality.class_offset: steps a class, and the number for none
-CODED_BELOW = 4.0  # classes below the first that training tells apart are coded too; what is rarer is 0
+# Classes below the first that training tells apart are coded too; what is rarer is 0.
+CODED_BELOW = 4.0
+# Position of quality 100 among the anchors: one beyond the last, where finer steps still gain.
+TOP = ANCHORS
 COUNTED = tuple(range(4, 101, 8))  # qualities whose symbols are counted
 
 
@@ -102,7 +105,7 @@ def _layout(model: Codec, tables: dict[str, np.ndarray]) -> GridLayout:
 
 @torch.no_grad()
 def _qualities(model: Codec) -> dict[str, np.ndarray]:
-    position = torch.linspace(0, ANCHORS - 1, QUALITIES)
+    position = torch.linspace(0, TOP, QUALITIES)
     gain, hyper_gain, offset, hyper_class = (array(row) for row in model.quality(position))
     step = 1 / gain.astype(np.float64)
     levels = np.geomspace(step.min(), step.max(), 256).astype(np.float32)
@@ -121,8 +124,8 @@ def _qualities(model: Codec) -> dict[str, np.ndarray]:
 
 def _lambdas() -> np.ndarray:
     """Distortion weight of each quality: bits per pixel + lambda * 255^2 * mean squared error."""
-    position = np.linspace(0, ANCHORS - 1, QUALITIES)
-    return np.exp(np.interp(position, np.arange(ANCHORS), np.log(LAMBDAS))).astype(np.float32)
+    slope, start = np.polyfit(np.arange(ANCHORS), np.log(LAMBDAS), 1)
+    return np.exp(start + slope * np.linspace(0, TOP, QUALITIES)).astype(np.float32)
 
 
 def _scale_network(model: Codec) -> dict[str, np.ndarray]:

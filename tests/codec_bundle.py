@@ -1,0 +1,55 @@
+"""A small codec bundle for tests: a few channels, started from the principal components of real photos and
+not trained, exported as any other.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from decant_export.codec_exporting import export_codec
+from decant_train import wheel_photos
+from decant_train.checkpoint import Checkpoint
+from decant_train.codec_start import scale_hyperlatents, start_from_principal_components
+from decant_train.families.codec import Codec, CodecConfig
+
+CONFIG = CodecConfig(
+    latents=32,
+    body_width=16,
+    body_blocks=1,
+    render_width=16,
+    render_layers=1,
+    hyper=8,
+    class_width=8,
+    analysis_width=16,
+    analysis_blocks=1,
+    light=True,
+)
+
+
+def checkpoint(config: CodecConfig = CONFIG) -> Checkpoint:
+    """A started codec; its branches are not zero, so that every layer shows in the pixels."""
+    torch.manual_seed(0)
+    model = Codec(config)
+    crops = wheel_photos.crops(48, 256)
+    blocks = crops.reshape(48, 16, 16, 16, 16, 3).transpose(0, 1, 3, 5, 2, 4).reshape(-1, 3, 16, 16)
+    start_from_principal_components(model, torch.from_numpy(blocks[::4].astype(np.float32) / 255))
+    pictures = torch.from_numpy(crops[:4].transpose(0, 3, 1, 2).astype(np.float32) / 255)
+    scale_hyperlatents(model, pictures)
+    for name, parameter in model.named_parameters():
+        if not parameter.detach().any() and name.startswith(("analysis", "synthesis", "hyperprior.mean")):
+            torch.nn.init.normal_(parameter, std=0.003)
+    return Checkpoint("codec", config, model.eval())
+
+
+def write(folder: Path, *, name: str = "codec", light: bool = False) -> Path:
+    """Export it to ``folder``/``name``, for ONNX Runtime and OpenVINO; returns that path."""
+    head = {
+        "name": name,
+        "version": "1.0.0",
+        "family": "codec",
+        "licence": "for tests",
+        "data": "photos in the wheels of scikit-image and scikit-learn",
+        "training": {},
+    }
+    export_codec(checkpoint(), folder / name, head, pictures=16, light=light)
+    return folder / name
