@@ -9,12 +9,15 @@ import numpy as np
 
 from decant import container, golden
 from decant.bundle import Bundle, find_bundle
-from decant.devices import Device, available_devices
+from decant.devices import Device, Wish, available_devices
 from decant.errors import BundleError, DecantError, MissingExtraError
 from decant.latents import VectorLayout
-from decant.loading import check_shapes
+from decant.loading import check_shapes, load_session
 from decant.manifest import Graph
-from decant.sessions import create_session
+from decant.sessions import Session, create_session
+
+# The highest quality of any codec is far above this, what a broken graph gives far below.
+LOWEST_ENCODING_DB = 25
 
 
 @dataclass(frozen=True)
@@ -103,11 +106,8 @@ def _try(bundle: Bundle, graph: Graph, device: Device, threads: int) -> Finding:
         blobs = [bundle.read(entry) for entry in graph.files]
         session = create_session(graph, blobs, device=device.kind, threads=threads, where=str(bundle.path))
         what = f"{graph.role}.{graph.precision} {session.runtime} {session.runtime_version} {session.device}"
-        if graph.role == "analysis":
-            picture = golden.pixels_of(bundle, bundle.golden[0].pixels)
-            latents = session.run(picture[None])[0]
-            bundle.layout.pack(latents)
-            return Finding(True, what, "gives latents that can be stored")
+        if graph.role in ("analysis", "hyper_analysis"):
+            return Finding(True, what, _encode(bundle, graph.role, session))
         psnr = golden.check(bundle, graph, session, "always")
     except DecantError as error:
         return Finding(False, f"{graph.label} {device.kind}", str(error))
@@ -115,6 +115,50 @@ def _try(bundle: Bundle, graph: Graph, device: Device, threads: int) -> Finding:
         return Finding(None, what, "loads, and the bundle has no golden pictures for it")
     shown = "the golden pixels exactly" if np.isinf(psnr) else f"{psnr:.1f} dB to the golden pixels"
     return Finding(True, what, f"{shown} (floor {graph.lowest_psnr_db:.0f} dB)")
+
+
+def _encode(bundle: Bundle, role: str, session: Session) -> str:
+    """Encode the first golden picture with ``session`` in its role, and say what came of it. Raises
+    DecantError.
+    """
+    pixels = golden.pixels_of(bundle, bundle.golden[0].pixels)
+    if isinstance(bundle.layout, VectorLayout):
+        bundle.layout.pack(session.run(pixels[None])[0])
+        return "gives latents that can be stored"
+    from decant.grid import QUALITIES, GridLayout
+    from decant.grid_decoder import GridDecoder
+    from decant.grid_encoder import GridEncoder
+    from decant.images import Picture
+    from decant.settings import Settings
+
+    assert isinstance(bundle.layout, GridLayout)
+
+    def load(wanted: str) -> Session:
+        if wanted == role:
+            return session
+        return load_session(bundle, wanted, Wish(precision="float"), check_golden="never").session
+
+    def finish(quality: int, latents: bytes) -> bytes:
+        height, width = pixels.shape[:2]
+        return container.write(container.DcnFile(bundle.name, bytes(8), width, height, latents, quality))
+
+    decoder = GridDecoder(bundle.layout, load("hyper_mean"), load("synthesis"))
+    encoder = GridEncoder(
+        bundle.layout,
+        bundle.tables.get("quality.lambda"),
+        load("analysis"),
+        load("hyper_analysis"),
+        decoder.hyper_mean,
+        lambda _: decoder,
+    )
+    data = encoder.encode(Picture(pixels), Settings(quality=QUALITIES), finish, "<golden picture>")
+    psnr = golden.psnr_db(decoder.decode(container.parse(data)), pixels)
+    if not psnr >= LOWEST_ENCODING_DB:
+        raise BundleError(
+            f"bundle {bundle.name}: encodes a golden picture at {psnr:.1f} dB; at least "
+            f"{LOWEST_ENCODING_DB} dB expected"
+        )
+    return f"encodes a golden picture at {psnr:.1f} dB (floor {LOWEST_ENCODING_DB} dB)"
 
 
 def require_passed(findings: list[Finding], path: str) -> None:
