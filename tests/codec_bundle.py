@@ -13,10 +13,10 @@ from decant_train.codec_start import scale_hyperlatents, start_from_principal_co
 from decant_train.families.codec import Codec, CodecConfig
 
 CONFIG = CodecConfig(
-    latents=32,
+    latents=128,
     body_width=16,
     body_blocks=1,
-    render_width=16,
+    render_width=24,
     render_layers=1,
     hyper=8,
     class_width=8,
