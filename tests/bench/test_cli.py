@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 from decant.cli import main
 from decant_bench import cli, compare, latency, record
+from decant_bench.images import wheel_crops
 from PIL import Image
 
 FAST = ["--codecs", "jpeg-q90,png", "--limit", "3"]
@@ -46,6 +47,19 @@ def test_quality_prints_a_table_writes_a_record_and_draws(tiny, photos, tmp_path
     assert "tiny int8" in run.stdout
     assert len(record.read(out, "quality")["rows"]) >= 4
     assert "<svg" in plot.read_text()
+
+
+def test_a_codec_of_any_picture_size_is_measured_on_squares(codec, tmp_path):
+    photo = wheel_crops(1, 512).pixels[0]
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(photo).save(tmp_path / "photos/a.png")
+    arguments = [codec, "--images", tmp_path / "photos", "--codecs", "png", "--runtime", "onnxruntime"]
+    run = bench("quality", *arguments)
+    assert run.exit_code == 0, run.output
+    assert "1 images of 512x512" in run.stdout
+    run = bench("latency", *arguments, *ONCE)
+    assert run.exit_code == 0, run.output
+    assert "codec int8" in run.stdout
 
 
 def test_without_a_folder_the_pictures_come_from_the_wheels(tiny):

@@ -11,7 +11,7 @@ from decant.decoder import Decoder
 from decant_bench import latency, latency_table, record, worker
 from decant_bench.baselines import setting
 from decant_bench.errors import BenchError
-from decant_bench.images import wheel_crops
+from decant_bench.images import require_size, side_for, wheel_crops
 from decant_bench.subjects import Subject, codec_subjects, files_of, model_subjects
 
 
@@ -184,6 +184,22 @@ def test_loading_reads_the_files_that_count_as_the_models(tiny):
     names = {path.name for path in files_of(subject, bundle)}
     assert {"synthesis.float.xml", "synthesis.float.bin", "denoiser.float.xml", "model.json"} <= names
     assert not any(name.endswith((".onnx", ".png")) for name in names)
+
+
+def test_a_codec_reads_its_mean_graph_too(codec):
+    bundle = Bundle.open(codec)
+    for subject in model_subjects(bundle, ("onnxruntime", "openvino"), (1,)):
+        names = [path.name for path in files_of(subject, bundle)]
+        assert sum(name.startswith("hyper_mean.") and not name.endswith(".bin") for name in names) == 1
+        assert not any(name.startswith(("analysis.", "hyper_analysis.")) for name in names)
+
+
+def test_a_bundle_of_any_size_takes_the_size_of_the_others(codec, tiny):
+    assert side_for([Bundle.open(codec), Bundle.open(tiny)]) == 16
+    assert side_for([Bundle.open(codec)]) == 512
+    require_size([Bundle.open(codec), Bundle.open(tiny)], wheel_crops(1, 16))
+    with pytest.raises(BenchError, match="bundle tiny takes 16x16"):
+        require_size([Bundle.open(codec), Bundle.open(tiny)], wheel_crops(1, 32))
 
 
 def _is_picture(decoded) -> bool:

@@ -2,14 +2,16 @@
 
 import csv
 import json
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from decant import Decoder, Encoder
 from decant.bundle import Bundle
 from decant.cli import main
-from decant_bench import metrics, rd, rd_curves, rd_plots, rd_table, record
+from decant_bench import metrics, rd, rd_curves, rd_plots, rd_report, rd_table, record
 from decant_bench.baselines import PillowCodec, setting
 from decant_bench.bd_rate import curve
 from decant_bench.contenders import LADDERS, Contender, bundle_contender, codec_contender
@@ -182,6 +184,27 @@ def test_precisions_of_a_bundle_share_its_files_and_have_rows_of_their_own(tiny,
     assert [one.label for one in contenders][-2:] == ["tiny int8", "later int8"]
     with pytest.raises(BenchError, match="tiny int8 is asked for twice"):
         rd.enter([Bundle.open(tiny), Bundle.open(tiny)], rd.Options(precisions=("int8",)))
+
+
+def test_a_codec_bundle_in_two_precisions(codec, pictures, tmp_path):
+    options = replace(OPTIONS, against=("jpeg",), precisions=("int8", "float"), effort=0)
+    contenders, refused = rd.enter([Bundle.open(codec)], options)
+    assert refused == []
+    found = rd.measure(contenders, pictures, options)
+    name = Bundle.open(codec).name
+    int8, whole = row_of(found, f"{name} int8"), row_of(found, f"{name} float")
+    for a, b, quality in zip(int8["points"], whole["points"], QUALITIES, strict=True):
+        assert a["bytes"] == b["bytes"]
+        assert a["psnr_db"] != b["psnr_db"]
+        data = Encoder(codec).encode(pictures.pictures[1].pixels, quality, effort=0)
+        decoded = Decoder(codec, precision="float", threads=1).decode(data)
+        assert b["bytes"][1] == len(data)
+        assert b["psnr_db"][1] == metrics.psnr(pictures.pictures[1].pixels, decoded)
+    times = {row["label"]: row for row in found["matched"]["rows"]}
+    assert times[f"{name} int8"]["bytes"] == times[f"{name} float"]["bytes"]
+    assert list(times[f"{name} int8"]["decode_ns"]) == ["1", "2"]
+    rd_report.write(found, contenders, pictures, tmp_path, rd_report.Show("a"))
+    assert (tmp_path / "side_by_side.png").exists()
 
 
 def test_the_anchor_must_be_there(pictures):
