@@ -47,14 +47,21 @@ class Checkpoint:
     stopped_by: str = ""
 
 
-def save(folder: Path, checkpoint: Checkpoint, optimizer: torch.optim.Optimizer | None = None) -> None:
-    """Write ``checkpoint`` to ``folder``, made when missing."""
+def save(
+    folder: Path,
+    checkpoint: Checkpoint,
+    optimizer: torch.optim.Optimizer | None = None,
+    trained: nn.Module | None = None,
+) -> None:
+    """Write ``checkpoint`` to ``folder``, made when missing. ``trained``: the network that ``optimizer`` moves,
+    where it is another than the checkpoint's.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     _replace(
         folder / WEIGHTS, {k: v.detach().cpu().contiguous() for k, v in checkpoint.model.state_dict().items()}
     )
     if optimizer is not None:
-        _replace(folder / OPTIMIZER, _optimizer_tensors(checkpoint.model, optimizer))
+        _replace(folder / OPTIMIZER, _optimizer_tensors(trained or checkpoint.model, optimizer))
     description: dict[str, Any] = {"schema": SCHEMA, "family": checkpoint.family}
     description["config"] = dataclasses.asdict(checkpoint.config)
     for name in ("epoch", "step", "elapsed_s", "metrics", "data", "options", "stopped_by"):

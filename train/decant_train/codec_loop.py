@@ -229,7 +229,7 @@ def _save(
 ) -> None:
     checkpoints.save_raw(out, RAW, model)
     kept, checkpoint.model = checkpoint.model, averaged
-    checkpoints.save(out, checkpoint, optimizer)
+    checkpoints.save(out, checkpoint, optimizer, model)
     checkpoint.model = kept
 
 
