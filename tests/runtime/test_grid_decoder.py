@@ -5,14 +5,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 import pytest
-import skimage.data
 from decant import Decoder, Encoder, FormatError, SizeLimitError, container, grid_decoder
 from decant.bundle import Bundle
 from decant.errors import BundleError, DecantError, ImageError
@@ -24,16 +22,9 @@ from decant.images import Picture
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from soft_photos import photo
 
 SIZES = [(1, 1), (1, 17), (17, 1), (16, 16), (63, 65), (64, 64), (65, 63), (1000, 3), (3, 1000)]
-
-
-@cache
-def photo(width: int, height: int) -> np.ndarray:
-    """A real photo at this size, uint8 (height, width, 3)."""
-    return np.asarray(
-        Image.fromarray(skimage.data.coffee()).resize((width, height), Image.Resampling.BICUBIC)
-    )
 
 
 @pytest.fixture(scope="session")
@@ -119,7 +110,7 @@ class TestPictures:
         sizes = [len(data) for data in files]
         assert psnr == sorted(psnr)
         assert sizes == sorted(sizes)
-        assert psnr[-1] > psnr[0] + 5
+        assert psnr[-1] > psnr[0] + 1
         assert sizes[-1] > 3 * sizes[0]
 
     @pytest.mark.parametrize(("width", "height"), SIZES)
@@ -130,7 +121,7 @@ class TestPictures:
             decoded = Decoder(codec, runtime=runtime, precision=precision).decode(data)
             assert decoded.shape == picture.shape
             assert decoded.dtype == np.uint8
-            assert psnr_db(decoded, picture) > 22
+            assert psnr_db(decoded, picture) > 25
 
     def test_runtimes_agree_within_one_level_in_float(self, codec: Path, small: bytes, decoder: Decoder):
         other = Decoder(codec, runtime="openvino", precision="float").decode(small)
@@ -152,7 +143,7 @@ class TestGreyAndAlpha:
         decoded = decoder.decode(encoder.encode(picture, 90))
         assert decoded.shape == (90, 120, 3)
         assert (decoded == decoded[:, :, :1]).all()
-        assert psnr_db(decoded[:, :, 0], picture) > 30
+        assert psnr_db(decoded[:, :, 0], picture) > 25
 
     def test_grey_is_the_mean_of_the_channels(self, encoder: Encoder, decoder: Decoder):
         file = container.parse(encoder.encode(photo(120, 90), 50))
