@@ -23,7 +23,7 @@ from decant import container
 from decant.errors import DecantError, FormatError, ImageError, MissingExtraError, SizeLimitError
 from decant.settings import DEFAULT_MODEL
 
-__all__ = ["DECODER_OPTIONS", "DEFAULT_MODEL", "ENCODER_OPTIONS", "FORMAT", "DcnDecoder", "DcnImageFile"]
+__all__ = ["DECODER_OPTIONS", "DEFAULT_MODEL", "ENCODER_OPTIONS", "FORMAT", "DcnImageFile"]
 
 FORMAT = "DCN"
 
@@ -71,7 +71,23 @@ class DcnImageFile(ImageFile.ImageFile):
         if header.quality:
             self.info["quality"] = header.quality
         self.info.update(blocks)
-        self.tile = [ImageFile._Tile("dcn", (0, 0, *self._size), 0, (source,))]
+        # As if the pixels were in the file; load() puts them there.
+        self.tile = [ImageFile._Tile("raw", (0, 0, *self._size), 0, self._mode)]
+
+    def load(self) -> Any:
+        """Decode the pixels, once, with the bundle that the file names, which stays loaded for the next
+        picture. Pillow takes memory for them after that. Raises OSError.
+        """
+        if self.tile and self.fp is not None:
+            self.fp.seek(0)
+            pixels = _decode(self.fp.read(), self.mode, _name(self.filename))
+            if self._exclusive_fp:
+                self.fp.close()
+            self.fp = io.BytesIO(pixels)
+        return super().load()
+
+    def load_seek(self, pos: int) -> None:
+        """Nothing to do; its presence keeps Pillow from mapping the file for pixels."""
 
     def verify(self) -> None:
         """Check the checksums of the whole file, without decoding it. Raises OSError where one differs."""
@@ -82,18 +98,6 @@ class DcnImageFile(ImageFile.ImageFile):
             except FormatError as error:
                 raise OSError(str(error)) from error
         super().verify()
-
-
-class DcnDecoder(ImageFile.PyDecoder):
-    """Decodes the whole file with the bundle that it names, which stays loaded for the next picture."""
-
-    _pulls_fd = True
-
-    def decode(self, buffer: Any) -> tuple[int, int]:
-        """Fill the picture from the file; the tile names the file. Raises OSError."""
-        assert self.fd is not None
-        self.set_as_raw(_decode(self.fd.read(), self.mode, self.args[0]))
-        return -1, 0
 
 
 def _decode(data: bytes, mode: str, source: str) -> bytes:
@@ -234,7 +238,6 @@ def _accept(prefix: bytes) -> bool:
 
 
 Image.register_open(FORMAT, DcnImageFile, _accept)
-Image.register_decoder("dcn", DcnDecoder)
 Image.register_save(FORMAT, _save)
 Image.register_save_all(FORMAT, _save_all)
 Image.register_extension(FORMAT, ".dcn")

@@ -132,7 +132,7 @@ def damaged(data: bytes, random: np.random.Generator) -> bytes:
     if way == 2:
         return reseal(kind(data, random))
     head, sections = split(data)
-    sizes = np.array([len(payload) for _, payload in sections], float)
-    hit = random.choice(len(sections), p=sizes / sizes.sum())
+    weights = np.sqrt([len(payload) for _, payload in sections])  # the small ones are hit too
+    hit = random.choice(len(sections), p=weights / weights.sum())
     sections[hit] = (sections[hit][0], kind(sections[hit][1], random))
     return head + b"".join(section(*each) for each in sections)
