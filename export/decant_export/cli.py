@@ -48,8 +48,10 @@ def _floors(context: click.Context, parameter: click.Parameter, values: tuple[st
 @click.option(
     "--images",
     type=click.Path(path_type=Path),
-    help="Folder of images, for --archive and for the encoder's check.",
+    help="Folder of images, for --archive and for the encoder's check; of a codec: photos (a folder, or what "
+    "decant train pack makes) that its tables are counted on.",
 )
+@click.option("--light", is_flag=True, help="Of a codec trained with --light: export that synthesis.")
 @click.option("--denoiser", type=click.Path(path_type=Path), help="Checkpoint of a denoiser to put in.")
 @click.option(
     "--precisions",
@@ -93,7 +95,13 @@ def _floors(context: click.Context, parameter: click.Parameter, values: tuple[st
 @click.option("--force", is_flag=True, help="Replace the bundle in --out.")
 @click.option("--json", "as_json", is_flag=True, help="Print the bundle's description as JSON.")
 def export(
-    checkpoint: Path, images: Path | None, archive: Path | None, encoder: bool, as_json: bool, **given: Any
+    checkpoint: Path,
+    images: Path | None,
+    archive: Path | None,
+    encoder: bool,
+    light: bool,
+    as_json: bool,
+    **given: Any,
 ) -> None:
     """Write the bundle of CHECKPOINT: its graphs in every form that decodes right, golden files, figures."""
     if archive is not None and not encoder:
@@ -109,6 +117,7 @@ def export(
         ) from None
     from decant.sessions import usable_cores
 
+    from decant_export import codec_exporting
     from decant_export.archiving import named_images, write_archive
     from decant_export.exporting import GATED
     from decant_export.exporting import export as write_bundle
@@ -116,6 +125,20 @@ def export(
     torch.set_num_threads(usable_cores())
     options = {key: value for key, value in given.items() if value is not None}
     out = options.pop("out")
+    if codec_exporting.is_codec(checkpoint):
+        if archive is not None:
+            raise click.UsageError("a codec's files are made by decant encode; leave --archive out")
+        codec = codec_exporting.export(
+            checkpoint,
+            out,
+            images=images,
+            light=light,
+            encoder=encoder,
+            report=lambda line: click.echo(line, err=True),
+            **{key: options[key] for key in codec_exporting.OPTIONS if key in options},
+        )
+        click.echo(json.dumps(codec.manifest.raw, indent=2) if as_json else _table(codec))
+        return
     pixels = _first(named_images(checkpoint, images), GATED) if images is not None else None
     bundle = write_bundle(
         checkpoint,

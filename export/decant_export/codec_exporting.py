@@ -1,6 +1,7 @@
 """A codec's checkpoint -> its bundle: settled weights, counted tables, graphs, gates, golden files."""
 
 import hashlib
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from decant import container
 from decant.bundle import Bundle, canonical_json, tensor_sha256
 from decant.grid import GridLayout
 from decant.sessions import Session
+from decant_train import checkpoint as checkpoints
 from decant_train import photos, wheel_photos
-from decant_train.checkpoint import Checkpoint
+from decant_train.checkpoint import Checkpoint, CheckpointError
 from decant_train.families.codec import VALUE_BITS, Codec, light_part
 
 from decant_export import codec_graphs, codec_tables, folder, writing
@@ -21,6 +23,7 @@ from decant_export.codec_static import StaticCodec
 from decant_export.codec_tables import Latents
 from decant_export.errors import ExportError
 from decant_export.gate import Gate, session_of
+from decant_export.naming import checked_name
 from decant_export.variants import RUNTIMES, Variant, make
 
 PRECISIONS = ("float", "int8")
@@ -31,6 +34,48 @@ GOLDEN_QUALITIES = (5, 35, 65, 95)
 # Kodak's size, for kMAC per pixel.
 IMAGE = (768, 512)
 SIZES = {"height": 512, "width": 768, "h": 32, "w": 48, "hyper_h": 8, "hyper_w": 12}
+
+
+# Options of ``decant export`` that codecs have.
+OPTIONS = ("name", "version", "precisions", "runtimes", "licence", "data", "force")
+
+
+def is_codec(folder: Path) -> bool:
+    """Whether the checkpoint in ``folder`` is a codec's."""
+    try:
+        return bool(checkpoints.read_description(folder)["family"] == "codec")
+    except (CheckpointError, KeyError):
+        return False
+
+
+def export(
+    folder: Path,
+    out: Path,
+    *,
+    name: str | None = None,
+    version: str = "1.0.0",
+    licence: str = "not stated",
+    data: str | None = None,
+    precisions: Sequence[str] = PRECISIONS,
+    **options: Any,
+) -> Bundle:
+    """Export the codec checkpoint in ``folder``; ``options`` are those of ``export_codec``. Raises as that
+    does.
+    """
+    try:
+        checkpoint = checkpoints.load(folder)
+    except CheckpointError as error:
+        raise ExportError(str(error)) from None
+    head = {
+        "name": checked_name(name or out.absolute().name),
+        "version": version,
+        "family": checkpoint.family,
+        "licence": licence,
+        "data": writing.data_description(checkpoint) if data is None else data,
+        "training": writing.training_description(checkpoint),
+    }
+    known = [precision for precision in precisions if precision in PRECISIONS]
+    return export_codec(checkpoint, out, head, precisions=known, **options)
 
 
 def export_codec(
@@ -105,10 +150,12 @@ def export_codec(
 def _crops(images: Path | None, count: int) -> list[np.ndarray]:
     if images is None:
         return list(wheel_photos.crops(count, CROP))
-    packed = images
-    if images.is_dir():
-        raise ExportError(f"{images}: a packed file of photos is needed; decant train pack makes it")
-    training = photos.load([packed], CROP, validation=False)
+    with tempfile.TemporaryDirectory() as scratch:
+        packed = images
+        if images.is_dir():
+            packed = Path(scratch) / "photos.safetensors"
+            photos.pack(images, packed)
+        training = photos.load([packed], CROP, validation=False)
     taken = training.crops(count, CROP, torch.Generator().manual_seed(2))
     return list((taken.permute(0, 2, 3, 1) * 255).round().byte().numpy())
 

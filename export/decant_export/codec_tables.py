@@ -125,7 +125,8 @@ def _qualities(model: Codec) -> dict[str, np.ndarray]:
 def _lambdas() -> np.ndarray:
     """Distortion weight of each quality: bits per pixel + lambda * 255^2 * mean squared error."""
     slope, start = np.polyfit(np.arange(ANCHORS), np.log(LAMBDAS), 1)
-    return np.exp(start + slope * np.linspace(0, TOP, QUALITIES)).astype(np.float32)
+    lambdas: np.ndarray = np.exp(start + slope * np.linspace(0, TOP, QUALITIES)).astype(np.float32)
+    return lambdas
 
 
 def _scale_network(model: Codec) -> dict[str, np.ndarray]:

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 from decant.bundle import Bundle
-from decant.container import NAME_PATTERN
 from decant.sessions import Session
 from decant_train import checkpoint as checkpoints
 from decant_train.checkpoint import Checkpoint, CheckpointError
@@ -17,6 +16,7 @@ from decant_export.checks import against_torch, calibrated
 from decant_export.errors import ExportError
 from decant_export.families import Decodes
 from decant_export.gate import Gate, evenly, run_each, session_of
+from decant_export.naming import checked_name
 from decant_export.pictures import PICTURE
 from decant_export.variants import PRECISIONS, RUNTIMES, default_floor_db, make, variants
 
@@ -59,7 +59,7 @@ def export(
     """
     out = Path(out_dir)
     folder.check_target(out, force)
-    name = _checked_name(name or out.absolute().name)
+    name = checked_name(name or out.absolute().name)
     _check_known("precision", precisions, PRECISIONS)
     _check_known("runtime", runtimes, RUNTIMES)
     floors = {precision: default_floor_db(precision) for precision in PRECISIONS} | dict(floors or {})
@@ -154,14 +154,6 @@ def _latents(family: Decodes, images: np.ndarray | None, where: str) -> np.ndarr
     if images is None or not len(images):
         raise ExportError(f"{where} holds no latents of its set; give images (--images) to take them from")
     return family.encode(images)
-
-
-def _checked_name(name: str) -> str:
-    if not NAME_PATTERN.fullmatch(name):
-        raise ExportError(
-            f"bundle name {name!r}; 1 to 64 of a-z 0-9 . _ - expected, a letter or digit first; give --name"
-        )
-    return name
 
 
 def _check_known(what: str, asked: Sequence[str], known: Sequence[str]) -> None:

@@ -53,8 +53,8 @@ def save(
     optimizer: torch.optim.Optimizer | None = None,
     trained: nn.Module | None = None,
 ) -> None:
-    """Write ``checkpoint`` to ``folder``, made when missing. ``trained``: the network that ``optimizer`` moves,
-    where it is another than the checkpoint's.
+    """Write ``checkpoint`` to ``folder``, made when missing. ``trained``: the network that ``optimizer``
+    moves, where it is another than the checkpoint's.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _replace(

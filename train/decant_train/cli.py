@@ -131,6 +131,14 @@ def train_denoiser(size: str, **given: Any) -> None:
 )
 @click.option("--steps", default=0, help="Stop after so many steps (0: no limit).")
 @click.option("--crop", type=int, help="Side of the training crops, a multiple of 64 pixels.")
+@click.option(
+    "--optimizer", type=click.Choice(["adam", "muon"]), help="Muon for convolutions, or Adam for all."
+)
+@click.option("--decay", type=float, help="Share of the budget, at its end, over which the rate falls.")
+@click.option("--begin", type=FOLDER, help="Codec checkpoint to start from, where shapes agree.")
+@click.option(
+    "--light", is_flag=True, help="Train nano's synthesis on the same latents beside the size's own."
+)
 @_shared
 def train_codec(size: str, **given: Any) -> None:
     """Train the general codec (nano, lite, full) on photos."""
@@ -138,13 +146,16 @@ def train_codec(size: str, **given: Any) -> None:
     from decant_train.codec_loop import CodecOptions
 
     _threads(given)
-    names = ("steps", "max_minutes", "batch_size", "learning_rate", "crop", "precision", "device", "seed")
+    numbers = ("steps", "max_minutes", "batch_size", "learning_rate", "decay", "crop", "seed")
+    names = (*numbers, "optimizer", "precision", "device")
     options = CodecOptions(**{name: given[name] for name in names if given[name] is not None})
     done = recipes.train_codec(
         size,
         given["out"],
         options,
         images=given["images"],
+        shape={"light": True} if given["light"] else None,
+        begin=given["begin"],
         resume=given["resume"],
         progress=not given["quiet"],
     )

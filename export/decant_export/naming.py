@@ -1,0 +1,14 @@
+"""Names that files can carry."""
+
+from decant.container import NAME_PATTERN
+
+from decant_export.errors import ExportError
+
+
+def checked_name(name: str) -> str:
+    """``name``, or ExportError where files cannot carry it."""
+    if not NAME_PATTERN.fullmatch(name):
+        raise ExportError(
+            f"bundle name {name!r}; 1 to 64 of a-z 0-9 . _ - expected, a letter or digit first; give --name"
+        )
+    return name
