@@ -30,7 +30,8 @@ _T = TypeVar("_T")
 class GridDecoder:
     """The graphs of a ``grid`` bundle at work. Safe to use from several threads.
 
-    ``overlap``: let the graphs run in a second thread while symbols are decoded in this one.
+    ``overlap``: let synthesis run on one window in a second thread while this one decodes the symbols of the
+    next. A picture of one window gains nothing from threads: the coder keeps the interpreter to itself.
     """
 
     def __init__(
@@ -49,11 +50,12 @@ class GridDecoder:
         opacity = None
         if file.alpha is not None:
             opacity = alpha.unpack(file.alpha, file.width, file.height, source)
-        with _Worker(self.overlap) as worker:
-            groups = _Groups(self, file, source, worker)
-            pixels = np.empty((wanted.height, wanted.width, 3 if opacity is None else 4), np.uint8)
+        groups = _Groups(self, file, source)
+        plan = groups.plan(wanted.coarser(LATENT_PIXELS))
+        pixels = np.empty((wanted.height, wanted.width, 3 if opacity is None else 4), np.uint8)
+        with _Worker(self.overlap and len(plan) > 1) as worker:
             running: list[tuple[Window, Future[np.ndarray]]] = []
-            for window in groups.plan(wanted.coarser(LATENT_PIXELS)):
+            for window in plan:
                 groups.load(window.outer)
                 if running:  # symbols of this window were decoded while the graph ran on the last one's
                     _place(pixels, wanted, *running.pop(), grey=file.grey)
@@ -72,8 +74,7 @@ def mean_of_group(hyper_mean: Session, hyperlatents: np.ndarray, group: Rectangl
     bounds = whole(*hyperlatents.shape[1:])
     outer = group.coarser(HYPER_LATENTS).grown(MEAN_HALO, bounds)
     found = hyper_mean.run(np.ascontiguousarray(hyperlatents[None][_cropped(outer, bounds)]))
-    mean: np.ndarray = found[0][_cropped(group, outer.finer(HYPER_LATENTS))]
-    return mean
+    return np.ascontiguousarray(found[0][_cropped(group, outer.finer(HYPER_LATENTS))])
 
 
 def groups_of(layout: GridLayout, file: DcnFile, source: str) -> Iterator[np.ndarray]:
@@ -111,14 +112,13 @@ class _Groups:
     that does.
     """
 
-    def __init__(self, decoder: GridDecoder, file: DcnFile, source: str, worker: "_Worker") -> None:
+    def __init__(self, decoder: GridDecoder, file: DcnFile, source: str) -> None:
         self._coded = _Coded(decoder.layout, file, source)
         self._hyperlatents = dequantized(self._coded.v)
         self._decoder = decoder
-        self._worker = worker
         self._bounds = whole(self._coded.shape.h, self._coded.shape.w)
         self._cells = [Rectangle(*group) for group in self._coded.shape.groups]
-        self._kept: dict[int, tuple[np.ndarray, Future[np.ndarray]]] = {}
+        self._kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._uses: dict[int, int] = {}
         self._step = np.ascontiguousarray(self._coded.quality.step, np.float32).reshape(1, -1, 1, 1)
 
@@ -136,17 +136,14 @@ class _Groups:
         """Decode the groups of a window that are not here yet."""
         for index in self._touched(outer):
             if index not in self._kept:
-                mean = self._worker.submit(
-                    mean_of_group, self._decoder.hyper_mean, self._hyperlatents, self._cells[index]
-                )
+                mean = mean_of_group(self._decoder.hyper_mean, self._hyperlatents, self._cells[index])
                 self._kept[index] = self._coded.symbols(index), mean
 
     def take(self, outer: Rectangle) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What the synthesis graph takes for a window: symbols, mean and step, with a batch axis."""
         touched = self._touched(outer)
         if len(touched) == 1 and self._cells[touched[0]] == outer:
-            symbols, future = self._kept[touched[0]]
-            mean = np.ascontiguousarray(future.result())
+            symbols, mean = self._kept[touched[0]]
         else:
             symbols = np.empty((self._decoder.layout.channels, outer.height, outer.width), np.float32)
             mean = np.empty_like(symbols)
@@ -155,7 +152,7 @@ class _Groups:
                 part = cell.cut(outer)
                 here, there = _cropped(part, outer), _cropped(part, cell)
                 symbols[here] = self._kept[index][0][there]
-                mean[here] = self._kept[index][1].result()[there]
+                mean[here] = self._kept[index][1][there]
         for index in touched:
             self._uses[index] -= 1
             if not self._uses[index]:
