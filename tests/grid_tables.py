@@ -5,7 +5,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from decant.entropy import CLASSES, integer_counts, joint_counts_of
+from decant.entropy import CLASSES, TOTAL, integer_counts, recommended_runs, run_counts_of
 from decant.grid import GridLayout
 
 
@@ -33,20 +33,30 @@ def class_table(c: int) -> tuple[int, np.ndarray]:
     return radius, integer_counts(np.append(mass[centre - radius : centre + radius + 1], max(beyond, 0)))
 
 
-def entropy_tensors(joint: dict[int, int] | None = None) -> dict[str, np.ndarray]:
-    """The tensors `entropy.*`; ``joint`` gives g by class, 1 where it says nothing."""
-    tables = [class_table(c) for c in range(1, CLASSES)]
-    g = np.ones(CLASSES, np.uint8)
-    for c, count in (joint or {}).items():
-        g[c] = count
-    joined = [
-        joint_counts_of(counts, radius, int(g[c])) for c, (radius, counts) in enumerate(tables, 1) if g[c] > 1
-    ]
+def class_tables() -> dict[int, tuple[int, np.ndarray]]:
+    return {c: class_table(c) for c in range(1, CLASSES)}
+
+
+def recommended() -> dict[int, int]:
+    """The longest direct run of each class that is mostly zeros."""
+    found = {c: recommended_runs(counts[radius] / TOTAL) for c, (radius, counts) in class_tables().items()}
+    return {c: length for c, length in found.items() if length}
+
+
+def entropy_tensors(runs: dict[int, int] | None = None) -> dict[str, np.ndarray]:
+    """The tensors `entropy.*`; ``runs`` gives the longest direct run by class, none where it says nothing."""
+    lengths = np.zeros(CLASSES, np.uint16)
+    counts, run_counts = [], [np.zeros(0, np.uint32)]
+    for c, (radius, every) in class_tables().items():
+        lengths[c] = (runs or {}).get(c, 0)
+        counts.append(integer_counts(np.delete(every, radius)) if lengths[c] else every)
+        if lengths[c]:
+            run_counts.append(run_counts_of(every[radius] / TOTAL, int(lengths[c])))
     return {
-        "entropy.radius": np.array([0, *(radius for radius, _ in tables)], np.uint8),
-        "entropy.counts": np.concatenate([counts for _, counts in tables]),
-        "entropy.joint": g,
-        "entropy.joint_counts": np.concatenate([np.zeros(0, np.uint32), *joined]),
+        "entropy.radius": np.array([0, *(radius for radius, _ in class_tables().values())], np.uint8),
+        "entropy.runs": lengths,
+        "entropy.counts": np.concatenate(counts),
+        "entropy.run_counts": np.concatenate(run_counts),
     }
 
 
@@ -89,13 +99,13 @@ def grid_model(
     }
 
 
-def grid_tensors(model: dict[str, Any], joint: dict[int, int] | None = None) -> dict[str, np.ndarray]:
+def grid_tensors(model: dict[str, Any], runs: dict[int, int] | None = None) -> dict[str, np.ndarray]:
     """All tensors of a model."""
     channels, hyper, width = (model["latent"][key] for key in ("channels", "hyper", "class_width"))
     return {
         **quality_tensors(channels, hyper),
         **scale_tensors(channels, hyper, width),
-        **entropy_tensors(joint),
+        **entropy_tensors(runs),
     }
 
 

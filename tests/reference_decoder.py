@@ -10,7 +10,7 @@ from itertools import accumulate, product
 from pathlib import Path
 from typing import Any
 
-FORMATS = {"U8": "B", "I8": "b", "I16": "h", "U32": "I", "I32": "i", "F32": "f"}
+FORMATS = {"U8": "B", "I8": "b", "U16": "H", "U32": "I", "I32": "i", "F32": "f"}
 Grid = dict[tuple[int, ...], int]
 Nested = list[list[list[int]]]
 
@@ -32,7 +32,8 @@ class Ans:
         return letter
 
     def number(self, bits: int) -> int:
-        return self.letter([1 << 24 - bits] * (1 << bits)) if bits else 0
+        high = self.number(bits - 16) << 16 if bits > 16 else 0
+        return high + self.letter([1 << max(24 - bits, 8)] * (1 << min(bits, 16))) if bits > 0 else 0
 
 
 def read_tables(path: Path) -> dict[str, list[Any]]:
@@ -75,26 +76,26 @@ def split(counts: list[int], sizes: list[int]) -> list[list[int]]:
 
 def decode_stream(data: bytes, classes: list[int], tables: dict[str, list[Any]]) -> list[int]:
     """One stream -> the symbols, in the order of their ``classes``."""
-    coder, symbols, escaped = Ans(data), [0] * len(classes), []
-    radius, joint = tables["entropy.radius"], tables["entropy.joint"]
-    counts = split(tables["entropy.counts"], [0] + [2 * r + 2 for r in radius[1:]])
-    joint_counts = split(tables["entropy.joint_counts"], [0] + [3**g + 1 if g > 1 else 0 for g in joint[1:]])
+    coder, symbols, found = Ans(data), [0] * len(classes), {}
+    radius, runs = tables["entropy.radius"], tables["entropy.runs"]
+    counts = split(tables["entropy.counts"], [0] + [2 * radius[c] + 2 - (runs[c] > 0) for c in range(1, 32)])
+    run_counts = split(tables["entropy.run_counts"], [n + 1 if n else 0 for n in runs])
     for c in range(1, 32):
-        places = [i for i, found in enumerate(classes) if found == c]
-        g, single = joint[c], []
-        while 1 < g <= len(places):
-            word, joined, places = coder.letter(joint_counts[c]), places[:g], places[g:]
-            single += joined if word == 3**g else []
-            for k, i in enumerate(joined):  # those of an escaped word follow below
-                symbols[i] = word // 3 ** (g - 1 - k) % 3 - 1
-        for i in single + places:
-            symbols[i] = coder.letter(counts[c]) - radius[c]
-            if symbols[i] == radius[c] + 1:
-                escaped.append(i)
-    for i, length in [(i, coder.number(4)) for i in escaped]:
-        v = (1 << length) + coder.number(length) - 1
-        size = v // 2 + radius[classes[i]] + 1
-        symbols[i] = -size if v % 2 else size
+        k = coder.number(classes.count(c).bit_length()) if runs[c] else classes.count(c)
+        zeros = [coder.letter(run_counts[c]) if runs[c] else 0 for _ in range(k)]
+        found[c] = zeros, [coder.letter(counts[c]) for _ in range(k)]
+    escapes = sum(z.count(runs[c] or -1) + s.count(len(counts[c]) - 1) for c, (z, s) in found.items())
+    high = [(b, coder.number(b - 16) << 16) for b in [coder.number(5) for _ in range(escapes)]]
+    beyond = [(1 << b) + a + coder.number(min(b, 16)) - 1 for b, a in high][::-1]
+    for c, (zeros, letters) in found.items():
+        places = [i for i, other in enumerate(classes) if other == c]
+        ends = accumulate(z + beyond.pop() + 1 if z == runs[c] > 0 else z + 1 for z in zeros)
+        for end, letter in zip(list(ends), letters, strict=True):
+            symbol = letter - radius[c] + (runs[c] > 0 and letter >= radius[c])
+            if letter == len(counts[c]) - 1:
+                v = beyond.pop()
+                symbol = (v // 2 + radius[c] + 1) * (-1 if v % 2 else 1)
+            symbols[places[end - 1]] = symbol
     assert (coder.state, coder.words) == (0, [])
     return symbols
 
@@ -107,8 +108,7 @@ def interleave(planes: Grid) -> Grid:
 def scale_classes(v: Grid, shape: list[range], offset: list[int], tables: dict[str, list[Any]]) -> Grid:
     """v at its hyper x hz x wz places, offsets of channels in 1/1024 -> classes of 4 hz x 4 wz latents."""
     (hyper, hz, wz), bias = shape, tables["scale.hidden_bias"]
-    hidden: Grid = {}
-    classes: Grid = {}
+    hidden, classes = Grid(), Grid()
     for y, x in product(hz, wz):
         near = [v.get((k, y + i, x + j), 0) for k in hyper for i in (-1, 0, 1) for j in (-1, 0, 1)]
         for c, row in enumerate(split(tables["scale.hidden_weight"], [len(near)] * len(bias))):

@@ -26,7 +26,7 @@ from decant_export.codec_graphs import array
 
 GROUP = 64  # latents on a side of a coding group: 1024 pixels
 MOST_RADIUS = 127
-ESCAPED = 1e-4  # share of a class's symbols that tables leave to escapes, about
+ESCAPED = 1e-4  # share of a class's letters that tables leave to escapes, about
 PRIOR = 200.0  # symbols that the fitted distribution counts for beside those counted
 OFFSET_UNIT, OFFSET_ZERO = 4, 64  # quality.class_offset: steps a class, and the number for none
 # Classes below the first that training tells apart are coded too; what is rarer is 0.
@@ -155,24 +155,28 @@ def _fitted(c: int) -> np.ndarray:
 
 def _entropy(distributions: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     """Integer tables of distributions over -MOST_RADIUS..MOST_RADIUS, one a class; the first is not coded."""
-    radius, counts = np.zeros(CLASSES, np.uint8), []
-    joint, joint_counts = np.ones(CLASSES, np.uint8), []
+    radius, runs = np.zeros(CLASSES, np.uint8), np.zeros(CLASSES, np.uint16)
+    counts, run_counts = [], [np.zeros(0, np.uint32)]
     for c in range(1, CLASSES):
         p = distributions[c]
+        zero = float(p[MOST_RADIUS])
+        runs[c] = entropy.recommended_runs(zero)
+        if runs[c]:  # letters are those of the symbols that are not 0
+            run_counts.append(entropy.run_counts_of(zero, int(runs[c])))
+            p = p / (1 - zero)
+            p[MOST_RADIUS] = 0
         tails = np.array([1 - p[MOST_RADIUS - r : MOST_RADIUS + r + 1].sum() for r in range(MOST_RADIUS + 1)])
         r = int(np.argmax(tails < ESCAPED)) if (tails < ESCAPED).any() else MOST_RADIUS
         r = max(r, 1)
         kept = p[MOST_RADIUS - r : MOST_RADIUS + r + 1]
+        letters = np.delete(kept, r) if runs[c] else kept
         radius[c] = r
-        counts.append(entropy.integer_counts(np.append(kept, max(1 - kept.sum(), 1e-7))))
-        joint[c] = entropy.recommended_joint(counts[-1], r)
-        if joint[c] > 1:
-            joint_counts.append(entropy.joint_counts_of(counts[-1], r, int(joint[c])))
+        counts.append(entropy.integer_counts(np.append(letters, max(1 - kept.sum(), 1e-7))))
     return {
         "entropy.radius": radius,
+        "entropy.runs": runs,
         "entropy.counts": np.concatenate(counts),
-        "entropy.joint": joint,
-        "entropy.joint_counts": np.concatenate([np.zeros(0, np.uint32), *joint_counts]),
+        "entropy.run_counts": np.concatenate(run_counts),
     }
 
 

@@ -1,11 +1,13 @@
 """Symbols to bytes and back: one table of integer counts for each scale class, one ANS stream a call.
 
 A symbol's class (0..31) is computed from integers alone (``decant.scales``), so every machine picks the same
-table. Class 0 is never coded: its symbols are 0. docs/format.md, "Latent layout `grid`", has the order of the
-letters in a stream; ``constriction`` codes them, with the stored counts taken exactly.
+table. Class 0 is never coded: its symbols are 0. In classes of mostly zeros only the others are coded, each
+with the run of zeros before it. docs/format.md, "Latent layout `grid`", has the order of the letters in a
+stream; ``constriction`` codes them, with the stored counts taken exactly.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,58 +21,60 @@ Categorical, Uniform = coding.model.Categorical, coding.model.Uniform
 CLASSES = 32
 TOTAL_BITS = 24
 TOTAL = 1 << TOTAL_BITS
-# Escaped symbols hold at most 15 bits below their leading one, which keeps them within this.
 LARGEST_SYMBOL = 32767
-LARGEST_JOINT = 8
-_LENGTHS = 16
-# numpy takes elements of these types quicker than others of their size.
-_PACKED = {2: "u2", 4: "u4", 8: "u8"}
+LARGEST_RUN = 1023
+_LENGTHS = 32
+_PART_BITS = 16  # uniform letters hold at most this many bits of a number
+_NONE = np.zeros(0, np.int64)
 
 
 class EntropyTables:
     """The tables of one bundle, with the coder's models, which are built when first used.
 
-    ``radius`` (32,): class c codes -radius..radius directly, and then the escape. ``joint`` (32,): how many
-    symbols of a class one letter holds. Reading is safe from several threads.
+    ``radius`` (32,): class c codes -radius..radius directly, and then the escape. ``runs`` (32,): 0 where
+    each symbol of a class is a letter; elsewhere zeros are coded as runs, those shorter than this directly.
+    Reading is safe from several threads.
     """
 
     def __init__(
         self,
         radius: np.ndarray,
         counts: list[np.ndarray],
-        joint: np.ndarray,
-        joint_counts: dict[int, np.ndarray],
+        runs: np.ndarray,
+        run_counts: list[np.ndarray],
     ) -> None:
         self.radius = radius
-        self.joint = joint
+        self.runs = runs
         self._counts = counts
-        self._joint_counts = joint_counts
+        self._run_counts = run_counts
         self._models: dict[tuple[int, bool], Any] = {}
-        self._words = {g: _words(g) for g in {int(g) for g in joint[1:]} if g > 1}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, np.ndarray]) -> "EntropyTables":
         """The tables named ``entropy.*`` in tables.safetensors. Raises BundleError."""
         radius = _tensor(tensors, "entropy.radius", np.uint8, CLASSES)
-        joint = _tensor(tensors, "entropy.joint", np.uint8, CLASSES)
-        if radius[0] != 0:
-            raise BundleError(f"tables: entropy.radius begins with {radius[0]}; 0 expected for class 0")
-        if joint[1:].min() < 1 or joint.max() > LARGEST_JOINT:
-            raise BundleError(f"tables: entropy.joint holds a number outside 1..{LARGEST_JOINT}")
-        sizes = [0, *(2 * int(r) + 2 for r in radius[1:])]
-        joint_sizes = [0, *(3 ** int(g) + 1 if g > 1 else 0 for g in joint[1:])]
-        counts = _split(tensors, "entropy.counts", sizes)
-        joint_counts = _split(tensors, "entropy.joint_counts", joint_sizes)
-        return cls(radius, counts, joint, {c: part for c, part in enumerate(joint_counts) if len(part)})
+        runs = _tensor(tensors, "entropy.runs", np.uint16, CLASSES)
+        for name, table in (("radius", radius), ("runs", runs)):
+            if table[0] != 0:
+                raise BundleError(f"tables: entropy.{name} begins with {table[0]}; 0 expected for class 0")
+        if runs.max() > LARGEST_RUN:
+            raise BundleError(f"tables: entropy.runs holds {runs.max()}; at most {LARGEST_RUN} expected")
+        if ((runs > 0) & (radius == 0)).any():
+            raise BundleError("tables: entropy.radius is 0 for a class with runs; at least 1 expected")
+        both = list(zip(radius[1:].tolist(), runs[1:].tolist(), strict=True))
+        counts = _split(tensors, "entropy.counts", [0, *(2 * r + (1 if length else 2) for r, length in both)])
+        run_counts = _split(
+            tensors, "entropy.run_counts", [0, *(length and length + 1 for _, length in both)]
+        )
+        return cls(radius, counts, runs, run_counts)
 
     def to_tensors(self) -> dict[str, np.ndarray]:
         """The tensors that ``from_tensors`` reads."""
-        joint = [self._joint_counts[c] for c in sorted(self._joint_counts)]
         return {
             "entropy.radius": self.radius,
+            "entropy.runs": self.runs,
             "entropy.counts": np.concatenate(self._counts),
-            "entropy.joint": self.joint,
-            "entropy.joint_counts": np.concatenate([np.zeros(0, np.uint32), *joint]),
+            "entropy.run_counts": np.concatenate(self._run_counts),
         }
 
     def encode(self, symbols: np.ndarray, classes: np.ndarray) -> bytes:
@@ -87,7 +91,7 @@ class EntropyTables:
             self._class_letters(c, values[start:stop], steps, escaped)
         coder = AnsCoder()
         if escaped:
-            _encode_escaped(coder, np.concatenate(escaped))
+            _encode_numbers(coder, np.concatenate(escaped))
         for model, letters in reversed(steps):
             coder.encode_reverse(letters, model)
         stream: bytes = coder.get_compressed().astype("<u4").tobytes()
@@ -97,21 +101,24 @@ class EntropyTables:
         self, c: int, values: np.ndarray, steps: list[tuple[Any, np.ndarray]], escaped: list[np.ndarray]
     ) -> None:
         """Append the letters of one class to ``steps``, and what its escapes stand for to ``escaped``."""
-        radius, g = int(self.radius[c]), int(self.joint[c])
-        single = values
-        if g > 1:
-            count = len(values) // g
-            words = values[: count * g].reshape(count, g)
-            inside = (np.abs(words) <= 1).all(axis=1)
-            letters = np.where(inside, (words + 1) @ (3 ** np.arange(g - 1, -1, -1)), 3**g)
-            steps.append((self._model(c, True), letters.astype(np.int32)))
-            single = np.concatenate([words[~inside].reshape(-1), values[count * g :]])
-        outside = np.abs(single) > radius
-        letters = np.where(outside, 2 * radius + 1, single + radius)
-        steps.append((self._model(c, False), letters.astype(np.int32)))
-        if outside.any():
-            beyond = single[outside]
-            escaped.append(2 * (np.abs(beyond) - radius - 1) + (beyond < 0))
+        radius, limit = int(self.radius[c]), int(self.runs[c])
+        if limit:
+            at = np.flatnonzero(values)
+            for bits, shift in _number_parts(len(values).bit_length()):
+                steps.append((Uniform(1 << bits), np.array([len(at) >> shift & (1 << bits) - 1], np.int32)))
+            if not len(at):
+                return
+            runs = np.diff(at, prepend=-1) - 1
+            steps.append((self._model(c, True), np.minimum(runs, limit).astype(np.int32)))
+            escaped.append(runs[runs >= limit] - limit)
+            values = values[at]
+        outside = np.abs(values) > radius
+        letters = values + radius
+        if limit:
+            letters -= values > 0
+        steps.append((self._model(c, False), np.where(outside, 2 * radius + (limit == 0), letters)))
+        beyond = values[outside].astype(np.int64)
+        escaped.append(2 * (np.abs(beyond) - radius - 1) + (beyond < 0))
 
     def decode(self, data: bytes | memoryview, classes: np.ndarray, source: str) -> np.ndarray:
         """One stream -> float32 array of the shape of ``classes`` (uint8) that holds integers.
@@ -119,69 +126,113 @@ class EntropyTables:
         Raises FormatError when the stream is not one of exactly these symbols; ``source`` names it.
         """
         coder = _coder(data, source)
-        flat = classes.reshape(-1)
-        positions, sizes = _by_class(flat)
-        values = np.empty(len(positions), np.int32)
-        for c, start, stop in _ranges(sizes):
-            self._decode_class(coder, c, values[start:stop])
-        # The escape letter follows that of the largest symbol, so it has become radius + 1.
-        radius = np.repeat(self.radius.astype(np.int32), sizes)
-        if (escaped := np.flatnonzero(values > radius)).size:
-            values[escaped] = _decode_escaped(coder, radius[escaped], source)
+        symbols = np.zeros(classes.size, np.float32)
+        positions, sizes = _by_class(classes.reshape(-1))
+        found = [self._decode_class(coder, c, positions[i:j], source) for c, i, j in _ranges(sizes)]
+        self._decode_escaped(coder, found, source)
         if not coder.is_empty():
             raise FormatError(f"{source}: the stream does not end with its last symbol: it is damaged")
-        symbols = np.zeros(len(flat), np.float32)
-        symbols[positions] = values.astype(np.float32)
+        if found:
+            places = np.concatenate([part.places(source) for part in found])
+            symbols[places] = np.concatenate([part.symbols for part in found]).astype(np.float32)
         return symbols.reshape(classes.shape)
 
-    def _decode_class(self, coder: Any, c: int, values: np.ndarray) -> None:
-        """Fill ``values``, the symbols of class ``c``; radius + 1 stands for an escape."""
-        radius, g, n = int(self.radius[c]), int(self.joint[c]), len(values)
-        single = self._model(c, False)
-        joined = 0
-        if g > 1 and n >= g:
-            joined = n // g * g
-            letters = coder.decode(self._model(c, True), n // g)
-            values[:joined] = self._words[g].take(letters).view(np.int8)
-            if (broken := np.flatnonzero(letters == 3**g)).size:
-                symbols = coder.decode(single, g * len(broken)) - radius
-                values[:joined].reshape(-1, g)[broken] = symbols.reshape(-1, g)
-        if n > joined:
-            np.subtract(coder.decode(single, n - joined), radius, out=values[joined:])
+    def _decode_class(self, coder: Any, c: int, positions: np.ndarray, source: str) -> "_Decoded":
+        """The symbols of class ``c``, which are at ``positions``; escapes stand as runs[c] and radius[c] + 1,
+        the numbers after the last that has a letter.
+        """
+        radius, n = int(self.radius[c]), len(positions)
+        if not self.runs[c]:
+            return _Decoded(c, positions, None, coder.decode(self._model(c, False), n) - radius)
+        count = 0
+        for bits, shift in _number_parts(n.bit_length()):
+            count += coder.decode(Uniform(1 << bits)) << shift
+        if count > n:
+            raise FormatError(f"{source}: {count} symbols of class {c} are not 0; there are {n}")
+        runs = coder.decode(self._model(c, True), count)
+        symbols = coder.decode(self._model(c, False), count) - radius
+        symbols += symbols >= 0
+        return _Decoded(c, positions, runs, symbols)
 
-    def _model(self, c: int, joint: bool) -> Any:
-        """The coder's model of class ``c``: of single symbols, or of joint letters."""
-        model = self._models.get((c, joint))
+    def _decode_escaped(self, coder: Any, found: list["_Decoded"], source: str) -> None:
+        """Put what the escapes of all classes stand for in their places."""
+        runs, symbols = [], []
+        for part in found:
+            runs.append(_NONE if part.runs is None else np.flatnonzero(part.runs == self.runs[part.c]))
+            symbols.append(np.flatnonzero(part.symbols > self.radius[part.c]))
+        numbers = _decode_numbers(coder, sum(map(len, runs)) + sum(map(len, symbols)))
+        at = 0
+        for part, run, symbol in zip(found, runs, symbols, strict=True):
+            if part.runs is not None and len(run):
+                beyond = numbers[at : at + len(run)] + int(self.runs[part.c])
+                part.runs[run] = np.minimum(beyond, len(part.positions))
+            at += len(run)
+            if len(symbol):
+                beyond = numbers[at : at + len(symbol)]
+                size = (beyond >> 1) + int(self.radius[part.c]) + 1
+                if size.max() > LARGEST_SYMBOL:
+                    raise FormatError(
+                        f"{source}: a symbol of size {size.max()}; at most {LARGEST_SYMBOL} expected"
+                    )
+                part.symbols[symbol] = np.where(beyond & 1, -size, size)
+            at += len(symbol)
+
+    def _model(self, c: int, runs: bool) -> Any:
+        """The coder's model of class ``c``: of its symbols, or of its runs of zeros."""
+        model = self._models.get((c, runs))
         if model is None:
-            counts = self._joint_counts[c] if joint else self._counts[c]
-            model = self._models[c, joint] = exact_model(counts)
+            counts = self._run_counts[c] if runs else self._counts[c]
+            model = self._models[c, runs] = exact_model(counts)
         return model
 
     def cost_bits(self) -> np.ndarray:
         """float32 (32, 2R + 1): bits that symbols -R..R cost in each class, R the largest radius.
 
-        A symbol of a joint class costs its share of the letter; one that breaks a word costs the escape word
-        besides. In class 0, 0 is free and any other symbol impossible (infinity).
+        In a class with runs a zero costs what it adds to a run's length, any other symbol the end of its run
+        besides its letter. In class 0, 0 is free and any other symbol impossible (infinity).
         """
         largest = int(self.radius.max())
         symbols = np.arange(-largest, largest + 1)
         bits = np.full((CLASSES, len(symbols)), np.inf)
         bits[0, largest] = 0
         for c in range(1, CLASSES):
-            radius, g = int(self.radius[c]), int(self.joint[c])
-            single = TOTAL_BITS - np.log2(self._counts[c])
+            radius = int(self.radius[c])
+            letters = TOTAL_BITS - np.log2(self._counts[c])
             inside = np.abs(symbols) <= radius
-            bits[c, inside] = single[:-1]
             beyond = 2 * (np.abs(symbols[~inside]) - radius - 1) + (symbols[~inside] < 0)
-            bits[c, ~inside] = single[-1] + np.log2(_LENGTHS) + np.floor(np.log2(beyond + 1))
-            if g > 1:
-                joint = self._joint_counts[c] / TOTAL
-                kept = 1 - joint[-1]
-                shares = joint[:-1].reshape(3, -1).sum(axis=1) / kept
-                bits[c] -= np.log2(joint[-1])
-                middle = np.flatnonzero(np.abs(symbols) <= 1)
-                bits[c, middle] = -np.log2(shares[1 - len(middle) // 2 :][: len(middle)]) - np.log2(kept) / g
+            bits[c, ~inside] = letters[-1] + np.log2(_LENGTHS) + np.floor(np.log2(beyond + 1))
+            if self.runs[c]:
+                ended = self._run_counts[c][0] / TOTAL
+                bits[c, inside] = np.insert(letters[:-1], radius, 0)
+                bits[c] -= np.log2(ended)
+                bits[c, largest] = -np.log1p(-ended) / np.log(2)
+            else:
+                bits[c, inside] = letters[:-1]
         return bits.astype(np.float32)
+
+
+@dataclass
+class _Decoded:
+    """The symbols of one class: all that are at ``positions``, or with ``runs`` those that are not 0, each
+    after so many zeros.
+    """
+
+    c: int
+    positions: np.ndarray
+    runs: np.ndarray | None
+    symbols: np.ndarray
+
+    def places(self, source: str) -> np.ndarray:
+        """Where the symbols are. Raises FormatError when a run ends beyond the class."""
+        if self.runs is None or not len(self.runs):
+            return self.positions[: len(self.symbols)]
+        at = np.cumsum(self.runs + 1, dtype=np.int64) - 1
+        if at[-1] >= len(self.positions):
+            raise FormatError(
+                f"{source}: symbols of class {self.c} reach {at[-1] + 1}; there are {len(self.positions)}"
+            )
+        places: np.ndarray = self.positions.take(at)
+        return places
 
 
 def exact_model(counts: np.ndarray) -> Any:
@@ -209,41 +260,24 @@ def integer_counts(probabilities: np.ndarray, total: int = TOTAL) -> np.ndarray:
     return integers
 
 
-def joint_counts_of(counts: np.ndarray, radius: int, g: int) -> np.ndarray:
-    """uint32 (3^g + 1,), sum 2^24: how often words of ``g`` independent symbols in {-1, 0, 1} come, the first
-    symbol the most significant digit, and last how often a word holds another symbol.
-
-    ``counts`` (2 * radius + 2,) are those of single symbols; ``radius`` is at least 1.
+def run_counts_of(zero_probability: float, length: int) -> np.ndarray:
+    """uint32 (length + 1,), sum 2^24: how often 0, 1, ..., length - 1 zeros come before a symbol that is not
+    0, where symbols are independent, and last how often more do.
     """
-    one = counts[radius - 1 : radius + 2].astype(np.float64) / TOTAL
-    words = one
-    for _ in range(g - 1):
-        words = (words[:, None] * one).reshape(-1)
-    return integer_counts(np.append(words, -np.expm1(g * np.log(one.sum()))))
+    p = zero_probability ** np.arange(length + 1)
+    return integer_counts(np.append(p[:-1] * (1 - zero_probability), p[-1]))
 
 
-def recommended_joint(counts: np.ndarray, radius: int) -> int:
-    """How many symbols of a class to join into one letter: 5 or 1.
-
-    Measured on one x86-64 core (tables of mixed Gaussians, 6000 symbols a class): decoding one symbol takes
-    9 to 14 ns alone, 6 to 7 ns as a fifth of a letter (8, 7 and 6 ns for 2, 3 and 4 symbols a letter). A word
-    that holds a symbol beyond +-1 costs its escape on top of its symbols; classes where that costs more than
-    0.5 % of their bits stay single.
+def recommended_runs(zero_probability: float) -> int:
+    """How many lengths of runs to give letters: so many that 1/512 of the runs are left to escapes, at most
+    ``LARGEST_RUN``; 0 (no runs) for classes of less than 0.6 zeros, whose symbols cost hardly more letters
+    than runs would.
     """
-    g = 5
-    p = counts.astype(np.float64) / TOTAL
-    broken = 1 - p[max(radius - 1, 0) : radius + 2 if radius else 1].sum() ** g
-    if broken <= 0:
-        return g
-    loss = -broken * np.log2(broken) / g
-    return g if broken < 0.25 and loss <= -0.005 * (p * np.log2(p)).sum() else 1
-
-
-def _words(g: int) -> np.ndarray:
-    """(3^g + 1,) elements of ``g`` int8 each: the symbols of each joint letter; zeros for the escape word."""
-    digits = np.arange(3**g)[:, None] // 3 ** np.arange(g - 1, -1, -1) % 3 - 1
-    words = np.concatenate([digits, np.zeros((1, g))]).astype(np.int8)
-    return words.view(_PACKED.get(g, f"V{g}")).reshape(-1)
+    if zero_probability < 0.6:
+        return 0
+    if zero_probability > 0.5 ** (9 / LARGEST_RUN):
+        return LARGEST_RUN
+    return int(np.ceil(9 / -np.log2(zero_probability)))
 
 
 def _tensor(tensors: Mapping[str, np.ndarray], name: str, dtype: type, size: int) -> np.ndarray:
@@ -290,25 +324,38 @@ def _coder(data: bytes | memoryview, source: str) -> Any:
     return AnsCoder(words)
 
 
-def _encode_escaped(coder: Any, v: np.ndarray) -> None:
-    """Push v >= 0: their lengths, then their bits; v + 1 has (length + 1) bits, its leading one implied."""
-    lengths = np.frexp((v + 1).astype(np.float64))[1] - 1
-    stored = lengths > 0
-    if stored.any():
-        sizes = np.left_shift(1, lengths[stored])
-        coder.encode_reverse((v[stored] + 1 - sizes).astype(np.int32), Uniform(), sizes.astype(np.int32))
+def _number_parts(bits: int) -> list[tuple[int, int]]:
+    """(bits, shift) of the letters that hold a number of ``bits`` bits, at most 32; the high part first."""
+    high = bits - _PART_BITS
+    return [(high, _PART_BITS), (_PART_BITS, 0)] if high > 0 else [(bits, 0)]
+
+
+def _encode_numbers(coder: Any, numbers: np.ndarray) -> None:
+    """Push int64 numbers 0..2^32 - 2: their lengths, the high parts of the long ones, the low parts of all;
+    number + 1 has (length + 1) bits, its leading one implied.
+    """
+    lengths = np.frexp((numbers + 1).astype(np.float64))[1] - 1
+    stored = numbers + 1 - np.left_shift(1, lengths, dtype=np.int64)
+    for low in (True, False):
+        bits = np.minimum(lengths, _PART_BITS) if low else lengths - _PART_BITS
+        has = bits > 0
+        if has.any():
+            sizes = np.left_shift(1, bits[has]).astype(np.int32)
+            part = stored[has] if low else stored[has] >> _PART_BITS
+            coder.encode_reverse((part & (sizes - 1)).astype(np.int32), Uniform(), sizes)
     coder.encode_reverse(lengths.astype(np.int32), Uniform(_LENGTHS))
 
 
-def _decode_escaped(coder: Any, radius: np.ndarray, source: str) -> np.ndarray:
-    """int32 (n,): what n escape letters stand for, in classes of these radii."""
-    lengths = coder.decode(Uniform(_LENGTHS), len(radius))
-    v = np.left_shift(1, lengths)
-    if (stored := np.flatnonzero(lengths)).size:
-        v[stored] += coder.decode(Uniform(), v[stored])
-    v -= 1
-    size = (v >> 1) + radius + 1
-    if size.max() > LARGEST_SYMBOL:
-        raise FormatError(f"{source}: a symbol of size {size.max()}; at most {LARGEST_SYMBOL} expected")
-    signed: np.ndarray = np.where(v & 1, -size, size)
-    return signed
+def _decode_numbers(coder: Any, count: int) -> np.ndarray:
+    """int64 (count,), each 0..2^32 - 2: what ``_encode_numbers`` pushed."""
+    if not count:
+        return _NONE
+    lengths = coder.decode(Uniform(_LENGTHS), count)
+    numbers: np.ndarray = np.left_shift(1, lengths, dtype=np.int64)
+    for low in (False, True):
+        bits = np.minimum(lengths, _PART_BITS) if low else lengths - _PART_BITS
+        if (has := np.flatnonzero(bits > 0)).size:
+            part = coder.decode(Uniform(), np.left_shift(1, bits[has]).astype(np.int32)).astype(np.int64)
+            numbers[has] += part if low else part << _PART_BITS
+    numbers -= 1
+    return numbers

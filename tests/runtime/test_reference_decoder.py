@@ -16,19 +16,19 @@ TABLE_ROWS = Path(__file__).parents[2] / "docs" / "format.md"
 
 
 @pytest.mark.parametrize(
-    ("model", "width", "height", "joint"),
+    ("model", "width", "height", "runs"),
     [
-        (grid_tables.grid_model(256, 64, 48, 64), 64, 64, {1: 5, 2: 5, 3: 5, 4: 4, 7: 3, 9: 2}),
+        (grid_tables.grid_model(256, 64, 48, 64), 64, 64, grid_tables.recommended()),
         (grid_tables.grid_model(256, 64, 48, 64), 1, 1, {}),
-        (grid_tables.grid_model(5, 3, 4, 16), 600, 310, {1: 8, 2: 2, 13: 3}),
+        (grid_tables.grid_model(5, 3, 4, 16), 600, 310, {1: 2, 2: 7, 9: 1, 13: 3, 31: 20}),
         (grid_tables.grid_model(5, 3, 4, 20), 325, 641, {}),
     ],
 )
 @pytest.mark.parametrize("quality", [1, 58, 100])
 def test_it_reads_the_symbols_that_were_encoded(
-    model: dict[str, Any], width: int, height: int, joint: dict[int, int], quality: int, tmp_path: Path
+    model: dict[str, Any], width: int, height: int, runs: dict[int, int], quality: int, tmp_path: Path
 ):
-    tensors = grid_tables.grid_tensors(model, joint)
+    tensors = grid_tables.grid_tensors(model, runs)
     layout = GridLayout.from_model(model, tensors)
     payload, z, symbols = grid_tables.encode_picture(layout, width, height, quality, seed=quality, wild=30)
     file = container.DcnFile("codec", bytes(8), width, height, payload, quality, exif=b"Exif")
