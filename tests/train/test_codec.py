@@ -1,7 +1,9 @@
 """The codec's trainer: its start, its rate, its loop."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,9 +11,10 @@ import torch
 from click.testing import CliRunner
 from decant_train import checkpoint as checkpoints
 from decant_train import photos, wheel_photos
+from decant_train.checkpoint import Checkpoint
 from decant_train.cli import train
-from decant_train.codec_loop import CodecOptions
-from decant_train.codec_start import start_from_principal_components
+from decant_train.codec_loop import CodecOptions, _groups
+from decant_train.codec_start import begin_with, start_from_principal_components
 from decant_train.families.codec import (
     ANCHORS,
     CLASSES,
@@ -19,9 +22,11 @@ from decant_train.families.codec import (
     Codec,
     CodecConfig,
     class_scale,
+    light_part,
     scale_to_class,
     symbol_bits,
 )
+from decant_train.optimizers import MuonAdam, orthogonal
 from PIL import Image
 
 TINY = CodecConfig(latents=64, body_width=16, render_width=16, analysis_width=16, analysis_blocks=1, hyper=8)
@@ -125,6 +130,7 @@ def test_the_command_trains_and_resumes(
         str(tmp_path / "out"),
         "--crop",
         "64",
+        "--light",
         "--quiet",
     ]
     result = CliRunner().invoke(train, [*base, "--batch-size", "2", "--steps", "3"])
@@ -133,7 +139,7 @@ def test_the_command_trains_and_resumes(
     assert result.exit_code == 0, result.output
     rows = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [3, 5]
-    assert all(f"psnr_{anchor}" in rows[-1] for anchor in range(ANCHORS))
+    assert all(f"{of}psnr_{anchor}" in rows[-1] for anchor in range(ANCHORS) for of in ("", "light_"))
     assert checkpoints.load(tmp_path / "out").step == 5
 
 
@@ -142,3 +148,70 @@ def test_options_without_an_end_are_refused() -> None:
         CodecOptions()
     with pytest.raises(ValueError, match="multiple of 64"):
         CodecOptions(steps=1, crop=100)
+
+
+def small_codec(**changes: Any) -> Codec:
+    torch.manual_seed(1)
+    shape = CodecConfig(
+        latents=16, body_width=8, hyper=4, class_width=4, analysis_width=8, analysis_blocks=1, render_width=8
+    )
+    return Codec(replace(shape, **changes))
+
+
+def test_the_light_part_decodes_as_it_was_trained() -> None:
+    model = small_codec(light=True).eval()
+    part = light_part(model)
+    pictures, position = torch.rand(2, 3, 64, 64), torch.tensor([1.0, 5.0])
+    with torch.no_grad():
+        _, _, both = model(pictures, position, hard=True)
+        _, _, alone = part(pictures, position, hard=True)
+    assert both.shape == (2, 2)
+    assert torch.allclose(both[1], alone[0])
+    with pytest.raises(ValueError, match="without a light synthesis"):
+        light_part(part)
+
+
+def test_a_codec_begins_with_what_another_has_in_its_shapes() -> None:
+    other = small_codec()
+    model = small_codec(light=True, body_width=12)
+    body = model.synthesis.entry
+    assert body is not None
+    before = body.weight.clone()
+    begin_with(model, other)
+    assert torch.equal(model.analysis.stem.weight, other.analysis.stem.weight)
+    assert torch.equal(body.weight, before)
+    assert model.light is not None
+    assert torch.equal(model.light.up.weight, other.synthesis.up.weight)
+
+
+def test_without_muon_the_optimizer_is_adam() -> None:
+    start = torch.randn(6, 5)
+    ours, theirs = (torch.nn.Parameter(start.clone()) for _ in range(2))
+    optimizers = MuonAdam([{"params": [ours]}], 0.01), torch.optim.Adam([theirs], 0.01)
+    for _ in range(5):
+        for parameter, optimizer in zip((ours, theirs), optimizers, strict=True):
+            parameter.grad = torch.cos(parameter.detach() * 3)
+            optimizer.step()
+    assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(8, 40), (40, 8), (12, 12)])
+def test_muon_steps_are_nearly_orthogonal(shape: tuple[int, int]) -> None:
+    values = torch.linalg.svdvals(orthogonal(torch.randn(shape)).float())
+    assert values.min() > 0.4
+    assert values.max() < 1.4
+
+
+def test_optimizer_state_is_kept_by_the_parameters_names(tmp_path: Path) -> None:
+    model = small_codec()
+    options = CodecOptions(steps=1)
+    optimizer = MuonAdam(_groups(model, options), 1e-3)
+    loss = sum((p.square().sum() for p in model.parameters()), torch.zeros(()))
+    loss.backward()
+    optimizer.step()
+    checkpoints.save(tmp_path, Checkpoint("codec", model.config, model), optimizer)
+    again = MuonAdam(_groups(model, options), 1e-3)
+    assert checkpoints.load_optimizer(tmp_path, model, again)
+    for parameter in model.parameters():
+        for name, value in optimizer.state[parameter].items():
+            assert torch.equal(again.state[parameter][name], value)

@@ -1,0 +1,150 @@
+"""A codec's checkpoint becomes a bundle: graphs equal PyTorch, int8 comes close, tables count what comes."""
+
+import json
+from pathlib import Path
+
+import codec_bundle
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from decant import Decoder, Encoder
+from decant.bundle import Bundle
+from decant.cli import main
+from decant_export import codec_graphs, codec_tables
+from decant_export.codec_static import EVEN, Copies
+from decant_export.qdq import compensated
+from decant_train import checkpoint as checkpoints
+from decant_train import wheel_photos
+from decant_train.families.codec import Codec, light_part
+
+
+@pytest.fixture(scope="module")
+def model() -> Codec:
+    found = codec_bundle.checkpoint().model
+    assert isinstance(found, Codec)
+    return codec_graphs.settled(found)
+
+
+@pytest.fixture(scope="module")
+def latents(model: Codec) -> list[codec_tables.Latents]:
+    return codec_tables.latents_of(model, list(wheel_photos.crops(24, 256)))
+
+
+def test_the_bundle_has_every_graph_and_verifies(codec: Path):
+    bundle = Bundle.open(codec)
+    bundle.verify()
+    assert {(g.role, g.precision, g.runtime) for g in bundle.graphs} == {
+        ("analysis", "float", "onnxruntime"),
+        ("hyper_analysis", "float", "onnxruntime"),
+        *((role, "float", r) for role in ("hyper_mean", "synthesis") for r in ("onnxruntime", "openvino")),
+        *(("synthesis", "int8", r) for r in ("onnxruntime", "openvino")),
+    }
+    assert bundle.manifest.raw["refused"] == []
+    static = bundle.graph("synthesis", "int8", "onnxruntime")
+    assert static.psnr_to_float_db is not None
+    assert static.psnr_to_float_db > 48
+    assert static.bytes < 0.5 * bundle.graph("synthesis", "float", "onnxruntime").bytes
+    assert static.kmac_per_pixel is not None
+    assert 0.5 < static.kmac_per_pixel < 3
+
+
+def test_the_same_checkpoint_gives_the_same_bytes(codec: Path, tmp_path: Path):
+    again = codec_bundle.write(tmp_path)
+    for path in codec.rglob("*"):
+        if path.is_file():
+            assert path.read_bytes() == (again / path.relative_to(codec)).read_bytes(), path
+
+
+def test_the_light_synthesis_is_a_bundle_of_its_own(codec: Path, tmp_path: Path):
+    light = Bundle.open(codec_bundle.write(tmp_path, name="light", light=True))
+    whole = Bundle.open(codec)
+    assert light.model_id != whole.model_id
+    costs = [b.graph("synthesis", "float", "onnxruntime").kmac_per_pixel for b in (light, whole)]
+    assert costs[0] is not None
+    assert costs[1] is not None
+    assert costs[0] < costs[1]
+    picture = wheel_photos.crops(2, 96)[1]
+    decoded = Decoder(light).decode(Encoder(light).encode(picture, 80))
+    assert np.abs(decoded.astype(int) - picture).mean() < 12
+
+
+def test_settled_weights_are_what_eight_bits_hold(model: Codec):
+    weight = model.analysis.stem.weight.detach()
+    steps = weight.abs().amax((1, 2, 3), keepdim=True) / 127
+    assert torch.allclose(weight / steps, (weight / steps).round(), atol=1e-4)
+    assert torch.equal(codec_graphs.settled(model).analysis.stem.weight, model.analysis.stem.weight)
+
+
+def test_counted_tables_cost_less_than_those_assumed(model: Codec, latents: list[codec_tables.Latents]):
+    layout, tables = codec_tables.layout_of(model, latents[:12])
+    assumed = codec_tables._layout(
+        model, tables | codec_tables._entropy([codec_tables._fitted(c) for c in range(32)])
+    )
+    sizes = []
+    for coding in (layout, assumed):
+        total = 0
+        for item in latents[12:]:
+            _, _, classes, symbols = codec_tables.symbols_of(model, layout, item, 60)
+            total += len(coding.encode_group(symbols, classes))
+        sizes.append(total)
+    assert sizes[0] < sizes[1]
+
+
+def test_qualities_are_ordered(model: Codec, latents: list[codec_tables.Latents]):
+    layout, tables = codec_tables.layout_of(model, latents[:4])
+    steps = np.stack([layout.quality(q).step for q in range(1, 101)])
+    assert (np.diff(steps, axis=0) <= 0).all()
+    assert (np.diff(tables["quality.lambda"]) > 0).all()
+
+
+def test_copies_read_what_they_write():
+    random = np.random.default_rng(3)
+    ranges = np.array([8.0, 2.0, 0.5], np.float32)
+    copies = Copies.of(ranges, 5)
+    assert np.bincount(copies.source).tolist() == [5, 2, 1]
+    values = (random.uniform(-1, 1, (3, 400)) * ranges[:, None]).astype(np.float32)
+    stored = values[copies.source] * copies.factor[copies.source][:, None] + copies.shift[:, None]
+    rounded = np.rint(stored / EVEN.step) * EVEN.step
+    weight = random.standard_normal((4, 3, 1, 1)).astype(np.float32)
+    read = copies.read(weight)[:, :, 0, 0] @ rounded
+    exact = weight[:, :, 0, 0] @ values
+    single = weight[:, :, 0, 0] @ (
+        np.rint(values / ranges[:, None] / EVEN.step) * EVEN.step * ranges[:, None]
+    )
+    assert np.square(read - exact).mean() < 0.15 * np.square(single - exact).mean()
+
+
+def test_compensated_rounding_changes_products_less():
+    random = np.random.default_rng(4)
+    inputs = random.standard_normal((2000, 24)) @ (
+        random.standard_normal((24, 24)) * np.geomspace(1, 0.1, 24)
+    )
+    rows = random.standard_normal((8, 24)) * 6
+    found = compensated(rows, inputs.T @ inputs / len(inputs))
+    assert np.array_equal(found, np.rint(found))
+    errors = [np.square(inputs @ (rows - whole).T).mean() for whole in (found, np.rint(rows))]
+    assert errors[0] < 0.5 * errors[1]
+
+
+def test_the_command_exports_a_codec(tmp_path: Path):
+    checkpoints.save(tmp_path / "checkpoint", codec_bundle.checkpoint())
+    out = tmp_path / "mine"
+    command = [
+        "export",
+        str(tmp_path / "checkpoint"),
+        "--out",
+        str(out),
+        "--runtimes",
+        "onnxruntime",
+        "--light",
+    ]
+    result = CliRunner().invoke(main, [*command, "--licence", "mine", "--json"])
+    assert result.exit_code == 0, result.output
+    bundle = Bundle.open(out)
+    assert json.loads(result.stdout)["model_id"] == bundle.model_id
+    assert bundle.manifest.raw["licence"] == "mine"
+    model = codec_bundle.checkpoint().model
+    assert isinstance(model, Codec)
+    assert bundle.model["latent"]["channels"] == light_part(model).config.latents
+    assert CliRunner().invoke(main, [*command, "--archive", str(tmp_path / "a")]).exit_code == 2
