@@ -124,7 +124,7 @@ def test_a_runtime_that_is_not_installed_is_named_with_the_command(
 def test_a_graph_that_is_not_what_the_bundle_says(tiny: Path, runtime: str, change: dict[str, object]):
     bundle = Bundle.open(tiny)
     blobs = [bundle.read(entry) for entry in bundle.graph("synthesis", "float", runtime).files]
-    with pytest.raises(BundleError, match=r"bundle\.json says|one input and one output"):
+    with pytest.raises(BundleError, match=r"bundle\.json says|exactly one output"):
         create_session(graph_of(runtime=runtime, **change), blobs)
 
 
