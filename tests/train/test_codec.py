@@ -215,3 +215,19 @@ def test_optimizer_state_is_kept_by_the_parameters_names(tmp_path: Path) -> None
     for parameter in model.parameters():
         for name, value in optimizer.state[parameter].items():
             assert torch.equal(again.state[parameter][name], value)
+
+
+def test_a_compact_checkpoint_is_nearly_the_same_codec(tmp_path: Path) -> None:
+    model = small_codec(latents=64).eval()
+    checkpoints.save(tmp_path / "whole", Checkpoint("codec", model.config, model))
+    command = ["compact", str(tmp_path / "whole"), "--out", str(tmp_path / "compact")]
+    assert CliRunner().invoke(train, command).exit_code == 0
+    sizes = [(tmp_path / name / "weights.safetensors").stat().st_size for name in ("compact", "whole")]
+    assert sizes[0] < 0.6 * sizes[1]
+    found = checkpoints.load(tmp_path / "compact").model
+    assert isinstance(found, Codec)
+    assert torch.equal(found.analysis.linear.weight, model.analysis.linear.weight)
+    assert torch.allclose(found.analysis.out.weight, model.analysis.out.weight, atol=1e-3)
+    assert torch.equal(found.hyperprior.class_hidden.weight, model.hyperprior.class_hidden.weight)
+    first, second = (m.state_dict()["hyperprior.analysis.0.weight"] for m in (found, model))
+    assert 0 < (first - second).abs().max() < 0.01 * second.abs().max()

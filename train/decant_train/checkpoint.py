@@ -24,6 +24,9 @@ from torch import Tensor, nn
 from decant_train import families
 
 SCHEMA = 1
+_STEPS, _MANY_INPUTS = "/step", 48
+# Transforms whose precision is the picture's, and kernels that are integers already.
+_EXACT = ("linear.weight", "up.weight", "last.weight", "class_hidden.weight", "class_out.weight")
 WEIGHTS, OPTIMIZER, DESCRIPTION = "weights.safetensors", "optimizer.safetensors", "checkpoint.json"
 
 
@@ -79,13 +82,29 @@ def load(folder: Path | str) -> Checkpoint:
         family = families.get(description["family"])
         config = family.config(**description["config"])
         model = family.network(config)
-        state = {name: tensor.float() for name, tensor in load_file(folder / WEIGHTS).items()}
+        state = _restored(load_file(folder / WEIGHTS))
         model.load_state_dict(state)
     except (KeyError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
         raise CheckpointError(f"{folder} cannot be read as a checkpoint: {error}") from error
     known = ("epoch", "step", "elapsed_s", "metrics", "data", "options", "stopped_by")
     progress = {name: description[name] for name in known if name in description}
     return Checkpoint(description["family"], config, model.eval(), **progress)
+
+
+def save_compact(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write ``checkpoint`` to ``folder`` to keep or begin with: kernels of convolutions with many inputs in
+    8 bits, one scale an output channel, all else as it is; no optimizer.
+    """
+    save(folder, checkpoint)
+    state: dict[str, Tensor] = {}
+    for name, tensor in checkpoint.model.state_dict().items():
+        tensor = tensor.detach().cpu().contiguous()
+        if tensor.ndim == 4 and tensor[0].numel() >= _MANY_INPUTS and not name.endswith(_EXACT):
+            steps = tensor.abs().amax((1, 2, 3), keepdim=True).clamp_min(1e-12) / 127
+            state[name], state[name + _STEPS] = (tensor / steps).round().to(torch.int8), steps
+        else:
+            state[name] = tensor
+    _replace(folder / WEIGHTS, state)
 
 
 def load_optimizer(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> bool:
@@ -138,6 +157,15 @@ def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> di
         f"{name}/{entry}": tensor.detach().cpu().contiguous()
         for index, name in enumerate(_names(model, optimizer))
         for entry, tensor in state.get(index, {}).items()
+    }
+
+
+def _restored(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """float32 tensors, those in 8 bits times their steps."""
+    return {
+        name: tensor.float() * state.get(name + _STEPS, torch.ones(()))
+        for name, tensor in state.items()
+        if not name.endswith(_STEPS)
     }
 
 

@@ -175,6 +175,17 @@ def pack(folder: Path, out: Path, part: int, parts: int) -> None:
     click.echo(json.dumps({"packed": str(out), "pictures": count, "bytes": out.stat().st_size}))
 
 
+@train.command("compact")
+@click.argument("checkpoint", type=FOLDER)
+@click.option("--out", required=True, type=FOLDER, help="Folder for the smaller checkpoint.")
+def compact(checkpoint: Path, out: Path) -> None:
+    """Keep a checkpoint's weights in 8 bits: to export, or to begin another training with."""
+    from decant_train import checkpoint as checkpoints
+
+    checkpoints.save_compact(out, checkpoints.load(checkpoint))
+    click.echo(json.dumps({"checkpoint": str(out), "bytes": sum(p.stat().st_size for p in out.iterdir())}))
+
+
 def _loop_options(given: dict[str, Any]) -> Any:
     from decant_train.loop import Options
 
