@@ -55,6 +55,14 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _threads = click.option(
     "--threads", type=click.IntRange(0, 1024), default=0, help="CPU threads; 0 means all.", show_default=True
 )
+_size_limit = click.option(
+    "--size-limit",
+    type=click.IntRange(1),
+    default=DEFAULT_SIZE_LIMIT,
+    metavar="PIXELS",
+    show_default=True,
+    help="Refuse larger pictures.",
+)
 _running = _options(
     _bundle_dir,
     click.option(
@@ -73,14 +81,7 @@ _running = _options(
     ),
     _threads,
     click.option("--strict-device", is_flag=True, help="Fail rather than run anything on another device."),
-    click.option(
-        "--size-limit",
-        type=click.IntRange(1),
-        default=DEFAULT_SIZE_LIMIT,
-        metavar="PIXELS",
-        show_default=True,
-        help="Refuse larger pictures.",
-    ),
+    _size_limit,
 )
 
 
@@ -231,13 +232,14 @@ def info(path: Path, bundle_dir: str | None, as_json: bool) -> None:
 @click.argument("path", type=_PATH)
 @_bundle_dir
 @_threads
-def verify(path: Path, bundle_dir: str | None, threads: int) -> None:
+@_size_limit
+def verify(path: Path, bundle_dir: str | None, threads: int, size_limit: int) -> None:
     """Check a .dcn file, or a bundle: every file, and every graph on every runtime and device here."""
     from decant.verify import require_passed, verify_bundle, verify_file
 
     _require(path)
     if not path.is_dir():
-        click.echo(verify_file(path, bundle_dir))
+        click.echo(verify_file(path, bundle_dir, size_limit))
         return
     findings = []
     for finding in verify_bundle(path, threads):

@@ -165,11 +165,7 @@ class Decoder(RunsOn):
                 f"{source}: needs model {file.name} ({file.model_id.hex()}); "
                 f"this decoder is {self.bundle.name} ({self.bundle.model_id[:16]})"
             )
-        if file.width * file.height > self.size_limit:
-            raise SizeLimitError(
-                f"{source}: {file.width}x{file.height} pixels; the limit is {self.size_limit}; "
-                "raise it with --size-limit"
-            )
+        require_size(file, self.size_limit, source)
 
 
 def open_file(
@@ -182,10 +178,27 @@ def open_file(
     """
     source = os.fspath(path)
     file = container.parse(Path(path).read_bytes(), source)
-    bundle = find_bundle(file.name, file.model_id, bundle_dir)
-    return _kept_decoder(bundle.path, bundle.model_id, tuple(sorted(options.items()))).decode_file(
-        file, source
-    )
+    return decoder_of(file.name, file.model_id, bundle_dir=bundle_dir, **options).decode_file(file, source)
+
+
+def decoder_of(
+    name: str,
+    model_id: bytes,
+    *,
+    bundle_dir: str | os.PathLike[str] | None = None,
+    **options: Any,
+) -> Decoder:
+    """The decoder of the bundle that a file names; the last few stay loaded. Raises what Decoder raises."""
+    bundle = find_bundle(name, model_id, bundle_dir)
+    return _kept_decoder(bundle.path, bundle.model_id, tuple(sorted(options.items())))
+
+
+def require_size(file: DcnFile, limit: int, source: str) -> None:
+    """Raise SizeLimitError for a file of more than ``limit`` pixels."""
+    if file.width * file.height > limit:
+        raise SizeLimitError(
+            f"{source}: {file.width}x{file.height} pixels; the limit is {limit}; raise it with --size-limit"
+        )
 
 
 @lru_cache(maxsize=4)

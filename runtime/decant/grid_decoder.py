@@ -47,10 +47,10 @@ class GridDecoder:
         pixels. Raises FormatError.
         """
         wanted = region or whole(file.height, file.width)
+        groups = _Groups(self, file, source)
         opacity = None
         if file.alpha is not None:
             opacity = alpha.unpack(file.alpha, file.width, file.height, source)
-        groups = _Groups(self, file, source)
         plan = groups.plan(wanted.coarser(LATENT_PIXELS))
         pixels = np.empty((wanted.height, wanted.width, 3 if opacity is None else 4), np.uint8)
         with _Worker(self.overlap and len(plan) > 1) as worker:

@@ -102,18 +102,15 @@ class DcnImageFile(ImageFile.ImageFile):
 
 def _decode(data: bytes, mode: str, source: str) -> bytes:
     """A file -> its pixels in the order of Pillow's raw mode ``mode``. Raises OSError."""
-    from decant.bundle import find_bundle
-    from decant.decoder import _kept_decoder
+    from decant.decoder import decoder_of
 
     options = dict(DECODER_OPTIONS)
     try:
         file = container.parse(data, source)
-        bundle = find_bundle(file.name, file.model_id, options.pop("bundle_dir", None))
         if file.width * file.height > container.DEFAULT_SIZE_LIMIT:
             # Image.open has let it through, so the user has raised Pillow's own limit.
             options.setdefault("size_limit", container.MAX_SIDE**2)
-        decoder = _kept_decoder(bundle.path, bundle.model_id, tuple(sorted(options.items())))
-        pixels = decoder.decode_file(file, source)
+        pixels = decoder_of(file.name, file.model_id, **options).decode_file(file, source)
     except DecantError as error:
         raise OSError(str(error)) from error
     image = Image.fromarray(pixels)

@@ -9,6 +9,7 @@ import numpy as np
 
 from decant import container, golden
 from decant.bundle import Bundle, find_bundle
+from decant.decoder import require_size
 from decant.devices import Device, Wish, available_devices
 from decant.errors import BundleError, DecantError, MissingExtraError
 from decant.latents import VectorLayout
@@ -32,14 +33,19 @@ class Finding:
         return f"{ {True: 'ok', False: 'FAIL', None: 'skip'}[self.passed]:4} {self.what}: {self.detail}"
 
 
-def verify_file(path: str | PathLike[str], bundle_dir: str | PathLike[str] | None = None) -> Finding:
+def verify_file(
+    path: str | PathLike[str],
+    bundle_dir: str | PathLike[str] | None = None,
+    size_limit: int = container.DEFAULT_SIZE_LIMIT,
+) -> Finding:
     """Check a ``.dcn`` file: checksums, its model's bundle, and that its latents and alpha decode there.
 
-    Raises FormatError, ModelNotFoundError or BundleError when one is not right, OSError when the file cannot
-    be read.
+    Raises FormatError, ModelNotFoundError or BundleError when one is not right, SizeLimitError for more than
+    ``size_limit`` pixels, OSError when the file cannot be read.
     """
     source = str(path)
     file = container.parse(Path(path).read_bytes(), source)
+    require_size(file, size_limit, source)
     bundle = find_bundle(file.name, file.model_id, bundle_dir)
     said = [f"{file.width}x{file.height}"]
     if isinstance(bundle.layout, VectorLayout):
