@@ -83,8 +83,8 @@ class EntropyTables:
         Symbols of class 0 are left out, others are clipped to +-32767.
         """
         flat = classes.reshape(-1)
-        positions, sizes = _by_class(flat)
-        values = np.clip(symbols.reshape(-1)[positions], -LARGEST_SYMBOL, LARGEST_SYMBOL).astype(np.int32)
+        coded, order, sizes = _by_class(flat)
+        values = np.clip(symbols.reshape(-1)[coded[order]], -LARGEST_SYMBOL, LARGEST_SYMBOL).astype(np.int32)
         steps: list[tuple[Any, np.ndarray]] = []
         escaped: list[np.ndarray] = []
         for c, start, stop in _ranges(sizes):
@@ -127,19 +127,19 @@ class EntropyTables:
         """
         coder = _coder(data, source)
         symbols = np.zeros(classes.size, np.float32)
-        positions, sizes = _by_class(classes.reshape(-1))
-        found = [self._decode_class(coder, c, positions[i:j], source) for c, i, j in _ranges(sizes)]
+        coded, order, sizes = _by_class(classes.reshape(-1))
+        found = [self._decode_class(coder, c, order[i:j], source) for c, i, j in _ranges(sizes)]
         self._decode_escaped(coder, found, source)
         if not coder.is_empty():
             raise FormatError(f"{source}: the stream does not end with its last symbol: it is damaged")
         if found:
             places = np.concatenate([part.places(source) for part in found])
-            symbols[places] = np.concatenate([part.symbols for part in found]).astype(np.float32)
+            symbols[coded.take(places)] = np.concatenate([part.symbols for part in found]).astype(np.float32)
         return symbols.reshape(classes.shape)
 
     def _decode_class(self, coder: Any, c: int, positions: np.ndarray, source: str) -> "_Decoded":
-        """The symbols of class ``c``, which are at ``positions``; escapes stand as runs[c] and radius[c] + 1,
-        the numbers after the last that has a letter.
+        """The symbols of class ``c``, at ``positions`` among those coded. Escapes stand as runs[c] and
+        radius[c] + 1, the numbers after the last that has a letter.
         """
         radius, n = int(self.radius[c]), len(positions)
         if not self.runs[c]:
@@ -297,13 +297,15 @@ def _split(tensors: Mapping[str, np.ndarray], name: str, sizes: list[int]) -> li
     return parts
 
 
-def _by_class(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where the symbols of classes 1..31 are, by class and then position; and how many each class has."""
+def _by_class(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where the symbols of classes 1..31 are; their order by class and then position; and how many each class
+    has.
+    """
     coded = np.flatnonzero(flat != 0)
     classes = flat.take(coded)
     order = np.argsort(classes, kind="stable")  # a radix sort, for bytes
     ends = np.searchsorted(classes, np.arange(CLASSES + 1, dtype=np.uint8), sorter=order)
-    return coded.take(order), np.diff(ends)
+    return coded, order, np.diff(ends)
 
 
 def _ranges(sizes: np.ndarray) -> Iterator[tuple[int, int, int]]:

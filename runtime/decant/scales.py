@@ -1,7 +1,9 @@
 """The scale network: integers of the hyperlatents -> the scale class of every latent, in integers throughout.
 
 The multiplications run as float matrix products (BLAS), in float32 where no partial sum can reach 2^24 and in
-float64 elsewhere, so that every sum is exact in any order: all machines compute the same classes.
+float64 elsewhere, so that every sum is exact in any order: all machines compute the same classes. They run in
+blocks so small that OpenBLAS keeps them on the calling thread: its threads are not the caller's to count, and
+waiting for them costs more than they save.
 """
 
 from collections.abc import Mapping
@@ -21,6 +23,10 @@ _FORM_SHIFT = 10
 _HIDDEN_MAX = 255
 # The largest int16 offset in the unit of the forms.
 _LARGEST_OFFSET = 4 << 15
+# OpenBLAS keeps to one thread up to 2^18 multiplications, or 9215 where one side is a vector. Blocks of this
+# many columns and this depth were about the fastest on an x86-64 core; a row of one is below 9216, too.
+_BLOCK, _VECTOR_BLOCK = 1 << 18, 9215
+_BLOCK_COLUMNS, _BLOCK_DEPTH = 96, 95
 
 
 class ScaleNetwork:
@@ -39,7 +45,9 @@ class ScaleNetwork:
         # (4, M, class_width): one matrix for each of the 2 x 2 places that a form's position becomes.
         rows = out_weight.reshape(self.channels, 4, -1).transpose(1, 0, 2)
         self._rows = np.ascontiguousarray(rows.astype(np.float32)) / np.float32(1 << _FORM_SHIFT)
-        self._rising, self._falling = np.maximum(self._rows, 0), np.minimum(self._rows, 0)
+        # (4 * M, 2 * class_width): with the largest and the smallest hidden value, bounds of the forms.
+        bounds = np.concatenate([np.maximum(self._rows, 0), np.minimum(self._rows, 0)], axis=2)
+        self._bounds = bounds.reshape(4 * self.channels, -1)
         if _HIDDEN_MAX * int(np.abs(out_weight.astype(np.int64)).sum(axis=1).max()) + _LARGEST_OFFSET >= (
             _EXACT_FLOAT32
         ):
@@ -84,12 +92,14 @@ class ScaleNetwork:
         hidden = hidden.reshape(len(hidden), -1)
         offset = class_offset.astype(np.float32) / np.float32(1 << _FORM_SHIFT)
         # Most pictures leave many channels in class 0 throughout: those whose bound stays below 1.
-        bound = self._rising @ hidden.max(axis=1) + self._falling @ hidden.min(axis=1)
+        ends = np.stack([hidden.max(axis=1), hidden.min(axis=1)])
+        bound = _product(self._bounds, ends.reshape(-1, 1)).reshape(4, -1)
         live = np.flatnonzero(bound.max(axis=0) + offset >= 1)
         weight = np.empty((4, len(live), len(hidden) + 1), np.float32)
         weight[:, :, :-1] = self._rows[:, live]
         weight[:, :, -1] = offset[live]
-        forms = weight.reshape(-1, len(hidden) + 1) @ np.vstack([hidden, np.ones_like(hidden[:1])])
+        inputs = np.vstack([hidden, np.ones_like(hidden[:1])])
+        forms = _product(weight.reshape(4 * len(live), len(inputs)), inputs)
         np.floor(np.clip(forms, 0, CLASSES - 1, out=forms), out=forms)
         # Two neighbours of a row leave as the two bytes of one number.
         pairs = forms.reshape(2, 2, len(live), height, width)
@@ -121,12 +131,35 @@ class ScaleNetwork:
             for j in range(3):
                 inputs[:, i, j] = padded[:, i : i + height, j : j + width]
         taps = self._taps[live].astype(dtype).reshape(9 * len(live), len(self._bias))
-        sums = taps.T @ inputs.reshape(9 * len(live), height * width) + self._bias.astype(dtype)[:, None]
+        sums = _product(taps.T, inputs.reshape(9 * len(live), height * width))
+        sums += self._bias.astype(dtype)[:, None]
         sums *= dtype(0.5**_HIDDEN_SHIFT)
         np.floor(np.clip(sums, 0, _HIDDEN_MAX, out=sums), out=sums)
         hidden = np.empty((len(sums) // 4, height, 2, width, 2), np.float32)
         hidden[:] = sums.reshape(-1, 2, 2, height, width).transpose(0, 3, 1, 4, 2)
         return hidden.reshape(-1, 2 * height, 2 * width)
+
+
+def _product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """``left`` (m, k) @ ``right`` (k, n) on the calling thread; the sums must be exact in any order."""
+    (m, k), n = left.shape, right.shape[1]
+    columns, depth = min(_BLOCK_COLUMNS, n), max(min(_BLOCK_DEPTH, k), 1)
+    rows = max(min((_BLOCK if n > 1 else _VECTOR_BLOCK) // (columns * depth), m), 1)
+    # A stack of blocks of equal rows, and the rows left over.
+    even = m // rows * rows
+    blocks = [left[:even].reshape(m // rows, rows, k), left[even:][None]]
+    product = np.zeros((m, n), left.dtype)
+    sums = [product[:even].reshape(m // rows, rows, n), product[even:][None]]
+    for x in range(0, n, columns):
+        for z in range(0, k, depth):
+            part = np.ascontiguousarray(right[z : z + depth, x : x + columns])
+            for block, total in zip(blocks, sums, strict=True):
+                out, chosen = total[:, :, x : x + columns], block[:, :, z : z + depth]
+                if z:
+                    out += np.matmul(chosen, part)
+                elif block.size:
+                    np.matmul(chosen, part, out=out)
+    return product
 
 
 def _tensor(tensors: Mapping[str, np.ndarray], name: str, dtype: type, shape: tuple[int, ...]) -> np.ndarray:

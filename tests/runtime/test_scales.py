@@ -6,7 +6,7 @@ import grid_tables
 import numpy as np
 import pytest
 from decant.errors import BundleError
-from decant.scales import LARGEST_INPUT, ScaleNetwork
+from decant.scales import LARGEST_INPUT, ScaleNetwork, _product
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -114,6 +114,42 @@ def test_no_hyperlatents_but_zeros_leave_the_biases():
     found = whole(network(tensors), v, offset)
     assert (found == plain(tensors, v, offset)).all()
     assert found.any()
+
+
+@pytest.mark.parametrize(
+    ("m", "k", "n"),
+    [
+        (1, 1, 1),
+        (3, 0, 5),
+        (0, 49, 7),
+        (1024, 96, 1),
+        (57, 700, 97),
+        (1021, 49, 193),
+        (29, 95, 96),
+        (1, 400, 300),
+    ],
+)
+@pytest.mark.parametrize("transposed", [False, True])
+def test_products_are_exact_and_too_small_for_threads(
+    m: int, k: int, n: int, transposed: bool, monkeypatch: pytest.MonkeyPatch
+):
+    random = np.random.default_rng(m + k + n)
+    left, right = random.integers(-128, 128, (m, k)), random.integers(0, 128, (k, n))
+    expected = left @ right
+    blocks = []
+    multiply = np.matmul
+
+    def watched(a: np.ndarray, b: np.ndarray, **options: np.ndarray) -> np.ndarray:
+        blocks.append((*a.shape[-2:], b.shape[-1]))
+        return multiply(a, b, **options)
+
+    monkeypatch.setattr(np, "matmul", watched)
+    floats = left.astype(np.float32, order="F" if transposed else "C")
+    assert (_product(floats, right.astype(np.float32)) == expected).all()
+    for rows, depth, columns in blocks:
+        # The limits of OpenBLAS (interface/gemm.c and gemv.c) below which it takes one thread.
+        assert rows * depth * columns <= (1 << 18 if min(rows, columns) > 1 else 9215)
+    assert blocks or not m * k
 
 
 def test_tensors_come_back():
