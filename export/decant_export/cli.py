@@ -51,6 +51,11 @@ def _floors(context: click.Context, parameter: click.Parameter, values: tuple[st
     help="Folder of images, for --archive and for the encoder's check; of a codec: photos (a folder, or what "
     "decant train pack makes) that its tables are counted on.",
 )
+@click.option(
+    "--card",
+    type=click.Path(path_type=Path, exists=True),
+    help="Of a codec: Markdown file to put into the bundle as card.md.",
+)
 @click.option("--light", is_flag=True, help="Of a codec trained with --light: export that synthesis.")
 @click.option("--denoiser", type=click.Path(path_type=Path), help="Checkpoint of a denoiser to put in.")
 @click.option(
@@ -100,6 +105,7 @@ def export(
     archive: Path | None,
     encoder: bool,
     light: bool,
+    card: Path | None,
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -134,6 +140,7 @@ def export(
             images=images,
             light=light,
             encoder=encoder,
+            card=None if card is None else card.read_text(encoding="utf-8"),
             report=lambda line: click.echo(line, err=True),
             **{key: options[key] for key in codec_exporting.OPTIONS if key in options},
         )

@@ -90,6 +90,7 @@ def export_codec(
     runtimes: Sequence[str] = RUNTIMES,
     encoder: bool = True,
     encoder_runtimes: Sequence[str] = ("onnxruntime",),
+    card: str | None = None,
     force: bool = False,
     report: Callable[[str], None] = lambda line: None,
 ) -> Bundle:
@@ -97,7 +98,7 @@ def export_codec(
 
     ``head``: name, version, family, licence, data and training of bundle.json. ``images``: a folder or packed
     file of photos, whose training part gives ``pictures`` crops for tables and int8 ranges; the photos in the
-    wheels when None. ``light``: export the light synthesis. Raises ExportError, OSError, MissingExtraError.
+    wheels when None. ``light``: export the light synthesis. ``card``: Markdown to put in. Raises ExportError, OSError, MissingExtraError.
     """
     folder.check_target(out, force)
     assert isinstance(checkpoint.model, Codec)
@@ -142,7 +143,7 @@ def export_codec(
         raise ExportError(f"{head['name']}: no graph is left: {'; '.join(r['reason'] for r in gate.refused)}")
     cases = [writing.GoldenCase(file, pixels) for file, pixels in zip(files, expected, strict=True)]
     with folder.appearing(out) as building:
-        writing.assemble(building, head, description, tables, cases, gate, SIZES)
+        writing.assemble(building, head, description, tables, cases, gate, SIZES, card)
         Bundle.open(building).verify()
     return Bundle.open(out)
 

@@ -74,11 +74,15 @@ def assemble(
     golden: Sequence[GoldenCase],
     gate: Gate,
     sizes: Mapping[str, int] = MappingProxyType({}),
+    card: str | None = None,
 ) -> None:
     """Write every file of a bundle into the empty ``folder``; ``model`` is the content of model.json,
-    ``sizes`` are those of the graphs' free dimensions for a picture of ``gate.image``.
+    ``sizes`` are those of the graphs' free dimensions for a picture of ``gate.image``, ``card`` is what people
+    should know (Markdown).
     """
     files = [_add(folder, "model.json", model)]
+    if card is not None:
+        files.append(_add(folder, "card.md", card.encode()))
     if tables:
         files.append(_add(folder, "tables.safetensors", save(dict(sorted(tables.items())))))
     cases = []

@@ -81,7 +81,7 @@ def one_group_fewer(good: Good) -> bytes:
     return container.write(replace(good.file, width=16 * good.layout.group))
 
 
-@attack("the stream does not end with its last symbol")
+@attack("the stream does not end with its last symbol|are not 0; there are")
 def one_pixel_row_of_latents_more(good: Good) -> bytes:
     """The same groups, each with more symbols than its stream holds."""
     return container.write(replace(good.file, height=good.file.height + 16))
@@ -147,7 +147,7 @@ def surplus_words(good: Good) -> bytes:
     return good.with_streams(good.hyper, [b"\x01\x02\x03\x04" * 2 + good.groups[0], *good.groups[1:]])
 
 
-@attack("the stream does not end with its last symbol")
+@attack("the stream does not end with its last symbol|are not 0; there are")
 def streams_exchanged(good: Good) -> bytes:
     """Each right in another place."""
     return good.with_streams(good.hyper, good.groups[::-1])
@@ -159,7 +159,7 @@ def hyperlatents_of_a_group(good: Good) -> bytes:
     return good.with_streams(good.groups[0], good.groups)
 
 
-@attack("does not end with its last symbol|at most 32767 expected")
+@attack("does not end with its last symbol|at most 32767 expected|are not 0; there are")
 def thirty_two_megabytes_of_latents(good: Good) -> bytes:
     """Really present, rightly checked, and far more than the picture has."""
     return good.with_streams(good.hyper, [*good.groups[:-1], b"\xff" * (1 << 25)])

@@ -139,11 +139,14 @@ def test_the_command_exports_a_codec(tmp_path: Path):
         "onnxruntime",
         "--light",
     ]
-    result = CliRunner().invoke(main, [*command, "--licence", "mine", "--json"])
+    (tmp_path / "about.md").write_text("# Mine\n")
+    described = ["--licence", "mine", "--card", str(tmp_path / "about.md"), "--json"]
+    result = CliRunner().invoke(main, [*command, *described])
     assert result.exit_code == 0, result.output
     bundle = Bundle.open(out)
     assert json.loads(result.stdout)["model_id"] == bundle.model_id
     assert bundle.manifest.raw["licence"] == "mine"
+    assert bundle.read("card.md") == b"# Mine\n"
     model = codec_bundle.checkpoint().model
     assert isinstance(model, Codec)
     assert bundle.model["latent"]["channels"] == light_part(model).config.latents
