@@ -82,7 +82,7 @@ class StagedDecoder:
         layout.scales = Noting(layout.scales, {"classes": "scale classes"}, self.spent)
         self._pipeline = GridDecoder(
             cast(Any, Noting(layout, {"parse": "parse"}, self.spent)),
-            cast(Any, Noting(whole.hyper_mean, {"run": "mean graph"}, self.spent)),
+            cast(Any, Noting(whole.hyper_mean, {"start": "mean graph"}, self.spent)),
             cast(Any, Noting(whole.synthesis, {"run": "synthesis"}, self.spent)),
             overlap=False,
         )

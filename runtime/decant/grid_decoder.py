@@ -71,10 +71,16 @@ def mean_of_group(hyper_mean: Session, hyperlatents: np.ndarray, group: Rectangl
     """Dequantized ``hyperlatents`` float32 (hyper, hz, wz) of a picture -> float32 (M, rows, columns), the
     mean of one group's latents.
     """
+    return _mean_begun(hyper_mean, hyperlatents, group)()
+
+
+def _mean_begun(hyper_mean: Session, hyperlatents: np.ndarray, group: Rectangle) -> Callable[[], np.ndarray]:
+    """``mean_of_group``, begun; what is returned waits for it."""
     bounds = whole(*hyperlatents.shape[1:])
     outer = group.coarser(HYPER_LATENTS).grown(MEAN_HALO, bounds)
-    found = hyper_mean.run(np.ascontiguousarray(hyperlatents[None][_cropped(outer, bounds)]))
-    return np.ascontiguousarray(found[0][_cropped(group, outer.finer(HYPER_LATENTS))])
+    pending = hyper_mean.start(np.ascontiguousarray(hyperlatents[None][_cropped(outer, bounds)]))
+    inside = _cropped(group, outer.finer(HYPER_LATENTS))
+    return lambda: np.ascontiguousarray(pending()[0][inside])
 
 
 def groups_of(layout: GridLayout, file: DcnFile, source: str) -> Iterator[np.ndarray]:
@@ -136,8 +142,14 @@ class _Groups:
         """Decode the groups of a window that are not here yet."""
         for index in self._touched(outer):
             if index not in self._kept:
-                mean = mean_of_group(self._decoder.hyper_mean, self._hyperlatents, self._cells[index])
-                self._kept[index] = self._coded.symbols(index), mean
+                # The graph runs on the session's threads, which need no lock of the interpreter's, while this
+                # one decodes symbols.
+                begun = _mean_begun(self._decoder.hyper_mean, self._hyperlatents, self._cells[index])
+                try:
+                    symbols = self._coded.symbols(index)
+                finally:
+                    mean = begun()
+                self._kept[index] = symbols, mean
 
     def take(self, outer: Rectangle) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What the synthesis graph takes for a window: symbols, mean and step, with a batch axis."""

@@ -10,9 +10,9 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -37,6 +37,14 @@ class Session(Protocol):
         """Inputs (n, ...), in the bundle's order -> output (n, ...), of the types and shapes that the bundle
         gives for the graph.
         """
+
+    def start(self, *inputs: np.ndarray) -> "Pending":
+        """Begin ``run`` on the session's own threads, where it has more than one; what is returned gives the
+        result when called, and must be called.
+        """
+
+
+Pending: TypeAlias = Callable[[], np.ndarray]
 
 
 def create_session(
@@ -192,6 +200,7 @@ class OnnxRuntimeSession(_Checked):
         super().__init__(plan)
         ort = onnxruntime_module()
         self.runtime_version: str = ort.__version__
+        self._threads = plan.threads
         (model,) = plan.blobs
         # Old versions of ONNX Runtime take an address in memory from this mark; no exporter writes it.
         if b"_ORT_MEM_ADDR_" in model:
@@ -237,6 +246,35 @@ class OnnxRuntimeSession(_Checked):
         except Exception as error:
             raise self._error(error, "run") from None
         return self._checked_result(inputs, y)
+
+    def start(self, *inputs: np.ndarray) -> Pending:
+        """See Session.start."""
+        if self._threads == 1:  # run_async wants another thread
+            made = self.run(*inputs)
+            return lambda: made
+        self._check_count(inputs)
+        finished = threading.Event()
+        found: list[tuple[Sequence[np.ndarray], str]] = []
+
+        def keep(results: Sequence[np.ndarray], _: object, error: str) -> None:
+            found.append((results, error))
+            finished.set()
+
+        names = (declared.name for declared in self._inputs)
+        try:
+            given = dict(zip(names, inputs, strict=True))
+            self._session.run_async([self._output.name], given, keep, None)
+        except Exception as error:
+            raise self._error(error, "run") from None
+
+        def result() -> np.ndarray:
+            finished.wait()
+            results, error = found[0]
+            if error:
+                raise self._error(RuntimeError(error), "run")
+            return self._checked_result(inputs, results[0])
+
+        return result
 
 
 def _of_onnxruntime(tensor: Any) -> _Tensor:
@@ -316,6 +354,31 @@ class OpenVinoSession(_Checked):
             raise self._error(error, "run") from None
         self._free.append(request)
         return self._checked_result(inputs, parts[0] if len(parts) == 1 else np.concatenate(parts))
+
+    def start(self, *inputs: np.ndarray) -> Pending:
+        """See Session.start. Takes a batch of one."""
+        self._check_count(inputs)
+        try:
+            request = self._free.pop()
+        except IndexError:
+            request = self._compiled.create_infer_request()
+        names = (declared.name for declared in self._inputs)
+        given = dict(zip(names, inputs, strict=True))
+        try:
+            request.start_async(given)
+        except Exception as error:
+            raise self._error(error, "run") from None
+
+        def result() -> np.ndarray:
+            try:
+                request.wait()
+                made = request.get_output_tensor(0).data.copy()
+            except Exception as error:
+                raise self._error(error, "run") from None
+            self._free.append(request)
+            return self._checked_result(inputs, made)
+
+        return result
 
 
 def _of_openvino(tensor: Any, wanted: Sequence[str]) -> _Tensor:

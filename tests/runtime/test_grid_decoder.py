@@ -74,6 +74,11 @@ class Recorder:
         result: np.ndarray = self.session.run(*inputs)
         return result
 
+    def start(self, *inputs: np.ndarray) -> Callable[[], np.ndarray]:
+        self.inputs.append(tuple(np.array(x) for x in inputs))
+        begun: Callable[[], np.ndarray] = self.session.start(*inputs)
+        return begun
+
 
 class PlainSession:
     """A float graph of a bundle in ONNX Runtime at some optimisation level, without any of decant."""
@@ -88,6 +93,10 @@ class PlainSession:
     def run(self, *inputs: np.ndarray) -> np.ndarray:
         (result,) = self._session.run(None, dict(zip(self._names, inputs, strict=True)))
         return result
+
+    def start(self, *inputs: np.ndarray) -> Callable[[], np.ndarray]:
+        result = self.run(*inputs)
+        return lambda: result
 
 
 def grid(codec: Path, session: Callable[[str], Any], *, overlap: bool = True) -> GridDecoder:
