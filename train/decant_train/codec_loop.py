@@ -114,7 +114,7 @@ def fit(
             done = _done(options, checkpoint.step, before + time.monotonic() - started)
             for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
                 group["lr"] = rate * _factor(options, checkpoint.step, done)
-            batch = training.crops(options.batch_size, options.crop, draw)
+            batch = training.reduced(options.batch_size, options.crop, draw)
             position = torch.rand(options.batch_size, generator=draw).to(device) * (ANCHORS - 1)
             model.train()
             with autocast:
