@@ -98,7 +98,8 @@ def export_codec(
 
     ``head``: name, version, family, licence, data and training of bundle.json. ``images``: a folder or packed
     file of photos, whose training part gives ``pictures`` crops for tables and int8 ranges; the photos in the
-    wheels when None. ``light``: export the light synthesis. ``card``: Markdown to put in. Raises ExportError, OSError, MissingExtraError.
+    wheels when None. ``light``: export the light synthesis. ``card``: Markdown to put in.
+    Raises ExportError, OSError, MissingExtraError.
     """
     folder.check_target(out, force)
     assert isinstance(checkpoint.model, Codec)

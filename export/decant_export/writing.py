@@ -77,8 +77,8 @@ def assemble(
     card: str | None = None,
 ) -> None:
     """Write every file of a bundle into the empty ``folder``; ``model`` is the content of model.json,
-    ``sizes`` are those of the graphs' free dimensions for a picture of ``gate.image``, ``card`` is what people
-    should know (Markdown).
+    ``sizes`` are those of the graphs' free dimensions for a picture of ``gate.image``, ``card`` is
+    what people should know (Markdown).
     """
     files = [_add(folder, "model.json", model)]
     if card is not None:
