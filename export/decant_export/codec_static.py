@@ -28,7 +28,7 @@ from decant_export.qdq import Scale, Stored
 EVEN = Scale(1 / 127.5, 128)  # of a tensor whose channels were brought to -1..1
 PIXEL = Scale(1 / 255, 0)
 # Copies beyond the first, over all channels: of the latents, and of the renderer's input at 1/4.
-LATENT_COPIES, RENDER_COPIES = 32, 8
+LATENT_COPIES, RENDER_COPIES = 20, 8
 
 
 @dataclass(frozen=True)
