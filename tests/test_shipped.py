@@ -1,0 +1,50 @@
+"""The bundles that ship in the wheel: whole, right on every runtime here, and as small as promised."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from decant import Decoder, Encoder
+from decant.bundle import Bundle
+from decant.verify import verify_bundle
+from decant_train import wheel_photos
+
+SHIPPED = Path(__file__).parents[1] / "artifacts" / "decant_bundles"
+CODECS = {"lite": 1_000_000, "nano": 800_000}  # most bytes of the whole int8 decoder
+
+
+@pytest.mark.parametrize("name", ["small", *CODECS])
+def test_every_graph_decodes_its_golden_files(name: str) -> None:
+    findings = list(verify_bundle(SHIPPED / name, threads=1))
+    assert findings
+    assert not [str(finding) for finding in findings if finding.passed is False]
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_a_whole_decoder_is_as_small_as_promised(name: str) -> None:
+    bundle = Bundle.open(SHIPPED / name)
+    graphs = [
+        bundle.graph("synthesis", "int8", "onnxruntime"),
+        bundle.graph("hyper_mean", None, "onnxruntime"),
+    ]
+    files = [bundle.path / "model.json", bundle.path / "tables.safetensors"]
+    size = sum(graph.bytes for graph in graphs) + sum(path.stat().st_size for path in files)
+    assert size <= CODECS[name]
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_int8_loses_little_and_quality_reaches_far(name: str) -> None:
+    """Both precisions decode one file to nearly the same picture; qualities reach from low to high."""
+    encoder = Encoder(name, threads=1)
+    fast, exact = (Decoder(name, precision=precision, threads=1) for precision in ("int8", "float"))
+    picture = wheel_photos.crops(14)[13]
+    found = []
+    for quality in (10, 60, 100):
+        data = encoder.encode(picture, quality)
+        errors = [np.square(d.decode(data).astype(np.float32) - picture).mean() for d in (fast, exact)]
+        found.append((len(data), 10 * np.log10(255**2 / errors[1])))
+        assert 10 * np.log10(errors[0] / errors[1]) < 0.6
+    sizes, psnr = zip(*found, strict=True)
+    assert list(sizes) == sorted(sizes)
+    assert list(psnr) == sorted(psnr)
+    assert psnr[-1] > psnr[0] + 8
