@@ -22,6 +22,11 @@ def commands(heading: str) -> list[list[str]]:
     return [shlex.split(line)[1:] for line in lines if line.startswith("decant ")]
 
 
+def pixels_of(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image, np.float32)
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder to work in, with what the README takes for granted: a photo."""
@@ -40,11 +45,9 @@ def test_the_first_commands_work_as_written(folder: Path) -> None:
     for arguments in [*first, *commands("Use the codec")]:
         result = CliRunner().invoke(main, arguments)
         assert result.exit_code == 0, result.output
-    photo, back = (
-        np.asarray(Image.open(folder / name), np.float32) for name in ("photo.png", "photo_back.png")
-    )
+    photo, back = (pixels_of(folder / name) for name in ("photo.png", "photo_back.png"))
     assert 10 * np.log10(255**2 / np.square(photo - back).mean()) > 28
-    assert Image.open(folder / "part.png").size == (64, 48)
+    assert pixels_of(folder / "part.png").shape == (48, 64, 3)
 
 
 def test_the_commands_for_decoding_work_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

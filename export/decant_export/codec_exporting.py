@@ -103,6 +103,7 @@ def export_codec(
     """
     folder.check_target(out, force)
     assert isinstance(checkpoint.model, Codec)
+    torch.set_num_threads(1)  # sums depend on how they are split: the same bytes whatever ran before
     model = codec_graphs.settled(light_part(checkpoint.model) if light else checkpoint.model)
     crops = _crops(images, pictures)
     latents = codec_tables.latents_of(model, crops)

@@ -24,7 +24,7 @@ def runs(checkpoint: Path, denoiser: Path, tmp_path: Path, monkeypatch: pytest.M
 
 def test_commands_run_in_their_order(runs: Path) -> None:
     block, codecs = re.findall(r"```sh\n(.*?)```", DOCS, re.DOTALL)
-    assert all(line.startswith("decant export") for line in codecs.splitlines())  # test_codec_export runs them
+    assert all(line.startswith("decant export") for line in codecs.splitlines())
     commands = [shlex.split(line) for line in block.splitlines()]
     assert [command[:2] for command in commands] == [["decant", "export"]] * 3
     for command in commands:
