@@ -14,7 +14,12 @@ from decant_train import photos, wheel_photos
 from decant_train.checkpoint import Checkpoint
 from decant_train.cli import train
 from decant_train.codec_loop import CodecOptions, _groups
-from decant_train.codec_start import begin_with, start_from_principal_components
+from decant_train.codec_start import (
+    begin_with,
+    coordinates_of,
+    start_branches,
+    start_from_principal_components,
+)
 from decant_train.families.codec import (
     ANCHORS,
     CLASSES,
@@ -26,10 +31,18 @@ from decant_train.families.codec import (
     scale_to_class,
     symbol_bits,
 )
-from decant_train.optimizers import MuonAdam, orthogonal
+from decant_train.optimizers import MuonAdam, Scaled, Whitened, orthogonal
 from PIL import Image
 
-TINY = CodecConfig(latents=64, body_width=16, render_width=16, analysis_width=16, analysis_blocks=1, hyper=8)
+TINY = CodecConfig(
+    latents=64,
+    stages=(8, 24, 32),
+    body_width=16,
+    render_width=16,
+    analysis_width=16,
+    analysis_blocks=1,
+    hyper=8,
+)
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +166,15 @@ def test_options_without_an_end_are_refused() -> None:
 def small_codec(**changes: Any) -> Codec:
     torch.manual_seed(1)
     shape = CodecConfig(
-        latents=16, body_width=8, hyper=4, class_width=4, analysis_width=8, analysis_blocks=1, render_width=8
+        latents=16,
+        stages=(4, 12),
+        body_width=8,
+        hyper=4,
+        class_width=4,
+        context_width=4,
+        analysis_width=8,
+        analysis_blocks=1,
+        render_width=8,
     )
     return Codec(replace(shape, **changes))
 
@@ -184,10 +205,68 @@ def test_a_codec_begins_with_what_another_has_in_its_shapes() -> None:
     assert torch.equal(model.light.up.weight, other.synthesis.up.weight)
 
 
+def test_a_stage_sees_the_symbols_of_those_before_it() -> None:
+    model = small_codec(stages=(4, 4, 8)).eval()
+    prior, z, offset = model.hyperprior, torch.randn(1, 4, 2, 2).round(), torch.full((1, 16), 16.0)
+    torch.nn.init.normal_(prior.contexts[0].out.weight)
+    torch.nn.init.normal_(prior.contexts[1].out.weight)
+    symbols = torch.randint(-9, 9, (1, 16, 8, 8)).float()
+    with torch.no_grad():
+        classes = prior.scale_class(z, offset, symbols)
+        for channel, first in ((1, 4), (6, 8), (12, 16)):
+            other = symbols.clone()
+            other[:, channel, 3, 3] = 200
+            moved = (prior.scale_class(z, offset, other) != classes)[0]
+            assert not moved[:first].any()
+            assert first == 16 or moved[first:, 3, 3].any()
+            assert not moved[:, 0, 0].any()
+    assert torch.equal(classes * 1024, (classes * 1024).round())  # integers, as in the decoder
+
+
+def test_stages_must_add_up() -> None:
+    with pytest.raises(ValueError, match="do not add up to 16 latents"):
+        small_codec(stages=(4, 8))
+
+
+def test_the_optimizer_moves_coefficients_in_their_own_coordinates() -> None:
+    basis = torch.randn(3, 3)
+    for coordinates in (Whitened(basis), Scaled(torch.rand(3, 1, 1) + 0.5)):
+        weight = torch.nn.Parameter(torch.randn(2, 3, 2, 2))
+        coefficients = torch.nn.Parameter(torch.zeros(2, 3, 2, 2))
+        fixed, wanted = weight.detach().clone(), torch.randn(2, 3, 2, 2)
+        ours = MuonAdam([{"params": [weight]}], 0.01, {weight: coordinates})
+        theirs = torch.optim.Adam([coefficients], 0.01, betas=(0.9, 0.99))
+        for _ in range(4):
+            for optimizer, value in ((ours, weight), (theirs, fixed + coordinates.change(coefficients))):
+                optimizer.zero_grad()
+                ((value - wanted) ** 2).sum().backward()
+                optimizer.step()
+        torch.testing.assert_close(weight, fixed + coordinates.change(coefficients))
+
+
+def test_the_branches_begin_with_inputs_of_equal_deviations(folder: Path) -> None:
+    packed = folder.parent / "whitened.safetensors"
+    photos.pack(folder, packed)
+    patches = photos.load([packed], 64, validation=False).crops(4000, 16, torch.Generator().manual_seed(0))
+    model = small_codec()
+    start_from_principal_components(model, patches)
+    coordinates = coordinates_of(model, patches)
+    blocks = torch.nn.functional.pixel_unshuffle(patches - 0.5, 4).permute(0, 2, 3, 1).reshape(-1, 48)
+    stem = coordinates[model.analysis.stem.weight]
+    assert isinstance(stem, Whitened)
+    white = (blocks - blocks.mean(0)) @ stem.basis.T
+    covariance = white.T @ white / len(white)
+    assert (covariance - covariance.diag().diag()).abs().max() < 0.02
+    assert 0.98 < covariance.diag().max() < 1.02
+    before = model.analysis.stem.weight.detach().clone()
+    start_branches(model, coordinates)
+    torch.testing.assert_close(model.analysis.stem.weight, stem.change(before))
+
+
 def test_without_muon_the_optimizer_is_adam() -> None:
     start = torch.randn(6, 5)
     ours, theirs = (torch.nn.Parameter(start.clone()) for _ in range(2))
-    optimizers = MuonAdam([{"params": [ours]}], 0.01), torch.optim.Adam([theirs], 0.01)
+    optimizers = MuonAdam([{"params": [ours]}], 0.01), torch.optim.Adam([theirs], 0.01, betas=(0.9, 0.99))
     for _ in range(5):
         for parameter, optimizer in zip((ours, theirs), optimizers, strict=True):
             parameter.grad = torch.cos(parameter.detach() * 3)
@@ -218,7 +297,7 @@ def test_optimizer_state_is_kept_by_the_parameters_names(tmp_path: Path) -> None
 
 
 def test_a_compact_checkpoint_is_nearly_the_same_codec(tmp_path: Path) -> None:
-    model = small_codec(latents=64).eval()
+    model = small_codec(latents=64, stages=(16, 48)).eval()
     checkpoints.save(tmp_path / "whole", Checkpoint("codec", model.config, model))
     command = ["compact", str(tmp_path / "whole"), "--out", str(tmp_path / "compact")]
     assert CliRunner().invoke(train, command).exit_code == 0
@@ -228,6 +307,8 @@ def test_a_compact_checkpoint_is_nearly_the_same_codec(tmp_path: Path) -> None:
     assert isinstance(found, Codec)
     assert torch.equal(found.analysis.linear.weight, model.analysis.linear.weight)
     assert torch.allclose(found.analysis.out.weight, model.analysis.out.weight, atol=1e-3)
-    assert torch.equal(found.hyperprior.class_hidden.weight, model.hyperprior.class_hidden.weight)
+    for exact in ("class_hidden", "contexts.0.hidden", "contexts.0.out"):
+        kept, weight = (m.hyperprior.get_submodule(exact).weight for m in (found, model))
+        assert torch.equal(kept, weight)
     first, second = (m.state_dict()["hyperprior.analysis.0.weight"] for m in (found, model))
     assert 0 < (first - second).abs().max() < 0.01 * second.abs().max()

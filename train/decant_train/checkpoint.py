@@ -27,6 +27,7 @@ SCHEMA = 1
 _STEPS, _MANY_INPUTS = "/step", 48
 # Transforms whose precision is the picture's, and kernels that are integers already.
 _EXACT = ("linear.weight", "up.weight", "last.weight", "class_hidden.weight", "class_out.weight")
+_EXACT_PART = ".contexts."
 WEIGHTS, OPTIMIZER, DESCRIPTION = "weights.safetensors", "optimizer.safetensors", "checkpoint.json"
 
 
@@ -99,7 +100,8 @@ def save_compact(folder: Path, checkpoint: Checkpoint) -> None:
     state: dict[str, Tensor] = {}
     for name, tensor in checkpoint.model.state_dict().items():
         tensor = tensor.detach().cpu().contiguous()
-        if tensor.ndim == 4 and tensor[0].numel() >= _MANY_INPUTS and not name.endswith(_EXACT):
+        exact = name.endswith(_EXACT) or _EXACT_PART in name
+        if tensor.ndim == 4 and tensor[0].numel() >= _MANY_INPUTS and not exact:
             steps = tensor.abs().amax((1, 2, 3), keepdim=True).clamp_min(1e-12) / 127
             state[name], state[name + _STEPS] = (tensor / steps).round().to(torch.int8), steps
         else:

@@ -135,6 +135,7 @@ def train_denoiser(size: str, **given: Any) -> None:
     "--optimizer", type=click.Choice(["adam", "muon"]), help="Muon for convolutions, or Adam for all."
 )
 @click.option("--decay", type=float, help="Share of the budget, at its end, over which the rate falls.")
+@click.option("--compile", is_flag=True, help="Compile a part of the step; needs a C++ compiler.")
 @click.option("--begin", type=FOLDER, help="Codec checkpoint to start from, where shapes agree.")
 @click.option(
     "--light", is_flag=True, help="Train nano's synthesis on the same latents beside the size's own."
@@ -147,7 +148,7 @@ def train_codec(size: str, **given: Any) -> None:
 
     _threads(given)
     numbers = ("steps", "max_minutes", "batch_size", "learning_rate", "decay", "crop", "seed")
-    names = (*numbers, "optimizer", "precision", "device")
+    names = (*numbers, "optimizer", "compile", "precision", "device")
     options = CodecOptions(**{name: given[name] for name in names if given[name] is not None})
     done = recipes.train_codec(
         size,

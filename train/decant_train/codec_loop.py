@@ -17,7 +17,12 @@ from tqdm import tqdm
 from decant_train import budget
 from decant_train import checkpoint as checkpoints
 from decant_train.checkpoint import Checkpoint
-from decant_train.codec_start import scale_hyperlatents, start_from_principal_components
+from decant_train.codec_start import (
+    coordinates_of,
+    scale_hyperlatents,
+    start_branches,
+    start_from_principal_components,
+)
 from decant_train.families.codec import ANCHORS, LAMBDAS, PATCH, Codec
 from decant_train.optimizers import MuonAdam
 from decant_train.photos import Photos
@@ -38,17 +43,18 @@ class CodecOptions:
     batch_size: int = 8
     crop: int = 192  # pixels, a multiple of 64
     optimizer: str = "muon"  # "adam", or "muon" for the matrices and Adam for the rest
-    learning_rate: float = 8e-4
-    warmup: int = 200
+    learning_rate: float = 1e-3
+    warmup: int = 100
     decay: float = 0.3  # share of the budget over which the learning rate falls to 2 %
     linear_analysis_rate: float = 0.2  # of learning_rate: at the full rate the principal components drift
-    linear_synthesis_rate: float = 0.03
-    light_synthesis_rate: float = 0.2  # its linear path is all it has
-    matrix_rate: float = 1.0  # Muon's, where it is used
+    linear_synthesis_rate: float = 0.1
+    branch_rate: float = 0.5
+    matrix_rate: float = 0.8  # Muon's, where it is used
     class_rate: float = 4.0  # scale classes have a wider unit than weights
-    clip_norm: float = 1.0
-    average: float = 0.999  # of the weights, per step
-    validate_every: int = 500  # steps
+    clip_norm: float = 3.0
+    average: float = 0.998  # of the weights, per step
+    compile: bool = False
+    validate_every: int = 2000  # steps
     save_minutes: float = 4.0
     precision: str = "bf16"
     device: str = "auto"
@@ -81,14 +87,19 @@ def fit(
     assert isinstance(model, Codec)
     device = budget.device_of(options.device)
     draw = torch.Generator().manual_seed(options.seed * 1_000_003 + checkpoint.step)
+    patches = training.crops(60_000, PATCH, torch.Generator().manual_seed(options.seed))
     training.to(device), validation.to(device)
     if not (resume or begun):
-        start_from_principal_components(model, training.crops(60_000, PATCH, draw).cpu())
+        start_from_principal_components(model, patches)
+        start_branches(model, coordinates_of(model, patches))
         scale_hyperlatents(model, training.crops(16, options.crop, draw).cpu())
     model.to(device)
     averaged = type(model)(model.config).to(device)
     averaged.load_state_dict(model.state_dict())
-    optimizer = MuonAdam(_groups(model, options), options.learning_rate)
+    coordinates = coordinates_of(model, patches.to(device))
+    optimizer = MuonAdam(_groups(model, options), options.learning_rate, coordinates)
+    if options.compile:
+        model.compile_bits()
     if resume:
         checkpoints.load_raw(out, RAW, model)
         checkpoints.load_optimizer(out, model, optimizer)
@@ -194,27 +205,25 @@ def _loss(log_lambdas: Tensor, position: Tensor, bits_per_pixel: Tensor, error: 
 
 
 def _groups(model: Codec, options: CodecOptions) -> list[dict[str, object]]:
+    light = [] if model.light is None else [model.light]
+    linear = [layer for synthesis in (model.synthesis, *light) for layer in (synthesis.up, synthesis.last)]
+    groups: dict[float, list[nn.Parameter]] = {
+        options.linear_analysis_rate: list(model.analysis.linear.parameters()),
+        options.linear_synthesis_rate: [p for layer in linear for p in layer.parameters()],
+        options.class_rate: [model.class_offset, model.hyper_class],
+    }
+    taken = {id(p) for group in groups.values() for p in group}
+    branches = [p for part in (model.analysis, model.synthesis) for p in part.parameters()]
+    branches = [p for p in branches if id(p) not in taken]
+    matrices = [p for p in branches if p.ndim == 4 and options.optimizer == "muon"]
+    ours = {id(p) for p in matrices}
+    taken |= {id(p) for p in branches}
     rate = options.learning_rate
-    slow = [model.synthesis.up, model.synthesis.last]
-    linear = list(model.analysis.linear.parameters())
-    slow_parameters = [p for layer in slow for p in layer.parameters()]
-    light = [] if model.light is None else list(model.light.parameters())
-    classes = [model.class_offset, model.hyper_class]
-    taken = {id(p) for p in [*linear, *slow_parameters, *light, *classes]}
-    others = [(name, p) for name, p in model.named_parameters() if id(p) not in taken]
-    matrices = [
-        p
-        for name, p in others
-        if options.optimizer == "muon" and p.ndim == 4 and name.startswith(("analysis.", "synthesis."))
-    ]
-    taken |= {id(p) for p in matrices}
     return [
-        {"params": [p for _, p in others if id(p) not in taken], "lr": rate},
+        {"params": [p for p in model.parameters() if id(p) not in taken], "lr": rate},
         {"params": matrices, "lr": rate * options.matrix_rate, "muon": True},
-        {"params": linear, "lr": rate * options.linear_analysis_rate},
-        {"params": slow_parameters, "lr": rate * options.linear_synthesis_rate},
-        {"params": light, "lr": rate * options.light_synthesis_rate},
-        {"params": classes, "lr": rate * options.class_rate},
+        {"params": [p for p in branches if id(p) not in ours], "lr": rate * options.branch_rate},
+        *({"params": group, "lr": rate * part} for part, group in groups.items()),
     ]
 
 

@@ -3,13 +3,18 @@ starts from a cosine transform's quality and not from noise.
 """
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from decant_train.families.codec import LAMBDAS, PATCH, PIXELS, Codec, scale_to_class
+from decant_train.optimizers import Coordinates, Scaled, Whitened
 
 STEP = (
     4.9 / 255
 )  # quantization step at lambda 1: least rate + lambda distortion of a uniform quantizer at high rate
+LEAST_DEVIATION = 0.03  # inputs that vary less are not taken for more
+MIDDLE_DEVIATION = 0.25  # of the latents: their quantization step at middle qualities
+LATENT_STEP = 0.2  # deviation that a weight of the synthesis is moved for as any other weight
 
 
 @torch.no_grad()
@@ -53,6 +58,53 @@ def start_from_principal_components(model: Codec, patches: Tensor) -> None:
 
 
 @torch.no_grad()
+def start_branches(model: Codec, coordinates: dict[Tensor, Coordinates]) -> None:
+    """Let the first layers of the branches see inputs of equal deviations, as ``coordinates`` have them:
+    from pixels as they are they would see brightness alone.
+    """
+    entry = [] if model.synthesis.entry is None else [model.synthesis.entry]
+    for layer in (model.analysis.stem, *entry):
+        layer.weight.copy_(coordinates[layer.weight].change(layer.weight))
+
+
+@torch.no_grad()
+def coordinates_of(model: Codec, patches: Tensor) -> dict[Tensor, Coordinates]:
+    """The coordinates that the optimizer moves some weights of ``model`` in, from ``patches`` float32 (n, 3,
+    16, 16) in [0, 1], n at least 768: those in which the weight's inputs are uncorrelated and of deviation 1.
+
+    Pixels of a patch are nearly equal, and latents' deviations span a factor of 100: steps of one size for
+    all weights would mostly move brightness.
+    """
+    blocks = F.pixel_unshuffle(patches - 0.5, 4).permute(0, 2, 3, 1).flatten(0, 2)
+    latents = (LATENT_STEP / model.hyperprior.deviation.clamp_min(LEAST_DEVIATION))[:, None, None]
+    found: dict[Tensor, Coordinates] = {
+        model.analysis.linear.weight: Whitened(_whitening(patches.flatten(1))),
+        model.analysis.stem.weight: Whitened(_whitening(blocks)),
+    }
+    light = [] if model.light is None else [model.light]
+    for synthesis in (model.synthesis, *light):
+        seen = (blocks @ synthesis.last.weight[:, :, 1, 1]).std(0).clamp_min(LEAST_DEVIATION)
+        found[synthesis.up.weight] = Scaled(latents)
+        found[synthesis.last.weight] = Scaled((LATENT_STEP / seen)[:, None, None])
+        if synthesis.entry is not None:
+            found[synthesis.entry.weight] = Scaled(latents / LATENT_STEP)
+    mean = model.hyperprior.mean[-1]
+    assert isinstance(mean, nn.Conv2d)
+    found[mean.weight] = Scaled((model.hyperprior.deviation / MIDDLE_DEVIATION)[:, None, None, None])
+    found[_bias(mean)] = Scaled(model.hyperprior.deviation / MIDDLE_DEVIATION)
+    return found
+
+
+def _whitening(samples: Tensor) -> Tensor:
+    """(n, c) samples -> (c, c), rows that take them to uncorrelated values of deviation 1 or less."""
+    samples = samples.double() - samples.double().mean(0)
+    values, vectors = torch.linalg.eigh(samples.T @ samples / len(samples))
+    deviations = values.clamp_min(0).sqrt().clamp_min(LEAST_DEVIATION)
+    whitening: Tensor = vectors.T / deviations[:, None]
+    return whitening.float()
+
+
+@torch.no_grad()
 def start_light(model: Codec) -> None:
     """Give the light synthesis, where ``model`` has one, the linear path of the whole."""
     if model.light is not None:
@@ -71,7 +123,7 @@ def begin_with(model: Codec, other: Codec) -> None:
 
 
 @torch.no_grad()
-def scale_hyperlatents(model: Codec, pictures: Tensor, deviation: float = 3.0) -> None:
+def scale_hyperlatents(model: Codec, pictures: Tensor, deviation: float = 1.5) -> None:
     """Give the hyperlatents of a new ``model`` mean 0 and ``deviation`` over ``pictures``, float32 (n, 3, H,
     W) in [0, 1], sides multiples of 64; random weights would quantize nearly all of them to 0.
     """

@@ -4,34 +4,81 @@ Muon (Jordan et al. 2024) moves a weight matrix by its momentum's nearest orthog
 Newton-Schulz iterations; the step is scaled to the root mean square of an Adam step (Liu et al. 2025), so
 that both share one learning rate. torch.optim.Muon takes matrices only; a convolution's weight is one here,
 (out, in * k * k).
+
+Both move a weight alike in all its inputs, which serves inputs of like deviations that are not correlated.
+``Coordinates`` give a weight such inputs: it is moved as the coefficients of whitened or scaled ones.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Any, overload
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, overload
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import Adam
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan et al. 2024
 ITERATIONS = 5
 
 
-class MuonAdam(Optimizer):
+class Coordinates(Protocol):
+    """A linear change of a weight's coordinates: weight = ``change``(coefficients)."""
+
+    def change(self, coefficients: Tensor) -> Tensor: ...
+
+    def gradient(self, gradient: Tensor) -> Tensor:
+        """The gradient of the coefficients, from the weight's."""
+        ...
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """Each coefficient times its ``scale``, which has the weight's shape or broadcasts to it."""
+
+    scale: Tensor
+
+    def change(self, coefficients: Tensor) -> Tensor:
+        return coefficients * self.scale
+
+    def gradient(self, gradient: Tensor) -> Tensor:
+        return gradient * self.scale
+
+
+@dataclass(frozen=True)
+class Whitened:
+    """Coefficients of inputs ``basis`` (c, c) @ x instead of the c inputs x of a convolution, which may be
+    its channels or all that it sees.
+    """
+
+    basis: Tensor
+
+    def change(self, coefficients: Tensor) -> Tensor:
+        taken = coefficients.reshape(len(coefficients), len(self.basis), -1)
+        return torch.einsum("oak,ac->ock", taken, self.basis).reshape(coefficients.shape)
+
+    def gradient(self, gradient: Tensor) -> Tensor:
+        taken = gradient.reshape(len(gradient), len(self.basis), -1)
+        return torch.einsum("ock,ac->oak", taken, self.basis).reshape(gradient.shape)
+
+
+class MuonAdam(Adam):
     """One optimizer for both. A parameter group with ``muon=True`` holds parameters of at least two
-    dimensions. State has the names of torch's Adam ("step", "exp_avg", "exp_avg_sq"); Muon keeps "exp_avg"
-    only.
+    dimensions; it keeps no "exp_avg_sq". Parameters in ``coordinates`` are moved in those.
     """
 
     def __init__(
         self,
         groups: Iterable[dict[str, Any]],
         lr: float,
-        betas: tuple[float, float] = (0.9, 0.999),
+        coordinates: Mapping[Tensor, Coordinates] | None = None,
+        betas: tuple[float, float] = (0.9, 0.99),
         momentum: float = 0.95,
-        eps: float = 1e-8,
     ) -> None:
-        super().__init__(groups, {"lr": lr, "betas": betas, "momentum": momentum, "eps": eps, "muon": False})
+        self.coordinates = dict(coordinates or {})
+        super().__init__(groups, lr, betas=betas, fused=True)
+        for group in self.param_groups:
+            group.setdefault("muon", False)
+            group["momentum"] = momentum
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -42,50 +89,35 @@ class MuonAdam(Optimizer):
         """One step from the gradients; parameters without one stay."""
         if closure is not None:
             raise ValueError("MuonAdam takes no closure")
+        moved = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
+        before = {p: p.clone() for p in moved if p in self.coordinates}
+        for p in before:
+            assert p.grad is not None
+            # The fused Adam takes a gradient's memory as it lies.
+            p.grad = self.coordinates[p].gradient(p.grad).contiguous()
+            p.zero_()
         for group in self.param_groups:
-            parameters = [p for p in group["params"] if p.grad is not None]
             if group["muon"]:
-                for p in parameters:
-                    self._muon(p, group)
-            elif parameters:
-                self._adam(parameters, group)
+                for p in group["params"]:
+                    if p.grad is not None:
+                        self._muon(p, group)
+                        p.grad = None  # not for Adam
+        super().step()
+        for p, weight in before.items():
+            p.copy_(weight + self.coordinates[p].change(p))
         return None
 
-    def _muon(self, p: Tensor, group: dict[str, Any]) -> None:
+    def _muon(self, p: nn.Parameter, group: dict[str, Any]) -> None:
         assert p.grad is not None
         state, momentum = self.state[p], group["momentum"]
-        average = state.setdefault("exp_avg", torch.zeros_like(p))
+        if not state:  # "step" is what Adam expects of any state
+            state["step"], state["exp_avg"] = torch.zeros((), device=p.device), torch.zeros_like(p)
+        state["step"] += 1
+        average = state["exp_avg"]
         average.lerp_(p.grad, 1 - momentum)
         direction = orthogonal(torch.lerp(p.grad, average, momentum).flatten(1))
         scale = 0.2 * max(direction.shape) ** 0.5
         p.sub_(direction.reshape(p.shape).to(p.dtype), alpha=group["lr"] * scale)
-
-    def _adam(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
-        for p in parameters:
-            state = self.state[p]
-            if not state:
-                state["step"] = torch.zeros((), device=p.device)
-                state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)
-        tensors: list[Tensor] = list(parameters)
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        states = [self.state[p] for p in parameters]
-        steps = [s["step"] for s in states]
-        torch._foreach_add_(steps, 1)
-        torch._fused_adam_(
-            tensors,
-            gradients,
-            [s["exp_avg"] for s in states],
-            [s["exp_avg_sq"] for s in states],
-            [],
-            steps,
-            amsgrad=False,
-            lr=group["lr"],
-            beta1=group["betas"][0],
-            beta2=group["betas"][1],
-            weight_decay=0.0,
-            eps=group["eps"],
-            maximize=False,
-        )
 
 
 def orthogonal(matrix: Tensor) -> Tensor:

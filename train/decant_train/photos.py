@@ -62,6 +62,14 @@ def pack(folder: Path, out: Path, *, part: int = 0, parts: int = 1) -> int:
     return len(files)
 
 
+def packed(path: Path, out: Path) -> Path:
+    """``path`` if it is a packed file, else its pictures packed into ``out``."""
+    if path.is_file():
+        return path
+    pack(path, out)
+    return out
+
+
 class Photos:
     """Decoded pictures on one device: ``flat`` uint8, each picture (height, width, 3) at ``start``."""
 

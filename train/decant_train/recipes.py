@@ -149,7 +149,7 @@ def train_codec(
         raise ValueError(f"family codec has no size {size!r}; it has {', '.join(family.sizes)}")
     config = dataclasses.replace(family.sizes[size], **(shape or {}))
     out.mkdir(parents=True, exist_ok=True)
-    packed = [_packed(path, out, i) for i, path in enumerate(images)]
+    packed = [photos.packed(path, out / f"photos-{i}.safetensors") for i, path in enumerate(images)]
     torch.manual_seed(options.seed)
     if resume:
         start = checkpoints.load(out)
@@ -170,12 +170,3 @@ def train_codec(
     return codec_loop.fit(
         start, training, validation, out, options, resume=resume, begun=begin is not None, progress=progress
     )
-
-
-def _packed(path: Path, out: Path, index: int) -> Path:
-    """``path`` if it is a packed file, else its pictures packed into ``out``."""
-    if path.is_file():
-        return path
-    packed = out / f"photos-{index}.safetensors"
-    photos.pack(path, packed)
-    return packed

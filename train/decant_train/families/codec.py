@@ -7,12 +7,14 @@ synthesis, and the branches on top start at zero.
 
 Rate: y is coded as round((y - mean) * gain) with the table of its scale class. The mean is a float network of
 z: it moves pixels, never symbols. The scale class is a network of two layers in integers (weights and
-activations of 8 bits, shifts), so that every machine picks the same table. A quality is a row of gains for y,
-gains for z (as integer multipliers that undo them) and class offsets; rows between the trained anchors are
-interpolated.
+activations of 8 bits, shifts), so that every machine picks the same table. Channels are coded in stages: to
+the class of a later stage's symbols a second such network adds what the magnitudes of the earlier stages'
+symbols, here and beside, say of it. A quality is a row of gains for y, gains for z (as integer multipliers
+that undo them) and class offsets; rows between the trained anchors are interpolated.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -31,6 +33,7 @@ WEIGHT_BITS = 6  # fraction bits of the scale network's int8 weights
 VALUE_BITS = 4  # fraction bits of its inputs and hidden values
 HIDDEN_MAX = 255  # its hidden values, in units of 2^-VALUE_BITS
 MULTIPLIER_MAX = 255  # of quantized hyperlatents, in the same units
+MAGNITUDE_MAX = 255  # symbols beyond look like it to the context networks
 PATCH = 16
 PIXELS = 3 * PATCH * PATCH
 # Distortion weight of each anchor: loss = bits per pixel + lambda * 255^2 * MSE. From about 0.1 bpp to 40 dB
@@ -52,18 +55,31 @@ class CodecConfig:
     body_blocks: int = 1
     render_width: int = 24
     render_layers: int = 1
-    hyper: int = 64
+    stages: tuple[int, ...] = (16, 48, 192)  # channels of each coding stage, together ``latents``
+    hyper: int = 32
     class_width: int = 48  # hidden values of the scale network at 1/32
+    context_width: int = 48  # hidden values of each stage's context network at 1/16
     analysis_width: int = 128
     analysis_blocks: int = 2
     light: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stages", tuple(self.stages))  # from JSON it is a list
+        if sum(self.stages) != self.latents or min(self.stages) < 1:
+            raise ValueError(f"stages {self.stages} do not add up to {self.latents} latents")
 
 
 SIZES = {
     "nano": CodecConfig(body_width=0, body_blocks=0, render_layers=0),
     "lite": CodecConfig(),
     "full": CodecConfig(
-        latents=320, body_width=128, body_blocks=2, render_width=32, analysis_width=192, analysis_blocks=4
+        latents=320,
+        stages=(16, 48, 256),
+        body_width=128,
+        body_blocks=2,
+        render_width=32,
+        analysis_width=192,
+        analysis_blocks=4,
     ),
 }
 
@@ -138,6 +154,34 @@ class Synthesis(nn.Module):
         return pictures
 
 
+class Context(nn.Module):
+    """What the magnitudes of earlier stages' symbols add to the classes of one stage: those at a place, of
+    its neighbours left and right together, and of those above and below.
+    """
+
+    def __init__(self, known: int, width: int, channels: int) -> None:
+        super().__init__()
+        self.hidden = nn.Conv2d(3 * known, width, 1)
+        self.out = nn.Conv2d(width, channels, 1, bias=False)
+        _zero(self.out)
+
+    def forward(self, seen: Tensor) -> Tensor:
+        """Magnitudes (n, known, h, w) -> classes to add (n, channels, h, w), in the decoder's integers with
+        straight-through gradients. Not for autocast.
+        """
+        padded = F.pad(seen, (1, 1, 1, 1))
+        beside = padded[:, :, 1:-1, :-2] + padded[:, :, 1:-1, 2:]
+        above = padded[:, :, :-2, 1:-1] + padded[:, :, 2:, 1:-1]
+        assert self.hidden.bias is not None
+        hidden = F.conv2d(
+            torch.cat((seen, beside, above), 1),
+            _grid(self.hidden.weight, WEIGHT_BITS, 127),
+            _grid(self.hidden.bias, WEIGHT_BITS + VALUE_BITS, 2**23),
+        )
+        hidden = _grid(hidden.clamp_min(0), VALUE_BITS, HIDDEN_MAX)
+        return F.conv2d(hidden, _grid(self.out.weight, WEIGHT_BITS, 127))
+
+
 class Hyperprior(nn.Module):
     """Hyperlatents from latents, and means and scale classes of the latents from quantized hyperlatents."""
 
@@ -160,6 +204,11 @@ class Hyperprior(nn.Module):
         self.class_hidden = nn.Conv2d(hyper, 4 * config.class_width, 3, padding=1)
         self.class_out = nn.Conv2d(config.class_width, 4 * m, 1, bias=False)
         nn.init.normal_(self.class_out.weight, std=0.05)
+        self.stages = config.stages
+        self.contexts = nn.ModuleList(
+            Context(sum(config.stages[:i]), config.context_width, config.stages[i])
+            for i in range(1, len(config.stages))
+        )
 
     def hyperlatents(self, y: Tensor) -> Tensor:
         """Latents (n, M, h, w) -> hyperlatents (n, hyper, h/4, w/4), not yet scaled by a quality's gains."""
@@ -167,9 +216,9 @@ class Hyperprior(nn.Module):
         z: Tensor = self.analysis(torch.cat((normal, normal.abs()), 1))
         return z.float()
 
-    def scale_class(self, z: Tensor, offsets: Tensor) -> Tensor:
+    def scale_class(self, z: Tensor, offsets: Tensor, symbols: Tensor) -> Tensor:
         """Class of every latent, continuous in training: dequantized hyperlatents z (n, hyper, h/4, w/4) on
-        the grid of 2^-VALUE_BITS, offsets (n, M) -> (n, M, h, w).
+        the grid of 2^-VALUE_BITS, offsets (n, M), symbols (n, M, h, w) -> (n, M, h, w).
 
         Weights, hidden values and sums are the integers the decoder has, with straight-through gradients.
         """
@@ -184,7 +233,16 @@ class Hyperprior(nn.Module):
             )
             hidden = _grid(F.pixel_shuffle(hidden, 2).clamp_min(0), VALUE_BITS, HIDDEN_MAX)
             form = F.conv2d(hidden, _grid(self.class_out.weight, WEIGHT_BITS, 127))
-        return F.pixel_shuffle(form, 2) + offsets[:, :, None, None]
+            form = F.pixel_shuffle(form, 2) + offsets[:, :, None, None]
+            if not self.contexts:
+                return form
+            seen = magnitude(symbols[:, : -self.stages[-1]].detach())
+            forms = list(torch.split(form, list(self.stages), 1))
+            known = self.stages[0]
+            for i, context in enumerate(self.contexts, 1):
+                forms[i] = forms[i] + context(seen[:, :known])
+                known += self.stages[i]
+        return torch.cat(forms, 1)
 
 
 class Codec(nn.Module):
@@ -199,10 +257,15 @@ class Codec(nn.Module):
         self.hyperprior = Hyperprior(config)
         # Natural logarithms of the gains of each anchor, offsets of the latents' scale classes, and the scale
         # classes that hyperlatents have as they are.
+        self._bits: Callable[[Tensor, Tensor], Tensor] = symbol_bits
         self.log_gain = nn.Parameter(torch.zeros(ANCHORS, config.latents))
         self.log_hyper_gain = nn.Parameter(torch.zeros(ANCHORS, config.hyper))
         self.class_offset = nn.Parameter(torch.full((ANCHORS, config.latents), CLASSES / 2))
         self.hyper_class = nn.Parameter(torch.full((ANCHORS, config.hyper), CLASSES / 2))
+
+    def compile_bits(self) -> None:
+        """Let PyTorch compile the rate of training, a tenth of a step on a CPU; it needs a C++ compiler."""
+        self._bits = torch.compile(symbol_bits)
 
     def quality(self, position: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Gains of y (n, M), gains of z (n, hyper), class offsets of y (n, M) and classes of z (n, hyper) at
@@ -225,22 +288,31 @@ class Codec(nn.Module):
         """
         gain, hyper_gain, offset, hyper_class = self.quality(position)
         y = self.analysis(pictures - 0.5)
-        z = self.hyperprior.hyperlatents(y) * hyper_gain[:, :, None, None]
-        z_symbols = _round(z)
-        z_scale = class_scale(hyper_class)[:, :, None, None]
-        z_bits = symbol_bits(z_symbols if hard else z + torch.rand_like(z) - 0.5, z_scale)
-        z_hat = z_symbols * _grid(1 / hyper_gain, VALUE_BITS, MULTIPLIER_MAX)[:, :, None, None]
-        mean = self.hyperprior.mean(z_hat).float()
-        scale = class_scale(self.hyperprior.scale_class(z_hat, offset))
-        residual = (y - mean) * gain[:, :, None, None]
-        symbols = _round(residual)
-        y_bits = symbol_bits(symbols if hard else residual + torch.rand_like(residual) - 0.5, scale)
-        latents = symbols / gain[:, :, None, None] + mean
+        with torch.autocast(y.device.type, enabled=False):  # bfloat16 is too coarse for what is coded
+            bits, latents = self._coded(y, gain, hyper_gain, offset, hyper_class, hard)
         decoders = [self.synthesis] if self.light is None else [self.synthesis, self.light]
         decoded = torch.stack([decoder(latents) for decoder in decoders])
         error = (decoded - (pictures - 0.5)).square().mean((2, 3, 4))
         pixels = pictures.shape[2] * pictures.shape[3]
-        return y_bits.sum((1, 2, 3)) / pixels, z_bits.sum((1, 2, 3)) / pixels, error
+        return bits[0] / pixels, bits[1] / pixels, error
+
+    def _coded(
+        self, y: Tensor, gain: Tensor, hyper_gain: Tensor, offset: Tensor, hyper_class: Tensor, hard: bool
+    ) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        """Bits of y and of z (n,), and the latents as the decoder has them."""
+        z = self.hyperprior.hyperlatents(y) * hyper_gain[:, :, None, None]
+        z_symbols = _round(z)
+        z_scale = class_scale(hyper_class)[:, :, None, None]
+        bits = symbol_bits if hard else self._bits
+        z_bits = bits(z_symbols if hard else z + torch.rand_like(z) - 0.5, z_scale)
+        z_hat = z_symbols * _grid(1 / hyper_gain, VALUE_BITS, MULTIPLIER_MAX)[:, :, None, None]
+        mean = self.hyperprior.mean(z_hat)
+        residual = (y - mean) * gain[:, :, None, None]
+        symbols = _round(residual)
+        scale = class_scale(self.hyperprior.scale_class(z_hat, offset, symbols))
+        y_bits = bits(symbols if hard else residual + torch.rand_like(residual) - 0.5, scale)
+        latents = symbols / gain[:, :, None, None] + mean
+        return (y_bits.sum((1, 2, 3)), z_bits.sum((1, 2, 3))), latents
 
 
 def light_part(model: Codec) -> Codec:
@@ -276,6 +348,11 @@ def class_scale(index: Tensor) -> Tensor:
 def scale_to_class(scale: Tensor) -> Tensor:
     """Inverse of ``class_scale``, not clipped."""
     return (scale.log() - math.log(SCALE_MIN)) * ((CLASSES - 1) / math.log(SCALE_MAX / SCALE_MIN))
+
+
+def magnitude(symbols: Tensor) -> Tensor:
+    """What a context network sees of symbols: log2(1 + |symbol|), on the grid of 2^-VALUE_BITS."""
+    return _grid(torch.log2(1 + symbols.abs().clamp_max(MAGNITUDE_MAX)), VALUE_BITS, HIDDEN_MAX)
 
 
 def symbol_bits(x: Tensor, scale: Tensor) -> Tensor:
