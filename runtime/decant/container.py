@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from decant.errors import FormatError
+from decant.errors import FormatError, SizeLimitError
 
 MAGIC = b"\x8aDCN"
 VERSION = 1
@@ -64,6 +64,14 @@ class DcnFile:
     exif: bytes | None = None
     icc: bytes | None = None
     xmp: bytes | None = None
+
+
+def check_size(width: int, height: int, source: str, limit: int) -> None:
+    """Raise SizeLimitError for a picture of more than ``limit`` pixels."""
+    if width * height > limit:
+        raise SizeLimitError(
+            f"{source}: {width}x{height} pixels; the limit is {limit}; raise it with --size-limit"
+        )
 
 
 def parse_header(data: bytes, source: str = "<bytes>") -> Header:

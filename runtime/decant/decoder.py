@@ -14,7 +14,7 @@ from decant import container
 from decant.bundle import Bundle, find_bundle, open_bundle
 from decant.container import DEFAULT_SIZE_LIMIT, DcnFile
 from decant.devices import Wish
-from decant.errors import BundleError, ImageError, ModelNotFoundError, SizeLimitError
+from decant.errors import BundleError, ImageError, ModelNotFoundError
 from decant.golden import CheckGolden
 from decant.latents import VectorLayout
 from decant.loading import RunsOn, load_session
@@ -165,7 +165,7 @@ class Decoder(RunsOn):
                 f"{source}: needs model {file.name} ({file.model_id.hex()}); "
                 f"this decoder is {self.bundle.name} ({self.bundle.model_id[:16]})"
             )
-        require_size(file, self.size_limit, source)
+        container.check_size(file.width, file.height, source, self.size_limit)
 
 
 def open_file(
@@ -191,14 +191,6 @@ def decoder_of(
     """The decoder of the bundle that a file names; the last few stay loaded. Raises what Decoder raises."""
     bundle = find_bundle(name, model_id, bundle_dir)
     return _kept_decoder(bundle.path, bundle.model_id, tuple(sorted(options.items())))
-
-
-def require_size(file: DcnFile, limit: int, source: str) -> None:
-    """Raise SizeLimitError for a file of more than ``limit`` pixels."""
-    if file.width * file.height > limit:
-        raise SizeLimitError(
-            f"{source}: {file.width}x{file.height} pixels; the limit is {limit}; raise it with --size-limit"
-        )
 
 
 @lru_cache(maxsize=4)

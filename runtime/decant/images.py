@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from decant.errors import ImageError, SizeLimitError
+from decant.container import check_size
+from decant.errors import ImageError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -67,9 +68,9 @@ def read_opaque(image: "np.ndarray | Image.Image", source: str, limit: int) -> P
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ImageError(f"{source}: {image.dtype} {image.shape}; uint8 (height, width, 3) expected")
-        _check_size(image.shape[1], image.shape[0], source, limit)
+        check_size(image.shape[1], image.shape[0], source, limit)
         return Picture(np.ascontiguousarray(image))
-    _check_size(image.width, image.height, source, limit)
+    check_size(image.width, image.height, source, limit)
     if image.mode not in _RGB_MODES or "transparency" in image.info or _is_deep(image):
         raise ImageError(
             f"{source}: mode {_described(image)}; 8-bit RGB or grey without transparency expected; "
@@ -87,9 +88,9 @@ def read(image: "np.ndarray | Image.Image", source: str, limit: int) -> Picture:
                 f"{source}: {image.dtype} {image.shape}; uint8 (height, width), (height, width, 3) or "
                 "(height, width, 4) expected"
             )
-        _check_size(image.shape[1], image.shape[0], source, limit)
+        check_size(image.shape[1], image.shape[0], source, limit)
         return _split(image)
-    _check_size(image.width, image.height, source, limit)
+    check_size(image.width, image.height, source, limit)
     if image.mode not in _MODES or _is_deep(image) or not image.width * image.height:
         raise ImageError(
             f"{source}: mode {_described(image)} of {image.width}x{image.height} pixels; RGB or grey of "
@@ -131,10 +132,3 @@ def _block(info: Mapping[Any, Any], key: str) -> bytes | None:
     """A metadata block of a Pillow image, where it has one."""
     block = info.get(key)
     return block if isinstance(block, bytes) and block else None
-
-
-def _check_size(width: int, height: int, source: str, limit: int) -> None:
-    if width * height > limit:
-        raise SizeLimitError(
-            f"{source}: {width}x{height} pixels; the limit is {limit}; raise it with --size-limit"
-        )

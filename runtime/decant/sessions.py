@@ -183,9 +183,11 @@ class _Checked:
             )
         return y
 
-    def _check_count(self, inputs: Sequence[np.ndarray]) -> None:
+    def _given(self, inputs: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        """The inputs by name. Raises BundleError for another number of them than the graph takes."""
         if len(inputs) != len(self._inputs):
             raise BundleError(f"{self._label}: {len(inputs)} inputs given; it takes {len(self._inputs)}")
+        return {declared.name: x for declared, x in zip(self._inputs, inputs, strict=True)}
 
     def _error(self, error: Exception, verb: str) -> BundleError:
         return BundleError(f"{self._label} cannot be {verb} here: {str(error)[:300]}")
@@ -239,10 +241,9 @@ class OnnxRuntimeSession(_Checked):
 
     def run(self, *inputs: np.ndarray) -> np.ndarray:
         """See Session.run. Raises BundleError when the runtime fails."""
-        self._check_count(inputs)
-        names = (declared.name for declared in self._inputs)
+        given = self._given(inputs)
         try:
-            (y,) = self._session.run(None, dict(zip(names, inputs, strict=True)))
+            (y,) = self._session.run(None, given)
         except Exception as error:
             raise self._error(error, "run") from None
         return self._checked_result(inputs, y)
@@ -252,7 +253,7 @@ class OnnxRuntimeSession(_Checked):
         if self._threads == 1:  # run_async wants another thread
             made = self.run(*inputs)
             return lambda: made
-        self._check_count(inputs)
+        given = self._given(inputs)
         finished = threading.Event()
         found: list[tuple[Sequence[np.ndarray], str]] = []
 
@@ -260,9 +261,7 @@ class OnnxRuntimeSession(_Checked):
             found.append((results, error))
             finished.set()
 
-        names = (declared.name for declared in self._inputs)
         try:
-            given = dict(zip(names, inputs, strict=True))
             self._session.run_async([self._output.name], given, keep, None)
         except Exception as error:
             raise self._error(error, "run") from None
@@ -339,15 +338,10 @@ class OpenVinoSession(_Checked):
 
     def run(self, *inputs: np.ndarray) -> np.ndarray:
         """See Session.run. Raises BundleError when the runtime fails."""
-        self._check_count(inputs)
+        given, request = self._given(inputs), self._request()
         try:
-            request = self._free.pop()
-        except IndexError:
-            request = self._compiled.create_infer_request()
-        try:
-            names = [declared.name for declared in self._inputs]
             parts = [
-                request.infer({name: x[i : i + 1] for name, x in zip(names, inputs, strict=True)})[0]
+                request.infer({name: x[i : i + 1] for name, x in given.items()})[0]
                 for i in range(len(inputs[0]))
             ]
         except Exception as error:
@@ -357,13 +351,7 @@ class OpenVinoSession(_Checked):
 
     def start(self, *inputs: np.ndarray) -> Pending:
         """See Session.start. Takes a batch of one."""
-        self._check_count(inputs)
-        try:
-            request = self._free.pop()
-        except IndexError:
-            request = self._compiled.create_infer_request()
-        names = (declared.name for declared in self._inputs)
-        given = dict(zip(names, inputs, strict=True))
+        given, request = self._given(inputs), self._request()
         try:
             request.start_async(given)
         except Exception as error:
@@ -379,6 +367,13 @@ class OpenVinoSession(_Checked):
             return self._checked_result(inputs, made)
 
         return result
+
+    def _request(self) -> Any:
+        """An infer request that no other thread has."""
+        try:
+            return self._free.pop()
+        except IndexError:
+            return self._compiled.create_infer_request()
 
 
 def _of_openvino(tensor: Any, wanted: Sequence[str]) -> _Tensor:

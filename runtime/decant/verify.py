@@ -9,7 +9,6 @@ import numpy as np
 
 from decant import container, golden
 from decant.bundle import Bundle, find_bundle
-from decant.decoder import require_size
 from decant.devices import Device, Wish, available_devices
 from decant.errors import BundleError, DecantError, MissingExtraError
 from decant.latents import VectorLayout
@@ -45,7 +44,7 @@ def verify_file(
     """
     source = str(path)
     file = container.parse(Path(path).read_bytes(), source)
-    require_size(file, size_limit, source)
+    container.check_size(file.width, file.height, source, size_limit)
     bundle = find_bundle(file.name, file.model_id, bundle_dir)
     said = [f"{file.width}x{file.height}"]
     if isinstance(bundle.layout, VectorLayout):
