@@ -14,12 +14,14 @@ from decant_train.families.codec import Codec, CodecConfig
 
 CONFIG = CodecConfig(
     latents=128,
+    stages=(8, 24, 96),
     body_width=16,
     body_blocks=1,
     render_width=24,
     render_layers=1,
     hyper=8,
     class_width=8,
+    context_width=8,
     analysis_width=16,
     analysis_blocks=1,
     light=True,
@@ -28,7 +30,6 @@ CONFIG = CodecConfig(
 
 def checkpoint(config: CodecConfig = CONFIG) -> Checkpoint:
     """A started codec; its branches are not zero, so that every layer shows in the pixels."""
-    torch.set_num_threads(1)  # sums depend on how they are split
     torch.manual_seed(0)
     model = Codec(config)
     crops = wheel_photos.crops(48, 256)
@@ -37,8 +38,8 @@ def checkpoint(config: CodecConfig = CONFIG) -> Checkpoint:
     pictures = torch.from_numpy(crops[:4].transpose(0, 3, 1, 2).astype(np.float32) / 255)
     scale_hyperlatents(model, pictures)
     for name, parameter in model.named_parameters():
-        if not parameter.detach().any() and name.startswith(("analysis", "synthesis", "hyperprior.mean")):
-            torch.nn.init.normal_(parameter, std=0.003)
+        if not parameter.detach().any() and name.startswith(("analysis", "synthesis", "hyperprior")):
+            torch.nn.init.normal_(parameter, std=0.02 if "contexts" in name else 0.003)
     return Checkpoint("codec", config, model.eval())
 
 

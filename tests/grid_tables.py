@@ -1,6 +1,7 @@
 """Tables of the layout `grid` for tests: real distributions, random integer networks, random symbols."""
 
 import math
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -70,6 +71,21 @@ def scale_tensors(channels: int, hyper: int, class_width: int, seed: int = 0) ->
     }
 
 
+def context_tensors(stages: list[int], context_width: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """The tensors `context.*`, random; none for one stage."""
+    if len(stages) == 1:
+        return {}
+    random = np.random.default_rng(seed)
+    tensors = {"context.magnitude": np.minimum(24 * np.arange(256) ** 0.7, 255).astype(np.uint8)}
+    for i, count in enumerate(stages[1:], 1):
+        before = sum(stages[:i])
+        size = (context_width, 3 * before)
+        tensors[f"context.{i}.hidden_weight"] = random.integers(-40, 60, size).astype(np.int8)
+        tensors[f"context.{i}.hidden_bias"] = random.integers(-2000, 4000, context_width).astype(np.int32)
+        tensors[f"context.{i}.out_weight"] = random.integers(-20, 21, (count, context_width)).astype(np.int8)
+    return tensors
+
+
 def quality_tensors(channels: int, hyper: int, seed: int = 0) -> dict[str, np.ndarray]:
     """The tensors `quality.*`, random."""
     random = np.random.default_rng(seed)
@@ -83,9 +99,15 @@ def quality_tensors(channels: int, hyper: int, seed: int = 0) -> dict[str, np.nd
 
 
 def grid_model(
-    channels: int = 6, hyper: int = 3, class_width: int = 4, group: int = 16, halo: int = 5
+    channels: int = 6,
+    hyper: int = 3,
+    class_width: int = 4,
+    group: int = 16,
+    halo: int = 5,
+    stages: Sequence[int] = (),
+    context_width: int = 5,
 ) -> dict[str, Any]:
-    """The part of model.json that the layout reads."""
+    """The part of model.json that the layout reads; one stage where none are given."""
     return {
         "image": {"width": 0, "height": 0, "channels": 3, "colour": "srgb"},
         "latent": {
@@ -95,6 +117,8 @@ def grid_model(
             "class_width": class_width,
             "group": group,
             "halo": halo,
+            "stages": list(stages) or [channels],
+            "context_width": context_width if len(stages) > 1 else 0,
         },
     }
 
@@ -105,6 +129,7 @@ def grid_tensors(model: dict[str, Any], runs: dict[int, int] | None = None) -> d
     return {
         **quality_tensors(channels, hyper),
         **scale_tensors(channels, hyper, width),
+        **context_tensors(model["latent"]["stages"], model["latent"]["context_width"]),
         **entropy_tensors(runs),
     }
 
@@ -132,8 +157,9 @@ def encode_picture(
     symbols = np.zeros((layout.channels, shape.h, shape.w), np.int32)
     v = rows.scaled(z)
     streams = []
-    for y0, y1, x0, x1 in shape.groups:
-        classes = layout.classes(v, rows, (y0, y1, x0, x1))
-        symbols[:, y0:y1, x0:x1] = random_symbols(classes, seed, wild)
-        streams.append(layout.encode_group(symbols[:, y0:y1, x0:x1], classes))
+    for group in shape.groups:
+        y0, y1, x0, x1 = group
+        found, classes = layout.staged(v, rows, group, lambda _, part: random_symbols(part, seed, wild))
+        symbols[:, y0:y1, x0:x1] = found
+        streams.append(layout.encode_group(found, classes))
     return layout.write(layout.encode_hyper(z, rows), streams), z, symbols

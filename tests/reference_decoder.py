@@ -1,7 +1,7 @@
 """A second decoder of the layout `grid`, written from docs/format.md with Python's integers alone.
 
-It shares no code with the runtime and uses no package: `decode(FILE, BUNDLE)` gives z and the symbols as
-nested lists. It takes well-formed files; the refusals are the runtime's.
+It shares no code with the runtime and uses no package: `decode(FILE, BUNDLE)` gives z and the symbols by
+their places. It takes well-formed files; the refusals are the runtime's.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any
 
 FORMATS = {"U8": "B", "I8": "b", "U16": "H", "U32": "I", "I32": "i", "F32": "f"}
 Grid = dict[tuple[int, ...], int]
-Nested = list[list[list[int]]]
+Tables = dict[str, list[Any]]
 
 
 class Ans:
@@ -36,11 +36,10 @@ class Ans:
         return high + self.letter([1 << max(24 - bits, 8)] * (1 << min(bits, 16))) if bits > 0 else 0
 
 
-def read_tables(path: Path) -> dict[str, list[Any]]:
+def read_tables(path: Path) -> Tables:
     """The tensors of a safetensors file, flat."""
-    data = path.read_bytes()
+    data, tables = path.read_bytes(), {}
     start = 8 + struct.unpack("<Q", data[:8])[0]
-    tables = {}
     for name, tensor in json.loads(data[8:start]).items():
         values = data[slice(*(start + at for at in tensor["data_offsets"]))]
         tables[name] = [x for (x,) in struct.iter_unpack("<" + FORMATS[tensor["dtype"]], values)]
@@ -51,33 +50,30 @@ def read_file(data: bytes) -> tuple[int, int, int, bytes]:
     """(width, height, quality, payload of the latents section)."""
     width, height, name = struct.unpack("<HHB", data[16:21])
     at = 21 + name + 4
-    while True:
-        kind, length = struct.unpack("<BI", data[at : at + 5])
-        if kind == 1:
-            return width, height, data[6], data[at + 5 : at + 5 + length]
-        at += 5 + length + 4
+    while data[at] != 1:
+        at += 9 + int.from_bytes(data[at + 1 : at + 5], "little")
+    return width, height, data[6], data[at + 5 :][: int.from_bytes(data[at + 1 : at + 5], "little")]
 
 
-def read_streams(payload: bytes, count: int) -> list[bytes]:
+def read_streams(payload: bytes, count: int) -> list[Ans]:
     found, at = [], 0
     for _ in range(count - 1):
         length = shift = 0
         while payload[at] > 127:
             length, shift, at = length | (payload[at] & 127) << shift, shift + 7, at + 1
         length |= payload[at] << shift
-        found.append(payload[at + 1 : at + 1 + length])
+        found.append(Ans(payload[at + 1 : at + 1 + length]))
         at += 1 + length
-    return [*found, payload[at:]]
+    return [*found, Ans(payload[at:])]
 
 
 def split(counts: list[int], sizes: list[int]) -> list[list[int]]:
     return [counts[end - size : end] for size, end in zip(sizes, accumulate(sizes), strict=True)]
 
 
-def decode_stream(data: bytes, classes: list[int], tables: dict[str, list[Any]]) -> list[int]:
-    """One stream -> the symbols, in the order of their ``classes``."""
-    coder, symbols, found = Ans(data), [0] * len(classes), {}
-    radius, runs = tables["entropy.radius"], tables["entropy.runs"]
+def decode_part(coder: Ans, classes: list[int], tables: Tables) -> list[int]:
+    """The next part of a stream -> the symbols, in the order of their ``classes``."""
+    symbols, found, radius, runs = [0] * len(classes), {}, tables["entropy.radius"], tables["entropy.runs"]
     counts = split(tables["entropy.counts"], [0] + [2 * radius[c] + 2 - (runs[c] > 0) for c in range(1, 32)])
     run_counts = split(tables["entropy.run_counts"], [n + 1 if n else 0 for n in runs])
     for c in range(1, 32):
@@ -93,58 +89,62 @@ def decode_stream(data: bytes, classes: list[int], tables: dict[str, list[Any]])
         for end, letter in zip(list(ends), letters, strict=True):
             symbol = letter - radius[c] + (runs[c] > 0 and letter >= radius[c])
             if letter == len(counts[c]) - 1:
-                v = beyond.pop()
-                symbol = (v // 2 + radius[c] + 1) * (-1 if v % 2 else 1)
+                symbol = ((v := beyond.pop()) // 2 + radius[c] + 1) * (-1 if v % 2 else 1)
             symbols[places[end - 1]] = symbol
-    assert (coder.state, coder.words) == (0, [])
     return symbols
 
 
-def interleave(planes: Grid) -> Grid:
-    """Depth to space: each four planes become one of twice the height and width."""
-    return {(c // 4, 2 * y + c % 4 // 2, 2 * x + c % 2): value for (c, y, x), value in planes.items()}
+def linear(weight: list[int], column: list[int]) -> list[int]:
+    """``weight``, row after row, times ``column``."""
+    rows = split(weight, [len(column)] * (len(weight) // len(column)))
+    return [sum(a * b for a, b in zip(row, column, strict=True)) for row in rows]
 
 
-def scale_classes(v: Grid, shape: list[range], offset: list[int], tables: dict[str, list[Any]]) -> Grid:
-    """v at its hyper x hz x wz places, offsets of channels in 1/1024 -> classes of 4 hz x 4 wz latents."""
-    (hyper, hz, wz), bias = shape, tables["scale.hidden_bias"]
-    hidden, classes = Grid(), Grid()
-    for y, x in product(hz, wz):
-        near = [v.get((k, y + i, x + j), 0) for k in hyper for i in (-1, 0, 1) for j in (-1, 0, 1)]
-        for c, row in enumerate(split(tables["scale.hidden_weight"], [len(near)] * len(bias))):
-            total = sum(a * b for a, b in zip(row, near, strict=True)) + bias[c]
-            hidden[c, y, x] = min(max((total + 32) >> 6, 0), 255)
-    hidden, width = interleave(hidden), len(bias) // 4
-    for y, x in product(range(2 * len(hz)), range(2 * len(wz))):
-        column = [hidden[c, y, x] for c in range(width)]
-        for c, row in enumerate(split(tables["scale.out_weight"], [width] * (4 * len(offset)))):
-            form = sum(a * b for a, b in zip(row, column, strict=True))
-            classes[c, y, x] = min(max((form + offset[c // 4]) >> 10, 0), 31)
-    return interleave(classes)
+def hidden_layer(tables: Tables, name: str, column: list[int]) -> list[int]:
+    sums = zip(linear(tables[f"{name}.hidden_weight"], column), tables[f"{name}.hidden_bias"], strict=True)
+    return [min(max((total + bias + 32) >> 6, 0), 255) for total, bias in sums]
 
 
-def nested(grid: Grid, planes: range, rows: range, columns: range) -> Nested:
-    return [[[grid[c, y, x] for x in columns] for y in rows] for c in planes]
+def scale_sums(v: Grid, hyper: range, y: int, x: int, tables: Tables) -> list[int]:
+    """f of all channels of a latent; shuffled, plane 4c + 2i + j holds the places of row i and column j."""
+    near = [v.get((k, y // 4 + i, x // 4 + j), 0) for k in hyper for i in (-1, 0, 1) for j in (-1, 0, 1)]
+    hidden = hidden_layer(tables, "scale", near)[y // 2 % 2 * 2 + x // 2 % 2 :: 4]
+    return linear(tables["scale.out_weight"], hidden)[y % 2 * 2 + x % 2 :: 4]
 
 
-def decode(file: Path, bundle: Path) -> tuple[Nested, Nested]:
+def context_sums(e: Grid, stage: int, before: range, y: int, x: int, tables: Tables) -> list[int]:
+    """g of the channels of a stage, of the magnitudes ``e`` of its group's channels ``before``."""
+    near = [e[c, y, x] for c in before]
+    near += [e.get((c, y, x - 1), 0) + e.get((c, y, x + 1), 0) for c in before]
+    near += [e.get((c, y - 1, x), 0) + e.get((c, y + 1, x), 0) for c in before]
+    return linear(tables[f"context.{stage}.out_weight"], hidden_layer(tables, f"context.{stage}", near))
+
+
+def decode(file: Path, bundle: Path) -> tuple[Grid, Grid]:
     """z (hyper, hz, wz) and symbols (channels, h, w) of a file."""
     latent = json.loads((bundle / "model.json").read_text())["latent"]
     tables = read_tables(bundle / "tables.safetensors")
     width, height, quality, payload = read_file(file.read_bytes())
     rows = [tables[f"quality.{name}"] for name in ("hyper_class", "hyper_multiplier", "class_offset")]
     hyper_class, multiplier, offset = (split(table, [len(table) // 100] * 100)[quality - 1] for table in rows)
-    h, w, side = (height + 15) // 16, (width + 15) // 16, latent["group"]
-    shape = [range(latent["hyper"]), range((h + 3) // 4), range((w + 3) // 4)]
-    corners = list(product(range(0, h, side), range(0, w, side)))
-    first, *rest = read_streams(payload, len(corners) + 1)
-    flat = decode_stream(first, [hyper_class[k] for k, _, _ in product(*shape)], tables)
-    z = dict(zip(product(*shape), flat, strict=True))
+    h, w, side, hyper = (height + 15) // 16, (width + 15) // 16, latent["group"], range(latent["hyper"])
+    symbols, corners = Grid(), list(product(range(0, h, side), range(0, w, side)))
+    first, *coders = read_streams(payload, len(corners) + 1)
+    places = list(product(hyper, range((h + 3) // 4), range((w + 3) // 4)))
+    z = dict(zip(places, decode_part(first, [hyper_class[k] for k, _, _ in places], tables), strict=True))
     v = {place: min(max(a * multiplier[place[0]], -(1 << 22)), 1 << 22) for place, a in z.items()}
-    classes = scale_classes(v, shape, [256 * (o - 64) for o in offset], tables)
-    symbols: Grid = {}
-    for (top, left), data in zip(corners, rest, strict=True):
-        ys, xs = range(top, min(top + side, h)), range(left, min(left + side, w))
-        places = list(product(range(latent["channels"]), ys, xs))
-        symbols |= zip(places, decode_stream(data, [classes[p] for p in places], tables), strict=True)
-    return nested(z, *shape), nested(symbols, range(latent["channels"]), range(h), range(w))
+    f = {(y, x): scale_sums(v, hyper, y, x, tables) for y, x in product(range(h), range(w))}
+    for (top, left), coder in zip(corners, coders, strict=True):
+        square = list(product(range(top, min(top + side, h)), range(left, min(left + side, w))))
+        e, before, magnitude = Grid(), range(0), tables.get("context.magnitude", [0] * 256)
+        for stage, count in enumerate(latent["stages"]):
+            g = {at: context_sums(e, stage, before, *at, tables) if stage else [0] * count for at in square}
+            classes, channels = Grid(), range(len(before), len(before) + count)
+            for c, at in product(channels, square):
+                total = f[at][c] + 256 * (offset[c] - 64) + g[at][c - len(before)]
+                classes[c, *at] = min(max(total >> 10, 0), 31)
+            part = dict(zip(classes, decode_part(coder, list(classes.values()), tables), strict=True))
+            e |= {at: magnitude[min(abs(symbol), 255)] for at, symbol in part.items()}
+            symbols, before = symbols | part, range(channels.stop)
+    assert all((coder.state, coder.words) == (0, []) for coder in [first, *coders])
+    return z, symbols

@@ -1,4 +1,4 @@
-"""Symbols to bytes and back: one table of integer counts for each scale class, one ANS stream a call.
+"""Symbols to bytes and back: one table of integer counts for each scale class, ANS streams of several parts.
 
 A symbol's class (0..31) is computed from integers alone (``decant.scales``), so every machine picks the same
 table. Class 0 is never coded: its symbols are 0. In classes of mostly zeros only the others are coded, each
@@ -6,8 +6,7 @@ with the run of zeros before it. docs/format.md, "Latent layout `grid`", has the
 stream; ``constriction`` codes them, with the stored counts taken exactly.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ LARGEST_SYMBOL = 32767
 LARGEST_RUN = 1023
 _LENGTHS = 32
 _PART_BITS = 16  # uniform letters hold at most this many bits of a number
-_NONE = np.zeros(0, np.int64)
+_NO_LETTERS = np.zeros(0, np.int32)
 
 
 class EntropyTables:
@@ -77,23 +76,27 @@ class EntropyTables:
             "entropy.run_counts": np.concatenate(self._run_counts),
         }
 
-    def encode(self, symbols: np.ndarray, classes: np.ndarray) -> bytes:
-        """Integers ``symbols`` with their ``classes`` (uint8, same shape) -> one stream.
+    def encode(self, parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> bytes:
+        """Parts of one stream, each integers with their classes (uint8, same shape), in the order in which
+        they are to be decoded -> the stream.
 
         Symbols of class 0 are left out, others are clipped to +-32767.
         """
-        flat = classes.reshape(-1)
-        coded, order, sizes = _by_class(flat)
-        values = np.clip(symbols.reshape(-1)[coded[order]], -LARGEST_SYMBOL, LARGEST_SYMBOL).astype(np.int32)
-        steps: list[tuple[Any, np.ndarray]] = []
-        escaped: list[np.ndarray] = []
-        for c, start, stop in _ranges(sizes):
-            self._class_letters(c, values[start:stop], steps, escaped)
         coder = AnsCoder()
-        if escaped:
-            _encode_numbers(coder, np.concatenate(escaped))
-        for model, letters in reversed(steps):
-            coder.encode_reverse(letters, model)
+        for symbols, classes in reversed(parts):
+            coded, order, sizes = _by_class(classes.reshape(-1))
+            values = symbols.reshape(-1).take(coded.take(order))
+            values = np.clip(values, -LARGEST_SYMBOL, LARGEST_SYMBOL).astype(np.int32)
+            steps: list[tuple[Any, np.ndarray]] = []
+            escaped: list[np.ndarray] = []
+            start = 0
+            for c in np.flatnonzero(sizes).tolist():
+                self._class_letters(c, values[start : start + sizes[c]], steps, escaped)
+                start += sizes[c]
+            if escaped:
+                _encode_numbers(coder, np.concatenate(escaped))
+            for model, letters in reversed(steps):
+                coder.encode_reverse(letters, model)
         stream: bytes = coder.get_compressed().astype("<u4").tobytes()
         return stream
 
@@ -109,75 +112,22 @@ class EntropyTables:
             if not len(at):
                 return
             runs = np.diff(at, prepend=-1) - 1
-            steps.append((self._model(c, True), np.minimum(runs, limit).astype(np.int32)))
+            steps.append((self.model(c, True), np.minimum(runs, limit).astype(np.int32)))
             escaped.append(runs[runs >= limit] - limit)
             values = values[at]
         outside = np.abs(values) > radius
         letters = values + radius
         if limit:
             letters -= values > 0
-        steps.append((self._model(c, False), np.where(outside, 2 * radius + (limit == 0), letters)))
+        steps.append((self.model(c, False), np.where(outside, 2 * radius + (limit == 0), letters)))
         beyond = values[outside].astype(np.int64)
         escaped.append(2 * (np.abs(beyond) - radius - 1) + (beyond < 0))
 
-    def decode(self, data: bytes | memoryview, classes: np.ndarray, source: str) -> np.ndarray:
-        """One stream -> float32 array of the shape of ``classes`` (uint8) that holds integers.
+    def decoder(self, data: bytes | memoryview, source: str) -> "StreamDecoder":
+        """One stream, to be decoded part after part; ``source`` names it in errors. Raises FormatError."""
+        return StreamDecoder(self, data, source)
 
-        Raises FormatError when the stream is not one of exactly these symbols; ``source`` names it.
-        """
-        coder = _coder(data, source)
-        symbols = np.zeros(classes.size, np.float32)
-        coded, order, sizes = _by_class(classes.reshape(-1))
-        found = [self._decode_class(coder, c, order[i:j], source) for c, i, j in _ranges(sizes)]
-        self._decode_escaped(coder, found, source)
-        if not coder.is_empty():
-            raise FormatError(f"{source}: the stream does not end with its last symbol: it is damaged")
-        if found:
-            places = np.concatenate([part.places(source) for part in found])
-            symbols[coded.take(places)] = np.concatenate([part.symbols for part in found]).astype(np.float32)
-        return symbols.reshape(classes.shape)
-
-    def _decode_class(self, coder: Any, c: int, positions: np.ndarray, source: str) -> "_Decoded":
-        """The symbols of class ``c``, at ``positions`` among those coded. Escapes stand as runs[c] and
-        radius[c] + 1, the numbers after the last that has a letter.
-        """
-        radius, n = int(self.radius[c]), len(positions)
-        if not self.runs[c]:
-            return _Decoded(c, positions, None, coder.decode(self._model(c, False), n) - radius)
-        count = 0
-        for bits, shift in _number_parts(n.bit_length()):
-            count += coder.decode(Uniform(1 << bits)) << shift
-        if count > n:
-            raise FormatError(f"{source}: {count} symbols of class {c} are not 0; there are {n}")
-        runs = coder.decode(self._model(c, True), count)
-        symbols = coder.decode(self._model(c, False), count) - radius
-        symbols += symbols >= 0
-        return _Decoded(c, positions, runs, symbols)
-
-    def _decode_escaped(self, coder: Any, found: list["_Decoded"], source: str) -> None:
-        """Put what the escapes of all classes stand for in their places."""
-        runs, symbols = [], []
-        for part in found:
-            runs.append(_NONE if part.runs is None else np.flatnonzero(part.runs == self.runs[part.c]))
-            symbols.append(np.flatnonzero(part.symbols > self.radius[part.c]))
-        numbers = _decode_numbers(coder, sum(map(len, runs)) + sum(map(len, symbols)))
-        at = 0
-        for part, run, symbol in zip(found, runs, symbols, strict=True):
-            if part.runs is not None and len(run):
-                beyond = numbers[at : at + len(run)] + int(self.runs[part.c])
-                part.runs[run] = np.minimum(beyond, len(part.positions))
-            at += len(run)
-            if len(symbol):
-                beyond = numbers[at : at + len(symbol)]
-                size = (beyond >> 1) + int(self.radius[part.c]) + 1
-                if size.max() > LARGEST_SYMBOL:
-                    raise FormatError(
-                        f"{source}: a symbol of size {size.max()}; at most {LARGEST_SYMBOL} expected"
-                    )
-                part.symbols[symbol] = np.where(beyond & 1, -size, size)
-            at += len(symbol)
-
-    def _model(self, c: int, runs: bool) -> Any:
+    def model(self, c: int, runs: bool) -> Any:
         """The coder's model of class ``c``: of its symbols, or of its runs of zeros."""
         model = self._models.get((c, runs))
         if model is None:
@@ -211,28 +161,128 @@ class EntropyTables:
         return bits.astype(np.float32)
 
 
-@dataclass
-class _Decoded:
-    """The symbols of one class: all that are at ``positions``, or with ``runs`` those that are not 0, each
-    after so many zeros.
+class StreamDecoder:
+    """One stream at work: its parts are decoded in their order, and then it is finished."""
+
+    def __init__(self, tables: EntropyTables, data: bytes | memoryview, source: str) -> None:
+        self._tables = tables
+        self._coder = _coder(data, source)
+        self._source = source
+
+    def decode(self, classes: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """The next part -> float32 array of the shape of ``classes`` (uint8) that holds integers: ``out``,
+        where given, which must be contiguous and hold zeros.
+
+        Raises FormatError for runs and escapes that no encoder writes; other damage shows at the end.
+        """
+        symbols = np.zeros(classes.shape, np.float32) if out is None else out
+        coded, order, sizes = _by_class(classes.reshape(-1))
+        if len(coded):
+            part = _Part(self._tables, sizes)
+            part.read_letters(self._coder, self._source)
+            part.read_escaped(self._coder, self._source)
+            places = coded.take(part.places(order, self._source))
+            symbols.reshape(-1)[places] = part.symbols.astype(np.float32)
+        return symbols
+
+    def finish(self) -> None:
+        """Raises FormatError where the stream goes on after its last part, or ended before."""
+        if not self._coder.is_empty():
+            raise FormatError(f"{self._source}: the stream does not end with its last symbol: it is damaged")
+
+
+class _Part:
+    """The coded symbols of one part of a stream, all classes in one array: those with runs first.
+
+    ``symbols`` int32 are all of a class without runs, and those that are not 0 of a class with runs, where
+    ``runs`` int32 says how many zeros stand before each. Until ``read_escaped``, escapes stand as radius + 1
+    and as the longest run that has a letter, + 1: the numbers after the last that has a letter.
     """
 
-    c: int
-    positions: np.ndarray
-    runs: np.ndarray | None
     symbols: np.ndarray
+    runs: np.ndarray
 
-    def places(self, source: str) -> np.ndarray:
-        """Where the symbols are. Raises FormatError when a run ends beyond the class."""
-        if self.runs is None or not len(self.runs):
-            return self.positions[: len(self.symbols)]
-        at = np.cumsum(self.runs + 1, dtype=np.int64) - 1
-        if at[-1] >= len(self.positions):
-            raise FormatError(
-                f"{source}: symbols of class {self.c} reach {at[-1] + 1}; there are {len(self.positions)}"
-            )
-        places: np.ndarray = self.positions.take(at)
-        return places
+    def __init__(self, tables: EntropyTables, sizes: np.ndarray) -> None:
+        self._tables = tables
+        self._sizes = sizes
+        self._starts = np.cumsum(sizes) - sizes
+        present = np.flatnonzero(sizes)
+        with_runs = tables.runs[present] > 0
+        self._sparse, self._dense = present[with_runs], present[~with_runs]
+        self._classes = np.concatenate([self._sparse, self._dense])
+        self._counts = sizes.copy()  # how many symbols of each class have letters
+
+    def read_letters(self, coder: Any, source: str) -> None:
+        """Read the letters of all classes. Raises FormatError."""
+        tables, sizes = self._tables, self._sizes.tolist()
+        runs, sparse, dense = [_NO_LETTERS], [_NO_LETTERS], [_NO_LETTERS]
+        for c in np.sort(self._classes).tolist():
+            n = sizes[c]
+            if not tables.runs[c]:
+                dense.append(coder.decode(tables.model(c, False), n))
+                continue
+            count = 0
+            for bits, shift in _number_parts(n.bit_length()):
+                count += coder.decode(Uniform(1 << bits)) << shift
+            if count > n:
+                raise FormatError(f"{source}: {count} symbols of class {c} are not 0; there are {n}")
+            self._counts[c] = count
+            if count:
+                runs.append(coder.decode(tables.model(c, True), count))
+                sparse.append(coder.decode(tables.model(c, False), count))
+        self.runs = np.concatenate(runs)
+        self.symbols = np.concatenate(sparse + dense)
+        self.symbols -= self._each(tables.radius, self._classes)
+        others = self.symbols[: len(self.runs)]
+        others += others >= 0
+
+    def read_escaped(self, coder: Any, source: str) -> None:
+        """Read what escapes stand for, and put it in their places. Raises FormatError."""
+        limits = self._each(self._tables.runs, self._sparse)
+        radius = self._each(self._tables.radius, self._classes)
+        long, large = np.flatnonzero(self.runs == limits), np.flatnonzero(self.symbols > radius)
+        if not len(long) + len(large):
+            return
+        # In a stream they stand by class, those of its runs before those of its symbols.
+        run_class, symbol_class = self._classes_of(long), self._classes_of(large)
+        order = np.argsort(np.concatenate([2 * run_class, 2 * symbol_class + 1]), kind="stable")
+        numbers = np.empty(len(order), np.int64)
+        numbers[order] = _decode_numbers(coder, len(order))
+        # Any run of a whole class leads beyond it.
+        self.runs[long] = np.minimum(numbers[: len(long)] + limits[long], self._sizes[run_class])
+        beyond = numbers[len(long) :]
+        size = (beyond >> 1) + radius[large] + 1
+        if size.max(initial=0) > LARGEST_SYMBOL:
+            raise FormatError(f"{source}: a symbol of size {size.max()}; at most {LARGEST_SYMBOL} expected")
+        self.symbols[large] = np.where(beyond & 1, -size, size)
+
+    def places(self, order: np.ndarray, source: str) -> np.ndarray:
+        """Where the symbols are, of ``order``, which has the coded symbols by class. Raises FormatError when
+        a run ends beyond its class.
+        """
+        counts, starts = self._counts[self._sparse], self._starts[self._sparse]
+        passed = np.zeros(len(self.runs) + 1, np.int64)
+        np.cumsum(self.runs + 1, out=passed[1:])
+        ends = np.cumsum(counts)
+        before = passed[ends - counts]
+        reached = passed[ends] - before
+        beyond = np.flatnonzero(reached > self._sizes[self._sparse])
+        if len(beyond):
+            c, most = self._sparse[beyond[0]], reached[beyond[0]]
+            raise FormatError(f"{source}: symbols of class {c} reach {most}; there are {self._sizes[c]}")
+        at = passed[1:] + np.repeat(starts - before - 1, counts)
+        dense = [order[self._starts[c] : self._starts[c] + self._sizes[c]] for c in self._dense]
+        return np.concatenate([order.take(at), *dense])
+
+    def _each(self, table: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """int32: what ``table`` (32,) says of each letter of these classes."""
+        return np.repeat(table[classes].astype(np.int32), self._counts[classes])
+
+    def _classes_of(self, letters: np.ndarray) -> np.ndarray:
+        """The classes of these places in ``symbols``, or in ``runs``."""
+        ends = np.cumsum(self._counts[self._classes])
+        found: np.ndarray = self._classes[np.searchsorted(ends, letters, side="right")]
+        return found
 
 
 def exact_model(counts: np.ndarray) -> Any:
@@ -299,22 +349,13 @@ def _split(tensors: Mapping[str, np.ndarray], name: str, sizes: list[int]) -> li
 
 def _by_class(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Where the symbols of classes 1..31 are; their order by class and then position; and how many each class
-    has.
+    has, (32,).
     """
     coded = np.flatnonzero(flat != 0)
     classes = flat.take(coded)
     order = np.argsort(classes, kind="stable")  # a radix sort, for bytes
     ends = np.searchsorted(classes, np.arange(CLASSES + 1, dtype=np.uint8), sorter=order)
     return coded, order, np.diff(ends)
-
-
-def _ranges(sizes: np.ndarray) -> Iterator[tuple[int, int, int]]:
-    """(class, start, stop) of the classes that have symbols."""
-    start = 0
-    for c, size in enumerate(sizes.tolist()):
-        if size:
-            yield c, start, start + size
-            start += size
 
 
 def _coder(data: bytes | memoryview, source: str) -> Any:
@@ -350,8 +391,6 @@ def _encode_numbers(coder: Any, numbers: np.ndarray) -> None:
 
 def _decode_numbers(coder: Any, count: int) -> np.ndarray:
     """int64 (count,), each 0..2^32 - 2: what ``_encode_numbers`` pushed."""
-    if not count:
-        return _NONE
     lengths = coder.decode(Uniform(_LENGTHS), count)
     numbers: np.ndarray = np.left_shift(1, lengths, dtype=np.int64)
     for low in (False, True):

@@ -4,12 +4,14 @@ Nothing here runs a graph: a payload becomes integer hyperlatents, and these wit
 symbols of each group (docs/format.md).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import accumulate
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from decant.contexts import ContextNetwork
 from decant.entropy import CLASSES, EntropyTables
 from decant.errors import BundleError, FormatError
 from decant.scales import LARGEST_INPUT, ScaleNetwork
@@ -19,14 +21,20 @@ LATENT_PIXELS = 16
 HYPER_LATENTS = 4
 _OFFSET_UNIT, _OFFSET_ZERO = 256, 64  # class_offset: quarters of a class, 64 is none
 _INPUT_UNIT = 16
-_KEYS = {"layout", "channels", "hyper", "class_width", "group", "halo"}
+_KEYS = {"layout", "channels", "hyper", "class_width", "group", "halo", "stages", "context_width"}
 _LIMITS = {
     "channels": (1, 4096),
     "hyper": (1, 1024),
     "class_width": (1, 1024),
     "group": (16, 512),
     "halo": (0, 1024),
+    "context_width": (0, 1024),
 }
+_MOST_STAGES = 8
+
+# The channels of a stage and their classes uint8 (n, rows, columns) -> their symbols: integers of that shape,
+# within +-32767, and 0 where the class is 0.
+Choose: TypeAlias = Callable[[slice, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -75,17 +83,22 @@ class Quality:
 
 class GridLayout:
     """Latents of ``channels`` x h x w and hyperlatents of ``hyper`` x hz x wz, in groups of ``group`` x
-    ``group`` latents; ``halo`` is how far, in latents, synthesis looks.
+    ``group`` latents; ``halo`` is how far, in latents, synthesis looks. The channels of a group are coded in
+    ``stages`` of so many, whose classes depend on the symbols of those before through ``context_width``
+    planes.
     """
 
     name = "grid"
 
-    def __init__(self, described: Mapping[str, int], tensors: Mapping[str, np.ndarray]) -> None:
+    def __init__(self, described: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
         self.channels, self.hyper = described["channels"], described["hyper"]
         self.class_width = described["class_width"]
         self.group, self.halo = described["group"], described["halo"]
+        self.stages: list[int] = list(described["stages"])
+        self.context_width: int = described["context_width"]
         self.entropy = EntropyTables.from_tensors(tensors)
         self.scales = ScaleNetwork.from_tensors(tensors, self.channels, self.hyper, self.class_width)
+        self.contexts = ContextNetwork.from_tensors(tensors, self.stages, self.context_width, self.scales)
         self._quality = _quality_tables(tensors, self.channels, self.hyper)
 
     @classmethod
@@ -98,6 +111,7 @@ class GridLayout:
             value = latent[key]
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
                 raise BundleError(f"latent layout grid: {key} {value!r}; {low}..{high} expected")
+        _check_stages(latent["stages"], latent["channels"], latent["context_width"])
         if latent["group"] % HYPER_LATENTS:
             raise BundleError(f"latent layout grid: group {latent['group']}; a multiple of 4 expected")
         if (model["image"]["width"], model["image"]["height"]) != (0, 0):
@@ -113,11 +127,18 @@ class GridLayout:
             "class_width": self.class_width,
             "group": self.group,
             "halo": self.halo,
+            "stages": self.stages,
+            "context_width": self.context_width,
         }
 
     def tables(self) -> dict[str, np.ndarray]:
         """The tensors that the layout needs in tables.safetensors."""
-        return {**self._quality, **self.scales.to_tensors(), **self.entropy.to_tensors()}
+        return {
+            **self._quality,
+            **self.scales.to_tensors(),
+            **self.contexts.to_tensors(),
+            **self.entropy.to_tensors(),
+        }
 
     def quality(self, quality: int) -> Quality:
         """The rows of ``quality`` 1..100. Raises FormatError outside."""
@@ -181,7 +202,10 @@ class GridLayout:
     ) -> np.ndarray:
         """int32 (hyper, hz, wz), within +-32767. Raises FormatError."""
         classes = self._hyper_classes(quality, (self.hyper, shape.hz, shape.wz))
-        return self.entropy.decode(payload.hyper, classes, f"{source}: hyperlatents").astype(np.int32)
+        stream = self.entropy.decoder(payload.hyper, f"{source}: hyperlatents")
+        z = stream.decode(classes).astype(np.int32)
+        stream.finish()
+        return z
 
     def decode_group(
         self, payload: GridPayload, index: int, v: np.ndarray, shape: GridShape, quality: Quality, source: str
@@ -189,25 +213,77 @@ class GridLayout:
         """float32 (M, rows, columns) of integers: the symbols of group ``index``; ``v`` is
         ``quality.scaled`` of the picture's hyperlatents. Raises FormatError.
         """
-        y0, y1, x0, x1 = shape.groups[index]
-        classes = self.scales.classes(v, quality.class_offset, (y0, y1), (x0, x1))
-        return self.entropy.decode(payload.groups[index], classes, f"{source}: group {index}")
+        group = shape.groups[index]
+        stream = self.entropy.decoder(payload.groups[index], f"{source}: group {index}")
+        symbols = np.zeros((self.channels, group[1] - group[0], group[3] - group[2]), np.float32)
 
-    def classes(self, v: np.ndarray, quality: Quality, group: tuple[int, int, int, int]) -> np.ndarray:
-        """uint8 (M, rows, columns): the classes of a group's latents, or of any rectangle's."""
+        def read(channels: slice, classes: np.ndarray) -> np.ndarray:
+            return stream.decode(classes, symbols[channels])
+
+        self._classes(v, quality, group, read)
+        stream.finish()
+        return symbols
+
+    def staged(
+        self, v: np.ndarray, quality: Quality, group: tuple[int, int, int, int], choose: Choose
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Symbols of the type that ``choose`` gives, and their classes uint8, (M, rows, columns) both, of one
+        group or any rectangle that is coded as one; ``choose`` is asked for the symbols of one stage after
+        the other. ``v`` is ``quality.scaled`` of the picture's hyperlatents.
+        """
+        chosen = []
+
+        def keep(channels: slice, classes: np.ndarray) -> np.ndarray:
+            chosen.append(choose(channels, classes))
+            return chosen[-1]
+
+        classes = self._classes(v, quality, group, keep)
+        return np.concatenate(chosen), classes
+
+    def _classes(
+        self, v: np.ndarray, quality: Quality, group: tuple[int, int, int, int], choose: Choose
+    ) -> np.ndarray:
+        """The classes that ``staged`` gives."""
         y0, y1, x0, x1 = group
-        return self.scales.classes(v, quality.class_offset, (y0, y1), (x0, x1))
+        frame = self.scales.frame(v, (y0, y1), (x0, x1))
+        contexts = self.contexts.group(frame)
+        classes = np.empty((self.channels, y1 - y0, x1 - x0), np.uint8)
+        context = None
+        for end, count in zip(accumulate(self.stages), self.stages, strict=True):
+            channels = slice(end - count, end)
+            classes[channels] = self.scales.classes(frame, quality.class_offset, channels, context)
+            symbols = choose(channels, classes[channels])
+            context = contexts.add(symbols) if end < self.channels else None
+        return classes
 
     def encode_hyper(self, z: np.ndarray, quality: Quality) -> bytes:
         """Hyperlatents int32 (hyper, hz, wz) -> their stream."""
-        return self.entropy.encode(z, self._hyper_classes(quality, z.shape))
+        return self.entropy.encode([(z, self._hyper_classes(quality, z.shape))])
 
     def encode_group(self, symbols: np.ndarray, classes: np.ndarray) -> bytes:
-        """Integer symbols (M, rows, columns) of a group with their ``classes`` -> its stream."""
-        return self.entropy.encode(symbols, classes)
+        """Integer symbols (M, rows, columns) of a group with their ``classes``, as ``staged`` gives them ->
+        its stream.
+        """
+        cuts = list(accumulate(self.stages))[:-1]
+        return self.entropy.encode(list(zip(np.split(symbols, cuts), np.split(classes, cuts), strict=True)))
 
     def _hyper_classes(self, quality: Quality, shape: tuple[int, ...]) -> np.ndarray:
         return np.broadcast_to(quality.hyper_class[:, None, None], shape)
+
+
+def _check_stages(stages: Any, channels: int, context_width: int) -> None:
+    """Raises BundleError unless these are the sizes of stages that together have all ``channels``."""
+    numbers = isinstance(stages, list) and all(type(count) is int and count > 0 for count in stages)
+    if not numbers or len(stages) > _MOST_STAGES or sum(stages) != channels:
+        raise BundleError(
+            f"latent layout grid: stages {stages!r}; 1..{_MOST_STAGES} positive integers of sum {channels} "
+            "expected"
+        )
+    if (context_width > 0) != (len(stages) > 1):
+        raise BundleError(
+            f"latent layout grid: context_width {context_width} with {len(stages)} stage"
+            f"{'s' if len(stages) > 1 else ''}; 0 expected with one stage, and only then"
+        )
 
 
 def _quality_tables(tensors: Mapping[str, np.ndarray], channels: int, hyper: int) -> dict[str, np.ndarray]:

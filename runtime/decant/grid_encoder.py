@@ -14,7 +14,7 @@ import numpy as np
 
 from decant import container
 from decant.errors import BundleError, ImageError
-from decant.grid import HYPER_LATENTS, LATENT_PIXELS, QUALITIES, GridLayout, GridShape, Quality
+from decant.grid import HYPER_LATENTS, LATENT_PIXELS, QUALITIES, Choose, GridLayout, GridShape, Quality
 from decant.grid_decoder import GridDecoder, dequantized, mean_of_group
 from decant.images import Picture
 from decant.scales import LARGEST_INPUT
@@ -161,11 +161,10 @@ class GridEncoder:
         streams = []
         for group in shape.groups:
             rows, columns = Rectangle(*group).within(whole(shape.h, shape.w))
-            classes = layout.classes(v, row, group)
             mean = mean_of_group(self.hyper_mean, hyperlatents, Rectangle(*group))
             x = y[:, rows, columns] - mean
             x *= row.gain[:, None, None]
-            symbols = quantized(x, classes, weight, self._bits)
+            symbols, classes = layout.staged(v, row, group, _quantizer(x, weight, self._bits))
             streams.append(layout.encode_group(symbols, classes))
             if coded is not None:
                 coded[:, rows, columns] = symbols * row.step[:, None, None] + mean
@@ -236,6 +235,15 @@ def quantized(x: np.ndarray, classes: np.ndarray, weight: np.ndarray | None, bit
         best, least = np.where(better, candidate, best), np.where(better, cost, least)
     flat[where] = best
     return symbols
+
+
+def _quantizer(x: np.ndarray, weight: np.ndarray | None, bits: np.ndarray) -> Choose:
+    """``quantized`` of the channels of one stage after the other."""
+
+    def choose(channels: slice, classes: np.ndarray) -> np.ndarray:
+        return quantized(x[channels], classes, None if weight is None else weight[channels], bits)
+
+    return choose
 
 
 def highest(fits: Callable[[int], bool]) -> int | None:

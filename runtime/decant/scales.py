@@ -1,4 +1,5 @@
-"""The scale network: integers of the hyperlatents -> the scale class of every latent, in integers throughout.
+"""The scale network: integers of the hyperlatents, with what earlier symbols add (``decant.contexts``) -> the
+scale class of every latent, in integers throughout.
 
 The multiplications run as float matrix products (BLAS), in float32 where no partial sum can reach 2^24 and in
 float64 elsewhere, so that every sum is exact in any order: all machines compute the same classes. They run in
@@ -7,6 +8,7 @@ waiting for them costs more than they save.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,17 +18,69 @@ from decant.errors import BundleError
 
 # Hyperlatents times their multiplier, in units of 1/16, are clipped to this.
 LARGEST_INPUT = 1 << 22
-_EXACT_FLOAT32 = 1 << 24
+EXACT_FLOAT32 = 1 << 24
 _EXACT_FLOAT64 = 1 << 53
-_HIDDEN_SHIFT = 6
-_FORM_SHIFT = 10
-_HIDDEN_MAX = 255
+HIDDEN_SHIFT = 6
+FORM_SHIFT = 10
+HIDDEN_MAX = 255
 # The largest int16 offset in the unit of the forms.
 _LARGEST_OFFSET = 4 << 15
 # OpenBLAS keeps to one thread up to 2^18 multiplications, or 9215 where one side is a vector. Blocks of this
-# many columns and this depth were about the fastest on an x86-64 core; a row of one is below 9216, too.
+# many columns and this depth were about the fastest on an x86-64 core.
 _BLOCK, _VECTOR_BLOCK = 1 << 18, 9215
-_BLOCK_COLUMNS, _BLOCK_DEPTH = 96, 95
+_BLOCK_COLUMNS, _BLOCK_DEPTH = 192, 190
+# Classes are made of so many channels at once: what is in between stays in a core's cache.
+_CHANNELS = 96
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What the hyperlatents say of a rectangle of latents, before the scale network's last layer.
+
+    It covers whole hyperlatents: ``height`` x ``width`` latents, in which the rectangle's ``rows`` x
+    ``columns`` begin at ``y``, ``x``. ``hidden`` float32 (class_width, height / 2, width / 2) holds integers;
+    ``reach`` float32 (M,) is what the sums of a channel cannot exceed, in classes.
+    """
+
+    hidden: np.ndarray
+    reach: np.ndarray
+    y: int
+    x: int
+    rows: int
+    columns: int
+
+    @property
+    def height(self) -> int:
+        return 2 * int(self.hidden.shape[1])
+
+    @property
+    def width(self) -> int:
+        return 2 * int(self.hidden.shape[2])
+
+
+@dataclass(frozen=True)
+class Context:
+    """What symbols decoded before add to the sums of n channels: ``weight`` float32 (n, D), in classes, times
+    ``planes`` float32 (D, height, width) of a frame, integers 0..255.
+    """
+
+    weight: np.ndarray
+    planes: np.ndarray
+
+    def places(self) -> np.ndarray:
+        """float32 (D, 4 * height / 2 * width / 2): the planes at each of the 2 x 2 places of a hidden value,
+        one after the other.
+        """
+        count, height, width = self.planes.shape
+        split = self.planes.reshape(count, height // 2, 2, width // 2, 2).transpose(0, 2, 4, 1, 3)
+        return split.reshape(count, -1)
+
+    def reach(self) -> np.ndarray:
+        """float32 (n,): what they cannot exceed, in classes."""
+        planes = self.planes.reshape(len(self.planes), -1)
+        ends = np.stack([planes.max(axis=1), planes.min(axis=1)]).reshape(-1, 1)
+        bounds = np.hstack([np.maximum(self.weight, 0), np.minimum(self.weight, 0)])
+        return exact_product(bounds, ends)[:, 0]
 
 
 class ScaleNetwork:
@@ -41,16 +95,17 @@ class ScaleNetwork:
         # (hyper, 9, hidden): a product takes whole hyperlatents' blocks of it.
         self._taps = np.ascontiguousarray(hidden_weight.reshape(hidden, self.hyper, 9).transpose(1, 2, 0))
         self._tap_sums = np.abs(self._taps.astype(np.int64)).sum(axis=1)
-        self._bias = hidden_bias.astype(np.int64) + (1 << _HIDDEN_SHIFT >> 1)
+        self._bias = hidden_bias.astype(np.int64) + (1 << HIDDEN_SHIFT >> 1)
         # (4, M, class_width): one matrix for each of the 2 x 2 places that a form's position becomes.
         rows = out_weight.reshape(self.channels, 4, -1).transpose(1, 0, 2)
-        self._rows = np.ascontiguousarray(rows.astype(np.float32)) / np.float32(1 << _FORM_SHIFT)
+        self._rows = np.ascontiguousarray(rows.astype(np.float32)) / np.float32(1 << FORM_SHIFT)
         # (4 * M, 2 * class_width): with the largest and the smallest hidden value, bounds of the forms.
         bounds = np.concatenate([np.maximum(self._rows, 0), np.minimum(self._rows, 0)], axis=2)
         self._bounds = bounds.reshape(4 * self.channels, -1)
-        if _HIDDEN_MAX * int(np.abs(out_weight.astype(np.int64)).sum(axis=1).max()) + _LARGEST_OFFSET >= (
-            _EXACT_FLOAT32
-        ):
+        sums = np.abs(out_weight.astype(np.int64)).sum(axis=1).reshape(self.channels, 4).max(axis=1)
+        # (M,): the largest size of each channel's sums, with its offset.
+        self.largest_forms = HIDDEN_MAX * sums + _LARGEST_OFFSET
+        if self.largest_forms.max() >= EXACT_FLOAT32:
             raise BundleError(
                 "tables: the sums of scale.out_weight can exceed 2^24; class_width is too large"
             )
@@ -63,9 +118,9 @@ class ScaleNetwork:
     ) -> "ScaleNetwork":
         """The tables named ``scale.*``, for M ``channels`` and ``hyper`` hyperlatents. Raises BundleError."""
         return cls(
-            _tensor(tensors, "scale.hidden_weight", np.int8, (4 * class_width, hyper, 3, 3)),
-            _tensor(tensors, "scale.hidden_bias", np.int32, (4 * class_width,)),
-            _tensor(tensors, "scale.out_weight", np.int8, (4 * channels, class_width)),
+            tensor_of(tensors, "scale.hidden_weight", np.int8, (4 * class_width, hyper, 3, 3)),
+            tensor_of(tensors, "scale.hidden_bias", np.int32, (4 * class_width,)),
+            tensor_of(tensors, "scale.out_weight", np.int8, (4 * channels, class_width)),
         )
 
     def to_tensors(self) -> dict[str, np.ndarray]:
@@ -76,42 +131,57 @@ class ScaleNetwork:
             "scale.out_weight": self.out_weight,
         }
 
-    def classes(
-        self, v: np.ndarray, class_offset: np.ndarray, rows: tuple[int, int], columns: tuple[int, int]
-    ) -> np.ndarray:
-        """uint8 (M, rows, columns): the classes of the latents from ``rows[0]`` to before ``rows[1]``, and of
-        ``columns`` alike.
+    def frame(self, v: np.ndarray, rows: tuple[int, int], columns: tuple[int, int]) -> Frame:
+        """The first layers, for the latents from ``rows[0]`` to before ``rows[1]``, and of ``columns`` alike.
 
-        ``v`` int32 (hyper, hz, wz), the whole picture's, within +-2^22; ``class_offset`` (M,) in units of
-        1/1024 class, within +-131072.
+        ``v`` int32 (hyper, hz, wz), the whole picture's, within +-2^22.
         """
         top, left = rows[0] // 4, columns[0] // 4
-        bottom, right = -(-rows[1] // 4), -(-columns[1] // 4)
-        hidden = self._hidden(v, top, bottom, left, right)
-        height, width = hidden.shape[1:]
-        hidden = hidden.reshape(len(hidden), -1)
-        offset = class_offset.astype(np.float32) / np.float32(1 << _FORM_SHIFT)
-        # Most pictures leave many channels in class 0 throughout: those whose bound stays below 1.
-        ends = np.stack([hidden.max(axis=1), hidden.min(axis=1)])
-        bound = _product(self._bounds, ends.reshape(-1, 1)).reshape(4, -1)
-        live = np.flatnonzero(bound.max(axis=0) + offset >= 1)
-        weight = np.empty((4, len(live), len(hidden) + 1), np.float32)
-        weight[:, :, :-1] = self._rows[:, live]
-        weight[:, :, -1] = offset[live]
-        inputs = np.vstack([hidden, np.ones_like(hidden[:1])])
-        forms = _product(weight.reshape(4 * len(live), len(inputs)), inputs)
-        np.floor(np.clip(forms, 0, CLASSES - 1, out=forms), out=forms)
-        # Two neighbours of a row leave as the two bytes of one number.
-        pairs = forms.reshape(2, 2, len(live), height, width)
-        pairs[:, 1] *= 256
-        pairs[:, 0] += pairs[:, 1]
-        found = np.empty((len(live), height, 2, width), "<u2")
-        found[:, :, 0], found[:, :, 1] = pairs[0, 0], pairs[1, 0]
-        classes = np.zeros((self.channels, rows[1] - rows[0], columns[1] - columns[0]), np.uint8)
+        hidden = self._hidden(v, top, -(-rows[1] // 4), left, -(-columns[1] // 4))
+        planes = hidden.reshape(len(hidden), -1)
+        ends = np.stack([planes.max(axis=1), planes.min(axis=1)])
+        reach = exact_product(self._bounds, ends.reshape(-1, 1)).reshape(4, -1).max(axis=0)
         y, x = rows[0] - 4 * top, columns[0] - 4 * left
-        classes[live] = found.view(np.uint8).reshape(len(live), 2 * height, 2 * width)[
-            :, y : y + classes.shape[1], x : x + classes.shape[2]
-        ]
+        return Frame(hidden, reach, y, x, rows[1] - rows[0], columns[1] - columns[0])
+
+    def classes(
+        self, frame: Frame, class_offset: np.ndarray, channels: slice, context: Context | None = None
+    ) -> np.ndarray:
+        """uint8 (n, rows, columns): the classes of n ``channels`` of the frame's latents.
+
+        ``class_offset`` (M,) in units of 1/1024 class, within +-131072.
+        """
+        height, width = frame.hidden.shape[1:]
+        offset = class_offset[channels].astype(np.float32) / np.float32(1 << FORM_SHIFT)
+        # Most pictures leave many channels in class 0 throughout: those that stay below 1.
+        reach = frame.reach[channels] + offset
+        if context is not None:
+            reach += context.reach()
+        live = np.flatnonzero(reach >= 1)
+        inputs = np.ones((len(frame.hidden) + 1, height * width), np.float32)
+        inputs[:-1] = frame.hidden.reshape(len(frame.hidden), -1)
+        near = None if context is None else context.places()
+        classes = np.zeros((len(offset), frame.rows, frame.columns), np.uint8)
+        for start in range(0, len(live), _CHANNELS):
+            some = live[start : start + _CHANNELS]
+            weight = np.empty((4, len(some), len(inputs)), np.float32)
+            weight[:, :, :-1] = self._rows[:, channels.start + some]
+            weight[:, :, -1] = offset[some]
+            forms = exact_product(weight.reshape(-1, len(inputs)), inputs).reshape(4, len(some), -1)
+            if context is not None and near is not None:
+                forms += (
+                    exact_product(context.weight[some], near).reshape(len(some), 4, -1).transpose(1, 0, 2)
+                )
+            np.floor(np.clip(forms, 0, CLASSES - 1, out=forms), out=forms)
+            # Two neighbours of a row leave as the two bytes of one number.
+            pairs = forms.reshape(2, 2, len(some), height, width)
+            pairs[:, 1] *= 256
+            pairs[:, 0] += pairs[:, 1]
+            found = np.empty((len(some), height, 2, width), "<u2")
+            found[:, :, 0], found[:, :, 1] = pairs[0, 0], pairs[1, 0]
+            classes[some] = found.view(np.uint8).reshape(len(some), frame.height, frame.width)[
+                :, frame.y : frame.y + frame.rows, frame.x : frame.x + frame.columns
+            ]
         return classes
 
     def _hidden(self, v: np.ndarray, top: int, bottom: int, left: int, right: int) -> np.ndarray:
@@ -121,7 +191,7 @@ class ScaleNetwork:
         largest = np.abs(near).reshape(self.hyper, -1).max(axis=1)
         live = np.flatnonzero(largest)
         bound = int((largest[live] @ self._tap_sums[live] + np.abs(self._bias)).max())
-        dtype: type[Any] = np.float32 if bound < _EXACT_FLOAT32 else np.float64
+        dtype: type[Any] = np.float32 if bound < EXACT_FLOAT32 else np.float64
         height, width = bottom - top, right - left
         padded = np.zeros((len(live), height + 2, width + 2), dtype)
         y, x = y - top + 1, x - left + 1
@@ -131,25 +201,27 @@ class ScaleNetwork:
             for j in range(3):
                 inputs[:, i, j] = padded[:, i : i + height, j : j + width]
         taps = self._taps[live].astype(dtype).reshape(9 * len(live), len(self._bias))
-        sums = _product(taps.T, inputs.reshape(9 * len(live), height * width))
+        sums = exact_product(taps.T, inputs.reshape(9 * len(live), height * width))
         sums += self._bias.astype(dtype)[:, None]
-        sums *= dtype(0.5**_HIDDEN_SHIFT)
-        np.floor(np.clip(sums, 0, _HIDDEN_MAX, out=sums), out=sums)
+        sums *= dtype(0.5**HIDDEN_SHIFT)
+        np.floor(np.clip(sums, 0, HIDDEN_MAX, out=sums), out=sums)
         hidden = np.empty((len(sums) // 4, height, 2, width, 2), np.float32)
         hidden[:] = sums.reshape(-1, 2, 2, height, width).transpose(0, 3, 1, 4, 2)
         return hidden.reshape(-1, 2 * height, 2 * width)
 
 
-def _product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+def exact_product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """``left`` (m, k) @ ``right`` (k, n) on the calling thread; the sums must be exact in any order."""
     (m, k), n = left.shape, right.shape[1]
-    columns, depth = min(_BLOCK_COLUMNS, n), max(min(_BLOCK_DEPTH, k), 1)
-    rows = max(min((_BLOCK if n > 1 else _VECTOR_BLOCK) // (columns * depth), m), 1)
+    columns, depth = _even(n, _BLOCK_COLUMNS), _even(k, _BLOCK_DEPTH)
+    rows = _even(m, (_BLOCK if n > 1 else _VECTOR_BLOCK) // (columns * depth))
+    if m % rows == 1 or rows == 1:  # a block of one row is a vector
+        depth = _even(k, _VECTOR_BLOCK // columns)
     # A stack of blocks of equal rows, and the rows left over.
     even = m // rows * rows
     blocks = [left[:even].reshape(m // rows, rows, k), left[even:][None]]
-    product = np.zeros((m, n), left.dtype)
-    sums = [product[:even].reshape(m // rows, rows, n), product[even:][None]]
+    found = np.empty((m, n), left.dtype) if k else np.zeros((m, n), left.dtype)
+    sums = [found[:even].reshape(m // rows, rows, n), found[even:][None]]
     for x in range(0, n, columns):
         for z in range(0, k, depth):
             part = np.ascontiguousarray(right[z : z + depth, x : x + columns])
@@ -159,10 +231,18 @@ def _product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
                     out += np.matmul(chosen, part)
                 elif block.size:
                     np.matmul(chosen, part, out=out)
-    return product
+    return found
 
 
-def _tensor(tensors: Mapping[str, np.ndarray], name: str, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
+def _even(size: int, most: int) -> int:
+    """The length of parts of ``size`` that are as few as those of ``most``, and about equal."""
+    return max(-(-size // max(-(-size // most), 1)), 1)
+
+
+def tensor_of(
+    tensors: Mapping[str, np.ndarray], name: str, dtype: type, shape: tuple[int, ...]
+) -> np.ndarray:
+    """The table of this name. Raises BundleError where it is another."""
     tensor = tensors.get(name)
     if tensor is None or tensor.dtype != dtype or tensor.shape != shape:
         raise BundleError(f"tables: {name} is not {np.dtype(dtype)} {shape}")

@@ -23,6 +23,8 @@ from decant.grid import GridLayout
 ATTACKS = AttackTable()
 attack = ATTACKS.attack
 QUALITY = 50
+# What a stream of other symbols than those looked for gives itself away by.
+DAMAGED = "the stream does not end with its last symbol|at most 32767 expected|there are"
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def one_group_fewer(good: Good) -> bytes:
     return container.write(replace(good.file, width=16 * good.layout.group))
 
 
-@attack("the stream does not end with its last symbol|are not 0; there are")
+@attack(DAMAGED)
 def one_pixel_row_of_latents_more(good: Good) -> bytes:
     """The same groups, each with more symbols than its stream holds."""
     return container.write(replace(good.file, height=good.file.height + 16))
@@ -147,7 +149,7 @@ def surplus_words(good: Good) -> bytes:
     return good.with_streams(good.hyper, [b"\x01\x02\x03\x04" * 2 + good.groups[0], *good.groups[1:]])
 
 
-@attack("the stream does not end with its last symbol|are not 0; there are")
+@attack(DAMAGED)
 def streams_exchanged(good: Good) -> bytes:
     """Each right in another place."""
     return good.with_streams(good.hyper, good.groups[::-1])
@@ -159,7 +161,7 @@ def hyperlatents_of_a_group(good: Good) -> bytes:
     return good.with_streams(good.groups[0], good.groups)
 
 
-@attack("does not end with its last symbol|at most 32767 expected|are not 0; there are")
+@attack(DAMAGED)
 def thirty_two_megabytes_of_latents(good: Good) -> bytes:
     """Really present, rightly checked, and far more than the picture has."""
     return good.with_streams(good.hyper, [*good.groups[:-1], b"\xff" * (1 << 25)])
@@ -327,8 +329,8 @@ def test_the_largest_numbers_give_a_picture(decoder: Decoder, good: Good, sign: 
         z = np.full((layout.hyper, shape.hz, shape.wz), sign * 32767, np.int32)
         v, groups = rows.scaled(z), []
         for group in shape.groups:
-            classes = layout.classes(v, rows, group)
-            groups.append(layout.encode_group(np.where(classes > 0, -sign * 32767, 0), classes))
+            symbols = layout.staged(v, rows, group, lambda _, part: np.where(part > 0, -sign * 32767, 0))
+            groups.append(layout.encode_group(*symbols))
         latents = layout.write(layout.encode_hyper(z, rows), groups)
         pixels = decoder.decode_file(replace(good.file, quality=quality, latents=latents))
         assert pixels.shape == (good.file.height, good.file.width, 3)

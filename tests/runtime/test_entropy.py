@@ -30,6 +30,19 @@ BOTH = pytest.mark.parametrize("tables", [DENSE, SPARSE], ids=["dense", "runs"])
 EITHER = pytest.mark.parametrize("tables", [DENSE, FITTED], ids=["dense", "recommended"])
 
 
+def encode(tables: EntropyTables, symbols: np.ndarray, classes: np.ndarray) -> bytes:
+    """A stream of one part."""
+    return tables.encode([(symbols, classes)])
+
+
+def decode(tables: EntropyTables, stream: bytes | memoryview, *parts: np.ndarray) -> Any:
+    """The symbols of a stream: an array for one part's classes, else a list of them."""
+    decoder = tables.decoder(stream, "x")
+    symbols = [decoder.decode(classes) for classes in parts]
+    decoder.finish()
+    return symbols if len(parts) > 1 else symbols[0]
+
+
 def rare(letters: int) -> np.ndarray:
     return np.array([1] * (letters - 1) + [TOTAL - letters + 1], np.uint32)
 
@@ -85,8 +98,8 @@ def test_a_stream_has_these_bytes(runs: bool, stream: str):
     classes = np.array([[9, 0, 3, 31], [9, 9, 0, 20], [9, 9, 0, 0], [9, 9, 9, 9]], np.uint8)
     symbols = np.array([[1, 0, -2, 300], [0, -9, 0, -1], [1, -1, 0, 0], [0, 0, 1, 0]], np.int32)
     tables = plain_tables(runs)
-    assert tables.encode(symbols, classes).hex(" ", 4) == stream
-    assert tables.decode(bytes.fromhex(stream), classes, "x").tolist() == symbols.tolist()
+    assert encode(tables, symbols, classes).hex(" ", 4) == stream
+    assert decode(tables, bytes.fromhex(stream), classes).tolist() == symbols.tolist()
 
 
 @BOTH
@@ -96,18 +109,69 @@ def test_any_symbols_of_any_classes_come_back(tables: EntropyTables, data: st.Da
     classes = data.draw(arrays(np.uint8, shape, elements=st.integers(0, 31)))
     near = st.one_of(st.integers(-2, 2), st.integers(-130, 130), st.integers(-32767, 32767))
     symbols = data.draw(arrays(np.int32, shape, elements=near))
-    decoded = tables.decode(tables.encode(symbols, classes), classes, "x")
+    decoded = decode(tables, encode(tables, symbols, classes), classes)
     assert decoded.dtype == np.float32
     assert decoded.shape == shape
     assert (decoded == np.where(classes > 0, symbols, 0)).all()
 
 
 @BOTH
+@given(st.data())
+def test_parts_of_one_stream_come_back_in_their_order(tables: EntropyTables, data: st.DataObject):
+    near = st.one_of(st.integers(-2, 2), st.integers(-32767, 32767))
+    parts = []
+    for _ in range(data.draw(st.integers(2, 4))):
+        shape = data.draw(array_shapes(min_dims=3, max_dims=3, min_side=0, max_side=5))
+        classes = data.draw(arrays(np.uint8, shape, elements=st.integers(0, 31)))
+        symbols = data.draw(arrays(np.int32, shape, elements=near))
+        parts.append((np.where(classes > 0, symbols, 0), classes))
+    found = decode(tables, tables.encode(parts), *(classes for _, classes in parts))
+    assert all((one == symbols).all() for one, (symbols, _) in zip(found, parts, strict=True))
+
+
+def test_a_stream_of_two_parts_has_these_letters():
+    """The first part's letters and escapes, and then the second's, in one state."""
+    tables = plain_tables(True)
+    tensors = tables.to_tensors()
+    run, symbol = exact_model(tensors["entropy.run_counts"]), exact_model(tensors["entropy.counts"][32:35])
+    dense = exact_model(tensors["entropy.counts"][:4])
+    parts = [
+        (np.array([0, 0, 0, 5, -1]), np.array([9, 9, 9, 9, 2], np.uint8)),
+        (np.array([[1, 0], [7, -1]]), np.array([[2, 9], [0, 9]], np.uint8)),
+    ]
+    first = [(0, dense), (1, Uniform(8)), (2, run), (2, symbol)]
+    escaped = [(1, Uniform(32)), (2, Uniform(32)), (0, Uniform(2)), (3, Uniform(4))]
+    second = [(2, dense), (1, Uniform(4)), (1, run), (0, symbol)]
+    stream = written(*first, *escaped, *second)
+    assert stream == tables.encode(parts)
+    found = decode(tables, stream, *(classes for _, classes in parts))
+    assert [part.tolist() for part in found] == [[0, 0, 0, 5, -1], [[1, 0], [0, -1]]]
+
+
+def test_symbols_are_put_where_they_are_wanted():
+    classes = np.array([[9, 3], [0, 9]], np.uint8)
+    symbols = np.array([[4, -1], [0, 3]], np.int32)
+    out = np.zeros((5, 2, 2), np.float32)
+    decoder = DENSE.decoder(encode(DENSE, symbols, classes), "x")
+    assert np.shares_memory(decoder.decode(classes, out[3]), out)
+    decoder.finish()
+    assert (out[3] == symbols).all()
+    assert not out[[0, 1, 2, 4]].any()
+
+
+def test_a_stream_ends_with_its_last_part():
+    parts = [(np.array([5, -3]), np.array([9, 20], np.uint8))] * 2
+    stream = DENSE.encode(parts)
+    with pytest.raises(FormatError, match="x: the stream does not end with its last symbol"):
+        decode(DENSE, stream, parts[0][1])
+
+
+@BOTH
 def test_many_likely_symbols_come_back(tables: EntropyTables):
     classes = np.random.default_rng(3).integers(0, 32, (16, 40, 50)).astype(np.uint8)
     symbols = grid_tables.random_symbols(classes, wild=200)
-    stream = tables.encode(symbols, classes)
-    assert (tables.decode(memoryview(stream), classes, "x") == symbols).all()
+    stream = encode(tables, symbols, classes)
+    assert (decode(tables, memoryview(stream), classes) == symbols).all()
 
 
 @BOTH
@@ -117,21 +181,21 @@ def test_escapes_begin_beyond_the_radius(tables: EntropyTables, c: int):
     sizes = np.array([radius, radius + 1, radius + 2, radius + 3, 255, 256, 16384, 32766, 32767])
     symbols = np.concatenate([-sizes, sizes, [0, 1, -1]])
     classes = np.full(len(symbols), c, np.uint8)
-    assert (tables.decode(tables.encode(symbols, classes), classes, "x") == symbols).all()
+    assert (decode(tables, encode(tables, symbols, classes), classes) == symbols).all()
 
 
 def test_symbols_beyond_the_largest_are_clipped():
     classes = np.array([4, 4, 0], np.uint8)
-    stream = DENSE.encode(np.array([40000, -(2**31) + 1, 5]), classes)
-    assert DENSE.decode(stream, classes, "x").tolist() == [32767, -32767, 0]
+    stream = encode(DENSE, np.array([40000, -(2**31) + 1, 5]), classes)
+    assert decode(DENSE, stream, classes).tolist() == [32767, -32767, 0]
 
 
 def test_nothing_coded_is_an_empty_stream():
     classes = np.zeros((3, 4, 4), np.uint8)
-    assert DENSE.encode(np.ones((3, 4, 4), np.int32), classes) == b""
-    assert not DENSE.decode(b"", classes, "x").any()
+    assert encode(DENSE, np.ones((3, 4, 4), np.int32), classes) == b""
+    assert not decode(DENSE, b"", classes).any()
     with pytest.raises(FormatError, match="x: the stream does not end with its last symbol"):
-        DENSE.decode(bytes([1, 0, 0, 0]), classes, "x")
+        decode(DENSE, bytes([1, 0, 0, 0]), classes)
 
 
 @BOTH
@@ -141,11 +205,11 @@ def test_any_bytes_give_symbols_within_bounds_or_are_refused(
 ):
     classes = np.random.default_rng(seed).integers(0, 32, count).astype(np.uint8)
     try:
-        symbols = tables.decode(stream, classes, "x")
+        symbols = decode(tables, stream, classes)
     except FormatError:
         return
     assert np.abs(symbols).max(initial=0) <= 32767
-    assert tables.encode(symbols, classes) == stream
+    assert encode(tables, symbols, classes) == stream
 
 
 @BOTH
@@ -153,7 +217,7 @@ def test_changed_streams_never_give_the_same_symbols(tables: EntropyTables):
     random = np.random.default_rng(4)
     classes = random.integers(0, 32, 400).astype(np.uint8)
     symbols = grid_tables.random_symbols(classes, wild=4)
-    stream = tables.encode(symbols, classes)
+    stream = encode(tables, symbols, classes)
     changed = [stream[:at] for at in range(len(stream))]
     changed += [stream + bytes([1, 0, 0, 0]), stream + bytes(4), stream[4:], stream + stream]
     for _ in range(300):
@@ -163,7 +227,7 @@ def test_changed_streams_never_give_the_same_symbols(tables: EntropyTables):
     refused = 0
     for damaged in changed:
         try:
-            assert (tables.decode(damaged, classes, "x") != symbols).any()
+            assert (decode(tables, damaged, classes) != symbols).any()
         except FormatError:
             refused += 1
     assert refused > 0.9 * len(changed)
@@ -179,7 +243,7 @@ def test_changed_streams_never_give_the_same_symbols(tables: EntropyTables):
 )
 def test_streams_that_no_encoder_writes(stream: str, message: str):
     with pytest.raises(FormatError, match=message):
-        DENSE.decode(bytes.fromhex(stream), np.full(4, 9, np.uint8), "x")
+        decode(DENSE, bytes.fromhex(stream), np.full(4, 9, np.uint8))
 
 
 def test_an_escape_to_a_symbol_beyond_the_largest_is_refused():
@@ -192,10 +256,10 @@ def test_an_escape_to_a_symbol_beyond_the_largest_is_refused():
         coder.encode_reverse(np.array([2 * radius + 1], np.int32), exact_model(counts))
         stream, classes = coder.get_compressed().astype("<u4").tobytes(), np.array([20], np.uint8)
         if fits:
-            assert DENSE.decode(stream, classes, "x").tolist() == [size]
+            assert decode(DENSE, stream, classes).tolist() == [size]
         else:
             with pytest.raises(FormatError, match="x: a symbol of size 32768; at most 32767 expected"):
-                DENSE.decode(stream, classes, "x")
+                decode(DENSE, stream, classes)
 
 
 def written(*letters: tuple[int, Any]) -> bytes:
@@ -231,11 +295,11 @@ def test_runs_are_read_as_documented_or_refused(letters: list[tuple[int, Any]], 
     stream = written(*((letter, models.get(m) or Uniform(m)) for letter, m in letters))
     classes = np.full(5, 9, np.uint8)
     if isinstance(expected, list):
-        assert tables.decode(stream, classes, "x").tolist() == expected
-        assert tables.encode(np.array(expected), classes) == stream
+        assert decode(tables, stream, classes).tolist() == expected
+        assert encode(tables, np.array(expected), classes) == stream
     else:
         with pytest.raises(FormatError, match=expected):
-            tables.decode(stream, classes, "x")
+            decode(tables, stream, classes)
 
 
 @pytest.mark.parametrize("n", [1, 2, 65535, 65536, 65537, 200_000])
@@ -245,8 +309,8 @@ def test_classes_of_any_size_hold_few_symbols_or_many(n: int, first: bool):
     one = np.zeros(n, np.int32)
     one[0 if first else -1] = -3
     for symbols in (np.zeros(n, np.int32), one, np.ones(n, np.int32)):
-        stream = SPARSE.encode(symbols, classes)
-        assert (SPARSE.decode(stream, classes, "x") == symbols).all()
+        stream = encode(SPARSE, symbols, classes)
+        assert (decode(SPARSE, stream, classes) == symbols).all()
 
 
 Change = Callable[[dict[str, np.ndarray]], object]
@@ -305,7 +369,7 @@ def test_costs_are_the_lengths_of_streams(tables: EntropyTables, c: int):
     costs = tables.cost_bits()
     assert costs.shape == (CLASSES, 2 * largest + 1)
     assert costs.dtype == np.float32
-    stream = 8 * len(tables.encode(symbols, classes))
+    stream = 8 * len(encode(tables, symbols, classes))
     expected = costs[c, symbols + largest].sum()
     assert expected == pytest.approx(stream, rel=0.01, abs=64)
 
@@ -316,13 +380,13 @@ def test_the_cost_of_an_escape_is_the_length_of_its_stream(tables: EntropyTables
     classes = np.full(3000, 5, np.uint8)
     symbols = grid_tables.random_symbols(classes)
     others = np.flatnonzero(symbols)[:50]
-    plain = 8 * len(tables.encode(symbols, classes))
+    plain = 8 * len(encode(tables, symbols, classes))
     costs = tables.cost_bits()[5]
     free = costs[symbols[others] + largest].sum()
     for symbol in (-radius - 1, 40, -127):
         symbols[others] = symbol
         extra = 50 * costs[symbol + largest] - free
-        assert 8 * len(tables.encode(symbols, classes)) - plain == pytest.approx(extra, abs=70)
+        assert 8 * len(encode(tables, symbols, classes)) - plain == pytest.approx(extra, abs=70)
 
 
 def test_class_0_costs_nothing_and_holds_nothing_else():
@@ -376,7 +440,7 @@ def test_streams_are_as_long_as_their_entropy(tables: EntropyTables, c: int):
     letters = np.random.default_rng(c).choice(len(p), 300_000, p=p)
     ideal = -np.log2(p)[letters].sum() / 8
     symbols = np.where(letters > 2 * radius, -radius - 1, letters - radius)
-    stream = tables.encode(symbols, np.full(len(symbols), c, np.uint8))
+    stream = encode(tables, symbols, np.full(len(symbols), c, np.uint8))
     # Runs in classes of hardly any other symbol are longer than letters reach: 22 and 13 bytes too many.
     few = 24 if p[radius] > 0.997 else 0
     assert ideal - 8 <= len(stream) <= 1.003 * ideal + 8 + few

@@ -9,12 +9,23 @@ import pytest
 from decant.errors import BundleError, FormatError
 from decant.grid import GridLayout
 from decant.latents import layout_of
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 MODEL = grid_tables.grid_model()
 TENSORS = grid_tables.grid_tensors(MODEL, {1: 5, 4: 2, 12: 3})
 LAYOUT = GridLayout.from_model(MODEL, TENSORS)
+STAGED = grid_tables.grid_model(stages=(1, 2, 3))
+STAGED_TENSORS = grid_tables.grid_tensors(STAGED, {1: 5, 4: 2, 12: 3})
+LAYOUTS = {
+    "one": LAYOUT,
+    "two": GridLayout.from_model(
+        grid_tables.grid_model(stages=(2, 4)),
+        grid_tables.grid_tensors(grid_tables.grid_model(stages=(2, 4)), {1: 5}),
+    ),
+    "three": GridLayout.from_model(STAGED, STAGED_TENSORS),
+}
+STAGES = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 
 
 def decode(layout: GridLayout, payload: bytes, width: int, height: int, q: int) -> tuple[Any, Any]:
@@ -58,14 +69,19 @@ def test_groups_cover_every_latent_once_in_rows(width: int, height: int):
     assert [(y0, x0) for y0, _, x0, _ in shape.groups] == sorted((y0, x0) for y0, _, x0, _ in shape.groups)
 
 
-def test_the_model_and_its_tables_come_back():
-    layout = layout_of(MODEL, TENSORS)
+@pytest.mark.parametrize(("model", "tensors"), [(MODEL, TENSORS), (STAGED, STAGED_TENSORS)])
+def test_the_model_and_its_tables_come_back(model: dict[str, Any], tensors: dict[str, np.ndarray]):
+    layout = layout_of(model, tensors)
     assert isinstance(layout, GridLayout)
-    assert layout.to_model() == MODEL["latent"]
+    assert layout.to_model() == model["latent"]
+    assert (layout.stages, layout.context_width) == (
+        model["latent"]["stages"],
+        model["latent"]["context_width"],
+    )
     tables = layout.tables()
-    assert tables.keys() == TENSORS.keys()
-    assert all(tables[name].dtype == TENSORS[name].dtype for name in tables)
-    assert all((tables[name] == TENSORS[name]).all() for name in tables)
+    assert tables.keys() == tensors.keys()
+    assert all(tables[name].dtype == tensors[name].dtype for name in tables)
+    assert all((tables[name] == tensors[name]).all() for name in tables)
 
 
 def test_a_quality_is_a_row_of_the_tables():
@@ -96,25 +112,76 @@ def test_scaled_hyperlatents_are_clipped():
     assert quality.scaled(z).dtype == np.int32
 
 
+@STAGES
 @given(st.integers(1, 700), st.integers(1, 700), st.integers(1, 100), st.integers(0, 20))
-def test_pictures_of_any_size_come_back(width: int, height: int, q: int, wild: int):
-    payload, z, symbols = grid_tables.encode_picture(LAYOUT, width, height, q, seed=width, wild=wild)
-    found_z, found = decode(LAYOUT, payload, width, height, q)
+@example(1, 1, 50, 5)
+def test_pictures_of_any_size_come_back(layout: GridLayout, width: int, height: int, q: int, wild: int):
+    payload, z, symbols = grid_tables.encode_picture(layout, width, height, q, seed=width, wild=wild)
+    found_z, found = decode(layout, payload, width, height, q)
     assert found_z.dtype == np.int32
     assert found.dtype == np.float32
     assert (found_z == z).all()
     assert (found == symbols).all()
 
 
-@pytest.mark.parametrize("channels", [256, 320])
-def test_a_picture_of_real_size_comes_back(channels: int):
-    model = grid_tables.grid_model(channels, 64, 48, 64, 8)
+@pytest.mark.parametrize("stages", [(256,), (16, 48, 192), (16, 48, 256)])
+def test_a_picture_of_real_size_comes_back(stages: tuple[int, ...]):
+    model = grid_tables.grid_model(sum(stages), 64, 48, 64, 8, stages, context_width=48)
     layout = GridLayout.from_model(model, grid_tables.grid_tensors(model, dict.fromkeys(range(1, 8), 5)))
     payload, z, symbols = grid_tables.encode_picture(layout, 768, 1200, 44, wild=50)
     found_z, found = decode(layout, payload, 768, 1200, 44)
     assert (found_z == z).all()
     assert (found == symbols).all()
     assert len(np.unique(symbols)) > 50
+
+
+@STAGES
+def test_stages_are_asked_for_in_turn(layout: GridLayout):
+    quality, v = layout.quality(70), np.random.default_rng(0).integers(-40, 41, (3, 2, 3)).astype(np.int32)
+    asked = []
+
+    def choose(channels: slice, classes: np.ndarray) -> np.ndarray:
+        asked.append((channels, classes.copy()))
+        return np.where(classes > 0, classes.astype(np.int32) // 3 - 2, 0)
+
+    symbols, classes = layout.staged(v, quality, (0, 7, 0, 11), choose)
+    assert symbols.shape == classes.shape == (6, 7, 11)
+    assert (symbols.dtype, classes.dtype) == (np.int32, np.uint8)
+    assert [channels.stop - channels.start for channels, _ in asked] == layout.stages
+    assert (np.concatenate([found for _, found in asked]) == classes).all()
+    assert (symbols == np.where(classes > 0, classes.astype(np.int32) // 3 - 2, 0)).all()
+
+
+def test_later_stages_depend_on_the_symbols_of_earlier_ones_and_not_the_reverse():
+    layout = LAYOUTS["three"]
+    quality, v = layout.quality(70), np.zeros((3, 2, 2), np.int32)
+    quality.class_offset[:] = 5 * 1024
+    plain = layout.staged(v, quality, (0, 8, 0, 8), lambda _, classes: np.zeros(classes.shape, np.int32))[1]
+    for stage, first in ((0, 1), (1, 3)):
+
+        def choose(channels: slice, classes: np.ndarray, stage: int = stage) -> np.ndarray:
+            symbols = np.zeros(classes.shape, np.int32)
+            if channels.start == (0, 1)[stage]:
+                symbols[0, 4, 4] = -9
+            return symbols
+
+        classes = layout.staged(v, quality, (0, 8, 0, 8), choose)[1]
+        assert (classes[:first] == plain[:first]).all()
+        changed = (classes[first:] != plain[first:]).any(axis=0)
+        assert changed[4, 4]
+        assert not changed[[0, 1, 2, 6, 7]].any()
+
+
+def test_groups_do_not_see_each_other():
+    """The classes of a group are those that it has alone."""
+    layout = LAYOUTS["three"]
+    payload, z, symbols = grid_tables.encode_picture(layout, 500, 300, 60, wild=9)
+    shape, quality = layout.grid(500, 300), layout.quality(60)
+    parsed = layout.parse(payload, 500, 300, "x")
+    for index in reversed(range(len(shape.groups))):
+        y0, y1, x0, x1 = shape.groups[index]
+        found = layout.decode_group(parsed, index, quality.scaled(z), shape, quality, "x")
+        assert (found == symbols[:, y0:y1, x0:x1]).all()
 
 
 def test_the_largest_hyperlatents_come_back():
@@ -170,10 +237,11 @@ def test_a_payload_too_short_for_its_groups_is_refused_at_once():
         LAYOUT.parse(bytes(3), 65535, 65535, "x")
 
 
+@STAGES
 @given(st.binary(max_size=200), st.integers(1, 600), st.integers(1, 100))
-def test_any_payload_gives_integers_or_is_refused(payload: bytes, width: int, q: int):
+def test_any_payload_gives_integers_or_is_refused(layout: GridLayout, payload: bytes, width: int, q: int):
     try:
-        z, symbols = decode(LAYOUT, payload, width, 100, q)
+        z, symbols = decode(layout, payload, width, 100, q)
     except FormatError as error:
         assert str(error).startswith("photo.dcn: ")  # noqa: PT017
         return
@@ -182,8 +250,9 @@ def test_any_payload_gives_integers_or_is_refused(payload: bytes, width: int, q:
     assert (symbols == np.rint(symbols)).all()
 
 
-def test_changed_payloads_never_decode_to_the_same():
-    payload, z, symbols = grid_tables.encode_picture(LAYOUT, 500, 300, 60, wild=3)
+@STAGES
+def test_changed_payloads_never_decode_to_the_same(layout: GridLayout):
+    payload, z, symbols = grid_tables.encode_picture(layout, 500, 300, 60, wild=3)
     random = np.random.default_rng(1)
     changed = [payload[:at] for at in random.integers(0, len(payload), 100)]
     changed += [payload + payload[-4:], payload + bytes(4), payload[4:]]
@@ -194,7 +263,7 @@ def test_changed_payloads_never_decode_to_the_same():
     refused = 0
     for damaged in changed:
         try:
-            found_z, found = decode(LAYOUT, damaged, 500, 300, 60)
+            found_z, found = decode(layout, damaged, 500, 300, 60)
         except FormatError:
             refused += 1
         else:
@@ -230,7 +299,23 @@ def test_messages_name_the_stream():
         ({"group": 516}, r"group 516; 16\.\.512"),
         ({"halo": -1}, r"halo -1; 0\.\.1024"),
         ({"extra": 1}, "keys .*extra"),
-        ({"channels": 7}, r"quality\.step_index is not uint8 \(100, 7\)|scale\.\w+ is not int8"),
+        ({"channels": 7}, r"stages \[6\]; 1\.\.8 positive integers of sum 7 expected"),
+        ({"stages": None}, r"stages None; 1\.\.8 positive integers of sum 6 expected"),
+        ({"stages": []}, r"stages \[\]; 1\.\.8"),
+        ({"stages": [5]}, r"stages \[5\]; 1\.\.8 positive integers of sum 6"),
+        ({"stages": [6, 0]}, r"stages \[6, 0\]; 1\.\.8"),
+        ({"stages": [7, -1]}, r"stages \[7, -1\]; 1\.\.8"),
+        ({"stages": [6.0]}, r"stages \[6\.0\]; 1\.\.8"),
+        ({"stages": [5, True]}, r"stages \[5, True\]; 1\.\.8"),
+        ({"channels": 9, "stages": [1] * 9}, r"stages \[1, .*; 1\.\.8"),
+        ({"context_width": 1}, "context_width 1 with 1 stage; 0 expected with one stage, and only then"),
+        ({"stages": [2, 4]}, "context_width 0 with 2 stages; 0 expected with one stage, and only then"),
+        ({"context_width": 1025}, r"context_width 1025; 0\.\.1024 expected"),
+        ({"stages": [2, 4], "context_width": 3}, r"context\.1\.hidden_weight is not int8 \(3, 6\)"),
+        (
+            {"channels": 7, "stages": [7]},
+            r"quality\.step_index is not uint8 \(100, 7\)|scale\.\w+ is not int8",
+        ),
         ({"hyper": 4}, r"scale\.hidden_weight is not int8 \(16, 4, 3, 3\)"),
     ],
 )
@@ -239,7 +324,7 @@ def test_models_that_are_refused(latent: dict[str, object], message: str):
         GridLayout.from_model({**MODEL, "latent": {**MODEL["latent"], **latent}}, TENSORS)
 
 
-@pytest.mark.parametrize("key", ["channels", "hyper", "class_width", "group", "halo"])
+@pytest.mark.parametrize("key", sorted(MODEL["latent"]))
 def test_models_without_a_key_are_refused(key: str):
     latent = {name: value for name, value in MODEL["latent"].items() if name != key}
     with pytest.raises(BundleError, match="latent layout grid: keys"):
