@@ -44,9 +44,17 @@ class Options:
 class Noting:
     """``part`` with some methods timed; all else is its own. Nanoseconds are added to ``spent``."""
 
-    def __init__(self, part: Any, methods: dict[str, str], spent: dict[str, int]) -> None:
-        """``methods``: method name -> stage."""
-        self._part, self._methods, self._spent = part, methods, spent
+    def __init__(
+        self,
+        part: Any,
+        methods: dict[str, str],
+        spent: dict[str, int],
+        made: dict[str, dict[str, str]] | None = None,
+    ) -> None:
+        """``methods``: method name -> stage; ``made``: name of a timed method -> ``methods`` of the object
+        that it makes.
+        """
+        self._part, self._methods, self._spent, self._made = part, methods, spent, made or {}
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._part, name)
@@ -57,9 +65,10 @@ class Noting:
         def timed(*arguments: Any, **named: Any) -> Any:
             before = time.perf_counter_ns()
             try:
-                return found(*arguments, **named)
+                result = found(*arguments, **named)
             finally:
                 self._spent[stage] = self._spent.get(stage, 0) + time.perf_counter_ns() - before
+            return Noting(result, self._made[name], self._spent) if name in self._made else result
 
         return timed
 
@@ -78,8 +87,11 @@ class StagedDecoder:
         self.precision, self.runtime = plain.precision, plain.runtime
         self.spent: dict[str, int] = {}
         layout: Any = whole.layout
-        layout.entropy = Noting(layout.entropy, {"decode": "entropy"}, self.spent)
-        layout.scales = Noting(layout.scales, {"classes": "scale classes"}, self.spent)
+        stream, classes = "entropy", "scale classes"
+        steps = {"decode": stream, "finish": stream}
+        layout.entropy = Noting(layout.entropy, {"decoder": stream}, self.spent, {"decoder": steps})
+        layout.scales = Noting(layout.scales, {"frame": classes, "classes": classes}, self.spent)
+        layout.contexts = Noting(layout.contexts, {"group": classes}, self.spent, {"group": {"add": classes}})
         self._pipeline = GridDecoder(
             cast(Any, Noting(layout, {"parse": "parse"}, self.spent)),
             cast(Any, Noting(whole.hyper_mean, {"start": "mean graph"}, self.spent)),

@@ -2,7 +2,8 @@
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +11,22 @@ import numpy as np
 import onnx
 import torch
 from decant import container
-from decant.bundle import Bundle, canonical_json, tensor_sha256
+from decant.bundle import Bundle, canonical_json
 from decant.grid import GridLayout
+from decant.grid_decoder import GridDecoder
 from decant.sessions import Session
 from decant_train import checkpoint as checkpoints
 from decant_train import photos, wheel_photos
 from decant_train.checkpoint import Checkpoint, CheckpointError
-from decant_train.families.codec import VALUE_BITS, Codec, light_part
+from decant_train.families.codec import Codec, light_part
 
-from decant_export import codec_graphs, codec_tables, folder, writing
+from decant_export import codec_graphs, codec_tables, families, folder, writing
 from decant_export.codec_static import StaticCodec
 from decant_export.codec_tables import Latents
 from decant_export.errors import ExportError
 from decant_export.gate import Gate, session_of
 from decant_export.naming import checked_name
-from decant_export.variants import RUNTIMES, Variant, make
+from decant_export.variants import RUNTIMES, make
 
 PRECISIONS = ("float", "int8")
 FLOORS = {"float": 48.0, "int8": 40.0}
@@ -62,22 +64,26 @@ def export(
     """Export the codec checkpoint in ``folder``; ``options`` are those of ``export_codec``. Raises as that
     does.
     """
-    try:
-        checkpoint = checkpoints.load(folder)
-    except CheckpointError as error:
-        raise ExportError(str(error)) from None
-    head = {
-        "name": checked_name(name or out.absolute().name),
-        "version": version,
-        "family": checkpoint.family,
-        "licence": licence,
-        "data": writing.data_description(checkpoint) if data is None else data,
-        "training": writing.training_description(checkpoint),
-    }
+    checkpoint = families.load(folder)
+    head = writing.head_of(checkpoint, checked_name(name or out.absolute().name), version, licence, data)
     known = [precision for precision in precisions if precision in PRECISIONS]
     return export_codec(checkpoint, out, head, precisions=known, **options)
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """PyTorch on one thread: sums depend on how they are split, and the same bytes are to come whatever ran
+    before.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@_one_thread()
 def export_codec(
     checkpoint: Checkpoint,
     out: Path,
@@ -89,7 +95,6 @@ def export_codec(
     precisions: Sequence[str] = PRECISIONS,
     runtimes: Sequence[str] = RUNTIMES,
     encoder: bool = True,
-    encoder_runtimes: Sequence[str] = ("onnxruntime",),
     card: str | None = None,
     force: bool = False,
     report: Callable[[str], None] = lambda line: None,
@@ -103,7 +108,6 @@ def export_codec(
     """
     folder.check_target(out, force)
     assert isinstance(checkpoint.model, Codec)
-    torch.set_num_threads(1)  # sums depend on how they are split: the same bytes whatever ran before
     model = codec_graphs.settled(light_part(checkpoint.model) if light else checkpoint.model)
     crops = _crops(images, pictures)
     latents = codec_tables.latents_of(model, crops)
@@ -123,24 +127,23 @@ def export_codec(
         _file(model, layout, head["name"], hashlib.sha256(description).digest(), pixels, quality)
         for pixels, quality in zip(shown, GOLDEN_QUALITIES, strict=True)
     ]
-    inputs = [_inputs(layout, container.parse(file)) for file in files]
     float_mean = session_of(make("hyper_mean", "float", "onnxruntime", graphs["hyper_mean"]), head["name"])
     float_synthesis = session_of(make("synthesis", "float", "onnxruntime", graphs["synthesis"]), head["name"])
-    expected = _decode(float_mean, float_synthesis, inputs)
+    expected = _decode(layout, float_mean, float_synthesis, files)
     gate = Gate(head["name"], IMAGE, FLOORS, len(files), report)
     static = StaticCodec(model, _decoded(model, layout, latents)) if "int8" in precisions else None
     for runtime in runtimes:
         mean = make("hyper_mean", "float", runtime, graphs["hyper_mean"])
-        gate.judge(mean, lambda session: _decode(session, float_synthesis, inputs), expected)
+        gate.judge(mean, lambda session: _decode(layout, session, float_synthesis, files), expected)
         for precision in precisions:
             graph = graphs["synthesis"] if precision == "float" else _static(static, runtime)
             gate.judge(
                 make("synthesis", precision, runtime, graph),
-                lambda session: _decode(float_mean, session, inputs),
+                lambda session: _decode(layout, float_mean, session, files),
                 expected,
             )
-    for variant in _encoder(graphs, encoder_runtimes) if encoder else ():
-        gate.passed.append((variant, float("inf")))
+    for role in ("analysis", "hyper_analysis") if encoder else ():
+        gate.passed.append((make(role, "float", "onnxruntime", graphs[role]), float("inf")))
     if not any(variant.role == "synthesis" for variant, _ in gate.passed):
         raise ExportError(f"{head['name']}: no graph is left: {'; '.join(r['reason'] for r in gate.refused)}")
     cases = [writing.GoldenCase(file, pixels) for file, pixels in zip(files, expected, strict=True)]
@@ -154,10 +157,7 @@ def _crops(images: Path | None, count: int) -> list[np.ndarray]:
     if images is None:
         return list(wheel_photos.crops(count, CROP))
     with tempfile.TemporaryDirectory() as scratch:
-        packed = images
-        if images.is_dir():
-            packed = Path(scratch) / "photos.safetensors"
-            photos.pack(images, packed)
+        packed = photos.packed(images, Path(scratch) / "photos.safetensors")
         training = photos.load([packed], CROP, validation=False)
     taken = training.crops(count, CROP, torch.Generator().manual_seed(2))
     return list((taken.permute(0, 2, 3, 1) * 255).round().byte().numpy())
@@ -176,30 +176,16 @@ def _file(
     padded = np.pad(pixels, ((0, -height % 64), (0, -width % 64), (0, 0)), mode="edge")
     (found,) = codec_tables.latents_of(model, [padded])
     row, shape = layout.quality(quality), layout.grid(width, height)
-    z, _, classes, symbols = codec_tables.symbols_of(model, layout, found, quality)
-    inside = np.s_[:, : shape.h, : shape.w]
-    group = layout.encode_group(symbols[inside], classes[inside])
-    payload = layout.write(layout.encode_hyper(z, row), [group])
+    inside = Latents(found.y[:, : shape.h, : shape.w], found.hyper)
+    z, _, classes, symbols = codec_tables.symbols_of(model, layout, inside, quality)
+    payload = layout.write(layout.encode_hyper(z, row), [layout.encode_group(symbols, classes)])
     return container.write(container.DcnFile(name, model_id[:8], width, height, payload, quality=quality))
 
 
-def _inputs(layout: GridLayout, file: container.DcnFile) -> tuple[np.ndarray, np.ndarray, np.ndarray, Any]:
-    """z_hat, symbols, step and the file, as the graphs take them."""
-    row, shape = layout.quality(file.quality), layout.grid(file.width, file.height)
-    payload = layout.parse(file.latents, file.width, file.height, "golden")
-    v = row.scaled(layout.decode_hyper(payload, shape, row, "golden"))
-    symbols = layout.decode_group(payload, 0, v, shape, row, "golden")
-    z_hat = v[None].astype(np.float32) / 2**VALUE_BITS
-    return z_hat, symbols[None], row.step.reshape(1, -1, 1, 1), file
-
-
-def _decode(mean: Session, synthesis: Session, inputs: Sequence[tuple[Any, ...]]) -> np.ndarray:
-    pictures = []
-    for z_hat, symbols, step, file in inputs:
-        rows, columns = symbols.shape[2:]
-        expected = np.ascontiguousarray(mean.run(z_hat)[:, :, :rows, :columns])
-        pictures.append(synthesis.run(symbols, expected, step)[0, : file.height, : file.width])
-    return np.stack(pictures)
+def _decode(layout: GridLayout, mean: Session, synthesis: Session, files: Sequence[bytes]) -> np.ndarray:
+    """uint8 (n, H, W, 3): what these graphs make of the golden files."""
+    decoder = GridDecoder(layout, mean, synthesis, overlap=False)
+    return np.stack([decoder.decode(container.parse(file)) for file in files])
 
 
 def _decoded(model: Codec, layout: GridLayout, latents: Sequence[Latents]) -> list[np.ndarray]:
@@ -218,19 +204,13 @@ def _static(static: StaticCodec | None, runtime: str) -> onnx.ModelProto:
     return static.build(rearranged=runtime == "onnxruntime")
 
 
-def _encoder(graphs: Mapping[str, onnx.ModelProto], runtimes: Sequence[str]) -> list[Variant]:
-    roles = ("analysis", "hyper_analysis")
-    return [make(role, "float", runtime, graphs[role]) for runtime in runtimes for role in roles]
-
-
 @torch.no_grad()
 def _against_torch(
     model: Codec, graphs: Mapping[str, onnx.ModelProto], pixels: np.ndarray, report: Callable[[str], None]
 ) -> None:
     """Every graph gives what PyTorch gives, to 1e-4 of the largest value; pixels to one step of rounding."""
     pixels = pixels[: GOLDEN_HEIGHT // 64 * 64, : GOLDEN_WIDTH // 64 * 64]
-    picture = torch.from_numpy(pixels.transpose(2, 0, 1)[None].astype(np.float32) / 255)
-    y = model.analysis(picture - 0.5)
+    y = model.analysis(codec_tables.centred(pixels))
     hyper = model.hyperprior.hyperlatents(y)
     z_hat = hyper.round()
     mean = model.hyperprior.mean(z_hat)
@@ -257,12 +237,5 @@ def _description(model: Codec, layout: GridLayout, tables: Mapping[str, np.ndarr
     """model.json."""
     deciding = {f"synthesis.{k}": v for k, v in model.synthesis.state_dict().items()}
     deciding |= {f"mean.{k}": v for k, v in model.hyperprior.mean.state_dict().items()}
-    return {
-        "schema": 1,
-        "image": {"width": 0, "height": 0, "channels": 3, "colour": "srgb"},
-        "latent": layout.to_model(),
-        "tables": {name: tensor_sha256(table) for name, table in sorted(tables.items())},
-        "synthesis": {
-            name: tensor_sha256(codec_graphs.array(tensor)) for name, tensor in sorted(deciding.items())
-        },
-    }
+    tensors = {name: codec_graphs.array(tensor) for name, tensor in sorted(deciding.items())}
+    return writing.model_description((0, 0), layout, dict(sorted(tables.items())), tensors)

@@ -4,23 +4,29 @@ probability tables counted on hard-quantized latents of training photos (docs/fo
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from decant import entropy
 from decant.grid import QUALITIES, GridLayout
+from decant.grid_decoder import dequantized
 from decant.grid_encoder import quantized, quantized_hyperlatents, symbol_weight
 from decant_train.families.codec import (
     ANCHORS,
     CLASSES,
     LAMBDAS,
+    MAGNITUDE_MAX,
     MULTIPLIER_MAX,
     VALUE_BITS,
     WEIGHT_BITS,
     Codec,
+    Context,
     class_scale,
+    magnitude,
     symbol_bits,
 )
+from torch import nn
 
 from decant_export.codec_graphs import array
 
@@ -38,7 +44,7 @@ COUNTED = tuple(range(4, 101, 8))  # qualities whose symbols are counted
 
 @dataclass(frozen=True)
 class Latents:
-    """What the analysis makes of one picture: y float32 (M, h, w), hyperlatents float32 (hyper, h/4, w/4)."""
+    """What the analysis makes of one picture: y float32 (M, h, w), hyperlatents float32 (hyper, hz, wz)."""
 
     y: np.ndarray
     hyper: np.ndarray
@@ -49,9 +55,14 @@ def latents_of(model: Codec, pictures: Sequence[np.ndarray]) -> list[Latents]:
     """Pictures uint8 (H, W, 3), sides multiples of 64 -> their latents, by PyTorch."""
     found = []
     for pixels in pictures:
-        y = model.analysis(torch.from_numpy(pixels.transpose(2, 0, 1)[None].astype(np.float32) / 255) - 0.5)
+        y = model.analysis(centred(pixels))
         found.append(Latents(y[0].numpy(), model.hyperprior.hyperlatents(y)[0].numpy()))
     return found
+
+
+def centred(pixels: np.ndarray) -> torch.Tensor:
+    """Pixels uint8 (H, W, 3) -> float32 (1, 3, H, W) in [-0.5, 0.5], as the analysis takes them."""
+    return torch.from_numpy(pixels.transpose(2, 0, 1)[None].astype(np.float32) / 255) - 0.5
 
 
 def layout_of(model: Codec, latents: Sequence[Latents]) -> tuple[GridLayout, dict[str, np.ndarray]]:
@@ -82,25 +93,35 @@ def symbols_of(
     z = quantized_hyperlatents(latents.hyper, row)
     v = row.scaled(z)
     with torch.no_grad():
-        hyper = torch.from_numpy(v.astype(np.float32) / 2**VALUE_BITS)
+        hyper = torch.from_numpy(dequantized(v))
         mean: np.ndarray = model.hyperprior.mean(hyper[None])[0].numpy()
-    classes = layout.classes(v, row, (0, mean.shape[1], 0, mean.shape[2]))
-    weight = None if bits is None else symbol_weight(_lambdas()[quality - 1], row)
+    height, width = latents.y.shape[1:]
+    mean = mean[:, :height, :width]
     x = (latents.y - mean) * row.gain[:, None, None]
-    return (
-        z,
-        mean,
-        classes,
-        quantized(x, classes, weight, np.zeros((0, 1), np.float32) if bits is None else bits),
-    )
+    prices = np.zeros((0, 1), np.float32) if bits is None else bits
+    weight = None if bits is None else symbol_weight(_lambdas()[quality - 1], row)
+
+    def choose(channels: slice, classes: np.ndarray) -> np.ndarray:
+        return quantized(x[channels], classes, None if weight is None else weight[channels], prices)
+
+    symbols, classes = layout.staged(v, row, (0, height, 0, width), choose)
+    return z, mean, classes, symbols
 
 
 def _layout(model: Codec, tables: dict[str, np.ndarray]) -> GridLayout:
     config = model.config
     # Bodies and renderers look 1 latent for each 3x3 at 1/16, a quarter for each at 1/4.
     halo = 2 * config.body_blocks + -(-(config.render_layers + 1) // 4)
-    described = {"channels": config.latents, "hyper": config.hyper, "class_width": config.class_width}
-    return GridLayout(described | {"group": GROUP, "halo": halo}, tables)
+    described: dict[str, Any] = {
+        "channels": config.latents,
+        "hyper": config.hyper,
+        "stages": list(config.stages),
+        "class_width": config.class_width,
+        "context_width": config.context_width if len(config.stages) > 1 else 0,
+        "group": GROUP,
+        "halo": halo,
+    }
+    return GridLayout(described, tables)
 
 
 @torch.no_grad()
@@ -130,18 +151,33 @@ def _lambdas() -> np.ndarray:
 
 
 def _scale_network(model: Codec) -> dict[str, np.ndarray]:
-    hidden, out = model.hyperprior.class_hidden, model.hyperprior.class_out
-    assert hidden.bias is not None
-
-    def grid(weight: torch.Tensor) -> np.ndarray:
-        rounded: np.ndarray = np.clip(np.rint(array(weight) * 2**WEIGHT_BITS), -127, 127).astype(np.int8)
-        return rounded
-
-    return {
-        "scale.hidden_weight": grid(hidden.weight),
-        "scale.hidden_bias": np.rint(array(hidden.bias) * 2 ** (WEIGHT_BITS + VALUE_BITS)).astype(np.int32),
-        "scale.out_weight": grid(out.weight)[:, :, 0, 0],
+    """The integers of the scale network and of the context networks."""
+    prior = model.hyperprior
+    tables = {
+        "scale.hidden_weight": _integers(prior.class_hidden),
+        "scale.hidden_bias": _integer_bias(prior.class_hidden),
+        "scale.out_weight": _integers(prior.class_out)[:, :, 0, 0],
     }
+    if len(prior.contexts):
+        symbols = torch.arange(MAGNITUDE_MAX + 1).float()
+        tables["context.magnitude"] = (array(magnitude(symbols)) * 2**VALUE_BITS).astype(np.uint8)
+    for i, context in enumerate(prior.contexts, 1):
+        assert isinstance(context, Context)
+        tables[f"context.{i}.hidden_weight"] = _integers(context.hidden)[:, :, 0, 0]
+        tables[f"context.{i}.hidden_bias"] = _integer_bias(context.hidden)
+        tables[f"context.{i}.out_weight"] = _integers(context.out)[:, :, 0, 0]
+    return tables
+
+
+def _integers(layer: nn.Conv2d) -> np.ndarray:
+    rounded: np.ndarray = np.clip(np.rint(array(layer.weight) * 2**WEIGHT_BITS), -127, 127).astype(np.int8)
+    return rounded
+
+
+def _integer_bias(layer: nn.Conv2d) -> np.ndarray:
+    assert layer.bias is not None
+    rounded: np.ndarray = np.rint(array(layer.bias) * 2 ** (WEIGHT_BITS + VALUE_BITS)).astype(np.int32)
+    return rounded
 
 
 @torch.no_grad()

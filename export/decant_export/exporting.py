@@ -8,8 +8,7 @@ import numpy as np
 import onnx
 from decant.bundle import Bundle
 from decant.sessions import Session
-from decant_train import checkpoint as checkpoints
-from decant_train.checkpoint import Checkpoint, CheckpointError
+from decant_train.checkpoint import Checkpoint
 
 from decant_export import families, folder, writing
 from decant_export.checks import against_torch, calibrated
@@ -63,7 +62,7 @@ def export(
     _check_known("precision", precisions, PRECISIONS)
     _check_known("runtime", runtimes, RUNTIMES)
     floors = {precision: default_floor_db(precision) for precision in PRECISIONS} | dict(floors or {})
-    checkpoint = _load(checkpoint_dir)
+    checkpoint = families.load(checkpoint_dir)
     family = families.decoding(checkpoint)
 
     synthesis = family.synthesis()
@@ -91,16 +90,9 @@ def export(
     if encoder:
         _judge_analysis(gate, family, reference, pixels if images is None else images, runtimes)
     shown = evenly(pixels, golden)
-    mended = None if denoiser is None else _judge_denoiser(gate, _load(denoiser), shown, runtimes)
+    mended = None if denoiser is None else _judge_denoiser(gate, families.load(denoiser), shown, runtimes)
 
-    head = {
-        "name": name,
-        "version": version,
-        "family": checkpoint.family,
-        "licence": licence,
-        "data": writing.data_description(checkpoint) if data is None else data,
-        "training": writing.training_description(checkpoint),
-    }
+    head = writing.head_of(checkpoint, name, version, licence, data)
     pictures = writing.GoldenPictures(evenly(stored, golden), shown, mended)
     with folder.appearing(out) as building:
         writing.write(building, family, layout, gate, pictures, head)
@@ -138,13 +130,6 @@ def _judge_denoiser(
     for runtime in runtimes:
         gate.judge(make("denoiser", "float", runtime, model), partial(run_each, inputs=pixels), mended)
     return mended
-
-
-def _load(path: Path | str) -> Checkpoint:
-    try:
-        return checkpoints.load(path)
-    except CheckpointError as error:
-        raise ExportError(str(error)) from None
 
 
 def _latents(family: Decodes, images: np.ndarray | None, where: str) -> np.ndarray:

@@ -5,12 +5,14 @@ Everything after it (quantization, gates, golden files, the bundle) knows roles 
 
 from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import onnx
 from decant.latents import Layout
-from decant_train.checkpoint import Checkpoint
+from decant_train import checkpoint as checkpoints
+from decant_train.checkpoint import Checkpoint, CheckpointError
 
 from decant_export.errors import ExportError
 
@@ -91,6 +93,14 @@ class Mends(Protocol):
 
 _DECODING = {"set": "decant_export.set_graphs"}
 _MENDING = {"denoiser": "decant_export.denoiser_graphs"}
+
+
+def load(folder: Path | str) -> Checkpoint:
+    """The checkpoint in ``folder``. Raises ExportError."""
+    try:
+        return checkpoints.load(folder)
+    except CheckpointError as error:
+        raise ExportError(str(error)) from None
 
 
 def decoding(checkpoint: Checkpoint) -> Decodes:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from decant import container
 from decant.bundle import canonical_json, seal, tensor_sha256
+from decant.grid import GridLayout
 from decant.manifest import FileEntry
 from decant_train.checkpoint import Checkpoint
 from PIL import Image
@@ -55,7 +56,7 @@ def write(
     """Fill the empty ``folder``. ``head``: the fields of bundle.json that say what the bundle is (name,
     version, ...).
     """
-    model = canonical_json(model_description(family, layout))
+    model = canonical_json(model_description(family.image, layout, layout.tables(), family.tensors()))
     model_id = hashlib.sha256(model).digest()
     cases = []
     for i, latent in enumerate(golden.latents):
@@ -112,15 +113,34 @@ def assemble(
     (folder / "bundle.json").write_bytes(seal(manifest))
 
 
-def model_description(family: Decodes, layout: StoredLayout) -> dict[str, Any]:
-    """model.json: what decides decoding."""
-    width, height = family.image
+def model_description(
+    image: tuple[int, int],
+    layout: StoredLayout | GridLayout,
+    tables: Mapping[str, np.ndarray],
+    tensors: Mapping[str, np.ndarray],
+) -> dict[str, Any]:
+    """model.json: what decides decoding of images of ``image`` width and height (0, 0: any)."""
+    width, height = image
     return {
         "schema": 1,
         "image": {"width": width, "height": height, "channels": 3, "colour": "srgb"},
         "latent": layout.to_model(),
-        "tables": {key: tensor_sha256(table) for key, table in layout.tables().items()},
-        "synthesis": {key: tensor_sha256(tensor) for key, tensor in family.tensors().items()},
+        "tables": {key: tensor_sha256(table) for key, table in tables.items()},
+        "synthesis": {key: tensor_sha256(tensor) for key, tensor in tensors.items()},
+    }
+
+
+def head_of(
+    checkpoint: Checkpoint, name: str, version: str, licence: str, data: str | None
+) -> dict[str, Any]:
+    """What bundle.json says of itself; ``data`` in words, the checkpoint's own where None."""
+    return {
+        "name": name,
+        "version": version,
+        "family": checkpoint.family,
+        "licence": licence,
+        "data": data_description(checkpoint) if data is None else data,
+        "training": training_description(checkpoint),
     }
 
 
