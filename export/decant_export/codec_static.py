@@ -6,11 +6,13 @@ One scale holds a whole tensor, and channels differ a hundredfold in range. So
 * the widest channels are stored more than once, each copy shifted by a part of a step and read with a part of
   the weight: n copies have n times the resolution, and their weights no longer set the step of all others
   (outlier channel splitting, Zhao et al. 2019; another 5 to 8 dB);
+* so are the body's channels, exactly, and it is stored around its middle: both signs serve (3 dB);
 * weights are rounded so that products, not weights, change least (GPTQ; 3 to 6 dB);
 * the body shares the latents' scale, so that both go through one convolution;
 * the last convolution gives pixels: its steps are those of uint8, its rounding is the picture's.
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,8 +29,11 @@ from decant_export.qdq import Scale, Stored
 
 EVEN = Scale(1 / 127.5, 128)  # of a tensor whose channels were brought to -1..1
 PIXEL = Scale(1 / 255, 0)
-# Copies beyond the first, over all channels: of the latents, and of the renderer's input at 1/4.
-LATENT_COPIES, RENDER_COPIES = 20, 8
+# Copies beyond the first, a channel: of the latents, and of the renderer's input at 1/4.
+LATENT_COPIES, RENDER_COPIES = 5 / 16, 1 / 3
+# Channels of the body with less than this part of the largest range are not made larger than so.
+LEAST_RANGE = 0.02
+BODY_MIDDLE = np.float32(0.5)  # of the evened body's channels, which reach from 0 to 1: 0 stays exact
 
 
 @dataclass(frozen=True)
@@ -99,15 +104,15 @@ class StaticCodec:
         self,
         model: Codec,
         latents: Sequence[np.ndarray],
-        latent_copies: int = LATENT_COPIES,
-        render_copies: int = RENDER_COPIES,
+        latent_copies: float = LATENT_COPIES,
+        render_copies: float = RENDER_COPIES,
     ) -> None:
-        self.model = model
+        self.model = model = _evened(model, _measure(model, latents)[0])
         self.ranges, self._moments = _measure(model, latents)
-        self.latents = Copies.of(self.ranges["latents"], latent_copies)
+        self.latents = Copies.of(self.ranges["latents"], round(latent_copies * model.config.latents))
         # The renderer's input has room for its sums, which then have its scale: adding moves whole steps.
         sums = [value for name, value in self.ranges.items() if name == "quarter" or name.endswith(".sum")]
-        self.quarter = Copies.of(np.max(sums, axis=0), render_copies)
+        self.quarter = Copies.of(np.max(sums, axis=0), round(render_copies * model.config.render_width))
 
     def build(self, *, rearranged: bool) -> onnx.ModelProto:
         """Symbols, mean, step -> pixels, as the float synthesis. ``rearranged``: DepthToSpace is written as
@@ -121,6 +126,7 @@ class StaticCodec:
             body, factor = self._body(graph, y)
             y = Stored(graph.node("Concat", [y.name, body.name], "latents.body", axis=1), EVEN)
             weight = np.concatenate([weight, array(network.up_body.weight) * factor], axis=1)
+            bias = bias + array(network.up_body.weight).sum(axis=(1, 2, 3)) * BODY_MIDDLE
         weight, bias = self.quarter.write(weight, bias, 16)
         moment = self.latents.moment(self._moments["up"], 1, 1 / factor)
         x = self._raised(graph, y, (weight, bias, moment), [0] * 4, "up", EVEN, rearranged)
@@ -187,7 +193,9 @@ class StaticCodec:
         return graph, Stored(both, EVEN)
 
     def _body(self, graph: GraphBuilder, y: Stored) -> tuple[Stored, float]:
-        """The body at 1/16, stored in the latents' scale; real value = factor * what that scale says."""
+        """The body at 1/16, stored in the latents' scale; real value = factor * what that scale says +
+        BODY_MIDDLE.
+        """
         network = self.model.synthesis
         assert network.entry is not None
         top = float(self.ranges["body"].max())
@@ -206,12 +214,13 @@ class StaticCodec:
             span, moment = Scale.covering(-most, most), self._moments[f"body.{i}.second"]
             z = qdq.conv(graph, z, *second, [1] * 4, f"body.{i}.second", span, moment)
             x = qdq.add(graph, x, z, f"body.{i}", scale)
-        # Stored again in the latents' scale, whose positive half has 127 levels.
+        # Stored again in the latents' scale, around its middle so that all levels serve.
+        half = top - BODY_MIDDLE
         real = qdq.restore(graph, x, "body.real")
-        scaled = graph.node(
-            "Mul", [real, graph.constant("body.scale", np.float32(127 / 127.5 / top))], "body"
-        )
-        return qdq.store(graph, scaled, EVEN), top * 127.5 / 127
+        centred = graph.node("Sub", [real, graph.constant("body.middle", BODY_MIDDLE)], "body.centred")
+        scale_down = graph.constant("body.scale", np.float32(127 / 127.5 / half))
+        scaled = graph.node("Mul", [centred, scale_down], "body")
+        return qdq.store(graph, scaled, EVEN), float(half * 127.5 / 127)
 
     def _render(self, graph: GraphBuilder, x: Stored, layer: torch.nn.Module, i: int) -> Stored:
         """x + relu(conv(x)) at 1/4, in the factors of x throughout."""
@@ -223,6 +232,38 @@ class StaticCodec:
         moment = copies.moment(self._moments[f"render.{i}"], 9)
         y = qdq.conv(graph, x, weight, bias, [1] * 4, f"render.{i}", Scale(most / 255, 0), moment)
         return qdq.add(graph, x, y, f"render.{i}.sum", EVEN)
+
+
+@torch.no_grad()
+def _evened(model: Codec, ranges: dict[str, np.ndarray]) -> Codec:
+    """A copy of ``model`` that decodes alike, in whose body every channel has the same range: ReLU takes a
+    positive factor through, so the layer before is multiplied with it and those after divided.
+    """
+    model = copy.deepcopy(model)
+    network = model.synthesis
+    if network.entry is None or network.up_body is None:
+        return model
+
+    def factor(name: str) -> torch.Tensor:
+        most = torch.from_numpy(ranges[name])
+        return 1 / most.clamp_min(float(most.max()) * LEAST_RANGE)
+
+    body = factor("body")
+    _scale_outputs(network.entry, body)
+    network.up_body.weight /= body[:, None, None]
+    for i, block in enumerate(network.body):
+        assert isinstance(block, Residual)
+        inner = factor(f"body.{i}.first")
+        block.first.weight /= body[:, None, None]
+        _scale_outputs(block.first, inner)
+        block.second.weight /= inner[:, None, None]
+        _scale_outputs(block.second, body)
+    return model
+
+
+def _scale_outputs(layer: torch.nn.Conv2d, factor: torch.Tensor) -> None:
+    layer.weight *= factor[:, None, None, None]
+    _bias(layer).mul_(factor)
 
 
 @torch.no_grad()
@@ -258,7 +299,7 @@ def _measure(
                 inner = see(f"body.{i}.first", F.relu(run(f"body.{i}.first", block.first, body)))
                 added = see(f"body.{i}.second", run(f"body.{i}.second", block.second, inner))
                 body = see("body", F.relu(body + added))
-            both = torch.cat((y, body), 1)
+            both = torch.cat((y, body - BODY_MIDDLE.item()), 1)
             moments["up"] = moments.get("up", 0) + _second_moment(both)
             x = network.up(y) + network.up_body(body)
         else:

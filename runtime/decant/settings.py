@@ -7,7 +7,7 @@ from decant.errors import ImageError, MissingExtraError
 DEFAULT_MODEL = "lite"
 DEFAULT_QUALITY = 60
 LARGEST_QUALITY = 100
-DEFAULT_EFFORT = 1
+DEFAULT_EFFORT = 2
 LARGEST_EFFORT = 2
 
 

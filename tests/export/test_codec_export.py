@@ -12,7 +12,7 @@ from decant import Decoder, Encoder
 from decant.bundle import Bundle
 from decant.cli import main
 from decant_export import codec_graphs, codec_tables
-from decant_export.codec_static import EVEN, Copies
+from decant_export.codec_static import EVEN, Copies, _evened, _measure
 from decant_export.qdq import compensated
 from decant_train import checkpoint as checkpoints
 from decant_train import wheel_photos
@@ -24,6 +24,20 @@ def model() -> Codec:
     found = codec_bundle.checkpoint().model
     assert isinstance(found, Codec)
     return codec_graphs.settled(found)
+
+
+@torch.no_grad()
+def test_a_body_of_even_ranges_decodes_alike(model: Codec):
+    latents = [torch.randn(1, 128, 8, 8).numpy() for _ in range(2)]
+    evened = _evened(model, _measure(model, latents)[0])
+    for latent in latents:
+        found, wanted = (m.synthesis(torch.from_numpy(latent)) for m in (evened, model))
+        torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
+    ranges = _measure(evened, latents)[0]
+    for name in ("body", "body.0.first"):
+        live = ranges[name][ranges[name] > 0.1]
+        np.testing.assert_allclose(live, 1, rtol=1e-3)
+    assert not torch.equal(evened.synthesis.body[0].first.weight, model.synthesis.body[0].first.weight)
 
 
 @pytest.fixture(scope="module")

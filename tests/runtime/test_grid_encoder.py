@@ -138,10 +138,10 @@ class TestModes:
 
 
 class TestSettings:
-    def test_the_default_is_quality_60_at_effort_1(self, encoder: Encoder):
+    def test_the_default_is_quality_60_at_effort_2(self, encoder: Encoder):
         data = encoder.encode(photo())
         assert container.parse(data).quality == 60
-        assert data == encoder.encode(photo(), 60, effort=1) != encoder.encode(photo(), 60, effort=0)
+        assert data == encoder.encode(photo(), 60, effort=2) != encoder.encode(photo(), 60, effort=1)
 
     def test_effort_gives_more_for_what_it_costs(self, encoder: Encoder, decoder: Decoder):
         """Bits + lambda x error, which a quality stands for."""
@@ -192,7 +192,7 @@ class TestSettings:
     def test_targets_that_cannot_be_met(self, encoder: Encoder):
         with pytest.raises(ImageError, match=r"x\.png: 0\.001 bits per pixel cannot be met; quality 1 "):
             encoder.encode(photo(), source="x.png", target_bpp=0.001)
-        with pytest.raises(ImageError, match=r"90 dB cannot be met; quality 100 gives 2"):
+        with pytest.raises(ImageError, match=r"90 dB cannot be met; quality 100 gives 3"):
             encoder.encode(photo(), target_psnr=90)
 
     @pytest.mark.parametrize(
