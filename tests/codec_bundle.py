@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from decant_export.codec_exporting import export_codec
+from decant_export.codec_exporting import export_codec, one_thread
 from decant_train import wheel_photos
 from decant_train.checkpoint import Checkpoint
 from decant_train.codec_start import scale_hyperlatents, start_from_principal_components
@@ -28,9 +28,9 @@ CONFIG = CodecConfig(
 )
 
 
+@one_thread()
 def checkpoint(config: CodecConfig = CONFIG) -> Checkpoint:
     """A started codec; its branches are not zero, so that every layer shows in the pixels."""
-    torch.set_num_threads(1)  # sums depend on how they are split
     torch.manual_seed(0)
     model = Codec(config)
     crops = wheel_photos.crops(48, 256)

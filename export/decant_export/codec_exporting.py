@@ -71,7 +71,7 @@ def export(
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """PyTorch on one thread: sums depend on how they are split, and the same bytes are to come whatever ran
     before.
     """
@@ -83,7 +83,7 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-@_one_thread()
+@one_thread()
 def export_codec(
     checkpoint: Checkpoint,
     out: Path,

@@ -284,8 +284,7 @@ def _measure(
     def run(name: str, layer: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
         assert isinstance(layer, torch.nn.Conv2d)
         side = layer.kernel_size[0]
-        rows = F.unfold(x, side, padding=side // 2)[0]
-        moments[name] = moments.get(name, 0) + (rows @ rows.T).double().numpy() / rows.shape[1]
+        moments[name] = moments.get(name, 0) + _second_moment(F.unfold(x, side, padding=side // 2))
         result: torch.Tensor = layer(x)
         return result
 

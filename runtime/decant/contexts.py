@@ -16,8 +16,8 @@ from decant.scales import (
     Frame,
     ScaleNetwork,
     exact_product,
-    tensor_of,
 )
+from decant.tables import tensor_of
 
 _MAGNITUDES = 256
 

@@ -13,6 +13,7 @@ import numpy as np
 from constriction import stream as coding
 
 from decant.errors import BundleError, FormatError
+from decant.tables import tensor_of
 
 AnsCoder = coding.stack.AnsCoder
 Categorical, Uniform = coding.model.Categorical, coding.model.Uniform
@@ -51,8 +52,8 @@ class EntropyTables:
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, np.ndarray]) -> "EntropyTables":
         """The tables named ``entropy.*`` in tables.safetensors. Raises BundleError."""
-        radius = _tensor(tensors, "entropy.radius", np.uint8, CLASSES)
-        runs = _tensor(tensors, "entropy.runs", np.uint16, CLASSES)
+        radius = tensor_of(tensors, "entropy.radius", np.uint8, (CLASSES,))
+        runs = tensor_of(tensors, "entropy.runs", np.uint16, (CLASSES,))
         for name, table in (("radius", radius), ("runs", runs)):
             if table[0] != 0:
                 raise BundleError(f"tables: entropy.{name} begins with {table[0]}; 0 expected for class 0")
@@ -330,16 +331,9 @@ def recommended_runs(zero_probability: float) -> int:
     return int(np.ceil(9 / -np.log2(zero_probability)))
 
 
-def _tensor(tensors: Mapping[str, np.ndarray], name: str, dtype: type, size: int) -> np.ndarray:
-    tensor = tensors.get(name)
-    if tensor is None or tensor.dtype != dtype or tensor.shape != (size,):
-        raise BundleError(f"tables: {name} is not {np.dtype(dtype)} ({size},)")
-    return tensor
-
-
 def _split(tensors: Mapping[str, np.ndarray], name: str, sizes: list[int]) -> list[np.ndarray]:
     """The counts of each class, checked. Raises BundleError."""
-    counts = _tensor(tensors, name, np.uint32, sum(sizes))
+    counts = tensor_of(tensors, name, np.uint32, (sum(sizes),))
     parts: list[np.ndarray] = np.split(counts, np.cumsum(sizes)[:-1])
     for c, part in enumerate(parts):
         if len(part) and (part.min() < 1 or int(part.sum(dtype=np.uint64)) != TOTAL):

@@ -15,6 +15,7 @@ from decant.contexts import ContextNetwork
 from decant.entropy import CLASSES, EntropyTables
 from decant.errors import BundleError, FormatError
 from decant.scales import LARGEST_INPUT, ScaleNetwork
+from decant.tables import tensor_of
 
 QUALITIES = 100
 LATENT_PIXELS = 16
@@ -296,10 +297,7 @@ def _quality_tables(tensors: Mapping[str, np.ndarray], channels: int, hyper: int
         ("hyper_class", np.uint8, (QUALITIES, hyper)),
         ("class_offset", np.uint8, (QUALITIES, channels)),
     ):
-        tensor = tensors.get(f"quality.{name}")
-        if tensor is None or tensor.dtype != dtype or tensor.shape != shape:
-            raise BundleError(f"tables: quality.{name} is not {np.dtype(dtype)} {shape}")
-        found[f"quality.{name}"] = tensor
+        found[f"quality.{name}"] = tensor_of(tensors, f"quality.{name}", dtype, shape)
     levels = found["quality.step_levels"]
     if not np.isfinite(levels).all() or (levels <= 0).any():
         raise BundleError("tables: quality.step_levels holds a number that is not positive and finite")

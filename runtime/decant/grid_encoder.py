@@ -13,6 +13,7 @@ from typing import TypeAlias
 import numpy as np
 
 from decant import container
+from decant.entropy import LARGEST_SYMBOL
 from decant.errors import BundleError, ImageError
 from decant.grid import HYPER_LATENTS, LATENT_PIXELS, QUALITIES, Choose, GridLayout, GridShape, Quality
 from decant.grid_decoder import GridDecoder, dequantized, mean_of_group
@@ -30,7 +31,6 @@ TILE = 1024
 TILE_HALO = 192
 # How often effort 2 decodes what it has, and corrects what it aims at.
 ROUNDS = 2
-LARGEST_SYMBOL = 32767
 
 # A quality and its latents section -> the bytes of the whole file.
 Finish: TypeAlias = Callable[[int, bytes], bytes]

@@ -15,6 +15,7 @@ import numpy as np
 
 from decant.entropy import CLASSES
 from decant.errors import BundleError
+from decant.tables import tensor_of
 
 # Hyperlatents times their multiplier, in units of 1/16, are clipped to this.
 LARGEST_INPUT = 1 << 22
@@ -237,13 +238,3 @@ def exact_product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 def _even(size: int, most: int) -> int:
     """The length of parts of ``size`` that are as few as those of ``most``, and about equal."""
     return max(-(-size // max(-(-size // most), 1)), 1)
-
-
-def tensor_of(
-    tensors: Mapping[str, np.ndarray], name: str, dtype: type, shape: tuple[int, ...]
-) -> np.ndarray:
-    """The table of this name. Raises BundleError where it is another."""
-    tensor = tensors.get(name)
-    if tensor is None or tensor.dtype != dtype or tensor.shape != shape:
-        raise BundleError(f"tables: {name} is not {np.dtype(dtype)} {shape}")
-    return tensor

@@ -139,7 +139,7 @@ def test_no_hyperlatents_but_zeros_leave_the_biases():
     ],
 )
 @pytest.mark.parametrize("transposed", [False, True])
-def testexact_products_are_exact_and_too_small_for_threads(
+def test_exact_products_are_exact_and_too_small_for_threads(
     m: int, k: int, n: int, transposed: bool, monkeypatch: pytest.MonkeyPatch
 ):
     random = np.random.default_rng(m + k + n)

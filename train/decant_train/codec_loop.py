@@ -91,12 +91,13 @@ def fit(
     training.to(device), validation.to(device)
     if not (resume or begun):
         start_from_principal_components(model, patches)
-        start_branches(model, coordinates_of(model, patches))
+    coordinates = coordinates_of(model, patches)
+    if not (resume or begun):
+        start_branches(model, coordinates)
         scale_hyperlatents(model, training.crops(16, options.crop, draw).cpu())
     model.to(device)
     averaged = type(model)(model.config).to(device)
     averaged.load_state_dict(model.state_dict())
-    coordinates = coordinates_of(model, patches.to(device))
     optimizer = MuonAdam(_groups(model, options), options.learning_rate, coordinates)
     if options.compile:
         model.compile_bits()
@@ -207,12 +208,12 @@ def _loss(log_lambdas: Tensor, position: Tensor, bits_per_pixel: Tensor, error: 
 def _groups(model: Codec, options: CodecOptions) -> list[dict[str, object]]:
     light = [] if model.light is None else [model.light]
     linear = [layer for synthesis in (model.synthesis, *light) for layer in (synthesis.up, synthesis.last)]
-    groups: dict[float, list[nn.Parameter]] = {
-        options.linear_analysis_rate: list(model.analysis.linear.parameters()),
-        options.linear_synthesis_rate: [p for layer in linear for p in layer.parameters()],
-        options.class_rate: [model.class_offset, model.hyper_class],
-    }
-    taken = {id(p) for group in groups.values() for p in group}
+    groups: list[tuple[float, list[nn.Parameter]]] = [
+        (options.linear_analysis_rate, list(model.analysis.linear.parameters())),
+        (options.linear_synthesis_rate, [p for layer in linear for p in layer.parameters()]),
+        (options.class_rate, [model.class_offset, model.hyper_class]),
+    ]
+    taken = {id(p) for _, group in groups for p in group}
     branches = [p for part in (model.analysis, model.synthesis) for p in part.parameters()]
     branches = [p for p in branches if id(p) not in taken]
     matrices = [p for p in branches if p.ndim == 4 and options.optimizer == "muon"]
@@ -223,7 +224,7 @@ def _groups(model: Codec, options: CodecOptions) -> list[dict[str, object]]:
         {"params": [p for p in model.parameters() if id(p) not in taken], "lr": rate},
         {"params": matrices, "lr": rate * options.matrix_rate, "muon": True},
         {"params": [p for p in branches if id(p) not in ours], "lr": rate * options.branch_rate},
-        *({"params": group, "lr": rate * part} for part, group in groups.items()),
+        *({"params": group, "lr": rate * part} for part, group in groups),
     ]
 
 

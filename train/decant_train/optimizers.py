@@ -30,6 +30,8 @@ class Coordinates(Protocol):
         """The gradient of the coefficients, from the weight's."""
         ...
 
+    def to(self, device: torch.device) -> "Coordinates": ...
+
 
 @dataclass(frozen=True)
 class Scaled:
@@ -42,6 +44,9 @@ class Scaled:
 
     def gradient(self, gradient: Tensor) -> Tensor:
         return gradient * self.scale
+
+    def to(self, device: torch.device) -> "Scaled":
+        return Scaled(self.scale.to(device))
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,9 @@ class Whitened:
         taken = gradient.reshape(len(gradient), len(self.basis), -1)
         return torch.einsum("ock,ac->oak", taken, self.basis).reshape(gradient.shape)
 
+    def to(self, device: torch.device) -> "Whitened":
+        return Whitened(self.basis.to(device))
+
 
 class MuonAdam(Adam):
     """One optimizer for both. A parameter group with ``muon=True`` holds parameters of at least two
@@ -74,7 +82,7 @@ class MuonAdam(Adam):
         betas: tuple[float, float] = (0.9, 0.99),
         momentum: float = 0.95,
     ) -> None:
-        self.coordinates = dict(coordinates or {})
+        self.coordinates = {p: change.to(p.device) for p, change in (coordinates or {}).items()}
         super().__init__(groups, lr, betas=betas, fused=True)
         for group in self.param_groups:
             group.setdefault("muon", False)

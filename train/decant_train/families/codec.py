@@ -172,13 +172,7 @@ class Context(nn.Module):
         padded = F.pad(seen, (1, 1, 1, 1))
         beside = padded[:, :, 1:-1, :-2] + padded[:, :, 1:-1, 2:]
         above = padded[:, :, :-2, 1:-1] + padded[:, :, 2:, 1:-1]
-        assert self.hidden.bias is not None
-        hidden = F.conv2d(
-            torch.cat((seen, beside, above), 1),
-            _grid(self.hidden.weight, WEIGHT_BITS, 127),
-            _grid(self.hidden.bias, WEIGHT_BITS + VALUE_BITS, 2**23),
-        )
-        hidden = _grid(hidden.clamp_min(0), VALUE_BITS, HIDDEN_MAX)
+        hidden = _integer_hidden(self.hidden, torch.cat((seen, beside, above), 1))
         return F.conv2d(hidden, _grid(self.out.weight, WEIGHT_BITS, 127))
 
 
@@ -223,15 +217,7 @@ class Hyperprior(nn.Module):
         Weights, hidden values and sums are the integers the decoder has, with straight-through gradients.
         """
         with torch.autocast(z.device.type, enabled=False):
-            hidden = F.conv2d(
-                z,
-                _grid(self.class_hidden.weight, WEIGHT_BITS, 127),
-                None
-                if self.class_hidden.bias is None
-                else _grid(self.class_hidden.bias, WEIGHT_BITS + VALUE_BITS, 2**23),
-                padding=1,
-            )
-            hidden = _grid(F.pixel_shuffle(hidden, 2).clamp_min(0), VALUE_BITS, HIDDEN_MAX)
+            hidden = F.pixel_shuffle(_integer_hidden(self.class_hidden, z), 2)
             form = F.conv2d(hidden, _grid(self.class_out.weight, WEIGHT_BITS, 127))
             form = F.pixel_shuffle(form, 2) + offsets[:, :, None, None]
             if not self.contexts:
@@ -255,9 +241,9 @@ class Codec(nn.Module):
         self.synthesis = Synthesis(config)
         self.light = Synthesis(_light(config)) if config.light else None
         self.hyperprior = Hyperprior(config)
+        self._bits: Callable[[Tensor, Tensor], Tensor] = symbol_bits
         # Natural logarithms of the gains of each anchor, offsets of the latents' scale classes, and the scale
         # classes that hyperlatents have as they are.
-        self._bits: Callable[[Tensor, Tensor], Tensor] = symbol_bits
         self.log_gain = nn.Parameter(torch.zeros(ANCHORS, config.latents))
         self.log_hyper_gain = nn.Parameter(torch.zeros(ANCHORS, config.hyper))
         self.class_offset = nn.Parameter(torch.full((ANCHORS, config.latents), CLASSES / 2))
@@ -376,6 +362,18 @@ def _round(x: Tensor) -> Tensor:
 def _grid(x: Tensor, bits: int, most: int) -> Tensor:
     """x on the grid of 2^-bits, at most ``most`` steps from zero, with a straight-through gradient inside."""
     return _round((x * 2.0**bits).clamp(-most, most)) / 2.0**bits
+
+
+def _integer_hidden(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """relu(layer(x)), x on the grid of 2^-VALUE_BITS, with the integers that the decoder has."""
+    assert layer.bias is not None
+    sums = F.conv2d(
+        x,
+        _grid(layer.weight, WEIGHT_BITS, 127),
+        _grid(layer.bias, WEIGHT_BITS + VALUE_BITS, 2**23),
+        padding=layer.padding,
+    )
+    return _grid(sums.clamp_min(0), VALUE_BITS, HIDDEN_MAX)
 
 
 def _linear_path(layer: nn.Conv2d, x: Tensor) -> Tensor:
