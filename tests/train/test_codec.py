@@ -13,7 +13,7 @@ from decant_train import checkpoint as checkpoints
 from decant_train import photos, wheel_photos
 from decant_train.checkpoint import Checkpoint
 from decant_train.cli import train
-from decant_train.codec_loop import CodecOptions, _groups
+from decant_train.codec_loop import CodecOptions, _groups, _move_together, _positions, _spread
 from decant_train.codec_start import (
     begin_with,
     coordinates_of,
@@ -161,6 +161,31 @@ def test_options_without_an_end_are_refused() -> None:
         CodecOptions()
     with pytest.raises(ValueError, match="multiple of 64"):
         CodecOptions(steps=1, crop=100)
+    with pytest.raises(ValueError, match=r"narrow \+ widen"):
+        CodecOptions(steps=1, narrow=0.8, widen=0.3)
+
+
+def test_training_begins_at_the_middle_quality_and_widens_to_all() -> None:
+    options = CodecOptions(steps=1, narrow=0.5, widen=0.25)
+    assert [_spread(options, done) for done in (0, 0.49, 0.625, 0.75, 1)] == [0, 0, 0.5, 1, 1]
+    assert [_spread(replace(options, narrow=0.0, widen=0.0), done) for done in (0, 1)] == [1, 1]
+    draw = torch.Generator().manual_seed(0)
+    middle = (ANCHORS - 1) / 2
+    assert _positions(5, 0.0, draw).tolist() == 5 * [middle]
+    half, full = (_positions(4000, spread, draw) - middle for spread in (0.5, 1.0))
+    assert 0.45 * middle < half.abs().max() <= 0.5 * middle
+    assert 0.95 * middle < full.abs().max() <= middle
+    assert float(full.mean()) == pytest.approx(0, abs=0.1)
+
+
+def test_qualities_that_a_batch_lacks_move_with_those_it_has() -> None:
+    codec = small_codec()
+    gradient = torch.zeros_like(codec.log_gain)
+    gradient[3], gradient[4] = 1.0, 2.0
+    codec.log_gain.grad = gradient.clone()
+    _move_together(codec, 0.25)
+    assert torch.equal(codec.log_gain.grad, 0.25 * gradient + 0.75 * 3)
+    assert codec.log_hyper_gain.grad is None
 
 
 def small_codec(**changes: Any) -> Codec:

@@ -51,10 +51,13 @@ class CodecOptions:
     branch_rate: float = 0.5
     matrix_rate: float = 0.8  # Muon's, where it is used
     class_rate: float = 4.0  # scale classes have a wider unit than weights
+    hyper_rate: float = 0.3  # hyperlatents and the means made of them: at the full rate the noisiest part
+    narrow: float = 0.5  # share of the budget in which all crops have the middle quality
+    widen: float = 0.25  # share after that over which their range grows to all qualities
     clip_norm: float = 3.0
     average: float = 0.998  # of the weights, per step
     compile: bool = False
-    validate_every: int = 2000  # steps
+    validate_every: int = 1000  # steps
     save_minutes: float = 4.0
     precision: str = "bf16"
     device: str = "auto"
@@ -65,6 +68,8 @@ class CodecOptions:
             raise ValueError("codec training needs a budget: give steps or max_minutes")
         if self.crop % 64 or self.crop <= 0:
             raise ValueError(f"crop must be a multiple of 64 pixels, got {self.crop}")
+        if self.narrow < 0 or self.widen < 0 or self.narrow + self.widen > 1:
+            raise ValueError(f"narrow + widen must be within 0..1, got {self.narrow} + {self.widen}")
         if self.optimizer not in ("adam", "muon"):
             raise ValueError(f"optimizer must be adam or muon, got {self.optimizer!r}")
 
@@ -127,13 +132,16 @@ def fit(
             for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
                 group["lr"] = rate * _factor(options, checkpoint.step, done)
             batch = training.reduced(options.batch_size, options.crop, draw)
-            position = torch.rand(options.batch_size, generator=draw).to(device) * (ANCHORS - 1)
+            spread = _spread(options, done)
+            position = _positions(options.batch_size, spread, draw).to(device)
             model.train()
             with autocast:
                 y_bits, z_bits, error = model(batch, position)
             loss = _loss(lambdas, position, y_bits + z_bits, error.mean(0))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
+            if spread < 1:
+                _move_together(model, spread)
             norm = nn.utils.clip_grad_norm_(model.parameters(), options.clip_norm)
             if torch.isfinite(norm):  # a spike is skipped, not followed
                 optimizer.step()
@@ -172,28 +180,57 @@ def fit(
 
 @torch.no_grad()
 def validate(model: Codec, pictures: Tensor) -> dict[str, float]:
-    """Estimated bits per pixel and PSNR (dB) of hard-quantized ``pictures`` (n, 3, H, W) at every anchor, and
-    "score": the mean of the training loss over the anchors. In float32; real files are measured by `decant
-    bench rd`.
+    """Estimated bits per pixel and PSNR (dB) of hard-quantized ``pictures`` (n, 3, H, W) at every anchor and
+    at the middle quality, and "score": the mean of the training loss over the anchors. In float32; real files
+    are measured by `decant bench rd`.
     """
     model.eval()
     metrics: dict[str, float] = {}
     score = 0.0
     lambdas = torch.tensor(LAMBDAS, device=pictures.device).log()
-    for anchor in range(ANCHORS):
+    positions = {str(anchor): float(anchor) for anchor in range(ANCHORS)} | {"middle": (ANCHORS - 1) / 2}
+    for name, place in positions.items():
         rates, errors = [], []
         for batch in torch.split(pictures, 8):
-            position = torch.full((len(batch),), float(anchor), device=batch.device)
+            position = torch.full((len(batch),), place, device=batch.device)
             y_bits, z_bits, error = model(batch, position, hard=True)
             rates.append(y_bits + z_bits)
             errors.append(error)
         rate, error = torch.cat(rates), torch.cat(errors, 1)
-        metrics[f"bpp_{anchor}"] = float(rate.mean())
-        metrics[f"psnr_{anchor}"] = float(-10 * error[0].log10().mean())
+        metrics[f"bpp_{name}"] = float(rate.mean())
+        metrics[f"psnr_{name}"] = float(-10 * error[0].log10().mean())
         if len(error) > 1:
-            metrics[f"light_psnr_{anchor}"] = float(-10 * error[1].log10().mean())
-        score += float(_loss(lambdas, torch.full_like(rate, float(anchor)), rate, error.mean(0))) / ANCHORS
+            metrics[f"light_psnr_{name}"] = float(-10 * error[1].log10().mean())
+        loss = float(_loss(lambdas, torch.full_like(rate, place), rate, error.mean(0)))
+        if name == "middle":
+            metrics["score_middle"] = loss
+        else:
+            score += loss / ANCHORS
     return metrics | {"score": score}
+
+
+def _spread(options: CodecOptions, done: float) -> float:
+    """Part of the range of qualities that crops are trained at, after the part ``done`` of the budget."""
+    if done < options.narrow:
+        return 0.0
+    return min(1.0, (done - options.narrow) / options.widen) if options.widen else 1.0
+
+
+def _positions(count: int, spread: float, generator: torch.Generator) -> Tensor:
+    """Qualities (count,) of a batch: around the middle one, at a ``spread`` of 1 over all of them, those of
+    the middle more often than those of the ends.
+    """
+    middle = (ANCHORS - 1) / 2
+    return middle * (1 + spread * (torch.rand(2, count, generator=generator).sum(0) - 1))
+
+
+def _move_together(model: Codec, spread: float) -> None:
+    """Let qualities that the batch does not have follow those it has: at a ``spread`` of 0 every anchor's
+    gains and classes get the sum of all gradients, at 1 their own.
+    """
+    for rows in (model.log_gain, model.log_hyper_gain, model.class_offset, model.hyper_class):
+        if rows.grad is not None:
+            rows.grad.lerp_(rows.grad.sum(0, keepdim=True).expand_as(rows), 1 - spread)
 
 
 def _loss(log_lambdas: Tensor, position: Tensor, bits_per_pixel: Tensor, error: Tensor) -> Tensor:
@@ -207,11 +244,13 @@ def _loss(log_lambdas: Tensor, position: Tensor, bits_per_pixel: Tensor, error: 
 
 def _groups(model: Codec, options: CodecOptions) -> list[dict[str, object]]:
     light = [] if model.light is None else [model.light]
+    prior = model.hyperprior
     linear = [layer for synthesis in (model.synthesis, *light) for layer in (synthesis.up, synthesis.last)]
     groups: list[tuple[float, list[nn.Parameter]]] = [
         (options.linear_analysis_rate, list(model.analysis.linear.parameters())),
         (options.linear_synthesis_rate, [p for layer in linear for p in layer.parameters()]),
         (options.class_rate, [model.class_offset, model.hyper_class]),
+        (options.hyper_rate, [p for part in (prior.analysis, prior.mean) for p in part.parameters()]),
     ]
     taken = {id(p) for _, group in groups for p in group}
     branches = [p for part in (model.analysis, model.synthesis) for p in part.parameters()]
