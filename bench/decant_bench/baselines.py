@@ -1,8 +1,8 @@
 """The formats that decoders are measured against, behind one interface: picture -> bytes -> picture.
 
 A codec is registered by name; a ``Setting`` is a codec at one quality, written ``jpeg-q90``, or with no
-quality, ``png``. Decoding starts from bytes in memory and ends at uint8 RGB (H, W, 3), as it does for a
-bundle.
+quality, ``png``. The quality of palettes is their number of colours, written ``kmeans-k16``. Decoding starts
+from bytes in memory and ends at uint8 RGB (H, W, 3), as it does for a bundle.
 """
 
 import io
@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+
+from decant_bench.palettes import KMEANS, MEDIAN_CUT
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -131,13 +133,17 @@ _LOSSY = (1, 100)
 # default is all cores, or whatever was last set for decoding: so the number is always given.
 _AVIF_THREADS = ("max_threads", 2)
 CODECS: dict[str, Codec] = {}
+_LETTERS: dict[str, str] = {}  # by codec: what its quality is written with
 
 
-def register(codec: Codec) -> None:
-    """Make ``codec`` known under its name. Raises ValueError when the name is taken."""
+def register(codec: Codec, letter: str = "q") -> None:
+    """Make ``codec`` known under its name, its quality written with ``letter``. Raises ValueError when the
+    name is taken.
+    """
     if codec.name in CODECS:
         raise ValueError(f"a codec is already called {codec.name!r}")
     CODECS[codec.name] = codec
+    _LETTERS[codec.name] = letter
 
 
 for _codec in (
@@ -182,6 +188,8 @@ for _codec in (
     JpegXl(),
 ):
     register(_codec)
+for _palette in (KMEANS, MEDIAN_CUT):
+    register(_palette, "k")
 
 
 @dataclass(frozen=True)
@@ -193,8 +201,8 @@ class Setting:
 
     @property
     def label(self) -> str:
-        """``jpeg-q90``, ``png``."""
-        return self.codec if self.quality is None else f"{self.codec}-q{self.quality}"
+        """``jpeg-q90``, ``kmeans-k16``, ``png``."""
+        return self.codec if self.quality is None else f"{self.codec}-{_LETTERS[self.codec]}{self.quality}"
 
     def encode(self, image: np.ndarray) -> bytes:
         """uint8 (H, W, 3) -> the bytes of a file."""
@@ -208,10 +216,12 @@ class Setting:
 
 def setting(label: str) -> Setting:
     """The setting written ``label``. Raises ValueError, naming what there is, for one that cannot be."""
-    match = re.fullmatch(r"([a-z][a-z0-9-]*?)(?:-q(\d{1,3}))?", label)
-    if match is None or match[1] not in CODECS:
-        raise ValueError(f"no codec {label!r}; known: {', '.join(CODECS)}, with a quality as in jpeg-q90")
-    codec, quality = CODECS[match[1]], int(match[2]) if match[2] else None
+    match = re.fullmatch(r"([a-z][a-z0-9-]*?)(?:-([a-z])(\d{1,3}))?", label)
+    if match is None or match[1] not in CODECS or match[2] not in (None, _LETTERS[match[1]]):
+        raise ValueError(
+            f"no codec {label!r}; known: {', '.join(CODECS)}, with a quality as in jpeg-q90, kmeans-k16"
+        )
+    codec, quality = CODECS[match[1]], int(match[3]) if match[3] else None
     if quality is not None:
         if codec.qualities is None:
             raise ValueError(f"{codec.name} has no quality; write {codec.name!r}")

@@ -19,7 +19,7 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 # By runtime: the same variant lies almost on itself, so one is a cross.
 _MARKERS = {"onnxruntime": "o", "openvino": "x"}
 _MENDED = " + denoiser"
-_INK = "#010203"  # drawn in this, then replaced by the page's colour
+INK = "#010203"  # drawn in this, then replaced by the page's colour
 
 # What a training log may hold, and what it is called.
 _CURVES = (("loss", "loss"), ("psnr", "PSNR, dB"), ("ssim", "SSIM"), ("score", "validation score"))
@@ -32,15 +32,15 @@ def training_svg(rows: Sequence[Mapping[str, Any]]) -> str | None:
     panels = [(name, label) for name, label in _CURVES if any(name in row for row in rows)]
     if not panels:
         return None
-    figure = _figure(3.6 * len(panels), 2.8)
+    figure = blank(3.6 * len(panels), 2.8)
     across = "epoch" if "epoch" in rows[0] else "step"
     for axes, (name, label) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         points = [(row[across], row[name]) for row in rows if name in row]
         axes.plot(*zip(*points, strict=True), color=COLOURS[0], marker="." if len(points) < 60 else "")
-        _dress(axes, across, label)
+        dress(axes, across, label)
         if name == "loss":
             axes.set_yscale("log")
-    return _svg(figure, f"training {across} {len(rows)}")
+    return as_svg(figure, f"training {across} {len(rows)}")
 
 
 def quality_svg(record: "Record") -> str | None:
@@ -48,7 +48,7 @@ def quality_svg(record: "Record") -> str | None:
     where no row has a Q.
     """
     figure = _quality_figure(record)
-    return None if figure is None else _svg(figure, "quality")
+    return None if figure is None else as_svg(figure, "quality")
 
 
 def save_quality(record: "Record", path: Path) -> None:
@@ -66,19 +66,17 @@ def save_quality(record: "Record", path: Path) -> None:
 
 
 def _quality_figure(record: "Record") -> "Figure | None":
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
     rows = [row for row in record["rows"] if row["refused"] is None and row["q"] is not None]
     if not rows:
         return None
-    figure = _figure(7.0, 5.6)
+    figure = blank(7.0, 5.6)
     axes = figure.subplots()
     colours: dict[str, str] = {}
     for (label, group), points in _series(rows).items():
         ratios, scores = zip(*points, strict=True)
         codec = group not in _MARKERS
         base = label.removesuffix(_MENDED)  # the denoiser's variant: the same colour, hollow
-        colour = _INK if codec else colours.setdefault(base, COLOURS[len(colours) % len(COLOURS)])
+        colour = INK if codec else colours.setdefault(base, COLOURS[len(colours) % len(COLOURS)])
         axes.plot(
             ratios,
             scores,
@@ -90,15 +88,12 @@ def _quality_figure(record: "Record") -> "Figure | None":
             markerfacecolor="none" if base != label else colour,
             linewidth=1.2,
         )
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    _dress(axes, "compression ratio as published (lower is smaller)", "Q (higher is better)")
+    logarithmic(axes, "x")
+    dress(axes, "compression ratio as published (lower is smaller)", "Q (higher is better)")
     # Below, where it has room whatever font the reader's browser takes.
     legend = figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     for text in legend.get_texts():
-        text.set_color(_INK)
+        text.set_color(INK)
     return figure
 
 
@@ -110,13 +105,14 @@ def _series(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], list[tup
     for row in rows:
         label, group = row["label"], row["subject"]["runtime"]
         if row["subject"]["kind"] == "codec":
-            label = re.sub(r"-q\d+$", "", label)
+            label = re.sub(r"-[a-z]\d+$", "", label)
             group = f"{len(row['ssim'])} random images" if row["pictures"] == "sample" else ""
         found.setdefault((label, group), []).append((row["ratio"], row["q"]))
     return {name: sorted(points) for name, points in found.items()}
 
 
-def _figure(width: float, height: float) -> "Figure":
+def blank(width: float, height: float) -> "Figure":
+    """An empty figure of so many inches, through which the page shows."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -124,18 +120,32 @@ def _figure(width: float, height: float) -> "Figure":
     return figure
 
 
-def _dress(axes: "Axes", across: str, up: str) -> None:
+def dress(axes: "Axes", across: str, up: str) -> None:
+    """Label ``axes``, with a grid, in the page's ink."""
     axes.patch.set_alpha(0)
-    axes.set_xlabel(across, color=_INK, fontsize=9)
-    axes.set_ylabel(up, color=_INK, fontsize=9)
-    axes.tick_params(which="both", colors=_INK, labelsize=8)
+    axes.set_xlabel(across, color=INK, fontsize=9)
+    axes.set_ylabel(up, color=INK, fontsize=9)
+    axes.tick_params(which="both", colors=INK, labelsize=8)
     axes.grid(alpha=0.25, color="#808080")
     for spine in axes.spines.values():
         spine.set_color("#808080")
 
 
-def _svg(figure: "Figure", salt: str) -> str:
-    """An <svg> element without prolog, name spaces or ids that another figure of the page could have."""
+def logarithmic(axes: "Axes", which: str) -> None:
+    """A logarithmic axis, ``x`` or ``y``, marked at 1, 2, 5, 10 ..., in plain numbers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set(**{f"{which}scale": "log"})
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def as_svg(figure: "Figure", salt: str) -> str:
+    """``figure`` as an <svg> element without prolog, name spaces or ids that another figure of the page could
+    have; ``salt`` is different for each figure of a page.
+    """
     from matplotlib import rc_context
 
     stream = io.StringIO()
@@ -148,4 +158,4 @@ def _svg(figure: "Figure", salt: str) -> str:
     text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", text)
     text = re.sub(r'(<svg\b[^>]*?) width="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg\b[^>]*?) height="[^"]*"', r"\1", text, count=1)
-    return text.replace(_INK, "currentColor").replace("xlink:href", "href")
+    return text.replace(INK, "currentColor").replace("xlink:href", "href")

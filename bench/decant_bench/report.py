@@ -1,34 +1,20 @@
 """One HTML file that shows a run: pictures, quality, latency, training. It fetches nothing."""
 
-import base64
-import io
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from decant_bench import latency_table, metrics, plots, quality_table
+from decant_bench import latency_table, metrics, pages, plots, quality_table
+from decant_bench.pages import Table, plainly
 from decant_bench.record import Record
 
-GAIN = 8  # of the error pictures
-_JPEG_QUALITY = 90  # pictures are shown at this; figures come from the pixels
 _FINAL = {"loss": "loss", "psnr": "PSNR, dB", "ssim": "SSIM", "score": "validation score"}
 _ORDER = ("epoch", "step", "elapsed_s")
 
 Pictures = Sequence[tuple[str, np.ndarray, np.ndarray]]
-
-
-@dataclass(frozen=True)
-class Table:
-    """Cells under headers; a header may have two lines."""
-
-    headers: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    title: str = ""
-    note: str = ""
 
 
 def write_report(
@@ -47,15 +33,10 @@ def write_report(
     (name, original, decoded), uint8 (H, W, 3) each. ``latency``, ``quality``: records of decant_bench. What
     is left out has no section. Raises OSError, and ValueError for pictures that do not fit together.
     """
-    target = Path(path)
     text = render(
         title=title, command=command, training=training, pictures=pictures, latency=latency, quality=quality
     )
-    temporary = target.with_name(target.name + ".tmp")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, target)
-    return target
+    return pages.write(text, path)
 
 
 def render(
@@ -68,46 +49,24 @@ def render(
     quality: Record | None = None,
 ) -> str:
     """The report as HTML; arguments as ``write_report``'s."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     records = (("Quality", quality), ("Latency", latency))
-    environment = Environment(
-        loader=PackageLoader("decant_bench"), autoescape=True, undefined=StrictUndefined, trim_blocks=False
-    )
-    return environment.get_template("report.html").render(
+    return pages.render(
+        "report.html",
         title=title,
         command=command,
         facts=_headline(latency, quality),
-        gain=GAIN,
-        shown_as=f"JPEG of quality {_JPEG_QUALITY}",
         pictures=[_picture(*picture) for picture in pictures],
         quality=_quality(quality) if quality else None,
         latency=_latency(latency) if latency else None,
         training=_training(training) if training else None,
-        origins=[_origin(what, record) for what, record in records if record],
+        origins=[pages.origin(what, record) for what, record in records if record],
     )
 
 
 def _picture(name: str, original: np.ndarray, decoded: np.ndarray) -> dict[str, Any]:
     psnr = metrics.psnr(original, decoded)
-    return {
-        "name": name,
-        "height": original.shape[0],
-        "width": original.shape[1],
-        "original": _data_uri(original),
-        "decoded": _data_uri(decoded),
-        "error": _data_uri(metrics.error_picture(original, decoded, GAIN)),
-        "psnr": f"{psnr:.2f} dB" if np.isfinite(psnr) else "identical",
-        "ssim": f"{metrics.ssim(original, decoded):.4f}",
-    }
-
-
-def _data_uri(pixels: np.ndarray) -> str:
-    from PIL import Image
-
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
-    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+    told = f"{psnr:.2f} dB" if np.isfinite(psnr) else "identical"
+    return pages.compared(name, original, decoded, f"{told}, SSIM {metrics.ssim(original, decoded):.4f}")
 
 
 def _quality(record: Record) -> dict[str, Any]:
@@ -182,17 +141,6 @@ def _headline(latency: Record | None, quality: Record | None) -> list[tuple[str,
     return facts
 
 
-def _origin(what: str, record: Record) -> dict[str, Any]:
-    facts = {**record["machine"], **record["versions"]}
-    rows = [(key.replace("_", " "), _plain(value)) for key, value in facts.items() if value is not None]
-    return {
-        "what": what,
-        "command": record["command"],
-        "created": record["created"],
-        "machine": Table(("what", "value"), rows),
-    }
-
-
 def _named(key: str) -> str:
     return _FINAL.get(key, key.replace("_", " "))
 
@@ -200,13 +148,7 @@ def _named(key: str) -> str:
 def _shown(key: str, value: Any) -> str:
     if key == "elapsed_s":
         return f"{value:.0f}"
-    return f"{value:.4g}" if isinstance(value, float) and key != "psnr" else _plain(value)
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_plain, value))
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) and key != "psnr" else plainly(value)
 
 
 def _safe(svg: str | None) -> Any:

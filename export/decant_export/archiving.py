@@ -11,7 +11,7 @@ from decant.bundle import Bundle
 from decant.encoder import Encoder
 from decant.output import write_atomically
 from decant_train import checkpoint as checkpoints
-from decant_train import data, recipes
+from decant_train import data, mnist, recipes
 from decant_train.checkpoint import CheckpointError
 from PIL import Image
 
@@ -32,6 +32,9 @@ def named_images(checkpoint_dir: Path, folder: Path | None) -> Named:
     """
     try:
         described = checkpoints.read_description(checkpoint_dir)
+        if described["family"] == "digits":
+            yield from _digits(folder)
+            return
         size, fit = described["config"]["image_size"], described["data"].get("fit", "crop")
         if folder is None:
             originals = recipes.originals(checkpoint_dir)
@@ -48,6 +51,17 @@ def named_images(checkpoint_dir: Path, folder: Path | None) -> Named:
                 yield name, data.fit_square(image, size, fit)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             log.warning("skipped %s: %s", path, error)
+
+
+def _digits(folder: Path | None) -> Named:
+    """The training digits of the idx files in ``folder``, grey as RGB."""
+    if folder is None:
+        raise ExportError("a digit autoencoder keeps no images; name the folder of idx files with --images")
+    try:
+        pictures = mnist.load(folder).images
+    except mnist.DigitsError as error:
+        raise ExportError(str(error)) from None
+    yield from ((f"{i:05}", picture[..., None].repeat(3, axis=2)) for i, picture in enumerate(pictures))
 
 
 def write_archive(bundle: Bundle, images: Named, out: Path) -> int:

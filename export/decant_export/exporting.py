@@ -86,7 +86,8 @@ def export(
     for variant in variants("synthesis", synthesis, static, precisions, runtimes):
         gate.judge(variant, partial(run_each, inputs=stored), pixels)
     if not gate.passed:
-        raise ExportError(f"{name}: no graph is left: {'; '.join(r['reason'] for r in gate.refused)}")
+        reasons = "; ".join(r["reason"] for r in gate.refused) or "the family has none of the forms asked for"
+        raise ExportError(f"{name}: no graph is left: {reasons}")
     if encoder:
         _judge_analysis(gate, family, reference, pixels if images is None else images, runtimes)
     shown = evenly(pixels, golden)

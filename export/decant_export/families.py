@@ -91,8 +91,16 @@ class Mends(Protocol):
         """The parameters, by name."""
 
 
-_DECODING = {"set": "decant_export.set_graphs"}
-_MENDING = {"denoiser": "decant_export.denoiser_graphs"}
+_DECODING = {
+    "set": "decant_export.set_graphs",
+    "color": "decant_export.color_graphs",
+    "perceptual": "decant_export.perceptual_graphs",
+    "digits": "decant_export.digits_graphs",
+}
+_MENDING = {
+    "denoiser": "decant_export.denoiser_graphs",
+    "digits_denoiser": "decant_export.digits_denoiser_graphs",
+}
 
 
 def load(folder: Path | str) -> Checkpoint:

@@ -57,6 +57,11 @@ def to_int4(model: onnx.ModelProto) -> onnx.ModelProto:
     return _rewritten(model, _int4)
 
 
+def has_linears(model: onnx.ModelProto) -> bool:
+    """Whether ``model`` has a Linear layer that could be made small."""
+    return any(node.op_type == "Gemm" for node in model.graph.node)
+
+
 def balanced(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Weight (inputs, outputs) -> (rows that all use the range [-1, 1], factor per input (inputs,)).
 

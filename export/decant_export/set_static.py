@@ -64,7 +64,7 @@ class StaticSynthesis:
             return Scale.covering(lowest * kept.get(name, 1), highest * kept.get(name, 1))
 
         graph = GraphBuilder("synthesis", "latents", "float32", ["n", config.latent_dim])
-        x = self._spread_linear(graph, scale("decoder.linear"))
+        x = spread_linear(graph, "latents", *self._linear, self._inputs, scale("decoder.linear"))
         x = Stored(graph.reshape(x.name, [-1, *decoder.grid], "decoder.grid"), x.scale)
         side = decoder.grid[1]
         for i, block in enumerate(decoder.blocks):
@@ -86,19 +86,26 @@ class StaticSynthesis:
         pixels = to_pixels(graph, graph.node("Sigmoid", [logits], PICTURE))
         return graph.model(pixels, "uint8", ["n", config.image_size, config.image_size, 3])
 
-    def _spread_linear(self, graph: GraphBuilder, result: Scale) -> Stored:
-        """The Linear layer and its ReLU."""
-        weight, factors = self._linear
-        inputs = len(factors)
-        groups = groups_of(*weight.shape)
-        # Gemm writes factors * (latents, 1) on the diagonal of a (groups, groups) matrix.
-        placed = spread(factors, groups) * np.eye(inputs, dtype=np.float32)[:, None, None, :]
-        placed = placed.reshape(inputs, -1)
-        values = [graph.constant("latents.place", placed[:-1]), graph.constant("latents.one", placed[-1])]
-        x = graph.node("Gemm", ["latents", *values], "latents.spread")
-        x = graph.reshape(x, [-1, groups, groups * inputs], "latents.rows")
-        stored = qdq.store(graph, x, Scale.covering(self._inputs.min(), self._inputs.max()))
-        return qdq.matmul(graph, stored, widened(weight, groups), "decoder.linear", result)
+
+def spread_linear(
+    graph: GraphBuilder, x: str, weight: np.ndarray, factors: np.ndarray, inputs: np.ndarray, result: Scale
+) -> Stored:
+    """The Linear layer of ``x``, the latents, and its ReLU, as "decoder.linear".
+
+    ``weight`` (latents + 1, outputs), the bias its last row, and ``factors`` (latents + 1,) as
+    ``linears.balanced`` gives them; ``inputs`` (k, latents + 1): what the factors make of latents and a one,
+    for their range.
+    """
+    count = len(factors)
+    groups = groups_of(*weight.shape)
+    # Gemm writes factors * (latents, 1) on the diagonal of a (groups, groups) matrix.
+    placed = spread(factors, groups) * np.eye(count, dtype=np.float32)[:, None, None, :]
+    placed = placed.reshape(count, -1)
+    values = [graph.constant("latents.place", placed[:-1]), graph.constant("latents.one", placed[-1])]
+    x = graph.node("Gemm", [x, *values], "latents.spread")
+    x = graph.reshape(x, [-1, groups, groups * count], "latents.rows")
+    stored = qdq.store(graph, x, Scale.covering(inputs.min(), inputs.max()))
+    return qdq.matmul(graph, stored, widened(weight, groups), "decoder.linear", result)
 
 
 def last_phase(layer: nn.ConvTranspose2d) -> tuple[np.ndarray, np.ndarray]:

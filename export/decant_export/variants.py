@@ -7,7 +7,7 @@ from types import MappingProxyType
 import onnx
 from decant.manifest import DEFAULT_FLOOR_DB, GRAPH_SUFFIXES, OTHER_FLOOR_DB, FileEntry, Graph, TensorSpec
 
-from decant_export.linears import to_int4, to_int8, to_int8_weights
+from decant_export.linears import has_linears, to_int4, to_int8, to_int8_weights
 from decant_export.macs import kmac_per_pixel
 from decant_export.onnx_graph import OPSET, serialise, tensor_shape
 from decant_export.openvino_ir import to_ir
@@ -85,8 +85,8 @@ def variants(
     precisions: Sequence[str],
     runtimes: Sequence[str],
 ) -> Iterator[Variant]:
-    """All forms asked for of the float graph ``model``; ``static`` makes its static int8 form and is called
-    at most once.
+    """All forms asked for that the float graph ``model`` has; ``static`` makes its static int8 form and is
+    called at most once.
     """
     for precision in precisions:
         rewritten = static() if precision == "int8-static" else None
@@ -95,7 +95,7 @@ def variants(
                 yield make(role, precision, runtime, model)
             elif rewritten is not None:
                 yield make(role, precision, runtime, rewritten)
-            elif (precision, runtime) in _LINEARS:
+            elif (precision, runtime) in _LINEARS and has_linears(model):
                 yield make(role, precision, runtime, _LINEARS[precision, runtime](model))
 
 

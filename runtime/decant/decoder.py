@@ -15,12 +15,12 @@ from decant.bundle import Bundle, find_bundle, open_bundle
 from decant.container import DEFAULT_SIZE_LIMIT, DcnFile
 from decant.devices import Wish
 from decant.errors import BundleError, ImageError, ModelNotFoundError
+from decant.fixed_decoder import FixedDecoder
 from decant.golden import CheckGolden
-from decant.latents import VectorLayout
+from decant.latents import FixedLayout
 from decant.loading import RunsOn, load_session
 from decant.sessions import Session, usable_cores
 from decant.tiles import Rectangle, whole
-from decant.vector_decoder import VectorDecoder
 
 if TYPE_CHECKING:
     from decant.grid_decoder import GridDecoder
@@ -119,14 +119,14 @@ class Decoder(RunsOn):
         return self._spread(lambda pair: self.decode(pair[1], f"<bytes {pair[0]}>"), list(enumerate(datas)))
 
     def decode_latents(self, latents: np.ndarray) -> np.ndarray:
-        """Latents float32 (n, ...) as the synthesis graph of a ``vector`` bundle takes them -> uint8
-        (n, H, W, 3); each picture by itself.
+        """Latents float32 (n, ...) as the synthesis graph of a bundle of one picture size takes them ->
+        uint8 (n, H, W, 3); each picture by itself.
 
         Raises FormatError when the latents have another shape than the graph takes, BundleError for a bundle
         of another layout.
         """
         pipeline = self._pipeline
-        if not isinstance(pipeline, VectorDecoder):
+        if not isinstance(pipeline, FixedDecoder):
             raise BundleError(f"model {self.bundle.name}: its latents come in files only; use decode")
         latents = np.ascontiguousarray(latents, np.float32)
         width, height = self.bundle.image
@@ -134,11 +134,11 @@ class Decoder(RunsOn):
             return np.empty((0, height, width, 3), np.uint8)
         return np.stack(self._spread(pipeline.synthesise, list(latents)))
 
-    def _build(self, wish: Wish, check_golden: CheckGolden) -> "VectorDecoder | GridDecoder":
+    def _build(self, wish: Wish, check_golden: CheckGolden) -> "FixedDecoder | GridDecoder":
         """What decodes the bundle's layout, with the graphs that it needs besides synthesis."""
         bundle, layout = self.bundle, self.bundle.layout
-        if isinstance(layout, VectorLayout):
-            return VectorDecoder(layout, bundle.name, bundle.image, self.session, self.denoiser)
+        if isinstance(layout, FixedLayout):
+            return FixedDecoder(layout, bundle.name, bundle.image, self.session, self.denoiser)
         from decant.grid import GridLayout
         from decant.grid_decoder import GridDecoder
 

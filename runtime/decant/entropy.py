@@ -167,7 +167,7 @@ class StreamDecoder:
 
     def __init__(self, tables: EntropyTables, data: bytes | memoryview, source: str) -> None:
         self._tables = tables
-        self._coder = _coder(data, source)
+        self._coder = ans_decoder(data, source)
         self._source = source
 
     def decode(self, classes: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
@@ -352,7 +352,8 @@ def _by_class(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return coded, order, np.diff(ends)
 
 
-def _coder(data: bytes | memoryview, source: str) -> Any:
+def ans_decoder(data: bytes | memoryview, source: str) -> Any:
+    """The coder at the beginning of a stream. Raises FormatError for bytes that no encoder writes."""
     if len(data) % 4:
         raise FormatError(f"{source}: a stream of {len(data)} bytes; a multiple of 4 expected")
     words = np.frombuffer(data, "<u4").astype(np.uint32)

@@ -23,7 +23,7 @@ from decant import container
 from decant.bundle import Bundle
 from decant.errors import BundleError, GoldenError
 from decant.folders import user_cache_folder
-from decant.latents import VectorLayout
+from decant.latents import FixedLayout
 from decant.manifest import Graph, canonical_json
 from decant.output import write_atomically
 from decant.sessions import Session, create_session
@@ -63,8 +63,8 @@ def measure(bundle: Bundle, role: str, session: Session) -> float:
     """PSNR in dB over the pixels of all golden pictures of ``role``. Raises BundleError for a damaged one."""
     layout = bundle.layout
     decode: Callable[[str, np.ndarray], np.ndarray]
-    if isinstance(layout, VectorLayout):
-        decode = partial(_vector, bundle, layout, role, session)
+    if isinstance(layout, FixedLayout):
+        decode = partial(_fixed, bundle, layout, role, session)
     else:
         decode = _grid(bundle, session)
     errors = [
@@ -74,8 +74,8 @@ def measure(bundle: Bundle, role: str, session: Session) -> float:
     return _mse_to_db(float(np.mean(errors)))
 
 
-def _vector(
-    bundle: Bundle, layout: VectorLayout, role: str, session: Session, source: str, wanted: np.ndarray
+def _fixed(
+    bundle: Bundle, layout: FixedLayout, role: str, session: Session, source: str, wanted: np.ndarray
 ) -> np.ndarray:
     if role == "synthesis":
         file = _file(bundle, source)

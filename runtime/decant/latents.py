@@ -1,11 +1,14 @@
 """Latent layouts: how a picture's latents become the payload of a file, and back.
 
 A bundle's ``model.json`` names its layout; ``layout_of`` finds it in the registry. ``vector`` is the layout
-of decoders that take one short vector per picture of one size, ``grid`` (``decant.grid``) that of codecs with
-qualities for pictures of any size. They have little in common but their place in a bundle: what decodes and
-encodes with each is in ``decant.vector_decoder``, ``decant.grid_decoder`` and ``decant.grid_encoder``.
+of decoders that take one short vector per picture of one size, ``levels`` (``decant.levels``) that of
+decoders that take a grid of latents of few levels per picture of one size, ``grid`` (``decant.grid``) that of
+codecs with qualities for pictures of any size. The last has little in common with the others but its place in
+a bundle: what decodes and encodes with each is in ``decant.fixed_decoder``, ``decant.grid_decoder`` and
+``decant.grid_encoder``.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -33,8 +36,52 @@ class Layout(Protocol):
         """The tensors that it needs in tables.safetensors."""
 
 
+class FixedLayout(ABC):
+    """What the layouts of models for pictures of one size share: latents of one shape, without qualities."""
+
+    name: str
+
+    @abstractmethod
+    def to_model(self) -> dict[str, Any]:
+        """The value of ``latent`` in model.json."""
+
+    @abstractmethod
+    def tables(self) -> dict[str, np.ndarray]:
+        """The tensors that it needs in tables.safetensors."""
+
+    @abstractmethod
+    def shape(self, image: tuple[int, int]) -> tuple[int, ...]:
+        """Shape of a picture's latents; ``image`` is the model's (width, height)."""
+
+    @abstractmethod
+    def pack(self, latents: np.ndarray) -> bytes:
+        """Latents float32 of one picture -> payload. Raises ImageError."""
+
+    def pack_picture(self, latents: np.ndarray, pixels: np.ndarray) -> bytes:
+        """``pack``, where what is stored depends on the picture uint8 (H, W, 3) too. Raises ImageError."""
+        return self.pack(latents)
+
+    @abstractmethod
+    def unpack(self, payload: bytes, source: str = "<bytes>") -> np.ndarray:
+        """Payload -> float32 latents. Raises FormatError."""
+
+    def check(self, file: DcnFile, image: tuple[int, int], source: str) -> None:
+        """Raise FormatError unless the picture has the model's size, no alpha, no grey and no quality."""
+        if (file.width, file.height) != image:
+            raise FormatError(
+                f"{source}: {file.width}x{file.height} pixels; "
+                f"model {file.name} makes {image[0]}x{image[1]} only"
+            )
+        if file.grey or file.alpha is not None:
+            raise FormatError(f"{source}: flagged grey or with alpha; model {file.name} makes plain RGB only")
+        if file.quality:
+            raise FormatError(
+                f"{source}: quality {file.quality}; model {file.name} has no qualities, 0 expected"
+            )
+
+
 @dataclass(frozen=True, eq=False)
-class VectorLayout:
+class VectorLayout(FixedLayout):
     """One vector of ``dim`` numbers per picture, stored as ``coding``: float32, float16 or uint.
 
     ``uint`` stores ``bits`` bits per number; value = minimum[i] + step[i] * q[i], both float32 (dim,).
@@ -111,20 +158,6 @@ class VectorLayout:
         """(dim,), whatever the picture's size."""
         return (self.dim,)
 
-    def check(self, file: DcnFile, image: tuple[int, int], source: str) -> None:
-        """Raise FormatError unless the picture has the model's size, no alpha, no grey and no quality."""
-        if (file.width, file.height) != image:
-            raise FormatError(
-                f"{source}: {file.width}x{file.height} pixels; "
-                f"model {file.name} makes {image[0]}x{image[1]} only"
-            )
-        if file.grey or file.alpha is not None:
-            raise FormatError(f"{source}: flagged grey or with alpha; model {file.name} makes plain RGB only")
-        if file.quality:
-            raise FormatError(
-                f"{source}: quality {file.quality}; model {file.name} has no qualities, 0 expected"
-            )
-
     def unpack(self, payload: bytes, source: str = "<bytes>") -> np.ndarray:
         """Payload -> float32 (dim,), all finite. Raises FormatError."""
         if len(payload) != self.payload_bytes:
@@ -185,8 +218,15 @@ def _grid(model: Mapping[str, Any], tables: Mapping[str, np.ndarray]) -> Layout:
     return GridLayout.from_model(model, tables)
 
 
+def _levels(model: Mapping[str, Any], tables: Mapping[str, np.ndarray]) -> Layout:
+    from decant.levels import LevelsLayout
+
+    return LevelsLayout.from_model(model, tables)
+
+
 LAYOUTS: dict[str, Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], Layout]] = {
     VectorLayout.name: VectorLayout.from_model,
+    "levels": _levels,
     "grid": _grid,
 }
 

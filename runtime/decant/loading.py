@@ -9,7 +9,7 @@ from decant import golden
 from decant.bundle import Bundle
 from decant.devices import Wish, candidates
 from decant.errors import BundleError, DeviceError
-from decant.latents import VectorLayout
+from decant.latents import FixedLayout
 from decant.manifest import Graph
 from decant.sessions import Session, create_session
 
@@ -101,7 +101,7 @@ def check_shapes(bundle: Bundle, graph: Graph) -> None:
     latents.
     """
     layout = bundle.layout
-    if not isinstance(layout, VectorLayout):
+    if not isinstance(layout, FixedLayout):
         return  # any size: what a graph takes and gives is compared when it runs
     width, height = bundle.image
     pixels = ("uint8", (height, width, 3))

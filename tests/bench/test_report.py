@@ -4,7 +4,6 @@ import base64
 import io
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import bundles
@@ -15,8 +14,10 @@ from decant.decoder import Decoder
 from decant.encoder import Encoder
 from decant_bench import latency_table, metrics, plots, quality, quality_table
 from decant_bench.images import ImageSet
-from decant_bench.report import GAIN, render, write_report
+from decant_bench.pages import GAIN
+from decant_bench.report import render, write_report
 from decant_train.wheel_photos import crops
+from html_page import Page
 from PIL import Image
 
 LOG = [
@@ -24,43 +25,6 @@ LOG = [
     {"epoch": 2, "step": 8, "loss": 0.0933, "learning_rate": 0.003, "elapsed_s": 4.4},
     {"epoch": 3, "step": 12, "loss": 0.0884, "elapsed_s": 6.3, "psnr": 19.25, "ssim": 0.4625},
 ]
-
-
-class Page(HTMLParser):
-    """What a browser would open, what is shown, and the tags left open."""
-
-    VOID = ("meta", "img", "br", "link", "input")
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.sources: list[str] = []
-        self.tags: list[str] = []
-        self.open: list[str] = []
-        self.words: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        if tag not in self.VOID:
-            self.open.append(tag)
-        for key, value in attributes:
-            if key in ("src", "href", "xlink:href", "srcset", "action", "data"):
-                self.sources.append(value)
-
-    def handle_startendtag(self, tag, attributes):
-        self.handle_starttag(tag, attributes)
-        if tag not in self.VOID:
-            self.open.pop()
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
 
 
 @pytest.fixture(scope="module")

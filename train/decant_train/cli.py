@@ -135,6 +135,9 @@ def train_denoiser(size: str, **given: Any) -> None:
     "--optimizer", type=click.Choice(["adam", "muon"]), help="Muon for convolutions, or Adam for all."
 )
 @click.option("--decay", type=float, help="Share of the budget, at its end, over which the rate falls.")
+@click.option("--narrow", type=float, help="Share of the budget spent at the middle quality alone.")
+@click.option("--widen", type=float, help="Share after that in which the range of qualities grows.")
+@click.option("--reach", type=float, help="How far it grows, of all qualities.")
 @click.option("--compile", is_flag=True, help="Compile a part of the step; needs a C++ compiler.")
 @click.option("--begin", type=FOLDER, help="Codec checkpoint to start from, where shapes agree.")
 @click.option(
@@ -148,7 +151,7 @@ def train_codec(size: str, **given: Any) -> None:
 
     _threads(given)
     numbers = ("steps", "max_minutes", "batch_size", "learning_rate", "decay", "crop", "seed")
-    names = (*numbers, "optimizer", "compile", "precision", "device")
+    names = (*numbers, "narrow", "widen", "reach", "optimizer", "compile", "precision", "device")
     options = CodecOptions(**{name: given[name] for name in names if given[name] is not None})
     done = recipes.train_codec(
         size,
@@ -157,6 +160,115 @@ def train_codec(size: str, **given: Any) -> None:
         images=given["images"],
         shape={"light": True} if given["light"] else None,
         begin=given["begin"],
+        resume=given["resume"],
+        progress=not given["quiet"],
+    )
+    _report(given["out"], done)
+
+
+@train.command("digits")
+@click.argument("size")
+@click.option("--images", type=FOLDER, required=True, help="Folder of MNIST's four idx files.")
+@click.option("--latent-dim", type=int, help="Numbers per latent vector.")
+@click.option("--noise-bits", type=int, help="Train the latents to be stored in so many bits (0: no noise).")
+@_epochs
+@_shared
+def train_digits(size: str, **given: Any) -> None:
+    """Train the digit autoencoder (default) on 28x28 grey digits."""
+    from decant_train import recipes_digits
+
+    done = recipes_digits.train_digits(
+        size,
+        given["out"],
+        _loop_options(recipes_digits.DEFAULTS | {k: v for k, v in given.items() if v is not None}),
+        images=given["images"],
+        shape={name: given[name] for name in ("latent_dim", "noise_bits") if given[name] is not None},
+        resume=given["resume"],
+        progress=not given["quiet"],
+    )
+    _report(given["out"], done)
+
+
+@train.command("digits-denoiser")
+@click.argument("size")
+@click.option("--checkpoint", type=FOLDER, required=True, help="Digit autoencoder whose pictures it mends.")
+@click.option("--images", type=FOLDER, required=True, help="Folder of MNIST's four idx files.")
+@_epochs
+@_shared
+def train_digits_denoiser(size: str, **given: Any) -> None:
+    """Train the denoiser (default) over the digits that an autoencoder gives back."""
+    from decant_train import recipes_digits
+
+    done = recipes_digits.train_digits_denoiser(
+        size,
+        given["out"],
+        _loop_options(recipes_digits.DENOISER_DEFAULTS | {k: v for k, v in given.items() if v is not None}),
+        decoder=given["checkpoint"],
+        images=given["images"],
+        resume=given["resume"],
+        progress=not given["quiet"],
+    )
+    _report(given["out"], done)
+
+
+@train.command("perceptual")
+@click.argument("size")
+@click.option("--images", type=FOLDER, help="Folder of photos; those in the wheels when left out.")
+@click.option("--features", type=FOLDER, help="VGG-19 weights (.npz) for the perceptual loss.")
+@click.option("--bits", default=8, show_default=True, help="Bits a latent, 1 to 8.")
+@click.option("--mu", default=0.1, show_default=True, help="Weight of the perceptual loss (0: MSE alone).")
+@click.option("--pictures", default=0, help="Train on so many photos of the folder (0: all).")
+@click.option("--encoder-weights", type=FOLDER, help="State dict of torchvision's ResNet; random without.")
+@click.option("--begin", type=FOLDER, help="Checkpoint of the family to go on from; its bits may differ.")
+@_epochs
+@_shared
+def train_perceptual(size: str, **given: Any) -> None:
+    """Train a ResNet autoencoder (default, small) with a perceptual loss."""
+    from decant_train import recipes_perceptual
+
+    done = recipes_perceptual.train_perceptual(
+        size,
+        given["out"],
+        recipes_perceptual.with_defaults(_loop_options(given), given),
+        images=given["images"],
+        features_file=given["features"],
+        mu=given["mu"],
+        bits=given["bits"],
+        pictures=given["pictures"],
+        encoder_weights=given["encoder_weights"],
+        begin=given["begin"],
+        resume=given["resume"],
+        progress=not given["quiet"],
+    )
+    _report(given["out"], done)
+
+
+@train.command("color")
+@click.argument("size")
+@click.option(
+    "--data", type=FOLDER, help="Folder of CIFAR-100 mosaics; crops of the photos in the wheels if left out."
+)
+@click.option("--bits-per-pixel", type=float, help="What the latents of a file shall cost on average.")
+@click.option("--depths", help="Bits a latent, from the least complex regions to the most: 6,7,8.")
+@click.option("--shares", help="Which part of the regions has each depth: 0.05,0.2,0.75.")
+@_epochs
+@_shared
+def train_color(size: str, **given: Any) -> None:
+    """Train the colour autoencoder (base) on small pictures, latents of a depth that follows complexity."""
+    from decant_train import recipes_color
+
+    limits = {} if given["epochs"] or given["max_minutes"] else {"epochs": recipes_color.EPOCHS}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    lists = {name: type_ for name, type_ in (("depths", int), ("shares", float)) if given[name]}
+    shape = {name: tuple(map(type_, given[name].split(","))) for name, type_ in lists.items()}
+    if given["bits_per_pixel"] is not None:
+        shape["bits_per_pixel"] = given["bits_per_pixel"]
+    done = recipes_color.train_color(
+        size,
+        given["out"],
+        _loop_options(recipes_color.DEFAULTS | {"schedule": None} | chosen | limits),
+        data=given["data"],
+        shape=shape,
         resume=given["resume"],
         progress=not given["quiet"],
     )

@@ -4,7 +4,7 @@ from importlib import import_module
 
 from decant_train.families.base import Family
 
-NAMES = ("set", "denoiser", "codec")
+NAMES = ("set", "denoiser", "codec", "color", "digits", "digits_denoiser", "perceptual")
 
 
 def get(name: str) -> Family:

@@ -1,22 +1,24 @@
-"""Files of the layout ``vector`` -> pixels: one vector of latents, one run, a picture of the model's size."""
+"""Files of the layouts ``vector`` and ``levels`` -> pixels: latents of one shape, one run, a picture of the
+model's size.
+"""
 
 import numpy as np
 
 from decant.container import DcnFile
 from decant.errors import FormatError
-from decant.latents import VectorLayout
+from decant.latents import FixedLayout
 from decant.sessions import Session
 from decant.tiles import Rectangle, whole
 
 
-class VectorDecoder:
-    """The graphs of a ``vector`` bundle called ``name`` at work: synthesis, and a denoiser after it where one
-    is given. ``image`` is (width, height). Safe to use from several threads.
+class FixedDecoder:
+    """The graphs of the bundle called ``name`` at work: synthesis, and a denoiser after it where one is
+    given. ``image`` is (width, height). Safe to use from several threads.
     """
 
     def __init__(
         self,
-        layout: VectorLayout,
+        layout: FixedLayout,
         name: str,
         image: tuple[int, int],
         synthesis: Session,
