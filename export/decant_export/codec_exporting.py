@@ -20,7 +20,7 @@ from decant_train import photos, wheel_photos
 from decant_train.checkpoint import Checkpoint, CheckpointError
 from decant_train.families.codec import Codec, light_part
 
-from decant_export import codec_graphs, codec_tables, families, folder, writing
+from decant_export import codec_adjoint, codec_graphs, codec_tables, families, folder, writing
 from decant_export.codec_static import StaticCodec
 from decant_export.codec_tables import Latents
 from decant_export.errors import ExportError
@@ -30,6 +30,7 @@ from decant_export.variants import RUNTIMES, make
 
 PRECISIONS = ("float", "int8")
 FLOORS = {"float": 48.0, "int8": 40.0}
+ADJOINT_TOLERANCE = 0.05  # of its norm
 CROP = 256  # pixels on a side of the pictures that tables and ranges are measured on
 GOLDEN_WIDTH, GOLDEN_HEIGHT = 200, 120  # pixels; no multiples of 16, so that cropping is seen
 GOLDEN_QUALITIES = (5, 35, 65, 95)
@@ -110,7 +111,7 @@ def export_codec(
     assert isinstance(checkpoint.model, Codec)
     model = codec_graphs.settled(light_part(checkpoint.model) if light else checkpoint.model)
     crops = _crops(images, pictures)
-    latents = codec_tables.latents_of(model, crops)
+    latents = codec_tables.with_aims(model, crops, codec_tables.latents_of(model, crops))
     layout, tables = codec_tables.layout_of(model, latents)
     report(f"tables counted on {len(crops)} crops of {CROP} pixels")
     graphs = {"hyper_mean": codec_graphs.hyper_mean(model), "synthesis": codec_graphs.synthesis(model)}
@@ -118,6 +119,7 @@ def export_codec(
         graphs |= {
             "analysis": codec_graphs.analysis(model),
             "hyper_analysis": codec_graphs.hyper_analysis(model),
+            "synthesis_adjoint": codec_adjoint.adjoint(model),
         }
     shown = _golden_pictures()
     _against_torch(model, graphs, shown[0], report)
@@ -142,7 +144,7 @@ def export_codec(
                 lambda session: _decode(layout, float_mean, session, files),
                 expected,
             )
-    for role in ("analysis", "hyper_analysis") if encoder else ():
+    for role in ("analysis", "hyper_analysis", "synthesis_adjoint") if encoder else ():
         gate.passed.append((make(role, "float", "onnxruntime", graphs[role]), float("inf")))
     if not any(variant.role == "synthesis" for variant, _ in gate.passed):
         raise ExportError(f"{head['name']}: no graph is left: {'; '.join(r['reason'] for r in gate.refused)}")
@@ -217,7 +219,10 @@ def _against_torch(
     gain = model.quality(torch.tensor([3.0]))[0][:, :, None, None]
     symbols = ((y - mean) * gain).round()
     decoded = (model.synthesis(symbols / gain + mean) + 0.5).clamp(0, 1).permute(0, 2, 3, 1) * 255
+    lacking = torch.from_numpy(pixels / np.float32(255))[None] - decoded / 255
+    correction = codec_adjoint.by_autograd(model, symbols / gain + mean, lacking)
     cases = {
+        "synthesis_adjoint": (((symbols / gain + mean).numpy(), lacking.numpy()), correction),
         "analysis": ((pixels[None],), y),
         "hyper_analysis": ((y.numpy(),), hyper),
         "hyper_mean": ((z_hat.numpy(),), mean),
@@ -228,6 +233,8 @@ def _against_torch(
         found = session_of(make(role, "float", "onnxruntime", graph), role).run(*given)
         worst = float(np.abs(found - wanted.numpy()).max())
         allowed = 0.51 if role == "synthesis" else 1e-4 * max(1.0, float(wanted.abs().max()))
+        if role == "synthesis_adjoint":  # the model's weights are not rounded to what it stores
+            worst, allowed = float(np.linalg.norm(found - wanted.numpy()) / wanted.norm()), ADJOINT_TOLERANCE
         if not worst <= allowed:  # a NaN fails too
             raise ExportError(f"graph {role} differs from PyTorch by {worst:.2g}, more than {allowed:.2g}")
         report(f"{role}.float equals PyTorch to {worst:.1e}")

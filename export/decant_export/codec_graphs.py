@@ -2,12 +2,12 @@
 
 Convolutions of 1x1 and 3x3, ReLU, Add, Mul, DepthToSpace and SpaceToDepth, the principal components' 16x16
 convolution in the encoder. Weights of the encoder's branches and of the mean are stored in 8 bits, one scale
-an output channel, and restored when the graph is loaded: ``settled`` rounds a model's weights to those very
-values, so that nothing is lost between it and its graphs. Sizes are free; pixels are uint8 NHWC.
+an output channel, the principal components in half precision, and restored when the graph is loaded:
+``settled`` rounds a model's weights to those very values, so that nothing is lost between it and its graphs.
+Sizes are free; pixels are uint8 NHWC.
 """
 
 import copy
-from typing import Any
 
 import numpy as np
 import onnx
@@ -22,8 +22,12 @@ STORED_MAX = 127
 
 
 def settled(model: Codec) -> Codec:
-    """A copy of ``model`` whose branches have weights that 8 bits, with a scale a channel, hold exactly."""
+    """A copy of ``model`` whose branches have weights that 8 bits, with a scale a channel, hold exactly, and
+    its principal components ones that half precision holds.
+    """
     model = copy.deepcopy(model).eval()
+    linear = model.analysis.linear
+    linear.weight.data.copy_(linear.weight.half().float())
     for layer in _stored_layers(model):
         steps = _steps(layer.weight.detach())
         layer.weight.data.copy_((layer.weight / steps).round() * steps)
@@ -36,7 +40,12 @@ def analysis(model: Codec) -> onnx.ModelProto:
     graph = GraphBuilder("analysis", "pixels", "uint8", [1, "height", "width", 3])
     x = from_pixels(graph, "pixels")
     picture = graph.node("Sub", [x, graph.constant("half", np.float32(0.5))], "centred")
-    linear = _conv(graph, picture, network.linear, "linear", strides=[PATCH, PATCH])
+    half = graph.constant("linear.weight.half", network.linear.weight.detach().half().numpy())
+    weight = graph.node("Cast", [half], "linear.weight", to=onnx.TensorProto.FLOAT)
+    assert network.linear.bias is not None
+    bias = graph.constant("linear.bias", array(network.linear.bias))
+    side = [PATCH, PATCH]
+    linear = graph.node("Conv", [picture, weight, bias], "linear", kernel_shape=side, strides=side)
     x = _unshuffled(graph, picture, 4, "blocks")
     x = _conv(graph, x, _reordered(network.stem, 4), "stem", stored=True)
     x = _residuals(graph, x, network.quarter, "quarter")
@@ -131,10 +140,8 @@ def _steps(weight: Tensor) -> Tensor:
     return (weight.abs().amax((1, 2, 3), keepdim=True) / STORED_MAX).clamp_min(1e-12)
 
 
-def _conv(
-    graph: GraphBuilder, x: str, layer: nn.Conv2d, name: str, *, stored: bool = False, **attributes: Any
-) -> str:
-    """A convolution padded to keep its size (or with ``strides``); ``stored``: weights kept in 8 bits."""
+def _conv(graph: GraphBuilder, x: str, layer: nn.Conv2d, name: str, *, stored: bool = False) -> str:
+    """A convolution padded to keep its size; ``stored``: weights kept in 8 bits."""
     weight, kernel = layer.weight.detach(), list(layer.kernel_size)
     if stored:
         steps = _steps(weight)
@@ -149,9 +156,8 @@ def _conv(
     inputs = [x, weights]
     if layer.bias is not None:
         inputs.append(graph.constant(f"{name}.bias", array(layer.bias)))
-    if "strides" not in attributes:
-        attributes["pads"] = [kernel[0] // 2, kernel[1] // 2] * 2
-    return graph.node("Conv", inputs, name, kernel_shape=kernel, **attributes)
+    pads = [kernel[0] // 2, kernel[1] // 2] * 2
+    return graph.node("Conv", inputs, name, kernel_shape=kernel, pads=pads)
 
 
 def _residuals(graph: GraphBuilder, x: str, blocks: nn.Sequential, name: str) -> str:

@@ -30,7 +30,7 @@ from decant_export.qdq import Scale, Stored
 EVEN = Scale(1 / 127.5, 128)  # of a tensor whose channels were brought to -1..1
 PIXEL = Scale(1 / 255, 0)
 # Copies beyond the first, a channel: of the latents, and of the renderer's input at 1/4.
-LATENT_COPIES, RENDER_COPIES = 5 / 16, 1 / 3
+LATENT_COPIES, RENDER_COPIES = 5 / 16, 1 / 2
 # Channels of the body with less than this part of the largest range are not made larger than so.
 LEAST_RANGE = 0.02
 BODY_MIDDLE = np.float32(0.5)  # of the evened body's channels, which reach from 0 to 1: 0 stays exact

@@ -2,8 +2,8 @@
 probability tables counted on hard-quantized latents of training photos (docs/format.md, layout grid).
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from decant import entropy
 from decant.grid import QUALITIES, GridLayout
 from decant.grid_decoder import dequantized
 from decant.grid_encoder import quantized, quantized_hyperlatents, symbol_weight
+from decant_train.codec_encoding import Encoding, curvature
 from decant_train.families.codec import (
     ANCHORS,
     CLASSES,
@@ -44,10 +45,23 @@ COUNTED = tuple(range(4, 101, 8))  # qualities whose symbols are counted
 
 @dataclass(frozen=True)
 class Latents:
-    """What the analysis makes of one picture: y float32 (M, h, w), hyperlatents float32 (hyper, hz, wz)."""
+    """What the analysis makes of one picture: y float32 (M, h, w), hyperlatents float32 (hyper, hz, wz).
+    ``aims``: what an encoder makes of y for some qualities, where that is known.
+    """
 
     y: np.ndarray
     hyper: np.ndarray
+    aims: Mapping[int, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What an encoder weighs symbols by: the layout's ``cost_bits``, and the bundle's table of curvatures
+    float32 (M,).
+    """
+
+    bits: np.ndarray
+    curvature: np.ndarray
 
 
 @torch.no_grad()
@@ -57,6 +71,18 @@ def latents_of(model: Codec, pictures: Sequence[np.ndarray]) -> list[Latents]:
     for pixels in pictures:
         y = model.analysis(centred(pixels))
         found.append(Latents(y[0].numpy(), model.hyperprior.hyperlatents(y)[0].numpy()))
+    return found
+
+
+def with_aims(model: Codec, pictures: Sequence[np.ndarray], latents: Sequence[Latents]) -> list[Latents]:
+    """``latents`` of ``pictures`` with what an encoder makes of them for the qualities that are counted."""
+    encoder, position = Encoding(model), torch.linspace(0, TOP, QUALITIES)
+    found = []
+    for i, (pixels, item) in enumerate(zip(pictures, latents, strict=True)):
+        qualities = COUNTED[i % 3 :: 3]
+        several = (centred(pixels) + 0.5).expand(len(qualities), -1, -1, -1)
+        aims = encoder.aims(several, position[[q - 1 for q in qualities]])
+        found.append(replace(item, aims=dict(zip(qualities, aims.numpy(), strict=True))))
     return found
 
 
@@ -73,21 +99,22 @@ def layout_of(model: Codec, latents: Sequence[Latents]) -> tuple[GridLayout, dic
     tables["quality.hyper_class"] = _hyper_classes(layout, tables, latents, fitted)
     # Which symbols come depends on what tables make them cost: counted twice.
     distributions = fitted
+    curved = array(curvature(model.synthesis, model.hyperprior.deviation))
     for _ in range(2):
         layout = _layout(model, tables | _entropy(distributions))
         distributions = []
-        for prior, histogram in zip(fitted, _count(model, layout, latents), strict=True):
+        for prior, histogram in zip(fitted, _count(model, layout, latents, curved), strict=True):
             even = histogram + histogram[::-1]  # no reason why one sign should come more often
             distributions.append((even / 2 + PRIOR * prior) / (even.sum() / 2 + PRIOR))
     layout = _layout(model, tables | _entropy(distributions))
-    return layout, layout.tables() | {"quality.lambda": _lambdas()}
+    return layout, layout.tables() | {"quality.lambda": _lambdas(), "synthesis.curvature": curved}
 
 
 def symbols_of(
-    model: Codec, layout: GridLayout, latents: Latents, quality: int, bits: np.ndarray | None = None
+    model: Codec, layout: GridLayout, latents: Latents, quality: int, prices: Prices | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Hyperlatents int32, mean float32, classes uint8 and symbols int32 of a picture; plainly rounded, or
-    chosen by rate and distortion with ``bits``, the layout's ``cost_bits``.
+    chosen by rate and distortion with ``prices``.
     """
     row = layout.quality(quality)
     z = quantized_hyperlatents(latents.hyper, row)
@@ -97,12 +124,13 @@ def symbols_of(
         mean: np.ndarray = model.hyperprior.mean(hyper[None])[0].numpy()
     height, width = latents.y.shape[1:]
     mean = mean[:, :height, :width]
-    x = (latents.y - mean) * row.gain[:, None, None]
-    prices = np.zeros((0, 1), np.float32) if bits is None else bits
-    weight = None if bits is None else symbol_weight(_lambdas()[quality - 1], row)
+    x = (latents.aims.get(quality, latents.y) - mean) * row.gain[:, None, None]
+    bits, weight = np.zeros((0, 1), np.float32), None
+    if prices is not None:
+        bits, weight = prices.bits, symbol_weight(_lambdas()[quality - 1], row, prices.curvature)
 
     def choose(channels: slice, classes: np.ndarray) -> np.ndarray:
-        return quantized(x[channels], classes, None if weight is None else weight[channels], prices)
+        return quantized(x[channels], classes, None if weight is None else weight[channels], bits)
 
     symbols, classes = layout.staged(v, row, (0, height, 0, width), choose)
     return z, mean, classes, symbols
@@ -236,11 +264,11 @@ def _hyper_classes(
     return chosen
 
 
-def _count(model: Codec, layout: GridLayout, latents: Sequence[Latents]) -> np.ndarray:
+def _count(model: Codec, layout: GridLayout, latents: Sequence[Latents], curved: np.ndarray) -> np.ndarray:
     """How often each symbol -MOST_RADIUS..MOST_RADIUS (larger ones left out) came in each class."""
     width = 2 * MOST_RADIUS + 1
     histograms = np.zeros((CLASSES, width))
-    for classes, symbols in _coded(model, layout, latents):
+    for classes, symbols in _coded(model, layout, latents, curved):
         inside = np.abs(symbols) <= MOST_RADIUS
         letters = classes[inside].astype(np.int64) * width + symbols[inside].astype(np.int64) + MOST_RADIUS
         histograms += np.bincount(letters, minlength=CLASSES * width).reshape(CLASSES, width)
@@ -248,12 +276,12 @@ def _count(model: Codec, layout: GridLayout, latents: Sequence[Latents]) -> np.n
 
 
 def _coded(
-    model: Codec, layout: GridLayout, latents: Sequence[Latents]
+    model: Codec, layout: GridLayout, latents: Sequence[Latents], curved: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Classes and symbols of latents and of hyperlatents, as files would hold them."""
-    bits = layout.entropy.cost_bits()
+    prices = Prices(layout.entropy.cost_bits(), curved)
     for i, item in enumerate(latents):
         for q in COUNTED[i % 3 :: 3]:
-            z, _, classes, symbols = symbols_of(model, layout, item, q, bits)
+            z, _, classes, symbols = symbols_of(model, layout, item, q, prices)
             yield classes, symbols
             yield np.broadcast_to(layout.quality(q).hyper_class[:, None, None], z.shape), z

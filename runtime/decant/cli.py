@@ -101,8 +101,8 @@ _running = _options(
 @click.option(
     "--effort",
     type=click.IntRange(0, 9),
-    help="0 rounds latents, 1 chooses them by rate and distortion, 2 (the default) looks at the result and "
-    "corrects it, for several times as long; 3 to 9 are for a later release.",
+    help="0 rounds latents, 1 chooses them by rate and distortion, 2 (the default) decodes the result and "
+    "corrects it 4 times, 3 to 9 up to 64 times.",
 )
 @click.option(
     "--target-bpp",

@@ -13,7 +13,7 @@ from decant.devices import Wish
 from decant.errors import ImageError
 from decant.golden import CheckGolden
 from decant.images import Picture, metadata_of, read, read_opaque
-from decant.latents import VectorLayout
+from decant.latents import FixedLayout
 from decant.loading import RunsOn, load_session
 from decant.output import write_atomically
 from decant.sessions import Session, usable_cores
@@ -22,7 +22,6 @@ from decant.settings import DEFAULT_MODEL, Settings
 if TYPE_CHECKING:
     from PIL import Image
 
-    from decant.grid_decoder import GridDecoder
     from decant.grid_encoder import GridEncoder
 
 
@@ -54,7 +53,7 @@ class Encoder(RunsOn):
         self._threads = threads or usable_cores()
         self._check_golden: CheckGolden = check_golden
         super().__init__(load_session(self.bundle, "analysis", self._wish, self._threads, check_golden))
-        self._grid = None if isinstance(self.bundle.layout, VectorLayout) else self._grid_encoder()
+        self._grid = None if isinstance(self.bundle.layout, FixedLayout) else self._grid_encoder()
         self.warn()
 
     def __repr__(self) -> str:
@@ -77,18 +76,18 @@ class Encoder(RunsOn):
         RGBA, L, LA, P, PA or 1; bundles of one picture size take opaque pictures only, and grey as RGB. The
         settings are for bundles with qualities: ``quality`` 1 to 100 (60), or a target: the highest quality
         whose file has at most ``target_bpp`` bits a pixel, all of it counted, or the lowest that decodes at
-        ``target_psnr`` dB. ``effort`` 0 rounds latents, 1 (the default) chooses them by rate and distortion,
-        2 by the decoder's errors besides, at several times the time.
+        ``target_psnr`` dB. ``effort`` 0 rounds latents, 1 chooses them by rate and distortion, 2 (the
+        default) and above by the decoder's errors besides, round after round: more rounds the higher it is.
 
         Raises ImageError for a size, mode or setting that the model does not take and a target that cannot
-        be met, MissingExtraError for an effort above 2, SizeLimitError.
+        be met, SizeLimitError.
         """
         settings = Settings(quality, effort, target_bpp, target_psnr)
         if self._grid is None:
             if settings != Settings():
                 raise ImageError(f"{source}: model {self.bundle.name} has no quality setting; leave it out")
             picture = read_opaque(image, source, self.size_limit)
-            return container.write(self._file(image, picture, self._vector(picture, source)))
+            return container.write(self._file(image, picture, self._fixed(picture, source)))
         settings.check(source)
         picture = read(image, source, self.size_limit)
         file = self._file(image, picture, b"")
@@ -98,17 +97,17 @@ class Encoder(RunsOn):
 
         return self._grid.encode(picture, settings, finish, source)
 
-    def _vector(self, picture: Picture, source: str) -> bytes:
+    def _fixed(self, picture: Picture, source: str) -> bytes:
         """The latents section of a bundle of one picture size."""
         layout = self.bundle.layout
-        assert isinstance(layout, VectorLayout)
+        assert isinstance(layout, FixedLayout)
         width, height = self.bundle.image
         if (picture.width, picture.height) != (width, height):
             raise ImageError(
                 f"{source}: {picture.width}x{picture.height} pixels; model {self.bundle.name} takes "
                 f"{width}x{height} only; crop or resize the picture first"
             )
-        return layout.pack(self.session.run(picture.pixels[None])[0])
+        return layout.pack_picture(self.session.run(picture.pixels[None])[0], picture.pixels)
 
     def _grid_encoder(self) -> "GridEncoder":
         from decant.grid import GridLayout
@@ -117,21 +116,11 @@ class Encoder(RunsOn):
         layout = self.bundle.layout
         assert isinstance(layout, GridLayout)
 
-        def load_decoder(hyper_mean: Session) -> "GridDecoder":
-            from decant.grid_decoder import GridDecoder
-
-            return GridDecoder(layout, hyper_mean, self._load("synthesis"), overlap=self._threads > 1)
-
-        return GridEncoder(
-            layout,
-            self.bundle.tables.get("quality.lambda"),
-            self.session,
-            self._load("hyper_analysis"),
-            self._load("hyper_mean"),
-            load_decoder,
-        )
+        return GridEncoder(layout, self.bundle.tables, self._load, overlap=self._threads > 1)
 
     def _load(self, role: str) -> Session:
+        if role == "analysis":
+            return self.session
         loaded = load_session(self.bundle, role, self._wish, self._threads, self._check_golden)
         self.notes += loaded.notes
         return loaded.session

@@ -6,7 +6,7 @@ coding) runs for each quality tried. The encoder's mean is the float graph's; a 
 last digits, which moves pixels by as little.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -29,8 +29,11 @@ BLOCK = LATENT_PIXELS * HYPER_LATENTS
 ONE_TILE = 1 << 21
 TILE = 1024
 TILE_HALO = 192
-# How often effort 2 decodes what it has, and corrects what it aims at.
-ROUNDS = 2
+# How often an effort decodes what it has, and corrects what it aims at.
+ROUNDS = (0, 0, 4, 8, 12, 16, 24, 32, 48, 64)
+# Of the step that is sure to lower the error, how much further the corrections go: at first and at last.
+# Rounding holds symbols where they are; longer steps get them out of places that shorter ones end in.
+OVERSHOOT = (1.8, 1.3)
 
 # A quality and its latents section -> the bytes of the whole file.
 Finish: TypeAlias = Callable[[int, bytes], bytes]
@@ -48,30 +51,30 @@ class Analysed:
 
 
 class GridEncoder:
-    """The encoding graphs of a ``grid`` bundle at work. ``lambdas`` float32 (100,) says how many bits a pixel
-    each quality gives for one unit of mean squared error in 0..255; ``load_decoder`` is called when a decoder
-    is first needed. Safe to use from several threads.
+    """The encoding graphs of a ``grid`` bundle at work. ``tables`` are the bundle's: ``quality.lambda``
+    float32 (100,) says how many bits a pixel each quality gives for one unit of mean squared error in 0..255,
+    ``synthesis.curvature`` float32 (M,) what a squared error in each latent is worth in the picture. ``load``
+    gives the session of a role; what only some efforts need is loaded when first needed. Safe to use from
+    several threads.
     """
 
     def __init__(
         self,
         layout: GridLayout,
-        lambdas: np.ndarray | None,
-        analysis: Session,
-        hyper_analysis: Session,
-        hyper_mean: Session,
-        load_decoder: Callable[[Session], GridDecoder],
+        tables: Mapping[str, np.ndarray],
+        load: Callable[[str], Session],
+        *,
+        overlap: bool = True,
     ) -> None:
-        usable = lambdas is not None and lambdas.dtype == np.float32 and lambdas.shape == (QUALITIES,)
-        if lambdas is None or not usable or not (np.isfinite(lambdas) & (lambdas > 0)).all():
-            raise BundleError(f"tables: quality.lambda is not float32 ({QUALITIES},) of positive numbers")
         self.layout = layout
-        self.lambdas = lambdas
-        self.analysis = analysis
-        self.hyper_analysis = hyper_analysis
-        self.hyper_mean = hyper_mean
-        self._load_decoder = load_decoder
+        self.lambdas = _positive(tables, "quality.lambda", QUALITIES)
+        self.curvature = _positive(tables, "synthesis.curvature", layout.channels)
+        self.analysis, self.hyper_analysis = load("analysis"), load("hyper_analysis")
+        self.hyper_mean = load("hyper_mean")
+        self._load = load
+        self._overlap = overlap
         self._decoder: GridDecoder | None = None
+        self._adjoint: Session | None = None
         self._bits = layout.entropy.cost_bits()
 
     def encode(self, picture: Picture, settings: Settings, finish: Finish, source: str) -> bytes:
@@ -122,29 +125,47 @@ class GridEncoder:
         return Analysed(y, z, shape)
 
     def _file(self, picture: Picture, analysed: Analysed, quality: int, effort: int, finish: Finish) -> bytes:
-        """The file at ``quality``. Effort 2 decodes it, runs the analysis on the result, and adds to the
-        latents what this lacks of the picture's own: the decoder's error, seen through the analysis, where
-        gradients would take it through the decoder.
+        """The file at ``quality``. Efforts from 2 on decode it, take the decoder's errors back to the latents
+        that made them, choose symbols again (majorize, minimize), and keep the best file: the analysis cannot
+        know what rounding does.
         """
-        if effort < 2:
+        rounds = ROUNDS[effort]
+        if not rounds:
             return finish(quality, self.code(analysed, analysed.y, quality, effort))
         y = np.empty_like(analysed.y)
-        latents = self.code(analysed, analysed.y, quality, effort, y)
-        for _ in range(ROUNDS):
-            self._correct(y, analysed, self._decode(finish(quality, latents)))
-            latents = self.code(analysed, y, quality, effort, y)
-        return finish(quality, latents)
+        file = best = finish(quality, self.code(analysed, analysed.y, quality, effort, y))
+        least = np.inf
+        first, last = OVERSHOOT
+        for i in range(rounds + 1):
+            decoded = self._decode(file)
+            cost = 8 * len(file) / (picture.width * picture.height)
+            cost += float(self.lambdas[quality - 1]) * _squared_error(picture, decoded) / decoded.pixels.size
+            if cost < least:
+                best, least = file, cost
+            if i < rounds:
+                falling = max(0.0, 2 * (i + 1) / rounds - 1)
+                correction = self._correction(y, picture, analysed.shape, decoded)
+                correction *= (first + (last - first) * falling) / self.curvature[:, None, None]
+                y += correction
+                file = finish(quality, self.code(analysed, y, quality, effort, y))
+        return best
 
-    def _correct(self, y: np.ndarray, analysed: Analysed, decoded: Picture) -> None:
-        """Add to ``y``, the latents that ``decoded`` was made from, what its analysis lacks of the
-        picture's.
+    def _correction(self, y: np.ndarray, picture: Picture, shape: GridShape, decoded: Picture) -> np.ndarray:
+        """float32 (M, h, w): the latents ``y`` that ``decoded`` was made from are to go this way, for it to
+        come nearer to ``picture``; the negative gradient of half the squared error in 0..1.
         """
-        latents = whole(analysed.shape.h, analysed.shape.w)
-        for core, outer in _tiles(analysed.shape):
-            found = self.analysis.run(_padded(decoded, outer)[None])
+        if self._adjoint is None:
+            self._adjoint = self._load("synthesis_adjoint")
+        latents = whole(shape.h, shape.w)
+        correction = np.empty_like(y)
+        for core, outer in _tiles(shape):
+            near = outer.coarser(LATENT_PIXELS).cut(latents)
+            lacking = _lacking(picture, decoded, near.finer(LATENT_PIXELS))
+            around = np.ascontiguousarray(y[None, :, *near.within(latents)])
             kept = core.coarser(LATENT_PIXELS).cut(latents)
-            place = kept.within(latents)
-            y[:, *place] += analysed.y[:, *place] - found[0][:, *kept.within(outer.coarser(LATENT_PIXELS))]
+            found = self._adjoint.run(around, lacking[None])[0]
+            correction[:, *kept.within(latents)] = found[:, *kept.within(near)]
+        return correction
 
     def code(
         self, analysed: Analysed, y: np.ndarray, quality: int, effort: int, coded: np.ndarray | None = None
@@ -157,7 +178,7 @@ class GridEncoder:
         z = quantized_hyperlatents(analysed.z, row)
         v = row.scaled(z)
         hyperlatents = dequantized(v)
-        weight = symbol_weight(float(self.lambdas[quality - 1]), row) if effort else None
+        weight = symbol_weight(float(self.lambdas[quality - 1]), row, self.curvature) if effort else None
         streams = []
         for group in shape.groups:
             rows, columns = Rectangle(*group).within(whole(shape.h, shape.w))
@@ -173,21 +194,27 @@ class GridEncoder:
     def _decode(self, data: bytes) -> Picture:
         """What a decoder makes of a file, without its alpha."""
         if self._decoder is None:
-            self._decoder = self._load_decoder(self.hyper_mean)
+            synthesis = self._load("synthesis")
+            self._decoder = GridDecoder(self.layout, self.hyper_mean, synthesis, overlap=self._overlap)
         file = container.parse(data)
         pixels = self._decoder.decode(replace(file, alpha=None))
         return Picture(pixels[:, :, 0] if file.grey else pixels)
 
     def _psnr_db(self, picture: Picture, data: bytes) -> float:
-        decoded = self._decode(data).pixels
-        rows = max(1, (1 << 20) // picture.width)
-        total = 0.0
-        for top in range(0, picture.height, rows):
-            part = slice(top, top + rows)
-            difference = decoded[part].astype(np.int32) - picture.pixels[part]
-            total += float(np.square(difference).sum(dtype=np.int64))
-        mse = total / decoded.size
+        decoded = self._decode(data)
+        mse = _squared_error(picture, decoded) / decoded.pixels.size
         return float("inf") if mse == 0 else float(10 * np.log10(255**2 / mse))
+
+
+def _squared_error(picture: Picture, decoded: Picture) -> float:
+    """Of all pixels in 0..255, summed."""
+    rows = max(1, (1 << 20) // picture.width)
+    total = 0.0
+    for top in range(0, picture.height, rows):
+        part = slice(top, top + rows)
+        difference = decoded.pixels[part].astype(np.int32) - picture.pixels[part]
+        total += float(np.square(difference).sum(dtype=np.int64))
+    return total
 
 
 def quantized_hyperlatents(z: np.ndarray, quality: Quality) -> np.ndarray:
@@ -198,12 +225,13 @@ def quantized_hyperlatents(z: np.ndarray, quality: Quality) -> np.ndarray:
     return clipped
 
 
-def symbol_weight(distortion_weight: float, quality: Quality) -> np.ndarray:
+def symbol_weight(distortion_weight: float, quality: Quality, curvature: np.ndarray) -> np.ndarray:
     """Bits that a unit of squared error, in steps, is worth in each channel: float32 (M,).
 
-    Latents' errors sum to those of pixels in 0..1; lambda is for their mean over three channels in 0..255.
+    Latents' squared errors, times their ``curvature`` float32 (M,), sum to those of pixels in 0..1; lambda is
+    for the mean of these over three channels in 0..255.
     """
-    weight: np.ndarray = distortion_weight * 255**2 / 3 * np.square(quality.step)
+    weight: np.ndarray = distortion_weight * 255**2 / 3 * np.square(quality.step) * curvature
     return weight
 
 
@@ -264,6 +292,30 @@ def _tiles(shape: GridShape) -> Iterator[Window]:
     side = TILE if bounds.height * bounds.width > ONE_TILE else max(bounds)
     for core in squares(bounds, side):
         yield Window(core, core.grown(TILE_HALO, bounds))
+
+
+def _lacking(picture: Picture, decoded: Picture, outer: Rectangle) -> np.ndarray:
+    """float32 (rows, columns, 3) in -1..1: what the pixels of ``decoded`` lack of the picture's in ``outer``,
+    0 beyond the picture.
+    """
+    place = (slice(outer.y0, outer.y1), slice(outer.x0, outer.x1))
+    lacking = picture.pixels[place].astype(np.float32)
+    lacking -= decoded.pixels[place]
+    lacking /= 255
+    if picture.grey:
+        lacking = np.repeat(lacking[:, :, None], 3, axis=2)
+    rows, columns = lacking.shape[:2]
+    padded: np.ndarray = np.pad(lacking, [(0, outer.height - rows), (0, outer.width - columns), (0, 0)])
+    return padded
+
+
+def _positive(tables: Mapping[str, np.ndarray], name: str, size: int) -> np.ndarray:
+    """A table of the encoder's. Raises BundleError."""
+    table = tables.get(name)
+    usable = table is not None and table.dtype == np.float32 and table.shape == (size,)
+    if table is None or not usable or not (np.isfinite(table) & (table > 0)).all():
+        raise BundleError(f"tables: {name} is not float32 ({size},) of positive numbers")
+    return table
 
 
 def _padded(picture: Picture, outer: Rectangle) -> np.ndarray:

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from decant.errors import ImageError, MissingExtraError
+from decant.errors import ImageError
 
 DEFAULT_MODEL = "lite"
 DEFAULT_QUALITY = 60
 LARGEST_QUALITY = 100
 DEFAULT_EFFORT = 2
-LARGEST_EFFORT = 2
+LARGEST_EFFORT = 9
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Settings:
     target_psnr: float | None = None
 
     def check(self, source: str) -> None:
-        """Raise ImageError for settings that cannot be, MissingExtraError for efforts that are not here."""
+        """Raise ImageError for settings that cannot be."""
         if self.quality is not None and not 1 <= self.quality <= LARGEST_QUALITY:
             raise ImageError(f"{source}: quality {self.quality}; 1..{LARGEST_QUALITY} expected")
         if sum(value is not None for value in (self.quality, self.target_bpp, self.target_psnr)) > 1:
@@ -30,10 +30,5 @@ class Settings:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ImageError(f"{source}: {name} {value}; a positive number expected")
-        if self.effort is not None and not 0 <= self.effort <= 9:
-            raise ImageError(f"{source}: effort {self.effort}; 0..9 expected")
-        if self.effort is not None and self.effort > LARGEST_EFFORT:
-            raise MissingExtraError(
-                f"{source}: effort {self.effort}: iterative refinement comes with a later release, in the "
-                "extra train; this one has the efforts 0, 1 and 2"
-            )
+        if self.effort is not None and not 0 <= self.effort <= LARGEST_EFFORT:
+            raise ImageError(f"{source}: effort {self.effort}; 0..{LARGEST_EFFORT} expected")

@@ -11,13 +11,14 @@ from decant import container, golden
 from decant.bundle import Bundle, find_bundle
 from decant.devices import Device, Wish, available_devices
 from decant.errors import BundleError, DecantError, MissingExtraError
-from decant.latents import VectorLayout
+from decant.latents import FixedLayout
 from decant.loading import check_shapes, load_session
 from decant.manifest import Graph
 from decant.sessions import Session, create_session
 
 # The highest quality of any codec is far above this, what a broken graph gives far below.
 LOWEST_ENCODING_DB = 25
+ENCODING_ROLES = ("analysis", "hyper_analysis", "synthesis_adjoint")
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def verify_file(
     container.check_size(file.width, file.height, source, size_limit)
     bundle = find_bundle(file.name, file.model_id, bundle_dir)
     said = [f"{file.width}x{file.height}"]
-    if isinstance(bundle.layout, VectorLayout):
+    if isinstance(bundle.layout, FixedLayout):
         bundle.layout.check(file, bundle.image, source)
         bundle.layout.unpack(file.latents, source)
     else:
@@ -111,7 +112,7 @@ def _try(bundle: Bundle, graph: Graph, device: Device, threads: int) -> Finding:
         blobs = [bundle.read(entry) for entry in graph.files]
         session = create_session(graph, blobs, device=device.kind, threads=threads, where=str(bundle.path))
         what = f"{graph.role}.{graph.precision} {session.runtime} {session.runtime_version} {session.device}"
-        if graph.role in ("analysis", "hyper_analysis"):
+        if graph.role in ENCODING_ROLES:
             return Finding(True, what, _encode(bundle, graph.role, session))
         psnr = golden.check(bundle, graph, session, "always")
     except DecantError as error:
@@ -127,8 +128,8 @@ def _encode(bundle: Bundle, role: str, session: Session) -> str:
     DecantError.
     """
     pixels = golden.pixels_of(bundle, bundle.golden[0].pixels)
-    if isinstance(bundle.layout, VectorLayout):
-        bundle.layout.pack(session.run(pixels[None])[0])
+    if isinstance(bundle.layout, FixedLayout):
+        bundle.layout.pack_picture(session.run(pixels[None])[0], pixels)
         return "gives latents that can be stored"
     from decant.grid import QUALITIES, GridLayout
     from decant.grid_decoder import GridDecoder
@@ -148,14 +149,7 @@ def _encode(bundle: Bundle, role: str, session: Session) -> str:
         return container.write(container.DcnFile(bundle.name, bytes(8), width, height, latents, quality))
 
     decoder = GridDecoder(bundle.layout, load("hyper_mean"), load("synthesis"))
-    encoder = GridEncoder(
-        bundle.layout,
-        bundle.tables.get("quality.lambda"),
-        load("analysis"),
-        load("hyper_analysis"),
-        decoder.hyper_mean,
-        lambda _: decoder,
-    )
+    encoder = GridEncoder(bundle.layout, bundle.tables, load)
     data = encoder.encode(Picture(pixels), Settings(quality=QUALITIES), finish, "<golden picture>")
     psnr = golden.psnr_db(decoder.decode(container.parse(data)), pixels)
     if not psnr >= LOWEST_ENCODING_DB:

@@ -70,7 +70,6 @@ class TestEncode:
 
     def test_refusals(self, codec: Path, picture: Path, tmp_path: Path):
         target = ["encode", picture, tmp_path / "out.dcn", "--bundle-dir", codec]
-        assert "iterative refinement comes with a later release" in refusal(*target, "--effort", 5)
         assert "cannot be met; quality 1 takes" in refusal(*target, "--target-bpp", 0.0001)
         assert "give one of quality, target_bpp" in refusal(*target, "--quality", 5, "--target-psnr", 30)
         assert "130x90 pixels; the limit is 1000" in refusal(*target, "--size-limit", 1000)

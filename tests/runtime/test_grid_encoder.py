@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from decant import Decoder, Encoder, ImageError, MissingExtraError, SizeLimitError, container, grid_encoder
+from decant import Decoder, Encoder, ImageError, SizeLimitError, container, grid_encoder
 from decant.bundle import Bundle
 from decant.errors import BundleError
 from decant.golden import psnr_db
@@ -149,11 +149,12 @@ class TestSettings:
         lambdas = encoder.bundle.tables["quality.lambda"]
         for quality in (20, 50):
             costs = []
-            for effort in (0, 1, 2):
+            for effort in (0, 1, 2, 5):
                 data = encoder.encode(picture, quality, effort=effort)
                 mse = 255**2 / 10 ** (psnr_db(decoder.decode(data), picture) / 10)
                 costs.append(bits_per_pixel(data, picture) + lambdas[quality - 1] * mse)
             assert costs[0] > costs[1] > costs[2], quality
+            assert costs[3] < 1.001 * costs[2], quality
 
     @pytest.mark.parametrize("quality", [2, 40, 99])
     def test_a_target_of_bits(self, encoder: Encoder, quality: int):
@@ -212,10 +213,42 @@ class TestSettings:
         with pytest.raises(ImageError, match=rf"a\.png: {message}"):
             encoder.encode(photo(), source="a.png", **settings)
 
-    @pytest.mark.parametrize("effort", [3, 9])
-    def test_higher_efforts_say_that_they_are_not_here(self, encoder: Encoder, effort: int):
-        with pytest.raises(MissingExtraError, match=f"effort {effort}: iterative refinement comes"):
-            encoder.encode(photo(), effort=effort)
+
+class TestCorrection:
+    def test_it_is_the_way_down(self, grid: GridEncoder, decoder: Decoder):
+        """Along it, what the decoder makes comes nearer to the picture, at the rate that it says."""
+        picture = Picture(photo(90, 70))
+        analysed = grid.analyse(picture)
+        mean, step = np.zeros_like(analysed.y)[None], np.ones((1, grid.layout.channels, 1, 1), np.float32)
+
+        def decoded(y: np.ndarray) -> Picture:
+            return Picture(grid_encoder_synthesis.run(y[None], mean, step)[0][:70, :90])
+
+        grid_encoder_synthesis = grid._load("synthesis")
+        y = analysed.y * np.float32(0.9)
+        there = decoded(y)
+        correction = grid._correction(y, picture, analysed.shape, there)
+        descent = correction / grid.curvature[:, None, None]
+
+        def error(made: Picture) -> float:
+            return float(np.square(made.pixels / 255 - picture.pixels / 255).sum())
+
+        after, slope = error(decoded(y + descent)), float((correction * descent).sum())
+        assert error(there) - after > 0
+        assert error(there) - after >= 0.9 * slope  # what a bound of the curvature promises, but for rounding
+
+    def test_pixels_beyond_the_picture_do_not_count(self, grid: GridEncoder):
+        shape = grid.layout.grid(20, 20)
+        picture, other = (Picture(np.full((20, 20, 3), grey, np.uint8)) for grey in (100, 100))
+        y = np.zeros((grid.layout.channels, shape.h, shape.w), np.float32)
+        assert not grid._correction(y, picture, shape, other).any()
+
+    @pytest.mark.parametrize("missing", ["quality.lambda", "synthesis.curvature"])
+    def test_without_its_tables_nothing_is_encoded(self, codec: Path, missing: str):
+        bundle = Bundle.open(codec)
+        bundle.tables = {name: table for name, table in bundle.tables.items() if name != missing}
+        with pytest.raises(BundleError, match=rf"{missing} is not float32 \(\d+,\)"):
+            Encoder(bundle)
 
 
 class TestQuantization:
@@ -299,10 +332,3 @@ class TestTiles:
         assert abs(len(tiles) - len(once)) < 0.01 * len(once)
         difference = psnr_db(decoder.decode(tiles), picture) - psnr_db(decoder.decode(once), picture)
         assert abs(difference) < 0.05
-
-
-def test_tables_without_lambda_cannot_encode(codec: Path):
-    bundle = Bundle.open(codec)
-    bundle.tables = {name: table for name, table in bundle.tables.items() if name != "quality.lambda"}
-    with pytest.raises(BundleError, match=r"quality\.lambda is not float32 \(100,\)"):
-        Encoder(bundle)

@@ -627,8 +627,8 @@ def test_settings_are_the_encoders(coded: Path, cut_out: Image.Image):
         saved(image, quality=50, target_bpp=1.0)
     with pytest.raises(ValueError, match="target_psnr -1; a positive number expected"):
         saved(image, target_psnr=-1)
-    with pytest.raises(ValueError, match="effort 9"):
-        saved(image, effort=9)
+    with pytest.raises(ValueError, match="effort 10"):
+        saved(image, effort=10)
 
 
 def test_turning_upright(coded: Path, cut_out: Image.Image):

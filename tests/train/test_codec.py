@@ -13,6 +13,7 @@ from decant_train import checkpoint as checkpoints
 from decant_train import photos, wheel_photos
 from decant_train.checkpoint import Checkpoint
 from decant_train.cli import train
+from decant_train.codec_encoding import Encoding, curvature
 from decant_train.codec_loop import CodecOptions, _groups, _move_together, _positions, _spread
 from decant_train.codec_start import (
     begin_with,
@@ -166,8 +167,9 @@ def test_options_without_an_end_are_refused() -> None:
 
 
 def test_training_begins_at_the_middle_quality_and_widens_to_all() -> None:
-    options = CodecOptions(steps=1, narrow=0.5, widen=0.25)
+    options = CodecOptions(steps=1, narrow=0.5, widen=0.25, reach=1.0)
     assert [_spread(options, done) for done in (0, 0.49, 0.625, 0.75, 1)] == [0, 0, 0.5, 1, 1]
+    assert _spread(replace(options, reach=0.4), 0.625) == pytest.approx(0.2)
     assert [_spread(replace(options, narrow=0.0, widen=0.0), done) for done in (0, 1)] == [1, 1]
     draw = torch.Generator().manual_seed(0)
     middle = (ANCHORS - 1) / 2
@@ -202,6 +204,43 @@ def small_codec(**changes: Any) -> Codec:
         render_width=8,
     )
     return Codec(replace(shape, **changes))
+
+
+def linear_codec() -> Codec:
+    """A codec without rectifiers in its decoder, with weights that are not orthogonal."""
+    return small_codec(body_width=0, body_blocks=0, render_layers=0).eval()
+
+
+@torch.no_grad()
+def test_curvatures_bound_what_latents_change_in_the_picture() -> None:
+    codec = linear_codec()
+    bound = curvature(codec.synthesis, codec.hyperprior.deviation)[:, None, None]
+    zero = torch.zeros(1, 16, 12, 12)
+    base, ratios = codec.synthesis(zero), []
+    for seed in range(20):
+        change = torch.randn(zero.shape, generator=torch.Generator().manual_seed(seed)) / bound.sqrt()
+        made = (codec.synthesis(change) - base).square().sum()
+        ratios.append(float(made / (bound * change.square()).sum()))
+    assert max(ratios) <= 1
+    assert max(ratios) > 0.1
+
+
+@torch.no_grad()
+def test_the_encoder_aims_at_latents_that_the_decoder_makes_the_picture_of() -> None:
+    codec = linear_codec()
+    random = torch.Generator().manual_seed(0)
+    smooth = torch.nn.functional.interpolate(
+        torch.rand(100, 3, 8, 8, generator=random), scale_factor=8, mode="bicubic"
+    )
+    patches = smooth.unfold(2, 16, 16).unfold(3, 16, 16).permute(0, 2, 3, 1, 4, 5).reshape(-1, 3, 16, 16)
+    start_from_principal_components(codec, patches)
+    pictures, position = smooth[:2] - 0.5, torch.full((2,), 6.0)
+    best = float((codec.synthesis(codec.analysis(pictures)) - pictures).square().mean())
+    codec.synthesis.up.weight.mul_(1.4)  # the analysis does not know
+    before = float((codec.synthesis(codec.analysis(pictures)) - pictures).square().mean())
+    aims = Encoding(codec).aims(pictures + 0.5, position)
+    after = float((codec.synthesis(aims) - pictures).square().mean())
+    assert after - best < 0.3 * (before - best)
 
 
 def test_the_light_part_decodes_as_it_was_trained() -> None:

@@ -9,6 +9,7 @@ import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +46,7 @@ class CodecOptions:
     optimizer: str = "muon"  # "adam", or "muon" for the matrices and Adam for the rest
     learning_rate: float = 1e-3
     warmup: int = 100
-    decay: float = 0.3  # share of the budget over which the learning rate falls to 2 %
+    decay: float = 0.5  # share of the budget over which the learning rate falls to 2 %
     linear_analysis_rate: float = 0.2  # of learning_rate: at the full rate the principal components drift
     linear_synthesis_rate: float = 0.1
     branch_rate: float = 0.5
@@ -53,7 +54,8 @@ class CodecOptions:
     class_rate: float = 4.0  # scale classes have a wider unit than weights
     hyper_rate: float = 0.3  # hyperlatents and the means made of them: at the full rate the noisiest part
     narrow: float = 0.5  # share of the budget in which all crops have the middle quality
-    widen: float = 0.25  # share after that over which their range grows to all qualities
+    widen: float = 0.25  # share after that over which their range grows
+    reach: float = 0.5  # how far: to so much of all qualities
     clip_norm: float = 3.0
     average: float = 0.998  # of the weights, per step
     compile: bool = False
@@ -213,7 +215,7 @@ def _spread(options: CodecOptions, done: float) -> float:
     """Part of the range of qualities that crops are trained at, after the part ``done`` of the budget."""
     if done < options.narrow:
         return 0.0
-    return min(1.0, (done - options.narrow) / options.widen) if options.widen else 1.0
+    return options.reach * min(1.0, (done - options.narrow) / options.widen if options.widen else 1.0)
 
 
 def _positions(count: int, spread: float, generator: torch.Generator) -> Tensor:
@@ -242,7 +244,7 @@ def _loss(log_lambdas: Tensor, position: Tensor, bits_per_pixel: Tensor, error: 
     return ((bits_per_pixel + weight * 255**2 * error) * (0.0067 / weight).sqrt()).mean()
 
 
-def _groups(model: Codec, options: CodecOptions) -> list[dict[str, object]]:
+def _groups(model: Codec, options: CodecOptions) -> list[dict[str, Any]]:
     light = [] if model.light is None else [model.light]
     prior = model.hyperprior
     linear = [layer for synthesis in (model.synthesis, *light) for layer in (synthesis.up, synthesis.last)]
@@ -259,12 +261,13 @@ def _groups(model: Codec, options: CodecOptions) -> list[dict[str, object]]:
     ours = {id(p) for p in matrices}
     taken |= {id(p) for p in branches}
     rate = options.learning_rate
-    return [
+    found: list[dict[str, Any]] = [
         {"params": [p for p in model.parameters() if id(p) not in taken], "lr": rate},
         {"params": matrices, "lr": rate * options.matrix_rate, "muon": True},
         {"params": [p for p in branches if id(p) not in ours], "lr": rate * options.branch_rate},
-        *({"params": group, "lr": rate * part} for part, group in groups),
+        *({"params": some, "lr": rate * part} for part, some in groups),
     ]
+    return found
 
 
 @torch.no_grad()

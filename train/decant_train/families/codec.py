@@ -263,6 +263,12 @@ class Codec(nn.Module):
         gain, hyper_gain, offset, hyper_class = (torch.lerp(row[low], row[low + 1], part) for row in rows)
         return gain.exp(), hyper_gain.exp(), offset, hyper_class
 
+    def dequantized(self, z_symbols: Tensor, hyper_gain: Tensor) -> Tensor:
+        """Symbols of hyperlatents (n, hyper, h/4, w/4), gains (n, hyper) -> the hyperlatents that a decoder
+        has: times integer multipliers.
+        """
+        return z_symbols * _grid(1 / hyper_gain, VALUE_BITS, MULTIPLIER_MAX)[:, :, None, None]
+
     def forward(
         self, pictures: Tensor, position: Tensor, hard: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -291,7 +297,7 @@ class Codec(nn.Module):
         z_scale = class_scale(hyper_class)[:, :, None, None]
         bits = symbol_bits if hard else self._bits
         z_bits = bits(z_symbols if hard else z + torch.rand_like(z) - 0.5, z_scale)
-        z_hat = z_symbols * _grid(1 / hyper_gain, VALUE_BITS, MULTIPLIER_MAX)[:, :, None, None]
+        z_hat = self.dequantized(z_symbols, hyper_gain)
         mean = self.hyperprior.mean(z_hat)
         residual = (y - mean) * gain[:, :, None, None]
         symbols = _round(residual)
