@@ -102,7 +102,7 @@ _running = _options(
     "--effort",
     type=click.IntRange(0, 9),
     help="0 rounds latents, 1 chooses them by rate and distortion, 2 (the default) decodes the result and "
-    "corrects it 4 times, 3 to 9 up to 64 times.",
+    "corrects it 6 times, 3 to 9 up to 64 times.",
 )
 @click.option(
     "--target-bpp",

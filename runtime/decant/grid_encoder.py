@@ -30,10 +30,10 @@ ONE_TILE = 1 << 21
 TILE = 1024
 TILE_HALO = 192
 # How often an effort decodes what it has, and corrects what it aims at.
-ROUNDS = (0, 0, 4, 8, 12, 16, 24, 32, 48, 64)
+ROUNDS = (0, 0, 6, 10, 14, 20, 28, 36, 48, 64)
 # Of the step that is sure to lower the error, how much further the corrections go: at first and at last.
 # Rounding holds symbols where they are; longer steps get them out of places that shorter ones end in.
-OVERSHOOT = (1.8, 1.3)
+OVERSHOOT = (1.65, 1.05)
 
 # A quality and its latents section -> the bytes of the whole file.
 Finish: TypeAlias = Callable[[int, bytes], bytes]

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from decant_train.families.codec import LAMBDAS, Codec, Synthesis, class_scale, symbol_bits
 
-OVERSHOOT = (1.8, 1.5, 1.3)  # of the step that is sure to lower the error, in each round
+OVERSHOOT = (1.65, 1.35, 1.05)  # of the step that is sure to lower the error, in each round
 _PATCH = 9  # latents a side: no synthesis looks further than half of it
 _POWER_STEPS = 40
 
