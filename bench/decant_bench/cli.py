@@ -202,14 +202,24 @@ def rd(
 )
 @click.option("--out", metavar="DIR", type=_PATH, required=True, help="Checkpoints; a run goes on with them.")
 @click.option("--minutes", default=5.0, show_default=True, help="Of training a cell.")
+@click.option("--max-minutes", default=0.0, help="Begin no further cell after so long (0: no limit).")
 @click.option("--layers", type=Integers(), default=(1, 2, 3, 4), help="[default: 1,2,3,4]")
 @click.option("--dims", type=Integers(), default=(16, 32, 64), help="Latent sizes.  [default: 16,32,64]")
 @click.option("--sets", type=Integers(), default=(32, 64, 128, 256), help="[default: 32,64,128,256]")
 @click.option("--size", default=256, show_default=True, help="Side of the pictures, in pixels.")
 @click.option("--plain", is_flag=True, help="The variant without residual shortcuts.")
 @click.option("--fit", type=click.Choice(["crop", "stretch"]), default="crop", show_default=True)
+@click.option("--plot", metavar="OUT", type=_PATH, help="Draw the curves: .svg, .png or .pdf.")
 @click.option("--json", "json_path", metavar="OUT", type=_PATH, help="Write the record here.")
-def grid(images: Path, out: Path, size: int, fit: str, json_path: Path | None, **chosen: Any) -> None:
+def grid(
+    images: Path,
+    out: Path,
+    size: int,
+    fit: str,
+    plot: Path | None,
+    json_path: Path | None,
+    **chosen: Any,
+) -> None:
     """Train and measure the publication's grid of depths, latent sizes and set sizes."""
     from decant_bench import grid as lab
     from decant_bench import images as reading
@@ -225,6 +235,8 @@ def grid(images: Path, out: Path, size: int, fit: str, json_path: Path | None, *
     if json_path is not None:
         record.write(result, json_path)
     click.echo(lab.as_text(result))
+    if plot is not None:
+        lab.save_curves(result, plot)
 
 
 @bench.command()

@@ -5,28 +5,36 @@ the cells that are missing.
 """
 
 import itertools
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from decant_bench import record
+from decant_bench.errors import BenchError
 from decant_bench.images import ImageSet
 from decant_bench.quality import compression_ratio
 from decant_bench.text_table import number, text_table
+
+if TYPE_CHECKING:
+    from decant_train.checkpoint import Checkpoint
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Options:
-    """The grid as published; ``minutes`` of training a cell."""
+    """The grid as published; ``minutes`` of training a cell. After ``max_minutes`` of a run (0: no limit) no
+    further cell is begun.
+    """
 
     layers: tuple[int, ...] = (1, 2, 3, 4)
     dims: tuple[int, ...] = (16, 32, 64)
     sets: tuple[int, ...] = (32, 64, 128, 256)
     plain: bool = False
     minutes: float = 5.0
+    max_minutes: float = 0.0
     ssim_weight: float = 0.0
     seed: int = 0
 
@@ -42,13 +50,14 @@ def measure(
     """Train every cell into a folder of ``out`` and gather a grid record; sets are the first of ``images``.
 
     PSNR and SSIM are of the float decoder after rounding to 8 bits. Cells that want more pictures than there
-    are have a row that says so. Raises what training raises.
+    are, or that the time was too short for, have a row that says so. Raises what training raises.
     """
     height, width = images.pixels.shape[1:3]
     described = images.described()
     del described["source"]
     chosen = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(options).items()}
     result = record.new("grid", {"options": chosen, "images": described}, command)
+    began = time.monotonic()
     cells = list(itertools.product(options.sets, options.layers, options.dims))
     for done, (count, layers, dim) in enumerate(cells):
         row: dict[str, Any] = {"num_layers": layers, "latent_dim": dim, "set_size": count, "refused": None}
@@ -56,8 +65,13 @@ def measure(
         if count > len(images):
             row["refused"] = f"{len(images)} pictures for a set of {count}"
             continue
+        folder = out / f"n{count}-l{layers}-d{dim}"
+        used = (time.monotonic() - began) / 60
+        if 0 < options.max_minutes <= used and _finished(folder) is None:
+            row["refused"] = f"not trained within {options.max_minutes:g} minutes"
+            continue
         say(f"grid: cell {done + 1} of {len(cells)}: {layers} layers, {dim} numbers, {count} pictures")
-        row |= _cell(images, out / f"n{count}-l{layers}-d{dim}", options, count, layers, dim)
+        row |= _cell(images, folder, options, count, layers, dim)
         raw = height * width * 3
         row["ratio"] = compression_ratio(row["decoder_bytes"], count, 4 * dim, raw)
     return result
@@ -66,14 +80,13 @@ def measure(
 def _cell(
     images: ImageSet, folder: Path, options: Options, count: int, layers: int, dim: int
 ) -> dict[str, Any]:
-    from decant_train import checkpoint as checkpoints
     from decant_train import recipes
     from decant_train.loop import Options as Training
 
     shape = {"num_layers": layers, "latent_dim": dim, "set_size": count, "image_size": images.pixels.shape[1]}
     training = Training(max_minutes=options.minutes, schedule="cosine", seed=options.seed)
-    trained = checkpoints.load(folder) if (folder / checkpoints.DESCRIPTION).exists() else None
-    if trained is None or trained.stopped_by not in ("minutes", "convergence"):
+    trained = _finished(folder)
+    if trained is None:
         trained = recipes.train_set(
             "small",
             folder,
@@ -93,6 +106,52 @@ def _cell(
         "stopped_by": trained.stopped_by,
         "decoder_bytes": 4 * numbers,
     }
+
+
+def _finished(folder: Path) -> "Checkpoint | None":
+    """The checkpoint of a cell whose training came to its end."""
+    from decant_train import checkpoint as checkpoints
+
+    if not (folder / checkpoints.DESCRIPTION).exists():
+        return None
+    trained = checkpoints.load(folder)
+    return trained if trained.stopped_by in ("minutes", "convergence") else None
+
+
+def save_curves(found: record.Record, path: Path) -> None:
+    """PSNR and SSIM against the latent's size, a column for each set size and a line for each depth, as a
+    file of the kind that the suffix says. Raises BenchError where no cell is trained or the suffix is none
+    that matplotlib knows.
+    """
+    from decant_bench.plots import COLOURS, INK, blank, dress
+
+    rows = [row for row in found["rows"] if row["refused"] is None]
+    if not rows:
+        raise BenchError("no cell is trained: nothing to draw")
+    sets = sorted({row["set_size"] for row in rows})
+    depths = sorted({row["num_layers"] for row in rows})
+    figure = blank(2.6 * len(sets) + 0.8, 5.0)
+    figure.patch.set_alpha(1)
+    panels = figure.subplots(2, len(sets), squeeze=False, sharex=True, sharey="row")
+    for column, count in enumerate(sets):
+        for line, (metric, label) in zip(panels, (("psnr_db", "PSNR, dB"), ("ssim", "SSIM")), strict=True):
+            axes = line[column]
+            for depth in depths:
+                points = sorted(
+                    (row["latent_dim"], row[metric])
+                    for row in rows
+                    if (row["set_size"], row["num_layers"]) == (count, depth)
+                )
+                if points:
+                    colour, name = COLOURS[depths.index(depth) % len(COLOURS)], f"layers: {depth}"
+                    axes.plot(*zip(*points, strict=True), color=colour, marker="o", markersize=4, label=name)
+            dress(axes, "numbers a latent" if metric == "ssim" else "", label if column == 0 else "")
+        panels[0][column].set_title(f"{count} pictures", color=INK, fontsize=9)
+    panels[0][0].legend(frameon=False, fontsize=8)
+    try:
+        figure.savefig(path, dpi=150)
+    except ValueError as error:
+        raise BenchError(f"{path}: {error}") from None
 
 
 HEADERS = (

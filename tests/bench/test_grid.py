@@ -1,7 +1,10 @@
 """The mass test on a grid small enough for a test: real training, seconds a cell."""
 
+from dataclasses import replace
+
 import pytest
 from decant_bench import grid
+from decant_bench.errors import BenchError
 from decant_bench.images import wheel_crops
 
 
@@ -43,3 +46,28 @@ def test_the_table_has_every_cell(trained):
     text = grid.as_text(trained[2])
     assert text.count("8 pictures for a set of 99") == 2
     assert "minutes" in text
+
+
+def test_no_cell_is_begun_after_the_time_is_over(trained):
+    out, options, found = trained
+    more = replace(options, dims=(4, 5), max_minutes=1e-9)
+    cells = {(r["set_size"], r["num_layers"], r["latent_dim"]): r for r in found["rows"]}
+    rows = grid.measure(wheel_crops(8, 32), out, more)["rows"]
+    for row in rows:
+        key = row["set_size"], row["num_layers"], row["latent_dim"]
+        if key in cells:  # what is trained is taken, and what is refused otherwise stays so
+            assert row == cells[key]
+        elif row["set_size"] == 6:
+            assert row["refused"] == "not trained within 1e-09 minutes"
+    assert not (out / "n6-l1-d5").exists()
+
+
+def test_the_curves_are_drawn(trained, tmp_path):
+    grid.save_curves(trained[2], tmp_path / "curves.svg")
+    drawn = (tmp_path / "curves.svg").read_text()
+    assert drawn.startswith("<?xml")
+    refused = {"rows": [row for row in trained[2]["rows"] if row["refused"]]}
+    with pytest.raises(BenchError, match="no cell is trained"):
+        grid.save_curves(refused, tmp_path / "none.svg")
+    with pytest.raises(BenchError, match=r"curves\.words"):
+        grid.save_curves(trained[2], tmp_path / "curves.words")
