@@ -7,7 +7,7 @@ import torch
 from decant_train.families.codec import Codec, Residual, Synthesis
 from torch import Tensor, nn
 
-from decant_export.codec_graphs import _conv, _module, _reordered, _shuffled, _unshuffled
+from decant_export.codec_graphs import conv, module, reordered, shuffled, unshuffled
 from decant_export.onnx_graph import GraphBuilder
 
 
@@ -26,16 +26,16 @@ def adjoint(model: Codec) -> onnx.ModelProto:
 
     error = graph.node("Transpose", ["lacking"], "lacking.nchw", perm=[0, 3, 1, 2])
     x = _back(
-        graph, _unshuffled(graph, error, 4, "lacking.blocks"), _reordered(_turned(network.last), 4), "last"
+        graph, unshuffled(graph, error, 4, "lacking.blocks"), reordered(_turned(network.last), 4), "last"
     )
     for i, before in reversed(list(enumerate(quarter))):
         through = graph.node("Mul", [x, before], f"render.{i}.through")
-        layer = _turned(_module(network.render[i]))
+        layer = _turned(module(network.render[i]))
         x = graph.node("Add", [x, _back(graph, through, layer, f"render.{i}.back")], f"render.{i}.back.sum")
-    x = _unshuffled(graph, x, 4, "quarter.blocks")
-    found = _back(graph, x, _reordered(_turned(network.up), 4), "up.back")
+    x = unshuffled(graph, x, 4, "quarter.blocks")
+    found = _back(graph, x, reordered(_turned(network.up), 4), "up.back")
     if network.entry is not None and network.up_body is not None:
-        y = _back(graph, x, _reordered(_turned(network.up_body), 4), "up_body.back")
+        y = _back(graph, x, reordered(_turned(network.up_body), 4), "up_body.back")
         for i, block in reversed(list(enumerate(network.body))):
             assert isinstance(block, Residual)
             y = graph.node("Mul", [y, body[2 * i + 2]], f"body.{i}.out.through")
@@ -57,20 +57,20 @@ def _forward(graph: GraphBuilder, network: Synthesis) -> tuple[list[str], list[s
     if network.entry is None and not len(network.render):
         return [], []
     body: list[str] = []
-    x = _conv(graph, "latents", network.up, "up", stored=True)
+    x = conv(graph, "latents", network.up, "up", stored=True)
     if network.entry is not None and network.up_body is not None:
-        y = _rectified(graph, _conv(graph, "latents", network.entry, "entry", stored=True), "entry", body)
+        y = _rectified(graph, conv(graph, "latents", network.entry, "entry", stored=True), "entry", body)
         for i, block in enumerate(network.body):
             assert isinstance(block, Residual)
-            first = _conv(graph, y, block.first, f"body.{i}.first", stored=True)
+            first = conv(graph, y, block.first, f"body.{i}.first", stored=True)
             first = _rectified(graph, first, f"body.{i}.first", body)
-            second = _conv(graph, first, block.second, f"body.{i}.second", stored=True)
+            second = conv(graph, first, block.second, f"body.{i}.second", stored=True)
             y = _rectified(graph, graph.node("Add", [y, second], f"body.{i}.sum"), f"body.{i}", body)
-        x = graph.node("Add", [x, _conv(graph, y, network.up_body, "up_body", stored=True)], "raised")
-    x = _shuffled(graph, x, 4, "quarter")
+        x = graph.node("Add", [x, conv(graph, y, network.up_body, "up_body", stored=True)], "raised")
+    x = shuffled(graph, x, 4, "quarter")
     quarter: list[str] = []
     for i, layer in enumerate(network.render):
-        y = _conv(graph, x, _module(layer), f"render.{i}", stored=True)
+        y = conv(graph, x, module(layer), f"render.{i}", stored=True)
         x = graph.node("Add", [x, _rectified(graph, y, f"render.{i}", quarter)], f"render.{i}.sum")
     return body, quarter
 
@@ -83,7 +83,7 @@ def _rectified(graph: GraphBuilder, x: str, name: str, passes: list[str]) -> str
 
 
 def _back(graph: GraphBuilder, x: str, layer: nn.Conv2d, name: str) -> str:
-    return _conv(graph, x, layer, name, stored=True)
+    return conv(graph, x, layer, name, stored=True)
 
 
 def _turned(layer: nn.Conv2d) -> nn.Conv2d:

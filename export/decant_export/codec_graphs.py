@@ -46,16 +46,16 @@ def analysis(model: Codec) -> onnx.ModelProto:
     bias = graph.constant("linear.bias", array(network.linear.bias))
     side = [PATCH, PATCH]
     linear = graph.node("Conv", [picture, weight, bias], "linear", kernel_shape=side, strides=side)
-    x = _unshuffled(graph, picture, 4, "blocks")
-    x = _conv(graph, x, _reordered(network.stem, 4), "stem", stored=True)
+    x = unshuffled(graph, picture, 4, "blocks")
+    x = conv(graph, x, reordered(network.stem, 4), "stem", stored=True)
     x = _residuals(graph, x, network.quarter, "quarter")
-    x = _unshuffled(graph, x, 2, "quarter.blocks")
-    x = _conv(graph, x, _reordered(network.eighth_in, 2), "eighth_in", stored=True)
+    x = unshuffled(graph, x, 2, "quarter.blocks")
+    x = conv(graph, x, reordered(network.eighth_in, 2), "eighth_in", stored=True)
     x = _residuals(graph, x, network.eighth, "eighth")
-    x = _unshuffled(graph, x, 2, "eighth.blocks")
-    x = _conv(graph, x, _reordered(network.sixteenth_in, 2), "sixteenth_in", stored=True)
+    x = unshuffled(graph, x, 2, "eighth.blocks")
+    x = conv(graph, x, reordered(network.sixteenth_in, 2), "sixteenth_in", stored=True)
     x = _residuals(graph, x, network.sixteenth, "sixteenth")
-    added = _conv(graph, x, network.out, "out", stored=True)
+    added = conv(graph, x, network.out, "out", stored=True)
     latents = graph.node("Add", [linear, added], "latents")
     return graph.model(latents, "float32", [1, model.config.latents, "h", "w"])
 
@@ -69,11 +69,11 @@ def hyper_analysis(model: Codec) -> onnx.ModelProto:
     normal = graph.node("Asinh", [normal], "normal")
     both = graph.node("Concat", [normal, graph.node("Abs", [normal], "size")], "both", axis=1)
     first, _, _, second, _, _, third = model.hyperprior.analysis
-    x = graph.node("Relu", [_conv(graph, both, _module(first), "first", stored=True)], "first.relu")
-    x = _unshuffled(graph, x, 2, "first.blocks")
-    x = _conv(graph, x, _reordered(_module(second), 2), "second", stored=True)
-    x = _unshuffled(graph, graph.node("Relu", [x], "second.relu"), 2, "second.blocks")
-    x = _conv(graph, x, _reordered(_module(third), 2), "hyperlatents", stored=True)
+    x = graph.node("Relu", [conv(graph, both, module(first), "first", stored=True)], "first.relu")
+    x = unshuffled(graph, x, 2, "first.blocks")
+    x = conv(graph, x, reordered(module(second), 2), "second", stored=True)
+    x = unshuffled(graph, graph.node("Relu", [x], "second.relu"), 2, "second.blocks")
+    x = conv(graph, x, reordered(module(third), 2), "hyperlatents", stored=True)
     return graph.model(x, "float32", [1, hyper, "hyper_h", "hyper_w"])
 
 
@@ -83,10 +83,10 @@ def hyper_mean(model: Codec) -> onnx.ModelProto:
         "hyper_mean", "hyperlatents", "float32", [1, model.config.hyper, "hyper_h", "hyper_w"]
     )
     first, _, _, second, _, _, last = model.hyperprior.mean
-    x = _shuffled(graph, _conv(graph, "hyperlatents", _module(first), "first", stored=True), 2, "first.up")
-    x = _conv(graph, graph.node("Relu", [x], "first.relu"), _module(second), "second", stored=True)
-    x = graph.node("Relu", [_shuffled(graph, x, 2, "second.up")], "second.relu")
-    x = _conv(graph, x, _module(last), "mean", stored=True)
+    x = shuffled(graph, conv(graph, "hyperlatents", module(first), "first", stored=True), 2, "first.up")
+    x = conv(graph, graph.node("Relu", [x], "first.relu"), module(second), "second", stored=True)
+    x = graph.node("Relu", [shuffled(graph, x, 2, "second.up")], "second.relu")
+    x = conv(graph, x, module(last), "mean", stored=True)
     return graph.model(x, "float32", [1, model.config.latents, "h", "w"])
 
 
@@ -94,18 +94,18 @@ def synthesis(model: Codec) -> onnx.ModelProto:
     """Symbols and mean float32 (1, M, h, w), step float32 (1, M, 1, 1) -> pixels uint8 (1, 16 h, 16 w, 3)."""
     network: Synthesis = model.synthesis
     graph, latents = synthesis_inputs(model.config.latents)
-    x = _conv(graph, latents, network.up, "up")
+    x = conv(graph, latents, network.up, "up")
     if network.entry is not None and network.up_body is not None:
-        body = graph.node("Relu", [_conv(graph, latents, network.entry, "entry")], "entry.relu")
+        body = graph.node("Relu", [conv(graph, latents, network.entry, "entry")], "entry.relu")
         for i, block in enumerate(network.body):
             y = _residual(graph, body, block, f"body.{i}")
             body = graph.node("Relu", [y], f"body.{i}.out")
-        x = graph.node("Add", [x, _conv(graph, body, network.up_body, "up_body")], "raised")
-    x = _shuffled(graph, x, 4, "quarter")
+        x = graph.node("Add", [x, conv(graph, body, network.up_body, "up_body")], "raised")
+    x = shuffled(graph, x, 4, "quarter")
     for i, layer in enumerate(network.render):
-        y = graph.node("Relu", [_conv(graph, x, _module(layer), f"render.{i}")], f"render.{i}.relu")
+        y = graph.node("Relu", [conv(graph, x, module(layer), f"render.{i}")], f"render.{i}.relu")
         x = graph.node("Add", [x, y], f"render.{i}.sum")
-    x = _shuffled(graph, _conv(graph, x, network.last, "last"), 4, "full")
+    x = shuffled(graph, conv(graph, x, network.last, "last"), 4, "full")
     half = graph.constant("half", np.float32(0.5))
     x = graph.node("Add", [x, half], PICTURE)
     return graph.model(to_pixels(graph, x), "uint8", [1, "height", "width", 3])
@@ -140,7 +140,7 @@ def _steps(weight: Tensor) -> Tensor:
     return (weight.abs().amax((1, 2, 3), keepdim=True) / STORED_MAX).clamp_min(1e-12)
 
 
-def _conv(graph: GraphBuilder, x: str, layer: nn.Conv2d, name: str, *, stored: bool = False) -> str:
+def conv(graph: GraphBuilder, x: str, layer: nn.Conv2d, name: str, *, stored: bool = False) -> str:
     """A convolution padded to keep its size; ``stored``: weights kept in 8 bits."""
     weight, kernel = layer.weight.detach(), list(layer.kernel_size)
     if stored:
@@ -168,19 +168,19 @@ def _residuals(graph: GraphBuilder, x: str, blocks: nn.Sequential, name: str) ->
 
 def _residual(graph: GraphBuilder, x: str, block: nn.Module, name: str, *, stored: bool = False) -> str:
     assert isinstance(block, Residual)
-    y = graph.node("Relu", [_conv(graph, x, block.first, f"{name}.first", stored=stored)], f"{name}.relu")
-    return graph.node("Add", [x, _conv(graph, y, block.second, f"{name}.second", stored=stored)], name)
+    y = graph.node("Relu", [conv(graph, x, block.first, f"{name}.first", stored=stored)], f"{name}.relu")
+    return graph.node("Add", [x, conv(graph, y, block.second, f"{name}.second", stored=stored)], name)
 
 
-def _shuffled(graph: GraphBuilder, x: str, block: int, name: str) -> str:
+def shuffled(graph: GraphBuilder, x: str, block: int, name: str) -> str:
     return graph.node("DepthToSpace", [x], name, blocksize=block, mode="CRD")
 
 
-def _unshuffled(graph: GraphBuilder, x: str, block: int, name: str) -> str:
+def unshuffled(graph: GraphBuilder, x: str, block: int, name: str) -> str:
     return graph.node("SpaceToDepth", [x], name, blocksize=block)
 
 
-def _reordered(layer: nn.Conv2d, block: int) -> nn.Conv2d:
+def reordered(layer: nn.Conv2d, block: int) -> nn.Conv2d:
     """``layer`` taking what SpaceToDepth gives (position, channel) instead of pixel_unshuffle (channel,
     position).
     """
@@ -191,6 +191,6 @@ def _reordered(layer: nn.Conv2d, block: int) -> nn.Conv2d:
     return changed
 
 
-def _module(layer: nn.Module) -> nn.Conv2d:
+def module(layer: nn.Module) -> nn.Conv2d:
     assert isinstance(layer, nn.Conv2d)
     return layer
