@@ -16,7 +16,7 @@ from decant_train.checkpoint import Checkpoint
 from decant_train.families.color import BLOCK, CENTRE, ColorAutoencoder, level_values
 from torch import Tensor, nn
 
-from decant_export import qdq
+from decant_export import qdq, reference
 from decant_export.errors import ExportError
 from decant_export.families import StaticGraph, StoredLayout
 from decant_export.onnx_graph import GraphBuilder
@@ -79,18 +79,13 @@ class ColorGraphs:
         """See Decodes."""
         return StaticSynthesis(self.model, latents)
 
-    @torch.no_grad()
     def decode(self, latents: np.ndarray) -> np.ndarray:
         """See Decodes."""
-        batches = torch.split(torch.from_numpy(latents), REFERENCE_BATCH)
-        return np.concatenate([self.model.decode(batch).numpy() for batch in batches])
+        return reference.of_latents(self.model.decode, latents, REFERENCE_BATCH)
 
-    @torch.no_grad()
     def encode(self, pixels: np.ndarray) -> np.ndarray:
         """See Decodes."""
-        images = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
-        batches = torch.split(images, REFERENCE_BATCH)
-        return np.concatenate([self.model.encode(batch.float() / 255).numpy() for batch in batches])
+        return reference.of_pixels(self.model.encode, pixels, REFERENCE_BATCH)
 
     def known_latents(self) -> np.ndarray | None:
         """See Decodes."""

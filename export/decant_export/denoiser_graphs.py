@@ -8,11 +8,11 @@ from collections.abc import Mapping
 
 import numpy as np
 import onnx
-import torch
 from decant_train.checkpoint import Checkpoint
 from decant_train.families.denoiser import Denoiser, DenseBlock
 from torch import nn
 
+from decant_export import reference
 from decant_export.errors import ExportError
 from decant_export.onnx_graph import GraphBuilder
 from decant_export.pictures import PICTURE, from_pixels, to_pixels
@@ -52,13 +52,9 @@ class DenoiserGraphs:
         x = graph.node("Clip", [x, *bounds], PICTURE)
         return graph.model(to_pixels(graph, x), "uint8", ["n", height, width, 3])
 
-    @torch.no_grad()
     def mend(self, pixels: np.ndarray) -> np.ndarray:
         """See Mends."""
-        images = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
-        return np.concatenate(
-            [self.model(b.float() / 255).numpy() for b in torch.split(images, REFERENCE_BATCH)]
-        )
+        return reference.of_pixels(self.model, pixels, REFERENCE_BATCH)
 
     def tensors(self) -> Mapping[str, np.ndarray]:
         """See Mends."""

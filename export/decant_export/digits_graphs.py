@@ -14,6 +14,7 @@ from decant_train.checkpoint import Checkpoint
 from decant_train.families.digits import SIDE, DigitAutoencoder
 from torch import Tensor, nn
 
+from decant_export import reference
 from decant_export.families import StaticGraph, StoredLayout
 from decant_export.latent_coding import vector_layout
 from decant_export.onnx_graph import GraphBuilder
@@ -74,12 +75,9 @@ class DigitsGraphs:
 
         return StaticDigits(self.model, latents)
 
-    @torch.no_grad()
     def decode(self, latents: np.ndarray) -> np.ndarray:
         """See Decodes."""
-        batches = torch.split(torch.from_numpy(latents), REFERENCE_BATCH)
-        grey = np.concatenate([self.model.decode(batch).numpy() for batch in batches])
-        return grey.repeat(3, axis=1)
+        return reference.of_latents(self.model.decode, latents, REFERENCE_BATCH).repeat(3, axis=1)
 
     @torch.no_grad()
     def encode(self, pixels: np.ndarray) -> np.ndarray:

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-import torch
 from decant_train.checkpoint import Checkpoint
 from decant_train.families.set import DecoderBlock, EncoderBlock, SetAutoencoder
 from torch import nn
 
+from decant_export import reference
 from decant_export.families import StaticGraph, StoredLayout
 from decant_export.latent_coding import vector_layout
 from decant_export.onnx_graph import GraphBuilder
@@ -44,18 +44,13 @@ class SetGraphs:
 
         return StaticSynthesis(self.model, latents)
 
-    @torch.no_grad()
     def decode(self, latents: np.ndarray) -> np.ndarray:
         """See Decodes."""
-        batches = torch.split(torch.from_numpy(latents), REFERENCE_BATCH)
-        return np.concatenate([self.model.decode(batch).numpy() for batch in batches])
+        return reference.of_latents(self.model.decode, latents, REFERENCE_BATCH)
 
-    @torch.no_grad()
     def encode(self, pixels: np.ndarray) -> np.ndarray:
         """See Decodes."""
-        images = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
-        batches = torch.split(images, REFERENCE_BATCH)
-        return np.concatenate([self.model.encode(batch.float() / 255).numpy() for batch in batches])
+        return reference.of_pixels(self.model.encode, pixels, REFERENCE_BATCH)
 
     def known_latents(self) -> np.ndarray | None:
         """See Decodes."""

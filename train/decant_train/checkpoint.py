@@ -92,6 +92,16 @@ def load(folder: Path | str) -> Checkpoint:
     return Checkpoint(description["family"], config, model.eval(), **progress)
 
 
+def load_same(folder: Path | str, config: Any) -> Checkpoint:
+    """The checkpoint in ``folder``, to go on with as ``config``. Raises CheckpointError where it is of
+    another.
+    """
+    found = load(folder)
+    if found.config != config:
+        raise CheckpointError(f"{folder} was trained as {found.config}; asked for {config}")
+    return found
+
+
 def save_compact(folder: Path, checkpoint: Checkpoint) -> None:
     """Write ``checkpoint`` to ``folder`` to keep or begin with: kernels of convolutions with many inputs in
     8 bits, one scale an output channel, all else as it is; no optimizer.

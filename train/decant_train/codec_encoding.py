@@ -84,10 +84,11 @@ def curvature(synthesis: Synthesis, deviation: Tensor) -> Tensor:
 
     alone = torch.empty(m, device=deviation.device)
     with torch.no_grad():
+        nothing = pixels(zero)
         for c in range(m):
             single = zero.clone()
             single[0, c, _PATCH // 2, _PATCH // 2] = deviation[c]
-            alone[c] = (pixels(single) - pixels(zero)).square().sum() / deviation[c].square()
+            alone[c] = (pixels(single) - nothing).square().sum() / deviation[c].square()
     scale = alone.clamp_min(1e-12).sqrt()[None, :, None, None]
     vector = torch.randn(zero.shape, generator=torch.Generator().manual_seed(0)).to(deviation.device)
     factor = torch.ones((), device=deviation.device)

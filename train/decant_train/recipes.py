@@ -74,9 +74,7 @@ def train_set(
         config = dataclasses.replace(config, set_size=len(pixels))
     torch.manual_seed(options.seed)
     if resume:
-        start = checkpoints.load(out)
-        if start.config != config:
-            raise CheckpointError(f"{out} was trained as {start.config}; asked for {config}")
+        start = checkpoints.load_same(out, config)
     else:
         start = Checkpoint("set", config, family.network(config))
         source = WHEELS if images is None else str(images) if isinstance(images, Path) else "array"
@@ -152,9 +150,7 @@ def train_codec(
     packed = [photos.packed(path, out / f"photos-{i}.safetensors") for i, path in enumerate(images)]
     torch.manual_seed(options.seed)
     if resume:
-        start = checkpoints.load(out)
-        if start.config != config:
-            raise CheckpointError(f"{out} was trained as {start.config}; asked for {config}")
+        start = checkpoints.load_same(out, config)
     else:
         start = Checkpoint(
             "codec", config, family.network(config), data={"source": [str(path) for path in images]}

@@ -45,9 +45,7 @@ def train_color(
     config = dataclasses.replace(family.sizes[size], **(shape or {}))
     torch.manual_seed(options.seed)
     if resume:
-        start = checkpoints.load(out)
-        if start.config != config:
-            raise CheckpointError(f"{out} was trained as {start.config}; asked for {config}")
+        start = checkpoints.load_same(out, config)
     else:
         start = Checkpoint("color", config, family.network(config))
     if not isinstance(start.model, ColorAutoencoder):

@@ -105,10 +105,7 @@ def _size_of(family: families.Family, size: str) -> Any:
 def _start(family: str, config: Any, out: Path, resume: bool) -> Checkpoint:
     if not resume:
         return Checkpoint(family, config, families.get(family).network(config))
-    start = checkpoints.load(out)
-    if start.config != config:
-        raise CheckpointError(f"{out} was trained as {start.config}; asked for {config}")
-    return start
+    return checkpoints.load_same(out, config)
 
 
 def _often(options: loop.Options) -> loop.Options:

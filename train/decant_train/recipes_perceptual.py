@@ -78,9 +78,7 @@ def train_perceptual(
     found = images if isinstance(images, Squares) else squares(images, config.image_size, pictures)
     torch.manual_seed(options.seed)
     if resume:
-        start = checkpoints.load(out)
-        if start.config != config:
-            raise CheckpointError(f"{out} was trained as {start.config}; asked for {config}")
+        start = checkpoints.load_same(out, config)
     else:
         start = Checkpoint("perceptual", config, family.network(config))
         where = WHEELS if images is None else str(images) if isinstance(images, Path) else "array"
