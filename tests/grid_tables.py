@@ -72,18 +72,27 @@ def scale_tensors(channels: int, hyper: int, class_width: int, seed: int = 0) ->
 
 
 def context_tensors(stages: list[int], context_width: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """The tensors `context.*`, random; none for one stage."""
-    if len(stages) == 1:
-        return {}
+    """The tensors `context.*`, random."""
     random = np.random.default_rng(seed)
     tensors = {"context.magnitude": np.minimum(24 * np.arange(256) ** 0.7, 255).astype(np.uint8)}
-    for i, count in enumerate(stages[1:], 1):
-        before = sum(stages[:i])
-        size = (context_width, 3 * before)
+    for i, count in enumerate(stages):
+        size = (context_width, 3 * (sum(stages[:i]) or count))
         tensors[f"context.{i}.hidden_weight"] = random.integers(-40, 60, size).astype(np.int8)
         tensors[f"context.{i}.hidden_bias"] = random.integers(-2000, 4000, context_width).astype(np.int32)
         tensors[f"context.{i}.out_weight"] = random.integers(-20, 21, (count, context_width)).astype(np.int8)
     return tensors
+
+
+def near_tensors(count: int, context_width: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """The tensors `near.*` for a first stage of ``count`` channels, random."""
+    random = np.random.default_rng(seed)
+    shapes = {
+        "near.hidden_weight": (context_width, 4 * count),
+        "near.hidden_bias": (context_width,),
+        "near.out_weight": (count, context_width),
+        "near.out_bias": (count,),
+    }
+    return {name: random.normal(0, 0.2, shape).astype(np.float16) for name, shape in shapes.items()}
 
 
 def quality_tensors(channels: int, hyper: int, seed: int = 0) -> dict[str, np.ndarray]:
@@ -118,7 +127,7 @@ def grid_model(
             "group": group,
             "halo": halo,
             "stages": list(stages) or [channels],
-            "context_width": context_width if len(stages) > 1 else 0,
+            "context_width": context_width,
         },
     }
 
@@ -130,6 +139,7 @@ def grid_tensors(model: dict[str, Any], runs: dict[int, int] | None = None) -> d
         **quality_tensors(channels, hyper),
         **scale_tensors(channels, hyper, width),
         **context_tensors(model["latent"]["stages"], model["latent"]["context_width"]),
+        **near_tensors(model["latent"]["stages"][0], model["latent"]["context_width"]),
         **entropy_tensors(runs),
     }
 

@@ -6,11 +6,11 @@ their places. It takes well-formed files; the refusals are the runtime's.
 
 import json
 import struct
-from itertools import accumulate, product
+from itertools import accumulate, pairwise, product
 from pathlib import Path
 from typing import Any
 
-FORMATS = {"U8": "B", "I8": "b", "U16": "H", "U32": "I", "I32": "i", "F32": "f"}
+FORMATS = {"U8": "B", "I8": "b", "U16": "H", "U32": "I", "I32": "i", "F16": "e", "F32": "f"}
 Grid = dict[tuple[int, ...], int]
 Tables = dict[str, list[Any]]
 
@@ -135,16 +135,16 @@ def decode(file: Path, bundle: Path) -> tuple[Grid, Grid]:
     v = {place: min(max(a * multiplier[place[0]], -(1 << 22)), 1 << 22) for place, a in z.items()}
     f = {(y, x): scale_sums(v, hyper, y, x, tables) for y, x in product(range(h), range(w))}
     for (top, left), coder in zip(corners, coders, strict=True):
-        square = list(product(range(top, min(top + side, h)), range(left, min(left + side, w))))
-        e, before, magnitude = Grid(), range(0), tables.get("context.magnitude", [0] * 256)
-        for stage, count in enumerate(latent["stages"]):
-            g = {at: context_sums(e, stage, before, *at, tables) if stage else [0] * count for at in square}
-            classes, channels = Grid(), range(len(before), len(before) + count)
-            for c, at in product(channels, square):
-                total = f[at][c] + 256 * (offset[c] - 64) + g[at][c - len(before)]
-                classes[c, *at] = min(max(total >> 10, 0), 31)
-            part = dict(zip(classes, decode_part(coder, list(classes.values()), tables), strict=True))
-            e |= {at: magnitude[min(abs(symbol), 255)] for at, symbol in part.items()}
-            symbols, before = symbols | part, range(channels.stop)
+        square, e = list(product(range(top, min(top + side, h)), range(left, min(left + side, w)))), Grid()
+        for stage, (start, end) in enumerate(pairwise([0, *accumulate(latent["stages"])])):
+            for colours in [(0, 1)] if stage else [(0,), (1,)]:
+                classes, last = Grid(), square if colours != (0,) else []
+                g = {at: context_sums(e, stage, range(start or end), *at, tables) for at in last}
+                for c, at in product(range(start, end), square):
+                    total = f[at][c] + 256 * (offset[c] - 64) + (g[at][c - start] if g else 0)
+                    classes[c, *at] = min(max(total >> 10, 0), 31) if sum(at) % 2 in colours else 0
+                part = decode_part(coder, list(classes.values()), tables)
+                symbols |= {at: symbols.get(at, 0) + a for at, a in zip(classes, part, strict=True)}
+                e |= {at: tables["context.magnitude"][min(abs(symbols[at]), 255)] for at in classes}
     assert all((coder.state, coder.words) == (0, []) for coder in [first, *coders])
     return z, symbols

@@ -91,7 +91,9 @@ class StagedDecoder:
         steps = {"decode": stream, "finish": stream}
         layout.entropy = Noting(layout.entropy, {"decoder": stream}, self.spent, {"decoder": steps})
         layout.scales = Noting(layout.scales, {"frame": classes, "classes": classes}, self.spent)
-        layout.contexts = Noting(layout.contexts, {"group": classes}, self.spent, {"group": {"add": classes}})
+        parts = {"add": classes, "half": classes}
+        layout.contexts = Noting(layout.contexts, {"group": classes}, self.spent, {"group": parts})
+        layout.neighbours = Noting(layout.neighbours, {"added": "mean graph"}, self.spent)
         self._pipeline = GridDecoder(
             cast(Any, Noting(layout, {"parse": "parse"}, self.spent)),
             cast(Any, Noting(whole.hyper_mean, {"start": "mean graph"}, self.spent)),

@@ -11,7 +11,7 @@ import torch
 from decant import entropy
 from decant.grid import QUALITIES, GridLayout
 from decant.grid_decoder import dequantized
-from decant.grid_encoder import quantized, quantized_hyperlatents, symbol_weight
+from decant.grid_encoder import Quantizer, quantized_hyperlatents, symbol_weight
 from decant_train.codec_encoding import Encoding, curvature
 from decant_train.families.codec import (
     ANCHORS,
@@ -93,7 +93,7 @@ def centred(pixels: np.ndarray) -> torch.Tensor:
 
 def layout_of(model: Codec, latents: Sequence[Latents]) -> tuple[GridLayout, dict[str, np.ndarray]]:
     """The layout of ``model`` and all tables of its bundle, counted on ``latents`` of training photos."""
-    tables = {**_qualities(model), **_scale_network(model)}
+    tables = {**_qualities(model), **_scale_network(model), **_neighbour_mean(model)}
     fitted = [_fitted(c) for c in range(CLASSES)]
     layout = _layout(model, tables | _entropy(fitted))
     tables["quality.hyper_class"] = _hyper_classes(layout, tables, latents, fitted)
@@ -124,16 +124,12 @@ def symbols_of(
         mean: np.ndarray = model.hyperprior.mean(hyper[None])[0].numpy()
     height, width = latents.y.shape[1:]
     mean = mean[:, :height, :width]
-    x = (latents.aims.get(quality, latents.y) - mean) * row.gain[:, None, None]
     bits, weight = np.zeros((0, 1), np.float32), None
     if prices is not None:
         bits, weight = prices.bits, symbol_weight(_lambdas()[quality - 1], row, prices.curvature)
-
-    def choose(channels: slice, classes: np.ndarray) -> np.ndarray:
-        return quantized(x[channels], classes, None if weight is None else weight[channels], bits)
-
-    symbols, classes = layout.staged(v, row, (0, height, 0, width), choose)
-    return z, mean, classes, symbols
+    quantizer = Quantizer(layout, row, latents.aims.get(quality, latents.y), mean, weight, bits)
+    symbols, classes = layout.staged(v, row, (0, height, 0, width), quantizer)
+    return z, quantizer.mean, classes, symbols
 
 
 def _layout(model: Codec, tables: dict[str, np.ndarray]) -> GridLayout:
@@ -145,7 +141,7 @@ def _layout(model: Codec, tables: dict[str, np.ndarray]) -> GridLayout:
         "hyper": config.hyper,
         "stages": list(config.stages),
         "class_width": config.class_width,
-        "context_width": config.context_width if len(config.stages) > 1 else 0,
+        "context_width": config.context_width,
         "group": GROUP,
         "halo": halo,
     }
@@ -186,15 +182,30 @@ def _scale_network(model: Codec) -> dict[str, np.ndarray]:
         "scale.hidden_bias": _integer_bias(prior.class_hidden),
         "scale.out_weight": _integers(prior.class_out)[:, :, 0, 0],
     }
-    if len(prior.contexts):
-        symbols = torch.arange(MAGNITUDE_MAX + 1).float()
-        tables["context.magnitude"] = (array(magnitude(symbols)) * 2**VALUE_BITS).astype(np.uint8)
-    for i, context in enumerate(prior.contexts, 1):
+    symbols = torch.arange(MAGNITUDE_MAX + 1).float()
+    tables["context.magnitude"] = (array(magnitude(symbols)) * 2**VALUE_BITS).astype(np.uint8)
+    for i, context in enumerate([prior.half_context, *prior.contexts]):
         assert isinstance(context, Context)
         tables[f"context.{i}.hidden_weight"] = _integers(context.hidden)[:, :, 0, 0]
         tables[f"context.{i}.hidden_bias"] = _integer_bias(context.hidden)
         tables[f"context.{i}.out_weight"] = _integers(context.out)[:, :, 0, 0]
     return tables
+
+
+def _neighbour_mean(model: Codec) -> dict[str, np.ndarray]:
+    """What the first half adds to means, in the latents' own unit."""
+    prior = model.hyperprior
+    network, unit = prior.half_mean, array(prior.deviation[: prior.stages[0]])
+    hidden, out = network.hidden, network.out
+    assert hidden.bias is not None
+    assert out.bias is not None
+    tables = {
+        "near.hidden_weight": array(hidden.weight)[:, :, 0, 0] / np.tile(unit, 4),
+        "near.hidden_bias": array(hidden.bias),
+        "near.out_weight": array(out.weight)[:, :, 0, 0] * unit[:, None],
+        "near.out_bias": array(out.bias) * unit,
+    }
+    return {name: table.astype(np.float16) for name, table in tables.items()}
 
 
 def _integers(layer: nn.Conv2d) -> np.ndarray:

@@ -1,5 +1,6 @@
 """The context networks: the symbols of a group's earlier stages -> what they add to the scale classes of its
-later ones, in exact integers, as ``decant.scales`` has them.
+later ones, in exact integers, as ``decant.scales`` has them. The first stage is coded in two halves, and its
+first half adds to the classes of its second in the same way.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,8 +24,8 @@ _MAGNITUDES = 256
 
 
 class ContextNetwork:
-    """Magnitudes of a place and its four neighbours, 1x1 convolution, shift, 1x1 convolution, for each stage
-    but the first (docs/format.md).
+    """Magnitudes of a place and its four neighbours, 1x1 convolution, shift, 1x1 convolution, for each stage:
+    for the first, of its first half (docs/format.md).
     """
 
     def __init__(self, magnitude: np.ndarray, stages: Sequence["StageContext"]) -> None:
@@ -42,13 +43,12 @@ class ContextNetwork:
         """The tables named ``context.*``, for ``stages`` of so many channels, whose other part of the class
         is that of ``scales``. Raises BundleError.
         """
-        if len(stages) == 1:
-            return cls(np.zeros(_MAGNITUDES, np.uint8), [])
         found = []
-        before = stages[0]
-        for i, count in enumerate(stages[1:], 1):
+        before = 0
+        for i, count in enumerate(stages):
+            known = before or count
             stage = StageContext(
-                tensor_of(tensors, f"context.{i}.hidden_weight", np.int8, (context_width, 3 * before)),
+                tensor_of(tensors, f"context.{i}.hidden_weight", np.int8, (context_width, 3 * known)),
                 tensor_of(tensors, f"context.{i}.hidden_bias", np.int32, (context_width,)),
                 tensor_of(tensors, f"context.{i}.out_weight", np.int8, (count, context_width)),
             )
@@ -58,9 +58,9 @@ class ContextNetwork:
         return cls(tensor_of(tensors, "context.magnitude", np.uint8, (_MAGNITUDES,)), found)
 
     def to_tensors(self) -> dict[str, np.ndarray]:
-        """The tensors that ``from_tensors`` reads: none where there is one stage."""
-        found = {"context.magnitude": self.magnitude} if self.stages else {}
-        for i, stage in enumerate(self.stages, 1):
+        """The tensors that ``from_tensors`` reads."""
+        found = {"context.magnitude": self.magnitude}
+        for i, stage in enumerate(self.stages):
             found[f"context.{i}.hidden_weight"] = stage.hidden_weight
             found[f"context.{i}.hidden_bias"] = stage.hidden_bias
             found[f"context.{i}.out_weight"] = stage.out_weight
@@ -72,7 +72,7 @@ class ContextNetwork:
 
 
 class StageContext:
-    """The tables of one stage of n channels with b before it: int8 (D, 3 b), int32 (D,), int8 (n, D)."""
+    """The tables of one stage of n channels with b known: int8 (D, 3 b), int32 (D,), int8 (n, D)."""
 
     def __init__(self, hidden_weight: np.ndarray, hidden_bias: np.ndarray, out_weight: np.ndarray) -> None:
         self.hidden_weight = hidden_weight
@@ -118,24 +118,38 @@ class GroupContexts:
     def __init__(self, network: ContextNetwork, frame: Frame) -> None:
         self._network = network
         self._frame = frame
-        self._stages = iter(network.stages)
+        self._stages = iter(network.stages[1:])
         self._before = 0
         # Of the channels whose magnitudes are not 0 throughout: which they are, and their features.
         self._channels = np.zeros(0, np.int64)
-        most = network.stages[-1].hidden_weight.shape[1] // 3 if network.stages else 0
+        most = network.stages[-1].hidden_weight.shape[1] // 3
         self._features = np.empty((most, 3, frame.height, frame.width), np.float32)
+
+    def half(self, symbols: np.ndarray) -> Context:
+        """Integer ``symbols`` (n, rows, columns) of the first stage's first half, 0 elsewhere -> the context
+        of its second half.
+        """
+        live, magnitudes = self._magnitudes(symbols)
+        features = self._features[: len(live)]
+        self._fill(features, magnitudes)
+        return self._network.stages[0].context(live, features)
 
     def add(self, symbols: np.ndarray) -> Context:
         """Integer ``symbols`` (n, rows, columns) of the next stage -> the context of the stage after it."""
-        sizes = np.minimum(np.abs(symbols), _MAGNITUDES - 1).astype(np.uint8)
-        magnitudes = self._network.magnitude.take(sizes)
-        live = np.flatnonzero(magnitudes.any(axis=(1, 2)))
+        live, magnitudes = self._magnitudes(symbols)
         known = len(self._channels)
         self._channels = np.concatenate([self._channels, live + self._before])
         self._before += len(symbols)
         features = self._features[: len(self._channels)]
-        self._fill(features[known:], magnitudes[live])
+        self._fill(features[known:], magnitudes)
         return next(self._stages).context(self._channels, features)
+
+    def _magnitudes(self, symbols: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Which channels are not 0 throughout, and the magnitudes of these, uint8."""
+        sizes = np.minimum(np.abs(symbols), _MAGNITUDES - 1).astype(np.uint8)
+        magnitudes = self._network.magnitude.take(sizes)
+        live = np.flatnonzero(magnitudes.any(axis=(1, 2)))
+        return live, magnitudes[live]
 
     def _fill(self, features: np.ndarray, magnitudes: np.ndarray) -> None:
         """Put what becomes of ``magnitudes`` uint8 (n, rows, columns) into ``features`` float32

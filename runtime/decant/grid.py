@@ -14,6 +14,7 @@ import numpy as np
 from decant.contexts import ContextNetwork
 from decant.entropy import CLASSES, EntropyTables
 from decant.errors import BundleError, FormatError
+from decant.neighbours import NeighbourMean, first_half
 from decant.scales import LARGEST_INPUT, ScaleNetwork
 from decant.tables import tensor_of
 
@@ -29,12 +30,13 @@ _LIMITS = {
     "class_width": (1, 1024),
     "group": (16, 512),
     "halo": (0, 1024),
-    "context_width": (0, 1024),
+    "context_width": (1, 1024),
 }
 _MOST_STAGES = 8
 
-# The channels of a stage and their classes uint8 (n, rows, columns) -> their symbols: integers of that shape,
-# within +-32767, and 0 where the class is 0.
+# The channels of a part and their classes uint8 (n, rows, columns) -> their symbols: integers of that shape,
+# within +-32767, and 0 where the class is 0. The first stage's channels come twice, for one half and then for
+# the other; the half that is not asked for has class 0.
 Choose: TypeAlias = Callable[[slice, np.ndarray], np.ndarray]
 
 
@@ -85,8 +87,8 @@ class Quality:
 class GridLayout:
     """Latents of ``channels`` x h x w and hyperlatents of ``hyper`` x hz x wz, in groups of ``group`` x
     ``group`` latents; ``halo`` is how far, in latents, synthesis looks. The channels of a group are coded in
-    ``stages`` of so many, whose classes depend on the symbols of those before through ``context_width``
-    planes.
+    ``stages`` of so many, the first in two halves; classes depend on the symbols of the parts before through
+    ``context_width`` planes.
     """
 
     name = "grid"
@@ -100,6 +102,7 @@ class GridLayout:
         self.entropy = EntropyTables.from_tensors(tensors)
         self.scales = ScaleNetwork.from_tensors(tensors, self.channels, self.hyper, self.class_width)
         self.contexts = ContextNetwork.from_tensors(tensors, self.stages, self.context_width, self.scales)
+        self.neighbours = NeighbourMean.from_tensors(tensors, self.stages[0], self.context_width)
         self._quality = _quality_tables(tensors, self.channels, self.hyper)
 
     @classmethod
@@ -112,7 +115,7 @@ class GridLayout:
             value = latent[key]
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
                 raise BundleError(f"latent layout grid: {key} {value!r}; {low}..{high} expected")
-        _check_stages(latent["stages"], latent["channels"], latent["context_width"])
+        _check_stages(latent["stages"], latent["channels"])
         if latent["group"] % HYPER_LATENTS:
             raise BundleError(f"latent layout grid: group {latent['group']}; a multiple of 4 expected")
         if (model["image"]["width"], model["image"]["height"]) != (0, 0):
@@ -138,6 +141,7 @@ class GridLayout:
             **self._quality,
             **self.scales.to_tensors(),
             **self.contexts.to_tensors(),
+            **self.neighbours.to_tensors(),
             **self.entropy.to_tensors(),
         }
 
@@ -229,7 +233,7 @@ class GridLayout:
         self, v: np.ndarray, quality: Quality, group: tuple[int, int, int, int], choose: Choose
     ) -> tuple[np.ndarray, np.ndarray]:
         """Symbols of the type that ``choose`` gives, and their classes uint8, (M, rows, columns) both, of one
-        group or any rectangle that is coded as one; ``choose`` is asked for the symbols of one stage after
+        group or any rectangle that is coded as one; ``choose`` is asked for the symbols of one part after
         the other. ``v`` is ``quality.scaled`` of the picture's hyperlatents.
         """
         chosen = []
@@ -239,7 +243,9 @@ class GridLayout:
             return chosen[-1]
 
         classes = self._classes(v, quality, group, keep)
-        return np.concatenate(chosen), classes
+        first, second, *others = chosen
+        half = first_half(*classes.shape[1:])
+        return np.concatenate([np.where(half, first, second), *others]), classes
 
     def _classes(
         self, v: np.ndarray, quality: Quality, group: tuple[int, int, int, int], choose: Choose
@@ -249,12 +255,18 @@ class GridLayout:
         frame = self.scales.frame(v, (y0, y1), (x0, x1))
         contexts = self.contexts.group(frame)
         classes = np.empty((self.channels, y1 - y0, x1 - x0), np.uint8)
-        context = None
-        for end, count in zip(accumulate(self.stages), self.stages, strict=True):
+        channels, half = slice(0, self.stages[0]), first_half(y1 - y0, x1 - x0)
+        begun = self.scales.classes(frame, quality.class_offset, channels) * half
+        symbols = choose(channels, begun)
+        context = contexts.half(symbols * half)
+        ended = self.scales.classes(frame, quality.class_offset, channels, context) * ~half
+        symbols = np.where(half, symbols, choose(channels, ended))
+        classes[channels] = begun + ended
+        for end, count in list(zip(accumulate(self.stages), self.stages, strict=True))[1:]:
+            context = contexts.add(symbols)
             channels = slice(end - count, end)
             classes[channels] = self.scales.classes(frame, quality.class_offset, channels, context)
             symbols = choose(channels, classes[channels])
-            context = contexts.add(symbols) if end < self.channels else None
         return classes
 
     def encode_hyper(self, z: np.ndarray, quality: Quality) -> bytes:
@@ -266,24 +278,21 @@ class GridLayout:
         its stream.
         """
         cuts = list(accumulate(self.stages))[:-1]
-        return self.entropy.encode(list(zip(np.split(symbols, cuts), np.split(classes, cuts), strict=True)))
+        (values, first), *others = zip(np.split(symbols, cuts), np.split(classes, cuts), strict=True)
+        half = first_half(*first.shape[1:])
+        return self.entropy.encode([(values, first * half), (values, first * ~half), *others])
 
     def _hyper_classes(self, quality: Quality, shape: tuple[int, ...]) -> np.ndarray:
         return np.broadcast_to(quality.hyper_class[:, None, None], shape)
 
 
-def _check_stages(stages: Any, channels: int, context_width: int) -> None:
+def _check_stages(stages: Any, channels: int) -> None:
     """Raises BundleError unless these are the sizes of stages that together have all ``channels``."""
     numbers = isinstance(stages, list) and all(type(count) is int and count > 0 for count in stages)
     if not numbers or len(stages) > _MOST_STAGES or sum(stages) != channels:
         raise BundleError(
             f"latent layout grid: stages {stages!r}; 1..{_MOST_STAGES} positive integers of sum {channels} "
             "expected"
-        )
-    if (context_width > 0) != (len(stages) > 1):
-        raise BundleError(
-            f"latent layout grid: context_width {context_width} with {len(stages)} stage"
-            f"{'s' if len(stages) > 1 else ''}; 0 expected with one stage, and only then"
         )
 
 

@@ -69,7 +69,7 @@ class GridDecoder:
 
 def mean_of_group(hyper_mean: Session, hyperlatents: np.ndarray, group: Rectangle) -> np.ndarray:
     """Dequantized ``hyperlatents`` float32 (hyper, hz, wz) of a picture -> float32 (M, rows, columns), the
-    mean of one group's latents.
+    mean of one group's latents, before its first half adds to it (``decant.neighbours``).
     """
     return _mean_begun(hyper_mean, hyperlatents, group)()
 
@@ -149,6 +149,10 @@ class _Groups:
                     symbols = self._coded.symbols(index)
                 finally:
                     mean = begun()
+                first = self._decoder.layout.stages[0]
+                mean[:first] += self._decoder.layout.neighbours.added(
+                    symbols[:first], self._step[0, :first, 0, 0]
+                )
                 self._kept[index] = symbols, mean
 
     def take(self, outer: Rectangle) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

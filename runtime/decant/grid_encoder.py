@@ -15,7 +15,7 @@ import numpy as np
 from decant import container
 from decant.entropy import LARGEST_SYMBOL
 from decant.errors import BundleError, ImageError
-from decant.grid import HYPER_LATENTS, LATENT_PIXELS, QUALITIES, Choose, GridLayout, GridShape, Quality
+from decant.grid import HYPER_LATENTS, LATENT_PIXELS, QUALITIES, GridLayout, GridShape, Quality
 from decant.grid_decoder import GridDecoder, dequantized, mean_of_group
 from decant.images import Picture
 from decant.scales import LARGEST_INPUT
@@ -183,12 +183,11 @@ class GridEncoder:
         for group in shape.groups:
             rows, columns = Rectangle(*group).within(whole(shape.h, shape.w))
             mean = mean_of_group(self.hyper_mean, hyperlatents, Rectangle(*group))
-            x = y[:, rows, columns] - mean
-            x *= row.gain[:, None, None]
-            symbols, classes = layout.staged(v, row, group, _quantizer(x, weight, self._bits))
+            quantizer = Quantizer(layout, row, y[:, rows, columns], mean, weight, self._bits)
+            symbols, classes = layout.staged(v, row, group, quantizer)
             streams.append(layout.encode_group(symbols, classes))
             if coded is not None:
-                coded[:, rows, columns] = symbols * row.step[:, None, None] + mean
+                coded[:, rows, columns] = symbols * row.step[:, None, None] + quantizer.mean
         return layout.write(layout.encode_hyper(z, row), streams)
 
     def _decode(self, data: bytes) -> Picture:
@@ -265,13 +264,35 @@ def quantized(x: np.ndarray, classes: np.ndarray, weight: np.ndarray | None, bit
     return symbols
 
 
-def _quantizer(x: np.ndarray, weight: np.ndarray | None, bits: np.ndarray) -> Choose:
-    """``quantized`` of the channels of one stage after the other."""
+class Quantizer:
+    """``quantized`` of the latents ``y`` of a group, float32 (M, rows, columns), one part after the other.
+    ``mean``, alike, is what hyperlatents give; the first half adds to it once it is chosen.
+    """
 
-    def choose(channels: slice, classes: np.ndarray) -> np.ndarray:
-        return quantized(x[channels], classes, None if weight is None else weight[channels], bits)
+    def __init__(
+        self,
+        layout: GridLayout,
+        quality: Quality,
+        y: np.ndarray,
+        mean: np.ndarray,
+        weight: np.ndarray | None,
+        bits: np.ndarray,
+    ) -> None:
+        self.mean = mean.copy()
+        self._layout, self._quality = layout, quality
+        self._steps = (y - mean) * quality.gain[:, None, None]
+        self._weight, self._bits = weight, bits
+        self._first = True
 
-    return choose
+    def __call__(self, channels: slice, classes: np.ndarray) -> np.ndarray:
+        weight = None if self._weight is None else self._weight[channels]
+        symbols = quantized(self._steps[channels], classes, weight, self._bits)
+        if self._first:
+            self._first = False
+            added = self._layout.neighbours.added(symbols, self._quality.step[channels])
+            self.mean[channels] += added
+            self._steps[channels] -= added * self._quality.gain[channels, None, None]
+        return symbols
 
 
 def highest(fits: Callable[[int], bool]) -> int | None:

@@ -28,7 +28,9 @@ from decant_train.families.codec import (
     Codec,
     CodecConfig,
     class_scale,
+    first_half,
     light_part,
+    rate,
     scale_to_class,
     symbol_bits,
 )
@@ -65,6 +67,20 @@ def test_symbol_probabilities_sum_to_one_and_keep_a_gradient_in_the_tails() -> N
     assert scale.grad < 0  # a larger scale would cost less
 
 
+def test_the_rate_counts_symbols_and_has_the_gradient_of_noise_on_average() -> None:
+    torch.manual_seed(0)
+    x = torch.tensor([0.0, 0.2, -0.6, 1.4, -7.3], requires_grad=True)
+    scale = torch.tensor([0.3, 0.15, 0.7, 2.0, 5.0], requires_grad=True)
+    bits = rate(x, x.round(), scale)
+    assert torch.equal(bits, symbol_bits(x.round(), scale))
+    slope, of_scale = torch.autograd.grad(bits.sum(), (x, scale))
+    noisy = x + torch.rand(100_000, 5) - 0.5
+    (expected,) = torch.autograd.grad(symbol_bits(noisy, scale).mean(0).sum(), x)
+    torch.testing.assert_close(slope, expected, atol=0.05, rtol=0.05)
+    (exact,) = torch.autograd.grad(symbol_bits(x.round().detach(), scale).sum(), scale)
+    assert torch.equal(of_scale, exact)
+
+
 def test_scale_classes_invert() -> None:
     index = torch.linspace(0, CLASSES - 1, 50)
     torch.testing.assert_close(scale_to_class(class_scale(index)), index, atol=1e-4, rtol=1e-4)
@@ -81,8 +97,8 @@ def test_the_start_is_the_principal_components_codec(folder: Path) -> None:
     start_from_principal_components(model, patches)
     picture = training.crops(2, 64, torch.Generator().manual_seed(1))
     with torch.no_grad():
-        _, _, fine = model(picture, torch.full((2,), float(ANCHORS - 1)), hard=True)
-        _, _, coarse = model(picture, torch.zeros(2), hard=True)
+        _, _, fine = model(picture, torch.full((2,), float(ANCHORS - 1)))
+        _, _, coarse = model(picture, torch.zeros(2))
         tiles = picture.unfold(2, 16, 16).unfold(3, 16, 16).permute(0, 2, 3, 1, 4, 5).reshape(-1, 768) - 0.5
         basis = model.analysis.linear.weight.reshape(64, 768)
         mean = patches.reshape(-1, 768).mean(0) - 0.5
@@ -248,8 +264,8 @@ def test_the_light_part_decodes_as_it_was_trained() -> None:
     part = light_part(model)
     pictures, position = torch.rand(2, 3, 64, 64), torch.tensor([1.0, 5.0])
     with torch.no_grad():
-        _, _, both = model(pictures, position, hard=True)
-        _, _, alone = part(pictures, position, hard=True)
+        _, _, both = model(pictures, position)
+        _, _, alone = part(pictures, position)
     assert both.shape == (2, 2)
     assert torch.allclose(both[1], alone[0])
     with pytest.raises(ValueError, match="without a light synthesis"):
@@ -274,17 +290,42 @@ def test_a_stage_sees_the_symbols_of_those_before_it() -> None:
     prior, z, offset = model.hyperprior, torch.randn(1, 4, 2, 2).round(), torch.full((1, 16), 16.0)
     torch.nn.init.normal_(prior.contexts[0].out.weight)
     torch.nn.init.normal_(prior.contexts[1].out.weight)
+    torch.nn.init.normal_(prior.half_context.out.weight)
     symbols = torch.randint(-9, 9, (1, 16, 8, 8)).float()
+    half = first_half(symbols)
+    assert half[3, 3]
     with torch.no_grad():
         classes = prior.scale_class(z, offset, symbols)
-        for channel, first in ((1, 4), (6, 8), (12, 16)):
+        other = symbols.clone()
+        other[:, 1, 3, 3] = 200
+        moved = (prior.scale_class(z, offset, other) != classes)[0, :4]
+        assert moved[:, 3, 4].any()
+        assert not moved[:, half].any()
+        # A symbol of the second half changes no class of its stage.
+        for channel, first, place in ((1, 4, (3, 4)), (6, 8, (3, 3)), (12, 16, (3, 3))):
             other = symbols.clone()
-            other[:, channel, 3, 3] = 200
+            other[:, channel, *place] = 200
             moved = (prior.scale_class(z, offset, other) != classes)[0]
             assert not moved[:first].any()
-            assert first == 16 or moved[first:, 3, 3].any()
+            assert first == 16 or moved[first:, *place].any()
             assert not moved[:, 0, 0].any()
     assert torch.equal(classes * 1024, (classes * 1024).round())  # integers, as in the decoder
+
+
+def test_means_of_the_second_half_follow_from_the_symbols_beside() -> None:
+    prior = small_codec(stages=(4, 12)).eval().hyperprior
+    torch.nn.init.normal_(prior.half_mean.out.weight)
+    symbols, gain = torch.randint(-9, 9, (1, 4, 8, 8)).float(), torch.rand(1, 4, 1, 1) + 0.5
+    half = first_half(symbols)
+    with torch.no_grad():
+        added = prior.half_mean_of(symbols, gain)
+        assert not added[..., half].any()
+        assert torch.equal(added, prior.half_mean_of(symbols * half, gain))
+        other = symbols.clone()
+        other[:, 2, 3, 3] += 5
+        moved = (prior.half_mean_of(other, gain) != added).any(1)[0]
+    places = {(y, x) for y, x in moved.nonzero().tolist()}
+    assert places == {(2, 3), (4, 3), (3, 2), (3, 4)}
 
 
 def test_stages_must_add_up() -> None:
@@ -371,7 +412,7 @@ def test_a_compact_checkpoint_is_nearly_the_same_codec(tmp_path: Path) -> None:
     assert isinstance(found, Codec)
     assert torch.equal(found.analysis.linear.weight, model.analysis.linear.weight)
     assert torch.allclose(found.analysis.out.weight, model.analysis.out.weight, atol=1e-3)
-    for exact in ("class_hidden", "contexts.0.hidden", "contexts.0.out"):
+    for exact in ("class_hidden", "contexts.0.hidden", "contexts.0.out", "half_context.out"):
         kept, weight = (m.hyperprior.get_submodule(exact).weight for m in (found, model))
         assert torch.equal(kept, weight)
     first, second = (m.state_dict()["hyperprior.analysis.0.weight"] for m in (found, model))

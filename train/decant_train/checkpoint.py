@@ -27,7 +27,7 @@ SCHEMA = 1
 _STEPS, _MANY_INPUTS = "/step", 48
 # Transforms whose precision is the picture's, and kernels that are integers already.
 _EXACT = ("linear.weight", "up.weight", "last.weight", "class_hidden.weight", "class_out.weight")
-_EXACT_PART = ".contexts."
+_EXACT_PARTS = (".contexts.", ".half_context.")
 WEIGHTS, OPTIMIZER, DESCRIPTION = "weights.safetensors", "optimizer.safetensors", "checkpoint.json"
 
 
@@ -110,7 +110,7 @@ def save_compact(folder: Path, checkpoint: Checkpoint) -> None:
     state: dict[str, Tensor] = {}
     for name, tensor in checkpoint.model.state_dict().items():
         tensor = tensor.detach().cpu().contiguous()
-        exact = name.endswith(_EXACT) or _EXACT_PART in name
+        exact = name.endswith(_EXACT) or any(part in name for part in _EXACT_PARTS)
         if tensor.ndim == 4 and tensor[0].numel() >= _MANY_INPUTS and not exact:
             steps = tensor.abs().amax((1, 2, 3), keepdim=True).clamp_min(1e-12) / 127
             state[name], state[name + _STEPS] = (tensor / steps).round().to(torch.int8), steps

@@ -5,7 +5,7 @@ decoded, the decoder's errors taken back to the latents, and chosen again. Table
 import torch
 from torch import Tensor
 
-from decant_train.families.codec import LAMBDAS, Codec, Synthesis, class_scale, symbol_bits
+from decant_train.families.codec import LAMBDAS, Codec, Synthesis, class_scale, first_half, symbol_bits
 
 OVERSHOOT = (1.65, 1.35, 1.05)  # of the step that is sure to lower the error, in each round
 _PATCH = 9  # latents a side: no synthesis looks further than half of it
@@ -37,8 +37,10 @@ class Encoding:
         weight = torch.lerp(self._log_lambdas[low], self._log_lambdas[low + 1], position - low).exp()
         price = weight[:, None, None, None] * 255**2 / 3 * self._curvature / gain.square()
         for step in OVERSHOOT:
-            symbols = self._chosen((y - mean) * gain, z_hat, offset, price)
-            latents = (symbols / gain + mean).requires_grad_()
+            symbols, added = self._chosen((y - mean) * gain, z_hat, offset, price, gain)
+            latents = symbols / gain + mean
+            latents[:, : added.shape[1]] += added
+            latents.requires_grad_()
             with torch.enable_grad():
                 made = model.synthesis(latents).clamp(-0.5, 0.5)
                 error = 0.5 * (made - (pictures - 0.5)).square().sum()
@@ -47,25 +49,34 @@ class Encoding:
         return y
 
     @torch.no_grad()
-    def _chosen(self, x: Tensor, z_hat: Tensor, offset: Tensor, price: Tensor) -> Tensor:
+    def _chosen(
+        self, x: Tensor, z_hat: Tensor, offset: Tensor, price: Tensor, gain: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """x (n, M, h, w) in steps -> of its rounding, one and two steps nearer to 0, and 0, what has the
-        least bits + ``price`` times squared error, stage by stage.
+        least bits + ``price`` times squared error, part by part; and what the first half adds to the means of
+        the first stage.
         """
-        rounded = x.round()
-        found = rounded.clone()
+        prior = self.model.hyperprior
         stages, end = self.model.config.stages, 0
-        for count in stages:
-            part = slice(end, end + count)
-            end += count
-            scale = class_scale(self.model.hyperprior.scale_class(z_hat, offset, found)[:, part])
-            near, exact, worth = rounded[:, part], x[:, part], price[:, part]
+        x = x.clone()
+        found = x.round()
+        half = first_half(x)
+        added = torch.zeros_like(x[:, : stages[0]])
+        for i, count in enumerate((stages[0], *stages)):
+            part = slice(0, count) if not i else slice(end, end + count)
+            end = part.stop if i else 0
+            scale = class_scale(prior.scale_class(z_hat, offset, found)[:, part])
+            near, exact, worth = x[:, part].round(), x[:, part], price[:, part]
             best, least = near, symbol_bits(near, scale) + worth * (near - exact).square()
             for steps in (1.0, 2.0, float("inf")):
                 candidate = near.sign() * (near.abs() - steps).clamp_min(0)
                 cost = symbol_bits(candidate, scale) + worth * (candidate - exact).square()
                 best, least = torch.where(cost < least, candidate, best), torch.minimum(cost, least)
-            found[:, part] = best
-        return found
+            found[:, part] = best if i != 1 else torch.where(half, found[:, part], best)
+            if not i:
+                added = prior.half_mean_of(best, gain[:, part])
+                x[:, part] -= added * gain[:, part]
+        return found, added
 
 
 def curvature(synthesis: Synthesis, deviation: Tensor) -> Tensor:

@@ -107,7 +107,7 @@ def fit(
     averaged.load_state_dict(model.state_dict())
     optimizer = MuonAdam(_groups(model, options), options.learning_rate, coordinates)
     if options.compile:
-        model.compile_bits()
+        model.compile_rate()
     if resume:
         checkpoints.load_raw(out, RAW, model)
         checkpoints.load_optimizer(out, model, optimizer)
@@ -195,7 +195,7 @@ def validate(model: Codec, pictures: Tensor) -> dict[str, float]:
         rates, errors = [], []
         for batch in torch.split(pictures, 8):
             position = torch.full((len(batch),), place, device=batch.device)
-            y_bits, z_bits, error = model(batch, position, hard=True)
+            y_bits, z_bits, error = model(batch, position)
             rates.append(y_bits + z_bits)
             errors.append(error)
         rate, error = torch.cat(rates), torch.cat(errors, 1)

@@ -9,8 +9,10 @@ Rate: y is coded as round((y - mean) * gain) with the table of its scale class. 
 z: it moves pixels, never symbols. The scale class is a network of two layers in integers (weights and
 activations of 8 bits, shifts), so that every machine picks the same table. Channels are coded in stages: to
 the class of a later stage's symbols a second such network adds what the magnitudes of the earlier stages'
-symbols, here and beside, say of it. A quality is a row of gains for y, gains for z (as integer multipliers
-that undo them) and class offsets; rows between the trained anchors are interpolated.
+symbols, here and beside, say of it. The first stage, which has the most bits a symbol, is coded in two
+halves, the colours of a checkerboard: the first half adds to classes and means of the second. A quality is a
+row of gains for y, gains for z (as integer multipliers that undo them) and class offsets; rows between the
+trained anchors are interpolated.
 """
 
 import math
@@ -176,6 +178,32 @@ class Context(nn.Module):
         return F.conv2d(hidden, _grid(self.out.weight, WEIGHT_BITS, 127))
 
 
+class NeighbourMean(nn.Module):
+    """What the first half of the first stage's latents adds to the means of the second half, from the four
+    neighbours of each.
+    """
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.hidden = nn.Conv2d(4 * channels, width, 1)
+        self.out = nn.Conv2d(width, channels, 1)
+        _zero(self.out)
+
+    def forward(self, known: Tensor) -> Tensor:
+        """How far latents are from their means (n, channels, h, w), in deviations, 0 in the second half ->
+        what to add to the means, alike; to be used in the second half only.
+        """
+        padded = F.pad(known, (1, 1, 1, 1))
+        near = (
+            padded[:, :, 1:-1, :-2],
+            padded[:, :, 1:-1, 2:],
+            padded[:, :, :-2, 1:-1],
+            padded[:, :, 2:, 1:-1],
+        )
+        added: Tensor = self.out(F.relu(self.hidden(torch.cat(near, 1))))
+        return added
+
+
 class Hyperprior(nn.Module):
     """Hyperlatents from latents, and means and scale classes of the latents from quantized hyperlatents."""
 
@@ -203,12 +231,33 @@ class Hyperprior(nn.Module):
             Context(sum(config.stages[:i]), config.context_width, config.stages[i])
             for i in range(1, len(config.stages))
         )
+        self.half_context = Context(config.stages[0], config.context_width, config.stages[0])
+        self.half_mean = NeighbourMean(config.stages[0], config.context_width)
 
     def hyperlatents(self, y: Tensor) -> Tensor:
         """Latents (n, M, h, w) -> hyperlatents (n, hyper, h/4, w/4), not yet scaled by a quality's gains."""
         normal = torch.asinh(y / self.deviation[:, None, None])
         z: Tensor = self.analysis(torch.cat((normal, normal.abs()), 1))
         return z.float()
+
+    def means(self, z: Tensor, y: Tensor, gain: Tensor) -> Tensor:
+        """Means of the latents (n, M, h, w): dequantized hyperlatents z, latents y (n, M, h, w), those of the
+        first half as they are rounded, and gains (n, M, 1, 1).
+        """
+        mean: Tensor = self.mean(z)
+        count = self.stages[0]
+        near, gain = mean[:, :count], gain[:, :count]
+        symbols = _round((y[:, :count] - near) * gain)
+        return torch.cat((near + self.half_mean_of(symbols, gain), mean[:, count:]), 1)
+
+    def half_mean_of(self, symbols: Tensor, gain: Tensor) -> Tensor:
+        """What the first half adds to the means of the first stage, 0 in the first half: ``symbols`` of the
+        stage (n, c, h, w), of which those of the first half count, and their gains (n, c, 1, 1).
+        """
+        unit = self.deviation[: self.stages[0], None, None]
+        first = first_half(symbols)
+        added: Tensor = self.half_mean(symbols / gain / unit * first) * unit * ~first
+        return added
 
     def scale_class(self, z: Tensor, offsets: Tensor, symbols: Tensor) -> Tensor:
         """Class of every latent, continuous in training: dequantized hyperlatents z (n, hyper, h/4, w/4) on
@@ -220,11 +269,11 @@ class Hyperprior(nn.Module):
             hidden = F.pixel_shuffle(_integer_hidden(self.class_hidden, z), 2)
             form = F.conv2d(hidden, _grid(self.class_out.weight, WEIGHT_BITS, 127))
             form = F.pixel_shuffle(form, 2) + offsets[:, :, None, None]
-            if not self.contexts:
-                return form
-            seen = magnitude(symbols[:, : -self.stages[-1]].detach())
-            forms = list(torch.split(form, list(self.stages), 1))
             known = self.stages[0]
+            seen = magnitude(symbols[:, : max(known, form.shape[1] - self.stages[-1])].detach())
+            forms = list(torch.split(form, list(self.stages), 1))
+            first = first_half(form)
+            forms[0] = forms[0] + self.half_context(seen[:, :known] * first) * ~first
             for i, context in enumerate(self.contexts, 1):
                 forms[i] = forms[i] + context(seen[:, :known])
                 known += self.stages[i]
@@ -241,7 +290,7 @@ class Codec(nn.Module):
         self.synthesis = Synthesis(config)
         self.light = Synthesis(_light(config)) if config.light else None
         self.hyperprior = Hyperprior(config)
-        self._bits: Callable[[Tensor, Tensor], Tensor] = symbol_bits
+        self._rate: Callable[[Tensor, Tensor, Tensor], Tensor] = rate
         # Natural logarithms of the gains of each anchor, offsets of the latents' scale classes, and the scale
         # classes that hyperlatents have as they are.
         self.log_gain = nn.Parameter(torch.zeros(ANCHORS, config.latents))
@@ -249,9 +298,9 @@ class Codec(nn.Module):
         self.class_offset = nn.Parameter(torch.full((ANCHORS, config.latents), CLASSES / 2))
         self.hyper_class = nn.Parameter(torch.full((ANCHORS, config.hyper), CLASSES / 2))
 
-    def compile_bits(self) -> None:
+    def compile_rate(self) -> None:
         """Let PyTorch compile the rate of training, a tenth of a step on a CPU; it needs a C++ compiler."""
-        self._bits = torch.compile(symbol_bits)
+        self._rate = torch.compile(rate)
 
     def quality(self, position: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Gains of y (n, M), gains of z (n, hyper), class offsets of y (n, M) and classes of z (n, hyper) at
@@ -269,19 +318,16 @@ class Codec(nn.Module):
         """
         return z_symbols * _grid(1 / hyper_gain, VALUE_BITS, MULTIPLIER_MAX)[:, :, None, None]
 
-    def forward(
-        self, pictures: Tensor, position: Tensor, hard: bool = False
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, pictures: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Pictures float32 (n, 3, H, W) in [0, 1], H and W multiples of 64; quality ``position`` (n,).
 
         Returns bits of y and of z per pixel (n,) and the mean squared error (1, n), (2, n) with a light
-        synthesis. Training adds uniform noise for the rate and rounds with a straight-through gradient into
-        the synthesis; ``hard`` rounds for both.
+        synthesis, all of rounded latents, with the gradients of ``rate`` and straight through the rounding.
         """
         gain, hyper_gain, offset, hyper_class = self.quality(position)
         y = self.analysis(pictures - 0.5)
         with torch.autocast(y.device.type, enabled=False):  # bfloat16 is too coarse for what is coded
-            bits, latents = self._coded(y, gain, hyper_gain, offset, hyper_class, hard)
+            bits, latents = self._coded(y, gain, hyper_gain, offset, hyper_class)
         decoders = [self.synthesis] if self.light is None else [self.synthesis, self.light]
         decoded = torch.stack([decoder(latents) for decoder in decoders])
         error = (decoded - (pictures - 0.5)).square().mean((2, 3, 4))
@@ -289,21 +335,20 @@ class Codec(nn.Module):
         return bits[0] / pixels, bits[1] / pixels, error
 
     def _coded(
-        self, y: Tensor, gain: Tensor, hyper_gain: Tensor, offset: Tensor, hyper_class: Tensor, hard: bool
+        self, y: Tensor, gain: Tensor, hyper_gain: Tensor, offset: Tensor, hyper_class: Tensor
     ) -> tuple[tuple[Tensor, Tensor], Tensor]:
         """Bits of y and of z (n,), and the latents as the decoder has them."""
         z = self.hyperprior.hyperlatents(y) * hyper_gain[:, :, None, None]
         z_symbols = _round(z)
-        z_scale = class_scale(hyper_class)[:, :, None, None]
-        bits = symbol_bits if hard else self._bits
-        z_bits = bits(z_symbols if hard else z + torch.rand_like(z) - 0.5, z_scale)
+        z_bits = self._rate(z, z_symbols, class_scale(hyper_class)[:, :, None, None])
         z_hat = self.dequantized(z_symbols, hyper_gain)
-        mean = self.hyperprior.mean(z_hat)
-        residual = (y - mean) * gain[:, :, None, None]
+        gain = gain[:, :, None, None]
+        mean = self.hyperprior.means(z_hat, y, gain)
+        residual = (y - mean) * gain
         symbols = _round(residual)
         scale = class_scale(self.hyperprior.scale_class(z_hat, offset, symbols))
-        y_bits = bits(symbols if hard else residual + torch.rand_like(residual) - 0.5, scale)
-        latents = symbols / gain[:, :, None, None] + mean
+        y_bits = self._rate(residual, symbols, scale)
+        latents = symbols / gain + mean
         return (y_bits.sum((1, 2, 3)), z_bits.sum((1, 2, 3))), latents
 
 
@@ -359,6 +404,27 @@ def symbol_bits(x: Tensor, scale: Tensor) -> Tensor:
     wide = torch.where(x < 0.5, inner, outer)
     mass: Tensor = (1 - TAIL) * normal + TAIL * wide
     return -mass.clamp_min(1e-12).log2()
+
+
+def rate(x: Tensor, symbols: Tensor, scale: Tensor) -> Tensor:
+    """Bits of ``symbols``, x rounded, with tables of deviations ``scale``.
+
+    The scale's gradient is that of these bits. Rounding has none: x gets what the mean of the bits over x +
+    uniform noise of one step has, the bits half a step above less those half a step below. That is what
+    sampled noise gives on average, without its variance.
+    """
+    bits = symbol_bits(symbols.detach(), scale)
+    with torch.no_grad():
+        slope = symbol_bits(x + 0.5, scale) - symbol_bits(x - 0.5, scale)
+    return bits + slope * (x - x.detach())
+
+
+def first_half(latents: Tensor) -> Tensor:
+    """bool (h, w): the places of latents (n, c, h, w) of the first stage that are coded first, those of an
+    even y + x.
+    """
+    row, column = (torch.arange(size, device=latents.device) for size in latents.shape[2:])
+    return (row[:, None] + column) % 2 == 0
 
 
 def _round(x: Tensor) -> Tensor:

@@ -1,0 +1,84 @@
+"""What the first half of a group's first stage adds to the means of its second half.
+
+Means are float and move pixels, never symbols, so this network is float too. It is small enough for numpy,
+and asks for no session of its own.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from decant.errors import BundleError
+from decant.scales import exact_product
+from decant.tables import tensor_of
+
+_NEIGHBOURS = 4
+
+
+def first_half(rows: int, columns: int) -> np.ndarray:
+    """bool (rows, columns): the places of a group's first stage that are coded first, those of an even
+    y + x.
+    """
+    half: np.ndarray = (np.arange(rows)[:, None] + np.arange(columns)) % 2 == 0
+    return half
+
+
+class NeighbourMean:
+    """The four neighbours of each place, 1x1 convolution, ReLU, 1x1 convolution: float16 ``hidden_weight``
+    (D, 4 c), ``hidden_bias`` (D,), ``out_weight`` (c, D) and ``out_bias`` (c,), c the channels of the stage.
+    """
+
+    def __init__(
+        self,
+        hidden_weight: np.ndarray,
+        hidden_bias: np.ndarray,
+        out_weight: np.ndarray,
+        out_bias: np.ndarray,
+    ) -> None:
+        self._tensors = {
+            "near.hidden_weight": hidden_weight,
+            "near.hidden_bias": hidden_bias,
+            "near.out_weight": out_weight,
+            "near.out_bias": out_bias,
+        }
+        if not all(np.isfinite(tensor).all() for tensor in self._tensors.values()):
+            raise BundleError("tables: near.* holds a number that is not finite")
+        self._hidden_weight, self._out_weight = (
+            hidden_weight.astype(np.float32),
+            out_weight.astype(np.float32),
+        )
+        self._hidden_bias = hidden_bias.astype(np.float32)[:, None]
+        self._out_bias = out_bias.astype(np.float32)[:, None]
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, np.ndarray], channels: int, width: int) -> "NeighbourMean":
+        """The tables named ``near.*``, for a first stage of ``channels``. Raises BundleError."""
+        return cls(
+            tensor_of(tensors, "near.hidden_weight", np.float16, (width, _NEIGHBOURS * channels)),
+            tensor_of(tensors, "near.hidden_bias", np.float16, (width,)),
+            tensor_of(tensors, "near.out_weight", np.float16, (channels, width)),
+            tensor_of(tensors, "near.out_bias", np.float16, (channels,)),
+        )
+
+    def to_tensors(self) -> dict[str, np.ndarray]:
+        """The tensors that ``from_tensors`` reads."""
+        return dict(self._tensors)
+
+    def added(self, symbols: np.ndarray, step: np.ndarray) -> np.ndarray:
+        """float32 (c, rows, columns): what to add to the means of a group's first stage, 0 in its first half,
+        from ``symbols`` (c, rows, columns), of which those of the first half count, and the ``step`` (c,) of
+        their quality.
+        """
+        count, rows, columns = symbols.shape
+        first = first_half(rows, columns)
+        known = np.zeros((count, rows + 2, columns + 2), np.float32)
+        np.multiply(symbols * first, step[:, None, None], out=known[:, 1:-1, 1:-1], casting="unsafe")
+        near = np.stack([known[:, 1:-1, :-2], known[:, 1:-1, 2:], known[:, :-2, 1:-1], known[:, 2:, 1:-1]])
+        places = np.flatnonzero(~first)
+        inputs = near.reshape(_NEIGHBOURS * count, rows * columns)[:, places]
+        hidden = exact_product(self._hidden_weight, inputs)
+        hidden += self._hidden_bias
+        np.maximum(hidden, 0, out=hidden)
+        found = np.zeros((count, rows * columns), np.float32)
+        found[:, places] = exact_product(self._out_weight, hidden) + self._out_bias
+        return found.reshape(count, rows, columns)
