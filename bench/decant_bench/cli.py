@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from decant_bench.cli_types import Integers, Names, Pair
+from decant_bench.content_cli import content
 
 _PATH = click.Path(path_type=Path)
 _CROPS = 64  # of the photos in the wheels, where no folder is given
@@ -48,6 +49,9 @@ def _shared(command: _Command) -> _Command:
 @click.group()
 def bench() -> None:
     """Measure latency and quality of bundles beside JPEG and its kin."""
+
+
+bench.add_command(content)
 
 
 @bench.command()
@@ -144,7 +148,8 @@ def quality(
 
 @bench.command()
 @click.option("--images", metavar="DIR", type=_PATH, help="Pictures, whole.  [default: photos in the wheels]")
-@click.option("--limit", type=_POSITIVE, help="Pictures, at most.")
+@click.option("--limit", type=_POSITIVE, help="Pictures, at most; with --groups, of each.")
+@click.option("--groups", is_flag=True, help="Also by content: each folder below --images is a group.")
 @click.option("--bundle", "bundles", metavar="NAME_OR_DIR", multiple=True, help="May be given again.")
 @click.option("--bundle-dir", metavar="DIR", help="Look for bundles here first.")
 @click.option("--precision", "precisions", type=Names(), default=("auto",), help="int8,float: a row each.")
@@ -186,7 +191,10 @@ def rd(
     if chosen["against"] is None:
         chosen["against"] = lab.AGAINST
     options = lab.Options(**chosen)
-    found = reading.wheel_pictures(limit) if images is None else reading.read_pictures(images, limit)
+    if images is None and options.groups:
+        raise click.UsageError("--groups needs --images; `decant bench content` makes such a folder")
+    read = reading.read_groups if options.groups else reading.read_pictures
+    found = reading.wheel_pictures(limit) if images is None else read(images, limit)
     if show is not None:
         side_by_side.picture_named(found, show)  # said now, not after an hour
     contenders, refused = lab.enter(_open(bundles, bundle_dir), options)

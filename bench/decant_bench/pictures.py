@@ -73,6 +73,21 @@ def read_pictures(folder: Path, limit: int | None = None) -> PictureSet:
     return PictureSet(tuple(pictures), str(folder))
 
 
+def read_groups(folder: Path, limit: int | None = None) -> PictureSet:
+    """The pictures of each sub-folder of ``folder``, in order of name; at most ``limit`` of each. A name
+    begins with its sub-folder's. Raises ImageError as read_pictures, and for a folder without sub-folders.
+    """
+    groups = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    if not groups:
+        raise ImageError(f"{folder} holds no folders; a folder of pictures for each group expected")
+    pictures = [
+        Picture(f"{group.name}/{picture.name}", picture.pixels)
+        for group in groups
+        for picture in read_pictures(group, limit).pictures
+    ]
+    return PictureSet(tuple(pictures), str(folder))
+
+
 def wheel_pictures(limit: int | None = None) -> PictureSet:
     """The photographs in the wheels of scikit-image and scikit-learn, whole."""
     from decant_train.wheel_photos import PHOTOS, photo

@@ -12,11 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 from decant.bundle import Bundle
 from decant.errors import DecantError
 
-from decant_bench import machine, matched, metrics, rd_curves, record
+from decant_bench import machine, matched, metrics, rd_curves, rd_groups, record
 from decant_bench.bd_rate import Span
 from decant_bench.contenders import Contender, bundle_contender, codec_contender
 from decant_bench.errors import BenchError
@@ -33,7 +32,8 @@ class Options:
     """What to measure. ``qualities``: one ladder for all instead of each codec's own; ``effort`` of bundles'
     encoders (None: their default); ``psnr_range`` in dB;
     ``match_bpp``: the rate at which times are taken (0: no times), by ``rounds`` of decodes and
-    ``encode_rounds`` of encodes, for each number of ``threads``.
+    ``encode_rounds`` of encodes, for each number of ``threads``; ``groups``: also by the folders that
+    pictures lie in (rd_groups).
     """
 
     against: tuple[str, ...] = AGAINST
@@ -48,6 +48,7 @@ class Options:
     rounds: int = 12
     encode_rounds: int = 3
     seed: int = 0
+    groups: bool = False
 
 
 def measure(
@@ -65,6 +66,7 @@ def measure(
     anchor cannot be measured.
     """
     options = options or Options()
+    groups = rd_groups.members(pictures) if options.groups else {}
     result = record.new("rd", _config(contenders, pictures, options), command)
     if machine.busy(result["machine"]["load_average"], result["machine"]["cores_usable"] or 1):
         say(f"the machine is busy (load {result['machine']['load_average'][0]}): times will be long")
@@ -79,6 +81,8 @@ def measure(
     if options.anchor not in rows or rows[options.anchor]["refused"]:
         raise BenchError(f"the anchor {options.anchor!r} was not measured; name it in --against")
     rd_curves.add_bd_rates(result, options.anchor, options.psnr_range)
+    if groups:
+        rd_groups.add(result, options.anchor, groups, pictures)
     if options.match_bpp:
         alive = [(one, rows[one.label]) for one in contenders if rows[one.label]["refused"] is None]
         result["matched"] = matched.measure(alive, pictures, options, say)
@@ -170,13 +174,7 @@ def _point(
         "psnr_db": [psnr if math.isfinite(psnr) else None for _, psnr, _ in figures],
         "ms_ssim": [similarity for _, _, similarity in figures],
     }
-    return point | {"mean": {name: _mean(point[name]) for name in _MEAN_OF}}
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    """None when one is missing."""
-    there = [value for value in values if value is not None]
-    return float(np.mean(there)) if len(there) == len(values) else None
+    return point | {"mean": {name: rd_curves.mean(point[name]) for name in _MEAN_OF}}
 
 
 def _config(contenders: Sequence[Contender], pictures: PictureSet, options: Options) -> dict[str, Any]:

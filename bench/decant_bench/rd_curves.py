@@ -1,5 +1,6 @@
 """From the points of a rate-distortion record to curves and BD-rates."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -14,6 +15,7 @@ METRICS = ("psnr_db", "ms_ssim")
 # rate.
 LEAST_SHARE = 0.35
 LEAST_SHARE_MS_SSIM = 0.8
+LEAST_SHARED_DB = 3.0  # that two curves must share where no range is given
 
 
 def averaged(row: dict[str, Any], metric: str) -> Curve:
@@ -49,6 +51,52 @@ def add_bd_rates(record: Record, anchor: str, psnr_range: Span) -> None:
         row["label"]: {other["label"]: _psnr(other, row, psnr_range)["average"] for other in rows}
         for row in rows
     }
+
+
+def over_shared(base: dict[str, Any], row: dict[str, Any], metric: str) -> dict[str, Any]:
+    """The BD-rate of averaged curves over all the dB that both reach, at least LEAST_SHARED_DB: ``average``,
+    ``span_db``, ``rates`` (bits per pixel of ``row`` at its ends) and ``halves``, of its lower and upper
+    half; or None and ``why``.
+    """
+    try:
+        anchor, test = averaged(base, metric), averaged(row, metric)
+        low, high = common_span(anchor, test, anchor.span, LEAST_SHARED_DB)
+    except BenchError as error:
+        return {"average": None, "span_db": None, "rates": None, "halves": None, "why": str(error)}
+    middle = (low + high) / 2
+    return {
+        "average": bd_rate(anchor, test, (low, high)),
+        "span_db": [low, high],
+        "rates": [test.rate_at(low), test.rate_at(high)],
+        "halves": [bd_rate(anchor, test, (low, middle)), bd_rate(anchor, test, (middle, high))],
+        "why": None,
+    }
+
+
+def of_pictures(
+    base: dict[str, Any], row: dict[str, Any], indices: Sequence[int], span: Span | None = None
+) -> list[tuple[float, Span] | None]:
+    """BD-rate in PSNR and its range for single pictures, over what both curves reach of ``span``, at least
+    LEAST_SHARE of it; without one, over all that both reach, at least LEAST_SHARED_DB. None where they do
+    not.
+    """
+    found: list[tuple[float, Span] | None] = []
+    for index in indices:
+        try:
+            anchor, test = of_picture(base, index), of_picture(row, index)
+            least = LEAST_SHARED_DB if span is None else LEAST_SHARE * (span[1] - span[0])
+            common = common_span(anchor, test, span or anchor.span, least)
+        except BenchError:
+            found.append(None)
+            continue
+        found.append((bd_rate(anchor, test, common), common))
+    return found
+
+
+def mean(values: Sequence[float | None]) -> float | None:
+    """None when one is missing."""
+    there = [value for value in values if value is not None]
+    return float(np.mean(there)) if len(there) == len(values) else None
 
 
 def _curve(label: str, points: list[tuple[float, float | None]], metric: str) -> Curve:
@@ -88,22 +136,11 @@ def _nothing(error: Exception) -> dict[str, Any]:
 
 
 def _pictures(base: dict[str, Any], row: dict[str, Any], span: Span, count: int) -> dict[str, Any]:
-    values: list[float | None] = []
-    spans: list[list[float] | None] = []
-    for index in range(count):
-        try:
-            anchor, test = of_picture(base, index), of_picture(row, index)
-            common = common_span(anchor, test, span, LEAST_SHARE * (span[1] - span[0]))
-        except BenchError:
-            values.append(None)
-            spans.append(None)
-            continue
-        values.append(bd_rate(anchor, test, common))
-        spans.append(list(common))
-    there = [value for value in values if value is not None]
+    found = of_pictures(base, row, range(count), span)
+    there = [one[0] for one in found if one is not None]
     return {
-        "bd_rate": values,
-        "span_db": spans,
+        "bd_rate": [one and one[0] for one in found],
+        "span_db": [one and list(one[1]) for one in found],
         "count": len(there),
         "mean": float(np.mean(there)) if there else None,
         "lowest": min(there, default=None),

@@ -5,10 +5,10 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from decant_bench import stats
+from decant_bench import rd_groups_table, stats
 from decant_bench.rd_curves import LEAST_SHARE, LEAST_SHARE_MS_SSIM
 from decant_bench.record import Record
-from decant_bench.text_table import number, ratio, text_table
+from decant_bench.text_table import markdown_table, number, percent, ratio, text_table
 
 POINT_COLUMNS = (
     "picture", "width", "height", "codec", "quality", "bytes", "bits_per_pixel", "psnr_db", "ms_ssim",
@@ -41,10 +41,10 @@ def bd_rows(record: Record) -> list[list[str]]:
             [
                 row["label"],
                 row["description"],
-                _percent(found["psnr"]["average"]),
-                *(_percent(single[name]) for name in ("mean", "lowest", "highest")),
+                percent(found["psnr"]["average"]),
+                *(percent(single[name]) for name in ("mean", "lowest", "highest")),
                 f"{single['count']} of {len(single['bd_rate'])}",
-                _percent(found["ms_ssim"]["average"]),
+                percent(found["ms_ssim"]["average"]),
             ]
         )
     return rows
@@ -74,9 +74,9 @@ def missing(record: Record) -> list[tuple[str, str]]:
                 why = figure["why"].removeprefix(f"{row['label']}: ")
                 if figure["shared"] is not None:
                     low, high = figure["span_db"]
-                    why += f" ({_percent(figure['shared'])} over {low:.2f} to {high:.2f} dB)"
+                    why += f" ({percent(figure['shared'])} over {low:.2f} to {high:.2f} dB)"
                 found.append((f"{row['label']}, {what}", why))
-    return found
+    return found + (rd_groups_table.missing(record) if "groups" in record else [])
 
 
 def matrix_headers(record: Record) -> tuple[str, ...]:
@@ -87,7 +87,7 @@ def matrix_headers(record: Record) -> tuple[str, ...]:
 def matrix_rows(record: Record) -> list[list[str]]:
     """Every codec against every other, by averaged curves in PSNR."""
     matrix = record["bd_rate_matrix"]
-    return [[label, *(_percent(value) for value in found.values())] for label, found in matrix.items()]
+    return [[label, *(percent(value) for value in found.values())] for label, found in matrix.items()]
 
 
 TIME_HEADERS = (
@@ -141,6 +141,10 @@ def as_text(record: Record) -> str:
     """For the terminal."""
     parts = [_about(record), text_table(bd_headers(record), bd_rows(record), 2) + "\n" + bd_note(record)]
     parts.append(text_table(matrix_headers(record), matrix_rows(record)))
+    if "groups" in record:
+        parts.append(text_table(rd_groups_table.headers(record), rd_groups_table.rows(record)))
+        detail = text_table(rd_groups_table.DETAIL_HEADERS, rd_groups_table.detail_rows(record), 2)
+        parts += [detail + "\n" + rd_groups_table.note(record), "\n".join(rd_groups_table.verdicts(record))]
     if "matched" in record:
         parts.append(text_table(TIME_HEADERS, time_rows(record)) + "\n" + time_note(record))
     if gone := missing(record):
@@ -151,22 +155,32 @@ def as_text(record: Record) -> str:
 def as_markdown(record: Record) -> str:
     """With the command, the machine and the versions."""
     parts = ["# Rate and distortion", _about(record)]
-    parts += [_markdown(bd_headers(record), bd_rows(record)), bd_note(record)]
+    parts += [markdown_table(bd_headers(record), bd_rows(record)), bd_note(record)]
     parts += ["Every codec against every other, averaged curves, PSNR:"]
-    parts += [_markdown(matrix_headers(record), matrix_rows(record))]
+    parts += [markdown_table(matrix_headers(record), matrix_rows(record))]
+    if "groups" in record:
+        parts += ["## By content"]
+        parts += [markdown_table(rd_groups_table.headers(record), rd_groups_table.rows(record))]
+        parts += ["\n".join(f"* {line}" for line in rd_groups_table.verdicts(record))]
+        detail = rd_groups_table.detail_rows(record)
+        parts += [markdown_table(rd_groups_table.DETAIL_HEADERS, detail), rd_groups_table.note(record)]
     if "matched" in record:
-        parts += ["## Times at one rate", _markdown(TIME_HEADERS, time_rows(record)), time_note(record)]
+        parts += ["## Times at one rate", markdown_table(TIME_HEADERS, time_rows(record)), time_note(record)]
     if gone := missing(record):
         parts += ["## Missing", "\n".join(f"* {what}: {why}" for what, why in gone)]
+    return "\n\n".join([*parts, *made_by(record)]) + "\n"
+
+
+def made_by(record: Record) -> list[str]:
+    """The command, the machine and the versions, as paragraphs of Markdown."""
     machine = record["machine"]
-    parts += [
+    return [
         "## Made by",
         f"```sh\n{record['command']}\n```",
         f"{record['created']}, {machine['cpu']}, {machine['cores_usable']} cores, load "
         f"{machine['load_average']} before and {machine['load_average_after']} after.",
         ", ".join(f"{name} {version}" for name, version in record["versions"].items() if version),
     ]
-    return "\n\n".join(parts) + "\n"
 
 
 def points_csv(record: Record) -> str:
@@ -209,15 +223,6 @@ def _decode_ms(row: dict[str, Any]) -> dict[str, float]:
         threads: stats.summarise(stats.flatten(taken)).median / 1e6
         for threads, taken in row["decode_ns"].items()
     }
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:+.1f} %"
-
-
-def _markdown(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [[header.replace("\n", " ") for header in headers], ["---"] * len(headers), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

@@ -1,4 +1,4 @@
-"""Plain text tables for the terminal."""
+"""Plain text tables for the terminal, tables of Markdown, and how numbers are written in them."""
 
 from collections.abc import Sequence
 
@@ -33,3 +33,14 @@ def number(value: float | None, digits: int = 3) -> str:
 def ratio(value: float | None) -> str:
     """``12.3x``."""
     return "-" if value is None else f"{number(value)}x"
+
+
+def percent(value: float | None) -> str:
+    """0.123 as ``+12.3 %``."""
+    return "-" if value is None else f"{100 * value:+.1f} %"
+
+
+def markdown_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of Markdown; headers of two lines become one."""
+    lines = [[header.replace("\n", " ") for header in headers], ["---"] * len(headers), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
