@@ -111,14 +111,19 @@ class JpegXl:
     suffix: str = ".jxl"
     qualities: tuple[int, int] | None = (1, 100)
     threaded: bool = True
-    description: str = "JPEG XL, libjxl effort 7 (imagecodecs)"
+    effort: int = 7  # cjxl's default
+
+    @property
+    def description(self) -> str:
+        """See Codec."""
+        return f"JPEG XL, libjxl effort {self.effort} (imagecodecs)"
 
     def encode(self, image: np.ndarray, quality: int | None) -> bytes:
         """See Codec.encode."""
         from imagecodecs import jpegxl_encode
 
-        encoded = jpegxl_encode(image, level=75 if quality is None else quality, effort=7, numthreads=1)
-        return bytes(encoded)
+        level = 75 if quality is None else quality
+        return bytes(jpegxl_encode(image, level=level, effort=self.effort, numthreads=1))
 
     def decode(self, data: bytes, threads: int = 1) -> np.ndarray:
         """See Codec.decode."""

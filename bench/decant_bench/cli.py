@@ -8,6 +8,7 @@ import click
 
 from decant_bench.cli_types import Integers, Names, Pair
 from decant_bench.content_cli import content
+from decant_bench.effort_cli import effort
 
 _PATH = click.Path(path_type=Path)
 _CROPS = 64  # of the photos in the wheels, where no folder is given
@@ -52,6 +53,7 @@ def bench() -> None:
 
 
 bench.add_command(content)
+bench.add_command(effort)
 
 
 @bench.command()

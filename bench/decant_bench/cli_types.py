@@ -6,22 +6,27 @@ import click
 
 
 class Integers(click.ParamType[tuple[int, ...]]):
-    """``1,2`` as (1, 2)."""
+    """``1,2`` as (1, 2): from ``least`` on, and to ``most`` where there is one."""
 
     name = "list"
+
+    def __init__(self, least: int = 1, most: int | None = None) -> None:
+        self.least, self.most = least, most
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[int, ...]:
-        """Positive integers, without repeats, in order."""
+        """Whole numbers, without repeats, in order."""
         if isinstance(value, tuple):
             return value
         try:
             numbers = tuple(dict.fromkeys(int(part) for part in str(value).split(",")))
         except ValueError:
             self.fail(f"{value!r} is no list of whole numbers such as 1,2", param, ctx)
-        if min(numbers) < 1:
-            self.fail(f"{value!r}: numbers from 1 on expected", param, ctx)
+        if min(numbers) < self.least:
+            self.fail(f"{value!r}: numbers from {self.least} on expected", param, ctx)
+        if self.most is not None and max(numbers) > self.most:
+            self.fail(f"{value!r}: numbers up to {self.most} expected", param, ctx)
         return numbers
 
 

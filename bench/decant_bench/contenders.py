@@ -44,16 +44,17 @@ class BundleCodec:
         runtime: str,
         called: str | None = None,
         effort: int | None = None,
+        encoder_threads: int = 0,
     ) -> None:
         """Load both directions; ``called``: another name for the bundle; ``effort`` of encoding, None: the
-        encoder's default. Raises what Decoder and Encoder raise.
+        encoder's default; ``encoder_threads`` 0: all cores. Raises what Decoder and Encoder raise.
         """
         self.bundle = bundle
         self.effort = effort
         self._wish: dict[str, Any] = {"precision": precision, "runtime": runtime}
         self._decoders: dict[int, Decoder] = {}
         decoder = self._decoder(1)
-        self._encoder = Encoder(bundle)
+        self._encoder = Encoder(bundle, threads=encoder_threads)
         self.name = f"{called or bundle.name} {decoder.precision}"
         self.description = (
             f"decant bundle {bundle.name} {bundle.version}, {decoder.precision}, {decoder.runtime}"
@@ -106,10 +107,12 @@ def bundle_contender(
     qualities: Sequence[int] | None = None,
     called: str | None = None,
     effort: int | None = None,
+    encoder_threads: int = 0,
 ) -> Contender:
     """A bundle in one precision (``auto``: the one that a client gets). Raises what loading raises."""
-    codec = BundleCodec(bundle, precision, runtime, called, effort)
-    return Contender(codec, _ladder(codec, qualities, "bundle"), str(bundle.path.resolve()), codec.facts)
+    codec = BundleCodec(bundle, precision, runtime, called, effort, encoder_threads)
+    files = f"{bundle.path.resolve()} effort {effort} by {encoder_threads}"
+    return Contender(codec, _ladder(codec, qualities, "bundle"), files, codec.facts)
 
 
 def _ladder(codec: Codec, qualities: Sequence[int] | None, name: str) -> tuple[int, ...]:

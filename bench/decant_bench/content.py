@@ -6,6 +6,7 @@ matplotlib the files hold the same pixels.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +96,7 @@ def _drawn(seed: int) -> Iterator[Piece]:
     for group, table, licence in tables:
         for name, make in table.items():
             about = (make.__doc__ or "").rstrip(".").replace("\n", " ")
-            yield Piece(group, name, f"{about}; seed {seed}", licence, lambda make=make: make(seed))
+            yield Piece(group, name, f"{about}; seed {seed}", licence, partial(make, seed))
 
 
 def _exposed(seed: int) -> Iterator[Piece]:

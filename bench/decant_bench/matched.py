@@ -56,7 +56,7 @@ def measure(
     for one, row in contenders:
         if one.files not in made:
             made[one.files] = [
-                at_rate(one, picture, options.match_bpp, _sizes(row, index))
+                at_rate(one, picture, options.match_bpp, _sizes(row, index), options.match_within)
                 for index, picture in enumerate(pictures.pictures)
             ]
         rows.append(_row(one.label, made[one.files], one.codec.decode, pictures))
@@ -74,8 +74,9 @@ def measure(
         items = list(zip(pictures.pictures, made[one.files], strict=True))
         encodes.append((row, Work(one.label, items, _encoder(one))))
     decodes.append((rows[-1], 1, Work(REFERENCE.label, [c.data for c in reference], decode_reference)))
-    say(f"decode times: {options.rounds} rounds")
-    interleave([work for _, _, work in decodes], Pace(options.rounds), options.seed)
+    if options.rounds:
+        say(f"decode times: {options.rounds} rounds")
+        interleave([work for _, _, work in decodes], Pace(options.rounds), options.seed)
     say(f"encode times: {options.encode_rounds} rounds")
     interleave([work for _, work in encodes], Pace(options.encode_rounds), options.seed + 1)
     for row, threads, work in decodes:
@@ -86,11 +87,17 @@ def measure(
 
 
 def at_rate(
-    contender: Contender, picture: Picture, bits_per_pixel: float, known: dict[int, int] | None = None
+    contender: Contender,
+    picture: Picture,
+    bits_per_pixel: float,
+    known: dict[int, int] | None = None,
+    within: int = 1,
 ) -> Coded:
-    """The file whose size is nearest to ``bits_per_pixel``. ``known``: sizes in bytes at some qualities."""
+    """The file whose size is nearest to ``bits_per_pixel``. ``known``: sizes in bytes at some qualities;
+    ``within``: of the two qualities between which the search ends.
+    """
     target = bits_per_pixel * picture.pixel_count / 8
-    below, above = _around(contender, picture, target, known or {})
+    below, above = _around(contender, picture, target, known or {}, within)
     return min((below, above), key=lambda coded: abs(len(coded.data) - target))
 
 
@@ -101,10 +108,10 @@ def at_bytes(contender: Contender, picture: Picture, size: int) -> Coded:
 
 
 def _around(
-    contender: Contender, picture: Picture, target: float, known: dict[int, int]
+    contender: Contender, picture: Picture, target: float, known: dict[int, int], within: int = 1
 ) -> tuple[Coded, Coded]:
-    """The files of neighbouring qualities between which ``target`` bytes lie, by bisection; the ends of the
-    range where it lies beyond.
+    """The files of neighbouring qualities (or ``within`` of each other) between which ``target`` bytes lie,
+    by bisection; the ends of the range where it lies beyond.
     """
     codec = contender.codec
     assert codec.qualities is not None
@@ -120,7 +127,7 @@ def _around(
     low, high = codec.qualities
     low = max((q for q, known_size in sizes.items() if known_size <= target), default=low)
     high = min((q for q, known_size in sizes.items() if known_size > target and q > low), default=high)
-    while high - low > 1:
+    while high - low > within:
         middle = (low + high) // 2
         low, high = (middle, high) if size(middle) <= target else (low, middle)
     found = (files.get(quality) or codec.encode(picture.pixels, quality) for quality in (low, high))

@@ -31,8 +31,9 @@ Say = Callable[[str], None]
 class Options:
     """What to measure. ``qualities``: one ladder for all instead of each codec's own; ``effort`` of bundles'
     encoders (None: their default); ``psnr_range`` in dB;
-    ``match_bpp``: the rate at which times are taken (0: no times), by ``rounds`` of decodes and
-    ``encode_rounds`` of encodes, for each number of ``threads``; ``groups``: also by the folders that
+    ``match_bpp``: the rate at which times are taken (0: no times), met by a search that ends between two
+    qualities ``match_within`` of each other, by ``rounds`` of decodes (0: none) and ``encode_rounds`` of
+    encodes, for each number of ``threads``; ``groups``: also by the folders that
     pictures lie in (rd_groups).
     """
 
@@ -44,6 +45,7 @@ class Options:
     anchor: str = "jpeg"
     psnr_range: Span = (28.0, 38.0)
     match_bpp: float = 0.6
+    match_within: int = 1
     threads: tuple[int, ...] = (1, 2)
     rounds: int = 12
     encode_rounds: int = 3

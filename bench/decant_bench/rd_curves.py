@@ -53,6 +53,21 @@ def add_bd_rates(record: Record, anchor: str, psnr_range: Span) -> None:
     }
 
 
+def shared_by_all(
+    rows: Sequence[dict[str, Any]], metric: str, span: Span
+) -> tuple[dict[str, Curve], Span | None]:
+    """The averaged curves that can be made, by label, and what all of them reach of ``span`` (dB), or None
+    where that is less than LEAST_SHARE of it.
+    """
+    curves: dict[str, Curve] = {}
+    for row in rows:
+        with suppress(BenchError):
+            curves[row["label"]] = averaged(row, metric)
+    low = max(span[0], *(one.span[0] for one in curves.values()))
+    high = min(span[1], *(one.span[1] for one in curves.values()))
+    return curves, (low, high) if high - low >= LEAST_SHARE * (span[1] - span[0]) else None
+
+
 def over_shared(base: dict[str, Any], row: dict[str, Any], metric: str) -> dict[str, Any]:
     """The BD-rate of averaged curves over all the dB that both reach, at least LEAST_SHARED_DB: ``average``,
     ``span_db``, ``rates`` (bits per pixel of ``row`` at its ends) and ``halves``, of its lower and upper

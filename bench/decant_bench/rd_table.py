@@ -139,7 +139,7 @@ def time_note(record: Record) -> str:
 
 def as_text(record: Record) -> str:
     """For the terminal."""
-    parts = [_about(record), text_table(bd_headers(record), bd_rows(record), 2) + "\n" + bd_note(record)]
+    parts = [about(record), text_table(bd_headers(record), bd_rows(record), 2) + "\n" + bd_note(record)]
     parts.append(text_table(matrix_headers(record), matrix_rows(record)))
     if "groups" in record:
         parts.append(text_table(rd_groups_table.headers(record), rd_groups_table.rows(record)))
@@ -154,7 +154,7 @@ def as_text(record: Record) -> str:
 
 def as_markdown(record: Record) -> str:
     """With the command, the machine and the versions."""
-    parts = ["# Rate and distortion", _about(record)]
+    parts = ["# Rate and distortion", about(record)]
     parts += [markdown_table(bd_headers(record), bd_rows(record)), bd_note(record)]
     parts += ["Every codec against every other, averaged curves, PSNR:"]
     parts += [markdown_table(matrix_headers(record), matrix_rows(record))]
@@ -212,7 +212,8 @@ def _measured(record: Record) -> list[dict[str, Any]]:
     return [row for row in record["rows"] if row["refused"] is None]
 
 
-def _about(record: Record) -> str:
+def about(record: Record) -> str:
+    """Which pictures."""
     images = record["config"]["images"]
     sizes = ", ".join(images["sizes"])
     return f"{images['count']} images ({images['source']}): {sizes}. Whole files, headers included."

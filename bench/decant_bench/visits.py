@@ -63,16 +63,24 @@ def interleave(
 def visit(work: Work, number: int, count: int, repeats: int) -> list[int]:
     """Round ``number``: one item untimed, then ``count`` items, ``repeats`` times over; in nanoseconds."""
     items = work.items
-    count = min(count, len(items))
-    chosen = [items[(number * count + i) % len(items)] for i in range(count)]
+    turns = turns_of(number, count, len(items))
+    chosen = [items[turn] for turn in turns]
     run, clock = work.run, time.perf_counter_ns
-    run(items[(number * count - 1) % len(items)])
+    run(items[turns[0] - 1])
     samples = []
     for item in chosen * repeats:
         before = clock()
         run(item)
         samples.append(clock() - before)
     return samples
+
+
+def turns_of(number: int, count: int, items: int) -> list[int]:
+    """Which of so many items round ``number`` does, ``count`` a visit. The samples of the round are of these
+    in order, over and over.
+    """
+    count = min(count, items)
+    return [(number * count + i) % items for i in range(count)]
 
 
 def timed(work: Callable[..., object], *arguments: Any) -> int:
