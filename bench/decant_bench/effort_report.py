@@ -1,9 +1,10 @@
 """The folder that an effort run leaves: record, table, and time against BD-rate as a figure."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from decant_bench import rd_table, record
+from decant_bench import rd_curves, rd_table, record
 from decant_bench.errors import BenchError
 from decant_bench.plots import COLOURS
 from decant_bench.record import Record
@@ -56,7 +57,7 @@ def note(found: Record) -> str:
     """What the figures are."""
     options, span = found["config"]["efforts"], found["shared_db"]["psnr_db"]
     low, high = options["psnr_range"]
-    shared = "less than enough" if span is None else f"{span[0]:.2f} to {span[1]:.2f}"
+    shared = "too little" if span is None else f"{span[0]:.2f} to {span[1]:.2f}"
     return (
         f"One thread each. Times: uint8 RGB to the bytes of a file, at the quality of the ladder nearest to "
         f"{options['match_bpp']:g} bits per pixel, interleaved rounds, medians over pictures and rounds. "
@@ -66,8 +67,15 @@ def note(found: Record) -> str:
 
 
 def missing(found: Record) -> list[tuple[str, str]]:
-    """(what, why) of what has no figures."""
-    return [(row["label"], row["refused"]) for row in found["efforts"] if row["refused"]]
+    """(what, why) of what has no figures: what was refused; where too little is shared, what each reaches."""
+    gone = [(row["label"], row["refused"]) for row in found["efforts"] if row["refused"]]
+    if found["shared_db"]["psnr_db"] is not None:
+        return gone
+    for row in found["rows"]:
+        with suppress(BenchError):
+            low, high = rd_curves.averaged(row, "psnr_db").span
+            gone.append((row["label"], f"from {low:.2f} to {high:.2f} dB"))
+    return gone
 
 
 def as_text(found: Record) -> str:
