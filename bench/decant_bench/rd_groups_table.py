@@ -9,7 +9,7 @@ from decant_bench.text_table import percent
 
 DETAIL_HEADERS = (
     "group", "codec", "BD-rate,\nPSNR", "over dB", "at bits\nper pixel", "lower\nhalf", "upper\nhalf",
-    "BD-rate,\nMS-SSIM", "pictures\nbetter", "worst\npicture",
+    "BD-rate,\nMS-SSIM", "mean of the\npictures", "pictures\nbetter", "worst\npicture",
 )  # fmt: skip
 
 
@@ -45,9 +45,9 @@ def note(record: Record) -> str:
     anchor = record["config"]["options"]["anchor"]
     return (
         f"BD-rate to {anchor}; negative: smaller files. Averaged curves of the group's pictures, over all "
-        f"the dB that both curves reach, at least {LEAST_SHARED_DB:g}; halves: of those dB. Pictures better: "
-        f"whose own curve costs less than {anchor}'s, of those that can be compared. PNG is without loss: "
-        "where it takes no more than a lossy codec does at good quality, it is the better choice."
+        f"the dB that both curves reach, at least {LEAST_SHARED_DB:g}; halves: of those dB. Mean, better and "
+        f"worst: single pictures' own curves to {anchor}'s, in PSNR, where they share as much. PNG is "
+        "without loss: where it takes no more than a lossy codec does at good quality, it is better."
     )
 
 
@@ -58,7 +58,12 @@ def verdicts(record: Record) -> list[str]:
     for row in record["groups"][0]["rows"]:
         found = {name: rd_groups.worse(record, row["label"], name) for name in ("psnr", "ms_ssim")}
         said = [f"{', '.join(groups) or 'no group'} in {m}" for m, groups in _named(found).items()]
-        lines.append(f"{row['label']} is worse than {anchor} on {' and '.join(said)}.")
+        line = f"{row['label']} is worse than {anchor} on {' and '.join(said)}."
+        if mixed := _mixed(record, row["label"], found["psnr"]):
+            line += (
+                f" On {', '.join(mixed)} only the averaged curve says so: pictures that compare are better."
+            )
+        lines.append(line)
     return lines
 
 
@@ -73,13 +78,33 @@ def missing(record: Record) -> list[tuple[str, str]]:
     ]
 
 
+def _mixed(record: Record, label: str, groups: list[str]) -> list[str]:
+    """Those of ``groups`` whose single pictures are better on average: pictures that differ much, averaged at
+    equal settings and not at equal quality.
+    """
+    found = []
+    for group in record["groups"]:
+        row = next(row for row in group["rows"] if row["label"] == label)
+        mean = _mean(row)
+        if group["group"] in groups and mean is not None and mean < 0:
+            found.append(group["group"])
+    return found
+
+
+def _mean(row: dict[str, Any]) -> float | None:
+    """Over the pictures whose curves can be compared."""
+    there = [value for value in row["pictures"] if value is not None]
+    return sum(there) / len(there) if there else None
+
+
 def _named(found: dict[str, list[str]]) -> dict[str, list[str]]:
     return {"PSNR": found["psnr"], "MS-SSIM": found["ms_ssim"]}
 
 
 def _detail(group: dict[str, Any], row: dict[str, Any]) -> list[str]:
     psnr = row["psnr"]
-    there = [(value, name) for value, name in zip(row["pictures"], group["pictures"], strict=True) if value]
+    single = zip(row["pictures"], group["pictures"], strict=True)
+    there = [(value, name) for value, name in single if value is not None]
     value, name = max(there, default=(None, ""))
     return [
         group["group"],
@@ -89,6 +114,7 @@ def _detail(group: dict[str, Any], row: dict[str, Any]) -> list[str]:
         "-" if psnr["rates"] is None else f"{psnr['rates'][0]:.2f} to {psnr['rates'][1]:.2f}",
         *(["-", "-"] if psnr["halves"] is None else map(percent, psnr["halves"])),
         percent(row["ms_ssim"]["average"]),
+        percent(_mean(row)),
         f"{sum(value < 0 for value, _ in there)} of {len(there)}",
         "-" if value is None else f"{name.partition('/')[2]} {percent(value)}",
     ]

@@ -1,5 +1,6 @@
 """BD-rates by content: each folder is a group with its own curves, and its own range of dB."""
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -86,6 +87,15 @@ def test_the_groups_worse_than_the_anchor_are_named(measured):
     assert rd_groups_table.verdicts(found) == [
         "jpeg is worse than webp on photos in PSNR and photos in MS-SSIM."
     ]
+
+
+def test_groups_where_single_pictures_disagree_are_marked(measured):
+    other = copy.deepcopy(measured)
+    other["groups"][0]["rows"][0]["psnr"]["average"] = 0.1
+    assert other["groups"][0]["rows"][0]["pictures"][0] < 0
+    (line,) = rd_groups_table.verdicts(other)
+    assert "worse than jpeg on photos in PSNR" in line
+    assert "On photos only the averaged curve says so" in line
 
 
 def read_back(measured):
