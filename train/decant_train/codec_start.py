@@ -2,11 +2,13 @@
 starts from a cosine transform's quality and not from noise.
 """
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from decant_train.families.codec import LAMBDAS, PATCH, PIXELS, Codec, scale_to_class
+from decant_train.families.codec import ANCHORS, LAMBDAS, PATCH, PIXELS, Codec, Residual, scale_to_class
 from decant_train.optimizers import Coordinates, Scaled, Whitened
 
 STEP = (
@@ -120,6 +122,68 @@ def begin_with(model: Codec, other: Codec) -> None:
     model.load_state_dict(own | shared)
     if other.light is None:
         start_light(model)
+
+
+@torch.no_grad()
+def revive(model: Codec, pictures: Tensor) -> int:
+    """Start again, without changing what ``model`` does, the rectified units that are off for all of
+    ``pictures``, float32 (n, 3, H, W) in [0, 1], sides multiples of 64; returns how many were. Their inputs'
+    weights are drawn anew and their outputs' set to 0.
+    """
+    pairs = _rectified(model)
+    seen: dict[nn.Conv2d, Tensor] = {}
+
+    def note(layer: nn.Module, _: object, made: Tensor) -> None:
+        assert isinstance(layer, nn.Conv2d)
+        seen[layer] = torch.maximum(seen.get(layer, torch.tensor(-torch.inf)), made.float().amax((0, 2, 3)))
+
+    hooks = [source.register_forward_hook(note) for source, _ in pairs]
+    bodies: list[Tensor] = []
+    for block in model.synthesis.body:
+        hooks.append(block.register_forward_hook(lambda _, __, made: bodies.append(made.float().amax())))
+    model.eval()
+    for position in (1.0, (ANCHORS - 1) / 2, ANCHORS - 2.0):
+        for batch in torch.split(pictures, 8):
+            model(batch, torch.full((len(batch),), position, device=batch.device))
+    for hook in hooks:
+        hook.remove()
+    count = 0
+    for source, target in pairs:
+        # Units of the target's inputs: pixel shuffles make one of several, or several of one.
+        outputs, inputs = source.out_channels, target.in_channels
+        most = seen[source]
+        if outputs > inputs:
+            most = most.reshape(inputs, -1).amax(1)
+        off = (most <= 0).nonzero().flatten().tolist()
+        count += len(off)
+        fresh = nn.Conv2d(source.in_channels, outputs, source.kernel_size)  # type: ignore[arg-type]
+        for unit in off:
+            rows = slice(unit * max(outputs // inputs, 1), (unit + 1) * max(outputs // inputs, 1))
+            source.weight[rows] = fresh.weight[rows].to(source.weight)
+            _bias(source)[rows] = 0
+            columns = slice(unit * max(inputs // outputs, 1), (unit + 1) * max(inputs // outputs, 1))
+            target.weight[:, columns] = 0
+    if bodies and max(bodies) <= 0 and model.synthesis.up_body is not None:
+        last = model.synthesis.body[-1]
+        assert isinstance(last, Residual)
+        count += last.second.out_channels
+        for layer in (last.second, model.synthesis.up_body):
+            for parameter in layer.parameters():
+                parameter.zero_()
+    return count
+
+
+def _rectified(model: Codec) -> list[tuple[nn.Conv2d, nn.Conv2d]]:
+    """Layers whose outputs are rectified and go into the second of each pair only."""
+    prior = model.hyperprior
+    pairs: list[tuple[nn.Module, nn.Module]] = [
+        (block.first, block.second) for block in model.modules() if isinstance(block, Residual)
+    ]
+    for network in (prior.analysis, prior.mean):
+        layers = [layer for layer in network if isinstance(layer, nn.Conv2d)]
+        pairs += list(itertools.pairwise(layers))
+    pairs.append((prior.half_mean.hidden, prior.half_mean.out))
+    return [(a, b) for a, b in pairs if isinstance(a, nn.Conv2d) and isinstance(b, nn.Conv2d)]
 
 
 @torch.no_grad()

@@ -41,6 +41,7 @@ PIXELS = 3 * PATCH * PATCH
 # Distortion weight of each anchor: loss = bits per pixel + lambda * 255^2 * MSE. From about 0.1 bpp to 40 dB
 # on photos.
 LAMBDAS = tuple(0.0009 * (0.35 / 0.0009) ** (i / (ANCHORS - 1)) for i in range(ANCHORS))
+LEAK = 0.05  # gradient of rectifiers that are off
 TAIL = 0.01  # share of the wide component in the latents' distribution: outliers keep a gradient
 
 
@@ -86,6 +87,17 @@ SIZES = {
 }
 
 
+class Rectifier(nn.Module):
+    """ReLU. In training its gradient is ``LEAK`` where it is off: steps large enough to learn in hours switch
+    some units off for all inputs, and without a gradient they would stay so.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return F.relu(x)
+        return torch.where(x > 0, x, LEAK * (x - x.detach()))
+
+
 class Residual(nn.Module):
     """x + conv(relu(conv(x))): 3x3 convolutions, the second zero at the start."""
 
@@ -93,10 +105,11 @@ class Residual(nn.Module):
         super().__init__()
         self.first = nn.Conv2d(width, width, 3, padding=1)
         self.second = nn.Conv2d(width, width, 3, padding=1)
+        self.relu = Rectifier()
         _zero(self.second)
 
     def forward(self, x: Tensor) -> Tensor:
-        added: Tensor = self.second(F.relu(self.first(x)))
+        added: Tensor = self.second(self.relu(self.first(x)))
         return x + added
 
 
@@ -137,6 +150,7 @@ class Synthesis(nn.Module):
         self.up_body = nn.Conv2d(c, 16 * r, 1, bias=False) if c else None
         self.render = nn.ModuleList(nn.Conv2d(r, r, 3, padding=1) for _ in range(config.render_layers))
         self.last = nn.Conv2d(r, 48, 3, padding=1)
+        self.relu = Rectifier()
         if self.up_body is not None:
             _zero(self.up_body)
         for parameters in self.render.parameters():
@@ -145,13 +159,13 @@ class Synthesis(nn.Module):
     def forward(self, latents: Tensor) -> Tensor:
         x = _linear_path(self.up, latents)
         if self.entry is not None and self.up_body is not None:
-            body = F.relu(self.entry(latents))
+            body = self.relu(self.entry(latents))
             for block in self.body:
-                body = F.relu(block(body))
+                body = self.relu(block(body))
             x = x + self.up_body(body).float()
         x = F.pixel_shuffle(x, 4)
         for layer in self.render:
-            x = x + F.relu(layer(x)).float()
+            x = x + self.relu(layer(x)).float()
         pictures: Tensor = F.pixel_shuffle(_linear_path(self.last, x), 4)
         return pictures
 
@@ -187,6 +201,7 @@ class NeighbourMean(nn.Module):
         super().__init__()
         self.hidden = nn.Conv2d(4 * channels, width, 1)
         self.out = nn.Conv2d(width, channels, 1)
+        self.relu = Rectifier()
         _zero(self.out)
 
     def forward(self, known: Tensor) -> Tensor:
@@ -200,7 +215,7 @@ class NeighbourMean(nn.Module):
             padded[:, :, :-2, 1:-1],
             padded[:, :, 2:, 1:-1],
         )
-        added: Tensor = self.out(F.relu(self.hidden(torch.cat(near, 1))))
+        added: Tensor = self.out(self.relu(self.hidden(torch.cat(near, 1))))
         return added
 
 
@@ -214,13 +229,13 @@ class Hyperprior(nn.Module):
         m, hyper, width = config.latents, config.hyper, 192
         self.register_buffer("deviation", torch.ones(m))  # of each latent at the start, for normalization
         self.analysis = nn.Sequential(
-            nn.Conv2d(2 * m, width, 1), nn.ReLU(), nn.PixelUnshuffle(2),
-            nn.Conv2d(4 * width, width, 3, padding=1), nn.ReLU(), nn.PixelUnshuffle(2),
+            nn.Conv2d(2 * m, width, 1), Rectifier(), nn.PixelUnshuffle(2),
+            nn.Conv2d(4 * width, width, 3, padding=1), Rectifier(), nn.PixelUnshuffle(2),
             nn.Conv2d(4 * width, hyper, 3, padding=1),
         )  # fmt: skip
         self.mean = nn.Sequential(
-            nn.Conv2d(hyper, 256, 3, padding=1), nn.PixelShuffle(2), nn.ReLU(),
-            nn.Conv2d(64, 256, 3, padding=1), nn.PixelShuffle(2), nn.ReLU(), nn.Conv2d(64, m, 1),
+            nn.Conv2d(hyper, 256, 3, padding=1), nn.PixelShuffle(2), Rectifier(),
+            nn.Conv2d(64, 256, 3, padding=1), nn.PixelShuffle(2), Rectifier(), nn.Conv2d(64, m, 1),
         )  # fmt: skip
         _zero(self.mean[-1])
         self.class_hidden = nn.Conv2d(hyper, 4 * config.class_width, 3, padding=1)
