@@ -14,7 +14,7 @@ One scale holds a whole tensor, and channels differ a hundredfold in range. So
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
@@ -23,78 +23,19 @@ import torch.nn.functional as F
 from decant_train.families.codec import Codec, Residual
 
 from decant_export import qdq
+from decant_export.codec_copies import EVEN, Copies, balanced, neighbours
 from decant_export.codec_graphs import array, synthesis_inputs
 from decant_export.onnx_graph import GraphBuilder
 from decant_export.qdq import Scale, Stored
 
-EVEN = Scale(1 / 127.5, 128)  # of a tensor whose channels were brought to -1..1
 PIXEL = Scale(1 / 255, 0)
 # Copies beyond the first, a channel: of the latents, and of the renderer's input at 1/4.
 LATENT_COPIES, RENDER_COPIES = 5 / 16, 1 / 2
+MIXED, UNMIXED = 4, 6
+SKIPPED = 4  # of positions at 1/4, so many a one measured
 # Channels of the body with less than this part of the largest range are not made larger than so.
 LEAST_RANGE = 0.02
 BODY_MIDDLE = np.float32(0.5)  # of the evened body's channels, which reach from 0 to 1: 0 stays exact
-
-
-@dataclass(frozen=True)
-class Copies:
-    """How the channels of a tensor are stored: ``source`` (k,) is the channel of each stored one, ``factor``
-    (channels,) brings a channel to -1..1, ``shift`` (k,) is added in that unit before rounding.
-    """
-
-    source: np.ndarray
-    factor: np.ndarray
-    shift: np.ndarray
-
-    @classmethod
-    def of(cls, ranges: np.ndarray, extra: int) -> "Copies":
-        """``extra`` further copies, each given to the channel whose steps are then the widest; ``ranges``
-        float32 (channels,) are the largest magnitudes.
-        """
-        ranges = np.maximum(ranges, 1e-6)
-        counts = np.ones(len(ranges), np.int64)
-        for _ in range(extra):
-            counts[np.argmax(ranges / counts)] += 1
-        source = np.concatenate([np.arange(len(ranges)), np.repeat(np.arange(len(ranges)), counts - 1)])
-        # Copy i of n is shifted by (i + 1/2) / n - 1/2 steps: together they see every n-th of a step.
-        turn = np.zeros(len(ranges), np.int64)
-        shift = np.zeros(len(source), np.float32)
-        for k, channel in enumerate(source):
-            shift[k] = ((turn[channel] + 0.5) / counts[channel] - 0.5) * EVEN.step
-            turn[channel] += 1
-        return cls(source, (1 / ranges).astype(np.float32), shift)
-
-    @property
-    def count(self) -> int:
-        """Stored channels."""
-        return len(self.source)
-
-    def read(self, weight: np.ndarray) -> np.ndarray:
-        """Weight (out, channels, h, w) on the real values -> (out, k, h, w) on the stored ones."""
-        copies = np.bincount(self.source)
-        each = weight / (self.factor * copies)[None, :, None, None]
-        taken: np.ndarray = each[:, self.source]
-        return taken
-
-    def write(self, weight: np.ndarray, bias: np.ndarray, repeat: int) -> tuple[np.ndarray, np.ndarray]:
-        """Weight (channels * repeat, in, h, w) and bias that give real values -> those that give stored ones;
-        a channel has ``repeat`` rows, one after another.
-        """
-        rows = (self.source[:, None] * repeat + np.arange(repeat)).reshape(-1)
-        factor = np.repeat(self.factor[self.source], repeat)
-        return weight[rows] * factor[:, None, None, None], bias[rows] * factor + np.repeat(self.shift, repeat)
-
-    def moment(self, real: np.ndarray, taps: int, more: float = 1.0) -> np.ndarray:
-        """Second moment of the stored values, ``taps`` a channel, from that of the real ones; channels beyond
-        those stored so are real values times ``more``.
-        """
-        extra = len(real) // taps - len(self.factor)
-        source = np.append(self.source, len(self.factor) + np.arange(extra))
-        factor = np.append(self.factor[self.source], np.full(extra, more))
-        rows = (source[:, None] * taps + np.arange(taps)).reshape(-1)
-        scale = np.repeat(factor, taps)
-        found: np.ndarray = real[np.ix_(rows, rows)] * scale[:, None] * scale
-        return found + np.eye(len(rows)) * EVEN.step**2 / 12  # copies differ by their rounding
 
 
 class StaticCodec:
@@ -107,12 +48,22 @@ class StaticCodec:
         latent_copies: float = LATENT_COPIES,
         render_copies: float = RENDER_COPIES,
     ) -> None:
-        self.model = model = _evened(model, _measure(model, latents)[0])
-        self.ranges, self._moments = _measure(model, latents)
-        self.latents = Copies.of(self.ranges["latents"], round(latent_copies * model.config.latents))
+        seen = _measure(model, latents)
+        gains, extra = _latent_gains(model), round(latent_copies * model.config.latents)
+        mixed = neighbours(gains, MIXED if len(gains) % MIXED == 0 else 1)
+        self.latents = Copies.of(seen.samples["latents"], np.diag(gains), extra, mixed)
         # The renderer's input has room for its sums, which then have its scale: adding moves whole steps.
-        sums = [value for name, value in self.ranges.items() if name == "quarter" or name.endswith(".sum")]
-        self.quarter = Copies.of(np.max(sums, axis=0), round(render_copies * model.config.render_width))
+        quarter = np.concatenate(
+            [x for name, x in seen.samples.items() if name == "quarter" or name.endswith(".sum")], axis=1
+        )
+        weight = array(model.synthesis.last.weight)
+        errors = np.einsum("oihw,ojhw->ij", weight, weight)
+        # A rectifier's channels are what they are; without, the renderer's input may be any mix.
+        mixed = np.eye(len(errors)) if len(model.synthesis.render) else balanced(quarter, errors, UNMIXED)
+        self.quarter = Copies.of(quarter, errors, round(render_copies * len(errors)), mixed)
+        self.model = _evened(model, seen.ranges)
+        stored = _measure(self.model, latents, self.latents, self.quarter)
+        self.ranges, self._moments = stored.ranges, stored.moments
 
     def build(self, *, rearranged: bool) -> onnx.ModelProto:
         """Symbols, mean, step -> pixels, as the float synthesis. ``rearranged``: DepthToSpace is written as
@@ -120,22 +71,20 @@ class StaticCodec:
         """
         network = self.model.synthesis
         graph, y = self._stored_latents()
-        factor = 1.0
         weight, bias = self.latents.read(array(network.up.weight)), array(_bias(network.up))
         if network.entry is not None and network.up_body is not None:
-            body, factor = self._body(graph, y)
+            body = self._body(graph, y)
             y = Stored(graph.node("Concat", [y.name, body.name], "latents.body", axis=1), EVEN)
-            weight = np.concatenate([weight, array(network.up_body.weight) * factor], axis=1)
+            weight = np.concatenate([weight, array(network.up_body.weight) * _half(self.ranges)], axis=1)
             bias = bias + array(network.up_body.weight).sum(axis=(1, 2, 3)) * BODY_MIDDLE
         weight, bias = self.quarter.write(weight, bias, 16)
-        moment = self.latents.moment(self._moments["up"], 1, 1 / factor)
-        x = self._raised(graph, y, (weight, bias, moment), [0] * 4, "up", EVEN, rearranged)
+        x = self._raised(graph, y, (weight, bias, self._moments["up"]), [0] * 4, "up", EVEN, rearranged)
         x = graph.node("Transpose", [x], "quarter.planes", perm=[0, 3, 1, 2]) if rearranged else x
         quarter = Stored(x, EVEN)
         for i, layer in enumerate(network.render):
             quarter = self._render(graph, quarter, layer, i)
         weight, bias = self.quarter.read(array(network.last.weight)), array(_bias(network.last))
-        last = weight, bias + np.float32(0.5), self.quarter.moment(self._moments["last"], 9)
+        last = weight, bias + np.float32(0.5), self._moments["last"]
         x = self._raised(graph, quarter, last, [1] * 4, "last", PIXEL, rearranged)
         if not rearranged:
             x = graph.node("Transpose", [x], "pixels", perm=[0, 2, 3, 1])
@@ -177,23 +126,30 @@ class StaticCodec:
     def _stored_latents(self) -> tuple[GraphBuilder, Stored]:
         copies, m = self.latents, self.model.config.latents
         graph, y = synthesis_inputs(m)
-        factor, shift = copies.factor[copies.source], copies.shift
-        even = graph.node("Mul", [y, graph.constant("even", factor[:m].reshape(1, m, 1, 1))], "latents.even")
-        shifted = graph.node(
-            "Add", [even, graph.constant("shift", shift[:m].reshape(1, m, 1, 1))], "latents.0"
+        matrix = copies.matrix()[:m]
+        x = graph.node(
+            "Conv",
+            [
+                y,
+                graph.constant("mixing", _blocks(matrix, MIXED)[:, :, None, None].astype(np.float32)),
+                graph.constant("shift", copies.shift[:m]),
+            ],
+            "latents.0",
+            kernel_shape=[1, 1],
+            group=m // MIXED,
         )
-        stored = qdq.store(graph, shifted, EVEN)
+        first = qdq.store(graph, x, EVEN)
         if copies.count == m:
-            return graph, stored
+            return graph, first
         more = graph.constant("copied", copies.source[m:])
-        x = graph.node("Gather", [even, more], "latents.copied", axis=1)
-        offset = graph.constant("copied.shift", shift[m:].reshape(1, -1, 1, 1))
-        again = qdq.store(graph, graph.node("Add", [x, offset], "latents.1"), EVEN)
-        both = graph.node("Concat", [stored.name, again.name], "latents.stored", axis=1)
-        return graph, Stored(both, EVEN)
+        again = graph.node("Gather", [x, more], "latents.copied", axis=1)
+        moved = (copies.shift[m:] - copies.shift[copies.source[m:]]).reshape(1, -1, 1, 1)
+        again = graph.node("Add", [again, graph.constant("copied.shift", moved)], "latents.1")
+        both = [first.name, qdq.store(graph, again, EVEN).name]
+        return graph, Stored(graph.node("Concat", both, "latents.stored", axis=1), EVEN)
 
-    def _body(self, graph: GraphBuilder, y: Stored) -> tuple[Stored, float]:
-        """The body at 1/16, stored in the latents' scale; real value = factor * what that scale says +
+    def _body(self, graph: GraphBuilder, y: Stored) -> Stored:
+        """The body at 1/16, stored in the latents' scale; real value = _half * what that scale says +
         BODY_MIDDLE.
         """
         network = self.model.synthesis
@@ -201,8 +157,8 @@ class StaticCodec:
         top = float(self.ranges["body"].max())
         scale = Scale(top / 255, 0)
         weight = self.latents.read(array(network.entry.weight))
-        moment = self.latents.moment(self._moments["entry"], 1)
-        x = qdq.conv(graph, y, weight, array(_bias(network.entry)), [0] * 4, "entry", scale, moment)
+        bias = array(_bias(network.entry))
+        x = qdq.conv(graph, y, weight, bias, [0] * 4, "entry", scale, self._moments["entry"])
         for i, block in enumerate(network.body):
             assert isinstance(block, Residual)
             inner = Scale(float(self.ranges[f"body.{i}.first"].max()) / 255, 0)
@@ -215,12 +171,11 @@ class StaticCodec:
             z = qdq.conv(graph, z, *second, [1] * 4, f"body.{i}.second", span, moment)
             x = qdq.add(graph, x, z, f"body.{i}", scale)
         # Stored again in the latents' scale, around its middle so that all levels serve.
-        half = top - BODY_MIDDLE
         real = qdq.restore(graph, x, "body.real")
         centred = graph.node("Sub", [real, graph.constant("body.middle", BODY_MIDDLE)], "body.centred")
-        scale_down = graph.constant("body.scale", np.float32(127 / 127.5 / half))
+        scale_down = graph.constant("body.scale", np.float32(1 / _half(self.ranges)))
         scaled = graph.node("Mul", [centred, scale_down], "body")
-        return qdq.store(graph, scaled, EVEN), float(half * 127.5 / 127)
+        return qdq.store(graph, scaled, EVEN)
 
     def _render(self, graph: GraphBuilder, x: Stored, layer: torch.nn.Module, i: int) -> Stored:
         """x + relu(conv(x)) at 1/4, in the factors of x throughout."""
@@ -229,7 +184,7 @@ class StaticCodec:
         weight, bias = copies.write(copies.read(array(layer.weight)), array(_bias(layer)), 1)
         bias = bias - copies.shift  # x has it already
         most = float((self.ranges[f"render.{i}"] * copies.factor).max())
-        moment = copies.moment(self._moments[f"render.{i}"], 9)
+        moment = self._moments[f"render.{i}"]
         y = qdq.conv(graph, x, weight, bias, [1] * 4, f"render.{i}", Scale(most / 255, 0), moment)
         return qdq.add(graph, x, y, f"render.{i}.sum", EVEN)
 
@@ -266,25 +221,50 @@ def _scale_outputs(layer: torch.nn.Conv2d, factor: torch.Tensor) -> None:
     _bias(layer).mul_(factor)
 
 
+@dataclass
+class _Seen:
+    """What was measured: the largest magnitude of every channel of every stored tensor, values (channels, n) of those
+    that have copies, and the second moments (k, k) of what the kernels of every layer are multiplied with.
+    """
+
+    ranges: dict[str, np.ndarray] = field(default_factory=dict)
+    samples: dict[str, np.ndarray] = field(default_factory=dict)
+    moments: dict[str, np.ndarray] = field(default_factory=dict)
+
+
 @torch.no_grad()
 def _measure(
-    model: Codec, latents: Sequence[np.ndarray]
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Over all ``latents``: the largest magnitude of every channel of every stored tensor, and the second
-    moments (k, k) of what the kernels of every layer are multiplied with.
-    """
-    ranges: dict[str, np.ndarray] = {}
-    moments: dict[str, np.ndarray] = {}
+    model: Codec,
+    latents: Sequence[np.ndarray],
+    stored_latents: Copies | None = None,
+    stored_quarter: Copies | None = None,
+) -> _Seen:
+    """Over all ``latents``: samples, or moments when it is known how tensors are stored."""
+    found = _Seen()
+    samples: dict[str, list[np.ndarray]] = {}
 
     def see(name: str, x: torch.Tensor) -> torch.Tensor:
         most = x.abs().amax((0, 2, 3)).numpy()
-        ranges[name] = np.maximum(ranges.get(name, most), most)
+        found.ranges[name] = np.maximum(found.ranges.get(name, most), most)
+        if stored_latents is None and (name in ("latents", "quarter") or name.endswith(".sum")):
+            samples.setdefault(name, []).append(x[0].flatten(1).numpy()[:, :: 1 if name == "latents" else SKIPPED])
         return x
 
-    def run(name: str, layer: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+    def run(
+        name: str, layer: torch.nn.Module, x: torch.Tensor, copies: Copies | None = None, *more: torch.Tensor
+    ) -> torch.Tensor:
         assert isinstance(layer, torch.nn.Conv2d)
-        side = layer.kernel_size[0]
-        moments[name] = moments.get(name, 0) + _second_moment(F.unfold(x, side, padding=side // 2))
+        if stored_latents is not None:
+            noise = 0.0
+            given = x
+            if copies is not None:
+                given, noise = torch.cat((copies.store(x), *more), 1), EVEN.step**2 / 12
+            side = layer.kernel_size[0]
+            rows = F.unfold(given, side, padding=side // 2)[0]
+            if side > 1 and x.shape[2] > SKIPPED**2:
+                rows = rows[:, ::SKIPPED]
+            moment = (rows @ rows.T).double().numpy() / rows.shape[1]
+            found.moments[name] = found.moments.get(name, 0) + (moment + np.eye(len(moment)) * noise) / len(latents)
         result: torch.Tensor = layer(x)
         return result
 
@@ -292,29 +272,50 @@ def _measure(
     for latent in latents:
         y = see("latents", torch.from_numpy(latent))
         if network.entry is not None and network.up_body is not None:
-            body = see("body", F.relu(run("entry", network.entry, y)))
+            body = see("body", F.relu(run("entry", network.entry, y, stored_latents)))
             for i, block in enumerate(network.body):
                 assert isinstance(block, Residual)
                 inner = see(f"body.{i}.first", F.relu(run(f"body.{i}.first", block.first, body)))
                 added = see(f"body.{i}.second", run(f"body.{i}.second", block.second, inner))
                 body = see("body", F.relu(body + added))
-            both = torch.cat((y, body - BODY_MIDDLE.item()), 1)
-            moments["up"] = moments.get("up", 0) + _second_moment(both)
-            x = network.up(y) + network.up_body(body)
+            x = run("up", network.up, y, stored_latents, (body - BODY_MIDDLE.item()) / _half(found.ranges))
+            x = x + network.up_body(body)
         else:
-            x = run("up", network.up, y)
+            x = run("up", network.up, y, stored_latents)
         x = see("quarter", F.pixel_shuffle(x, 4))
         for i, layer in enumerate(network.render):
-            rendered = see(f"render.{i}", F.relu(run(f"render.{i}", layer, x)))
+            rendered = see(f"render.{i}", F.relu(run(f"render.{i}", layer, x, stored_quarter)))
             x = see(f"render.{i}.sum", x + rendered)
-        run("last", network.last, x)
-    return ranges, {name: moment / len(latents) for name, moment in moments.items()}
+        run("last", network.last, x, stored_quarter)
+    found.samples = {name: np.concatenate(rows, axis=1) for name, rows in samples.items()}
+    return found
 
 
-def _second_moment(x: torch.Tensor) -> np.ndarray:
-    rows = x[0].flatten(1)
-    moment: np.ndarray = (rows @ rows.T).double().numpy() / rows.shape[1]
-    return moment
+def _half(ranges: dict[str, np.ndarray]) -> float:
+    """What 1 in the latents' scale means of the body, which is stored around its middle."""
+    return (float(ranges["body"].max()) - float(BODY_MIDDLE)) * 127.5 / 127
+
+
+def _blocks(matrix: np.ndarray, size: int) -> np.ndarray:
+    """The blocks of ``size`` columns on the diagonal of a square matrix: (rows, size)."""
+    rows = np.arange(len(matrix))
+    found: np.ndarray = matrix[rows[:, None], (rows // size * size)[:, None] + np.arange(size)]
+    return found
+
+
+@torch.no_grad()
+def _latent_gains(model: Codec) -> np.ndarray:
+    """Squared error of all pixels for an error of 1 in one latent of each channel (channels,), by the linear
+    path.
+    """
+    network, m = model.synthesis, model.config.latents
+    gains = np.zeros(m, np.float32)
+    for channels in torch.arange(m).split(32):
+        single = torch.zeros(len(channels), m, 3, 3)
+        single[torch.arange(len(channels)), channels, 1, 1] = 1
+        made = F.conv2d(F.pixel_shuffle(F.conv2d(single, network.up.weight), 4), network.last.weight, padding=1)
+        gains[channels.numpy()] = made.square().sum((1, 2, 3)).numpy()
+    return gains
 
 
 def _bias(layer: torch.nn.Conv2d) -> torch.Tensor:

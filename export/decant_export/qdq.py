@@ -13,6 +13,7 @@ from decant_export.linears import INT8, to_steps
 from decant_export.onnx_graph import GraphBuilder
 
 LEVELS = 255
+PARTS = (1.0, 0.84, 0.71, 0.59, 0.5, 0.42, 0.35, 0.25)  # of the step that holds the largest weight: tried
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def conv(
     steps = steps.astype(np.float32)
     stored = to_steps(weight / (steps * INT8)[:, None, None, None])
     if moment is not None:
-        rows = compensated(weight.reshape(len(weight), -1) / steps[:, None], moment)
+        rows, steps = _best_steps(weight.reshape(len(weight), -1), steps, moment)
         stored = rows.reshape(weight.shape).astype(np.int8)
     bias_steps = (steps * np.float32(x.scale.step)).astype(np.float32)
     zeros = graph.constant(f"{name}.weight.zero", np.zeros(len(steps), np.int8))
@@ -101,6 +102,22 @@ def conv(
     return store(
         graph, graph.node("Conv", [x_float, kernel, offset], name, kernel_shape=shape, pads=pads), result
     )
+
+
+def _best_steps(rows: np.ndarray, steps: np.ndarray, moment: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows (out, k) -> integers and the step of each row: of finer steps too, at which the largest weights are clipped,
+    those whose products change least with inputs of second moment (k, k).
+    """
+    least = np.full(len(rows), np.inf)
+    found, best = np.zeros(rows.shape), steps.copy()
+    for part in PARTS:
+        tried = (steps * np.float32(part)).astype(np.float32)
+        integers = compensated(rows / tried[:, None], moment)
+        wrong = integers * tried[:, None].astype(np.float64) - rows
+        error = np.einsum("ij,jk,ik->i", wrong, moment, wrong, optimize=True)
+        better = error < least
+        found[better], best[better], least[better] = integers[better], tried[better], error[better]
+    return found, best
 
 
 def compensated(rows: np.ndarray, moment: np.ndarray) -> np.ndarray:

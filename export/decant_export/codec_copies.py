@@ -1,0 +1,122 @@
+"""How the channels of a tensor are stored in one uint8 tensor, whose one scale then serves all of them.
+
+Channels are mixed first (heavy tails of one are shared by several), and brought to -1..1. What errors of a
+channel do to pixels and how its values are spread decide how wide a range it gets, and how many copies: each
+is shifted by a part of a step and read with a part of the weight, so that n copies have n times the
+resolution (outlier channel splitting, Zhao et al. 2019).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from decant_export.qdq import Scale
+
+EVEN = Scale(1 / 127.5, 128)  # of a tensor whose channels were brought to -1..1
+LEAST, MOST = -128 / 127.5, 127 / 127.5  # what it holds
+RANGES = 2.0 ** -(np.arange(15) / 4)  # of a channel's largest magnitude: those that are tried
+MOST_COPIES = 8  # of a channel
+# What wide ranges cost, beside the rounding of what is stored: weights that read them are rounded as well, and
+# most pictures have nothing that a narrow range would clip.
+WIDE_COST = 3.0
+
+
+@dataclass(frozen=True)
+class Copies:
+    """How a tensor is stored: ``basis`` (channels, channels) takes its channels to mixed ones, ``source`` (k,)
+    is the mixed channel of each stored one, ``factor`` (channels,) brings a mixed channel to -1..1, ``shift`` (k,) is
+    added in that unit before rounding.
+    """
+
+    basis: np.ndarray
+    source: np.ndarray
+    factor: np.ndarray
+    shift: np.ndarray
+
+    @classmethod
+    def of(cls, samples: np.ndarray, errors: np.ndarray, extra: int, basis: np.ndarray) -> "Copies":
+        """The arrangement of ``extra`` more channels than there are whose errors do least, on ``basis``:
+        ``samples`` float32 (channels, n) of the values, ``errors`` (channels, channels) the quadratic form
+        of what their errors do to pixels.
+        """
+        back = np.linalg.inv(basis)
+        gains = np.diag(back.T @ errors @ back)
+        ranges, costs = zip(*(_options(row) for row in np.abs(basis.astype(np.float32) @ samples)), strict=True)
+        cost = np.array(costs) * gains[:, None]
+        counts, every = np.ones(len(cost), np.int64), np.arange(len(cost))
+        for _ in range(extra):
+            left = cost[every, counts - 1] - cost[every, np.minimum(counts, MOST_COPIES - 1)]
+            counts[np.argmax(left)] += 1
+        source = np.concatenate([every, np.repeat(every, counts - 1)])
+        # Copy i of n is shifted by (i + 1/2) / n - 1/2 steps: together they see every n-th of a step.
+        turn = np.zeros(len(cost), np.int64)
+        shift = np.zeros(len(source), np.float32)
+        for k, channel in enumerate(source):
+            shift[k] = ((turn[channel] + 0.5) / counts[channel] - 0.5) * EVEN.step
+            turn[channel] += 1
+        factor = 1 / np.array(ranges)[every, counts - 1]
+        return cls(basis.astype(np.float64), source, factor.astype(np.float32), shift)
+
+    @property
+    def count(self) -> int:
+        """Stored channels."""
+        return len(self.source)
+
+    def matrix(self) -> np.ndarray:
+        """Real values -> stored ones before shift and rounding: float64 (k, channels)."""
+        found: np.ndarray = (self.factor[:, None] * self.basis)[self.source]
+        return found
+
+    def store(self, x: Tensor) -> Tensor:
+        """Values (n, channels, h, w) -> what is stored (n, k, h, w), before rounding."""
+        mixed = torch.einsum("kc,nchw->nkhw", torch.from_numpy(self.matrix()).float(), x)
+        return (mixed + torch.from_numpy(self.shift)[:, None, None]).clamp(LEAST, MOST)
+
+    def read(self, weight: np.ndarray) -> np.ndarray:
+        """Weight (out, channels, h, w) on the real values -> (out, k, h, w) on the stored ones."""
+        back = np.linalg.inv(self.basis) / (self.factor * np.bincount(self.source))
+        taken: np.ndarray = np.einsum("oc...,ck->ok...", weight, back[:, self.source]).astype(np.float32)
+        return taken
+
+    def write(self, weight: np.ndarray, bias: np.ndarray, repeat: int) -> tuple[np.ndarray, np.ndarray]:
+        """Weight (channels * repeat, in, h, w) and bias that give real values -> those that give stored ones;
+        a channel has ``repeat`` rows, one after another.
+        """
+        rows, matrix = weight.reshape(-1, repeat, *weight.shape[1:]), self.matrix()
+        made = np.einsum("kc,cr...->kr...", matrix, rows).reshape(-1, *weight.shape[1:])
+        offset = np.einsum("kc,cr->kr", matrix, bias.reshape(-1, repeat)) + self.shift[:, None]
+        return made.astype(np.float32), offset.reshape(-1).astype(np.float32)
+
+
+def neighbours(gains: np.ndarray, count: int) -> np.ndarray:
+    """A basis that mixes ``count`` (1, 2, 4) neighbouring channels by a Hadamard matrix, each scaled to a gain of 1."""
+    one = np.ones((1, 1))
+    while len(one) < count:
+        one = np.kron(one, np.array([[1, 1], [1, -1]])) / np.sqrt(2)
+    found: np.ndarray = np.kron(np.eye(len(gains) // count), one) * np.sqrt(gains)
+    return found
+
+
+def balanced(samples: np.ndarray, errors: np.ndarray, kept: int) -> np.ndarray:
+    """A basis in which channels are uncorrelated and errors of one are not made up by another, and as large as what they do; all
+    after the ``kept`` strongest are mixed.
+    """
+    root = np.linalg.cholesky(samples @ samples.T / samples.shape[1])
+    strength, axes = np.linalg.eigh(root.T @ errors @ root)
+    strength, axes = strength[::-1], axes[:, ::-1]
+    found = np.maximum(strength, strength[0] * 1e-12)[:, None] ** 0.25 * (axes.T @ np.linalg.inv(root))
+    rest = len(found) - kept
+    mixing = np.linalg.qr(np.random.default_rng(0).standard_normal((rest, rest)))[0]
+    found[kept:] = mixing @ found[kept:]
+    return found
+
+
+def _options(magnitudes: np.ndarray) -> tuple[list[float], list[float]]:
+    """For 1, 2 .. MOST_COPIES copies of a channel with such ``magnitudes``: its best range, and what it then costs."""
+    ranges = max(float(magnitudes.max()), 1e-6) * RANGES
+    clipped = [float(np.square(magnitudes[magnitudes > r] - r, dtype=np.float64).sum()) for r in ranges]
+    noise = WIDE_COST * EVEN.step**2 / 12
+    found = [np.array(clipped) / len(magnitudes) + noise * (ranges / n) ** 2 for n in range(1, MOST_COPIES + 1)]
+    return [float(ranges[np.argmin(cost)]) for cost in found], [float(cost.min()) for cost in found]
