@@ -12,6 +12,8 @@ One scale holds a whole tensor, and channels differ a hundredfold in range. So
 * the last convolution gives pixels: its steps are those of uint8, its rounding is the picture's.
 """
 
+from __future__ import annotations
+
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,7 +25,7 @@ import torch.nn.functional as F
 from decant_train.families.codec import Codec, Residual
 
 from decant_export import qdq
-from decant_export.codec_copies import EVEN, Copies, balanced, neighbours
+from decant_export.codec_copies import EVEN, Copies, balanced, narrow_ranges, neighbours
 from decant_export.codec_graphs import array, synthesis_inputs
 from decant_export.onnx_graph import GraphBuilder
 from decant_export.qdq import Scale, Stored
@@ -31,11 +33,14 @@ from decant_export.qdq import Scale, Stored
 PIXEL = Scale(1 / 255, 0)
 # Copies beyond the first, a channel: of the latents, and of the renderer's input at 1/4.
 LATENT_COPIES, RENDER_COPIES = 5 / 16, 1 / 2
-MIXED, UNMIXED = 4, 6
+LIGHT_LATENT_COPIES, LIGHT_RENDER_COPIES = 3 / 8, 2 / 3  # without body and renderer
+MIXED = 4  # neighbouring latents that are stored as their sums and differences
+UNMIXED = 4  # channels of the renderer's input that stay as they are where others may be mixed
 SKIPPED = 4  # of positions at 1/4, so many a one measured
 # Channels of the body with less than this part of the largest range are not made larger than so.
 LEAST_RANGE = 0.02
 BODY_MIDDLE = np.float32(0.5)  # of the evened body's channels, which reach from 0 to 1: 0 stays exact
+BODY_HALF = 0.5 * 127.5 / 127  # what 1 in the latents' scale means of it
 
 
 class StaticCodec:
@@ -45,12 +50,17 @@ class StaticCodec:
         self,
         model: Codec,
         latents: Sequence[np.ndarray],
-        latent_copies: float = LATENT_COPIES,
-        render_copies: float = RENDER_COPIES,
+        latent_copies: float | None = None,
+        render_copies: float | None = None,
     ) -> None:
+        light = not (model.config.body_width or model.config.render_layers)
+        if latent_copies is None:
+            latent_copies = LIGHT_LATENT_COPIES if light else LATENT_COPIES
+        if render_copies is None:
+            render_copies = LIGHT_RENDER_COPIES if light else RENDER_COPIES
         seen = _measure(model, latents)
         gains, extra = _latent_gains(model), round(latent_copies * model.config.latents)
-        mixed = neighbours(gains, MIXED if len(gains) % MIXED == 0 else 1)
+        mixed = neighbours(gains, _mixed(len(gains)))
         self.latents = Copies.of(seen.samples["latents"], np.diag(gains), extra, mixed)
         # The renderer's input has room for its sums, which then have its scale: adding moves whole steps.
         quarter = np.concatenate(
@@ -61,8 +71,16 @@ class StaticCodec:
         # A rectifier's channels are what they are; without, the renderer's input may be any mix.
         mixed = np.eye(len(errors)) if len(model.synthesis.render) else balanced(quarter, errors, UNMIXED)
         self.quarter = Copies.of(quarter, errors, round(render_copies * len(errors)), mixed)
-        self.model = _evened(model, seen.ranges)
-        stored = _measure(self.model, latents, self.latents, self.quarter)
+        narrow = {name: narrow_ranges(x) for name, x in seen.samples.items() if "body" in name}
+        self.model = _evened(model, narrow)
+        # How far the evened body reaches where it ends; what is always 0 there then has no weight that would
+        # set the step of others.
+        self.made = np.ones(model.config.body_width, np.float32)
+        if narrow:
+            self.made = np.clip(narrow["body.made"] * _even_factor(narrow["body"]), 1e-6, 1).astype(
+                np.float32
+            )
+        stored = _measure(self.model, latents, self)
         self.ranges, self._moments = stored.ranges, stored.moments
 
     def build(self, *, rearranged: bool) -> onnx.ModelProto:
@@ -70,13 +88,14 @@ class StaticCodec:
         Reshape and Transpose with channels last, which ONNX Runtime does in a third of the time.
         """
         network = self.model.synthesis
-        graph, y = self._stored_latents()
+        graph, y = self._stored_latents(grouped=rearranged)
         weight, bias = self.latents.read(array(network.up.weight)), array(_bias(network.up))
         if network.entry is not None and network.up_body is not None:
             body = self._body(graph, y)
             y = Stored(graph.node("Concat", [y.name, body.name], "latents.body", axis=1), EVEN)
-            weight = np.concatenate([weight, array(network.up_body.weight) * _half(self.ranges)], axis=1)
-            bias = bias + array(network.up_body.weight).sum(axis=(1, 2, 3)) * BODY_MIDDLE
+            read = array(network.up_body.weight) * self.made[:, None, None]
+            weight = np.concatenate([weight, read * np.float32(BODY_HALF)], axis=1)
+            bias = bias + read.sum(axis=(1, 2, 3)) * BODY_MIDDLE
         weight, bias = self.quarter.write(weight, bias, 16)
         x = self._raised(graph, y, (weight, bias, self._moments["up"]), [0] * 4, "up", EVEN, rearranged)
         x = graph.node("Transpose", [x], "quarter.planes", perm=[0, 3, 1, 2]) if rearranged else x
@@ -123,21 +142,27 @@ class StaticCodec:
         rows = graph.node("Transpose", [rows], f"{name}.rows", perm=[0, 1, 3, 2, 4])
         return graph.node("Reshape", [rows, wanted], "pixels" if name == "last" else f"{name}.raised")
 
-    def _stored_latents(self) -> tuple[GraphBuilder, Stored]:
+    def _stored_latents(self, *, grouped: bool) -> tuple[GraphBuilder, Stored]:
+        """``grouped``: neighbours are mixed by a grouped convolution, which costs ONNX Runtime nothing beside
+        the factors; OpenVINO does products of small matrices faster.
+        """
         copies, m = self.latents, self.model.config.latents
-        graph, y = synthesis_inputs(m)
-        matrix = copies.matrix()[:m]
-        x = graph.node(
-            "Conv",
-            [
-                y,
-                graph.constant("mixing", _blocks(matrix, MIXED)[:, :, None, None].astype(np.float32)),
-                graph.constant("shift", copies.shift[:m]),
-            ],
-            "latents.0",
-            kernel_shape=[1, 1],
-            group=m // MIXED,
-        )
+        graph, x = synthesis_inputs(m)
+        size = _mixed(m)
+        blocks = _blocks(copies.matrix()[:m], size).astype(np.float32)
+        if grouped:
+            kernel = graph.constant("mixing", blocks[:, :, None, None])
+            moved = [x, kernel, graph.constant("shift", copies.shift[:m])]
+            x = graph.node("Conv", moved, "latents.0", kernel_shape=[1, 1], group=m // size)
+        else:
+            sides = graph.node("Shape", [x], "latents.shape")
+            x = graph.reshape(x, [1, m // size, size, -1], "latents.blocks")
+            kernel = graph.constant("mixing", blocks.reshape(1, -1, size, size))
+            x = graph.node(
+                "Reshape", [graph.node("MatMul", [kernel, x], "latents.mixed"), sides], "latents.even"
+            )
+            shift = graph.constant("shift", copies.shift[:m].reshape(1, m, 1, 1))
+            x = graph.node("Add", [x, shift], "latents.0")
         first = qdq.store(graph, x, EVEN)
         if copies.count == m:
             return graph, first
@@ -149,22 +174,20 @@ class StaticCodec:
         return graph, Stored(graph.node("Concat", both, "latents.stored", axis=1), EVEN)
 
     def _body(self, graph: GraphBuilder, y: Stored) -> Stored:
-        """The body at 1/16, stored in the latents' scale; real value = _half * what that scale says +
-        BODY_MIDDLE.
+        """The body at 1/16, stored in the latents' scale: channels reach from 0 to 1 there,
+        1 being ``made``.
         """
         network = self.model.synthesis
         assert network.entry is not None
-        top = float(self.ranges["body"].max())
-        scale = Scale(top / 255, 0)
+        scale = Scale(1 / 255, 0)  # of the evened body
         weight = self.latents.read(array(network.entry.weight))
         bias = array(_bias(network.entry))
         x = qdq.conv(graph, y, weight, bias, [0] * 4, "entry", scale, self._moments["entry"])
         for i, block in enumerate(network.body):
             assert isinstance(block, Residual)
-            inner = Scale(float(self.ranges[f"body.{i}.first"].max()) / 255, 0)
             first = array(block.first.weight), array(_bias(block.first))
             moment = self._moments[f"body.{i}.first"]
-            z = qdq.conv(graph, x, *first, [1] * 4, f"body.{i}.first", inner, moment)
+            z = qdq.conv(graph, x, *first, [1] * 4, f"body.{i}.first", scale, moment)
             second = array(block.second.weight), array(_bias(block.second))
             most = float(self.ranges[f"body.{i}.second"].max())
             span, moment = Scale.covering(-most, most), self._moments[f"body.{i}.second"]
@@ -172,10 +195,10 @@ class StaticCodec:
             x = qdq.add(graph, x, z, f"body.{i}", scale)
         # Stored again in the latents' scale, around its middle so that all levels serve.
         real = qdq.restore(graph, x, "body.real")
-        centred = graph.node("Sub", [real, graph.constant("body.middle", BODY_MIDDLE)], "body.centred")
-        scale_down = graph.constant("body.scale", np.float32(1 / _half(self.ranges)))
-        scaled = graph.node("Mul", [centred, scale_down], "body")
-        return qdq.store(graph, scaled, EVEN)
+        factor = (1 / (self.made * BODY_HALF)).reshape(1, -1, 1, 1)
+        scaled = graph.node("Mul", [real, graph.constant("body.factor", factor)], "body.scaled")
+        middle = graph.constant("body.middle", np.float32(BODY_MIDDLE / BODY_HALF))
+        return qdq.store(graph, graph.node("Sub", [scaled, middle], "body"), EVEN)
 
     def _render(self, graph: GraphBuilder, x: Stored, layer: torch.nn.Module, i: int) -> Stored:
         """x + relu(conv(x)) at 1/4, in the factors of x throughout."""
@@ -200,8 +223,7 @@ def _evened(model: Codec, ranges: dict[str, np.ndarray]) -> Codec:
         return model
 
     def factor(name: str) -> torch.Tensor:
-        most = torch.from_numpy(ranges[name])
-        return 1 / most.clamp_min(float(most.max()) * LEAST_RANGE)
+        return torch.from_numpy(_even_factor(ranges[name]))
 
     body = factor("body")
     _scale_outputs(network.entry, body)
@@ -216,6 +238,11 @@ def _evened(model: Codec, ranges: dict[str, np.ndarray]) -> Codec:
     return model
 
 
+def _even_factor(ranges: np.ndarray) -> np.ndarray:
+    found: np.ndarray = 1 / np.maximum(ranges, max(float(ranges.max()) * LEAST_RANGE, 1e-6))
+    return found
+
+
 def _scale_outputs(layer: torch.nn.Conv2d, factor: torch.Tensor) -> None:
     layer.weight *= factor[:, None, None, None]
     _bias(layer).mul_(factor)
@@ -223,8 +250,8 @@ def _scale_outputs(layer: torch.nn.Conv2d, factor: torch.Tensor) -> None:
 
 @dataclass
 class _Seen:
-    """What was measured: the largest magnitude of every channel of every stored tensor, values (channels, n) of those
-    that have copies, and the second moments (k, k) of what the kernels of every layer are multiplied with.
+    """What was measured: the largest magnitude of every channel of every tensor, values (channels, n) of
+    them, and the second moments (k, k) of what the kernels of every layer are multiplied with.
     """
 
     ranges: dict[str, np.ndarray] = field(default_factory=dict)
@@ -236,25 +263,25 @@ class _Seen:
 def _measure(
     model: Codec,
     latents: Sequence[np.ndarray],
-    stored_latents: Copies | None = None,
-    stored_quarter: Copies | None = None,
+    stored: StaticCodec | None = None,
 ) -> _Seen:
-    """Over all ``latents``: samples, or moments when it is known how tensors are stored."""
+    """Over all ``latents``: samples, or moments when it is known how tensors are ``stored``."""
     found = _Seen()
     samples: dict[str, list[np.ndarray]] = {}
 
     def see(name: str, x: torch.Tensor) -> torch.Tensor:
         most = x.abs().amax((0, 2, 3)).numpy()
         found.ranges[name] = np.maximum(found.ranges.get(name, most), most)
-        if stored_latents is None and (name in ("latents", "quarter") or name.endswith(".sum")):
-            samples.setdefault(name, []).append(x[0].flatten(1).numpy()[:, :: 1 if name == "latents" else SKIPPED])
+        if stored is None:
+            part = SKIPPED if x.shape[2] > latent.shape[2] else 1
+            samples.setdefault(name, []).append(x[0].flatten(1).numpy()[:, ::part])
         return x
 
     def run(
         name: str, layer: torch.nn.Module, x: torch.Tensor, copies: Copies | None = None, *more: torch.Tensor
     ) -> torch.Tensor:
         assert isinstance(layer, torch.nn.Conv2d)
-        if stored_latents is not None:
+        if stored is not None:
             noise = 0.0
             given = x
             if copies is not None:
@@ -264,36 +291,45 @@ def _measure(
             if side > 1 and x.shape[2] > SKIPPED**2:
                 rows = rows[:, ::SKIPPED]
             moment = (rows @ rows.T).double().numpy() / rows.shape[1]
-            found.moments[name] = found.moments.get(name, 0) + (moment + np.eye(len(moment)) * noise) / len(latents)
+            found.moments[name] = found.moments.get(name, 0) + (moment + np.eye(len(moment)) * noise) / len(
+                latents
+            )
         result: torch.Tensor = layer(x)
         return result
 
+    def centred(body: torch.Tensor) -> torch.Tensor:
+        if stored is None:
+            return body
+        reached = body / torch.from_numpy(stored.made)[:, None, None]
+        return (reached.clamp_max(1) - float(BODY_MIDDLE)) / BODY_HALF
+
     network = model.synthesis
+    in_latents, in_quarter = (None, None) if stored is None else (stored.latents, stored.quarter)
     for latent in latents:
         y = see("latents", torch.from_numpy(latent))
         if network.entry is not None and network.up_body is not None:
-            body = see("body", F.relu(run("entry", network.entry, y, stored_latents)))
+            body = see("body", F.relu(run("entry", network.entry, y, in_latents)))
             for i, block in enumerate(network.body):
                 assert isinstance(block, Residual)
                 inner = see(f"body.{i}.first", F.relu(run(f"body.{i}.first", block.first, body)))
                 added = see(f"body.{i}.second", run(f"body.{i}.second", block.second, inner))
                 body = see("body", F.relu(body + added))
-            x = run("up", network.up, y, stored_latents, (body - BODY_MIDDLE.item()) / _half(found.ranges))
+            see("body.made", body)
+            x = run("up", network.up, y, in_latents, centred(body))
             x = x + network.up_body(body)
         else:
-            x = run("up", network.up, y, stored_latents)
+            x = run("up", network.up, y, in_latents)
         x = see("quarter", F.pixel_shuffle(x, 4))
         for i, layer in enumerate(network.render):
-            rendered = see(f"render.{i}", F.relu(run(f"render.{i}", layer, x, stored_quarter)))
+            rendered = see(f"render.{i}", F.relu(run(f"render.{i}", layer, x, in_quarter)))
             x = see(f"render.{i}.sum", x + rendered)
-        run("last", network.last, x, stored_quarter)
+        run("last", network.last, x, in_quarter)
     found.samples = {name: np.concatenate(rows, axis=1) for name, rows in samples.items()}
     return found
 
 
-def _half(ranges: dict[str, np.ndarray]) -> float:
-    """What 1 in the latents' scale means of the body, which is stored around its middle."""
-    return (float(ranges["body"].max()) - float(BODY_MIDDLE)) * 127.5 / 127
+def _mixed(channels: int) -> int:
+    return MIXED if channels % MIXED == 0 else 1
 
 
 def _blocks(matrix: np.ndarray, size: int) -> np.ndarray:
@@ -313,7 +349,9 @@ def _latent_gains(model: Codec) -> np.ndarray:
     for channels in torch.arange(m).split(32):
         single = torch.zeros(len(channels), m, 3, 3)
         single[torch.arange(len(channels)), channels, 1, 1] = 1
-        made = F.conv2d(F.pixel_shuffle(F.conv2d(single, network.up.weight), 4), network.last.weight, padding=1)
+        made = F.conv2d(
+            F.pixel_shuffle(F.conv2d(single, network.up.weight), 4), network.last.weight, padding=1
+        )
         gains[channels.numpy()] = made.square().sum((1, 2, 3)).numpy()
     return gains
 

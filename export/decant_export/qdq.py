@@ -13,7 +13,7 @@ from decant_export.linears import INT8, to_steps
 from decant_export.onnx_graph import GraphBuilder
 
 LEVELS = 255
-PARTS = (1.0, 0.84, 0.71, 0.59, 0.5, 0.42, 0.35, 0.25)  # of the step that holds the largest weight: tried
+PARTS = (1.0, 0.84, 0.71, 0.59)  # of the step that holds the largest weight: those that are tried
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,8 @@ def conv(
         rows, steps = _best_steps(weight.reshape(len(weight), -1), steps, moment)
         stored = rows.reshape(weight.shape).astype(np.int8)
     bias_steps = (steps * np.float32(x.scale.step)).astype(np.float32)
+    # A bias beyond all that products reach saturates what is stored, and must not turn around in the sums.
+    bias_integers = np.clip(np.rint(bias / bias_steps), -(2**30), 2**30).astype(np.int32)
     zeros = graph.constant(f"{name}.weight.zero", np.zeros(len(steps), np.int8))
     kernel = graph.node(
         "DequantizeLinear",
@@ -90,7 +92,7 @@ def conv(
     offset = graph.node(
         "DequantizeLinear",
         [
-            graph.constant(f"{name}.bias.int32", np.rint(bias / bias_steps).astype(np.int32)),
+            graph.constant(f"{name}.bias.int32", bias_integers),
             graph.constant(f"{name}.bias.step", bias_steps),
             graph.constant(f"{name}.bias.zero", np.zeros(len(steps), np.int32)),
         ],
@@ -105,8 +107,8 @@ def conv(
 
 
 def _best_steps(rows: np.ndarray, steps: np.ndarray, moment: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows (out, k) -> integers and the step of each row: of finer steps too, at which the largest weights are clipped,
-    those whose products change least with inputs of second moment (k, k).
+    """Rows (out, k) -> integers, and the step of each row: of ``steps`` and finer ones, at which the largest
+    weights are clipped, that whose products change least with inputs of second moment (k, k).
     """
     least = np.full(len(rows), np.inf)
     found, best = np.zeros(rows.shape), steps.copy()

@@ -1,5 +1,6 @@
 """A codec's checkpoint becomes a bundle: graphs equal PyTorch, int8 comes close, tables count what comes."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from decant import Decoder, Encoder
 from decant.bundle import Bundle
 from decant.cli import main
 from decant_export import codec_adjoint, codec_graphs, codec_tables
-from decant_export.codec_static import EVEN, Copies, _evened, _measure
+from decant_export.codec_copies import EVEN, Copies, balanced, neighbours
+from decant_export.codec_static import StaticCodec, _evened, _measure
 from decant_export.gate import session_of
 from decant_export.qdq import compensated
 from decant_export.variants import make
@@ -101,21 +103,70 @@ def test_qualities_are_ordered(model: Codec, latents: list[codec_tables.Latents]
     assert (np.diff(tables["quality.lambda"]) > 0).all()
 
 
+def _after_storing(copies: Copies, values: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    stored = copies.store(torch.from_numpy(values)[None, :, None])[0, :, 0].numpy()
+    read: np.ndarray = copies.read(weight[:, :, None, None])[:, :, 0, 0]
+    return read @ (np.rint(stored / EVEN.step) * EVEN.step)
+
+
 def test_copies_read_what_they_write():
     random = np.random.default_rng(3)
-    ranges = np.array([8.0, 2.0, 0.5], np.float32)
-    copies = Copies.of(ranges, 5)
+    values = random.uniform(-1, 1, (3, 4000)).astype(np.float32) * np.array([[8], [2], [0.5]], np.float32)
+    weight = random.standard_normal((4, 3)).astype(np.float32)
+    none = Copies.of(values, np.eye(3), 0, np.eye(3))
+    copies = Copies.of(values, np.eye(3), 5, np.eye(3))
     assert np.bincount(copies.source).tolist() == [5, 2, 1]
-    values = (random.uniform(-1, 1, (3, 400)) * ranges[:, None]).astype(np.float32)
-    stored = values[copies.source] * copies.factor[copies.source][:, None] + copies.shift[:, None]
-    rounded = np.rint(stored / EVEN.step) * EVEN.step
-    weight = random.standard_normal((4, 3, 1, 1)).astype(np.float32)
-    read = copies.read(weight)[:, :, 0, 0] @ rounded
-    exact = weight[:, :, 0, 0] @ values
-    single = weight[:, :, 0, 0] @ (
-        np.rint(values / ranges[:, None] / EVEN.step) * EVEN.step * ranges[:, None]
+    errors = [np.square(_after_storing(c, values, weight) - weight @ values).mean() for c in (copies, none)]
+    assert errors[0] < 0.15 * errors[1]
+
+
+def test_copies_go_where_errors_do_most():
+    values = np.random.default_rng(3).uniform(-1, 1, (3, 4000)).astype(np.float32)
+    copies = Copies.of(values, np.diag([0.01, 0.01, 1.0]), 3, np.eye(3))
+    assert np.bincount(copies.source).tolist() == [1, 1, 4]
+
+
+def test_rare_values_are_clipped_for_finer_steps():
+    values = np.random.default_rng(5).standard_normal((1, 200_000)).astype(np.float32)
+    values[0, 0] = 12
+    assert 1 / Copies.of(values, np.eye(1), 0, np.eye(1)).factor[0] < 9
+
+
+def test_mixed_channels_lose_less():
+    """Heavy tails; a basis changes nothing but what rounding does."""
+    random = np.random.default_rng(6)
+    values = (
+        random.laplace(size=(8, 20_000)).astype(np.float32)
+        * np.geomspace(8, 0.1, 8).astype(np.float32)[:, None]
     )
-    assert np.square(read - exact).mean() < 0.15 * np.square(single - exact).mean()
+    weight = random.standard_normal((6, 8)).astype(np.float32)
+    form, exact = weight.T @ weight, weight @ values
+    errors = [
+        np.square(_after_storing(Copies.of(values, form, 4, basis), values, weight) - exact).mean()
+        for basis in (np.eye(8), neighbours(np.diag(form), 4), balanced(values, form + 1e-3 * np.eye(8), 2))
+    ]
+    assert errors[1] < errors[0] < 1e-3 * np.square(exact).mean()
+    assert errors[2] < 0.9 * errors[0]
+
+
+@torch.no_grad()
+def test_a_body_that_is_always_zero_costs_nothing(model: Codec, latents: list[codec_tables.Latents]):
+    """Its weights do not make the steps of the others wider."""
+    dead, without = copy.deepcopy(model), copy.deepcopy(model)
+    for network in (dead.synthesis, without.synthesis):
+        assert network.up_body is not None
+        network.body[0].second.bias.fill_(-1e4)
+        network.up_body.weight.fill_(0.0)
+    assert dead.synthesis.up_body is not None
+    dead.synthesis.up_body.weight.fill_(5.0)
+    given = [item.y[None] for item in latents[:4]]
+    pixels = []
+    for codec in (dead, without):
+        graph = StaticCodec(codec, given).build(rearranged=True)
+        session = session_of(make("synthesis", "int8", "onnxruntime", graph), "codec")
+        one = np.ones((1, given[0].shape[1], 1, 1), np.float32)
+        pixels.append(session.run(np.zeros_like(given[0]), given[0], one).astype(int))
+    assert np.abs(pixels[0] - pixels[1]).max() <= 2
 
 
 def test_compensated_rounding_changes_products_less():
@@ -159,11 +210,11 @@ def test_the_command_exports_a_codec(tmp_path: Path):
 @torch.no_grad()
 def test_a_body_of_even_ranges_decodes_alike(model: Codec):
     latents = [torch.randn(1, 128, 8, 8).numpy() for _ in range(2)]
-    evened = _evened(model, _measure(model, latents)[0])
+    evened = _evened(model, _measure(model, latents).ranges)
     for latent in latents:
         found, wanted = (m.synthesis(torch.from_numpy(latent)) for m in (evened, model))
         torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
-    ranges = _measure(evened, latents)[0]
+    ranges = _measure(evened, latents).ranges
     for name in ("body", "body.0.first"):
         live = ranges[name][ranges[name] > 0.1]
         np.testing.assert_allclose(live, 1, rtol=1e-3)
