@@ -99,7 +99,9 @@ def neighbours(gains: np.ndarray, count: int) -> np.ndarray:
     one = np.ones((1, 1))
     while len(one) < count:
         one = np.kron(one, np.array([[1, 1], [1, -1]])) / np.sqrt(2)
-    found: np.ndarray = np.kron(np.eye(len(gains) // count), one) * np.sqrt(gains)
+    found: np.ndarray = np.kron(np.eye(len(gains) // count), one) * np.sqrt(
+        np.maximum(gains, gains.max() * 1e-9)
+    )
     return found
 
 
@@ -107,10 +109,13 @@ def balanced(samples: np.ndarray, errors: np.ndarray, kept: int) -> np.ndarray:
     """A basis in which neither values nor the effects of errors are correlated, all but the ``kept``
     strongest channels then mixed. ``samples`` and ``errors`` as for ``Copies.of``.
     """
-    root = np.linalg.cholesky(samples @ samples.T / samples.shape[1])
+    moment = samples.astype(np.float64) @ samples.T / samples.shape[1]
+    root = np.linalg.cholesky(moment + np.eye(len(moment)) * (1e-9 * np.trace(moment) + 1e-12))
     strength, axes = np.linalg.eigh(root.T @ errors @ root)
     strength, axes = strength[::-1], axes[:, ::-1]
-    found = np.maximum(strength, strength[0] * 1e-12)[:, None] ** 0.25 * (axes.T @ np.linalg.inv(root))
+    found: np.ndarray = np.maximum(strength, strength[0] * 1e-12)[:, None] ** 0.25 * (
+        axes.T @ np.linalg.inv(root)
+    )
     rest = len(found) - kept
     mixing = np.linalg.qr(np.random.default_rng(0).standard_normal((rest, rest)))[0]
     found[kept:] = mixing @ found[kept:]

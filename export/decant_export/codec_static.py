@@ -2,11 +2,13 @@
 
 One scale holds a whole tensor, and channels differ a hundredfold in range. So
 
-* every channel's range is made the same, its scale folded into the neighbouring weights (10 to 15 dB);
-* the widest channels are stored more than once, each copy shifted by a part of a step and read with a part of
-  the weight: n copies have n times the resolution, and their weights no longer set the step of all others
-  (outlier channel splitting, Zhao et al. 2019; another 5 to 8 dB);
-* so are the body's channels, exactly, and it is stored around its middle: both signs serve (3 dB);
+* every channel's range is made the same, its scale folded into the neighbouring weights (10 to 15 dB); it
+  covers not all that was ever seen, but what makes rounding and clipping together cost least;
+* the channels whose rounding does most are stored more than once (codec_copies): n copies have n times the
+  resolution, and their weights no longer set the step of all others (another 5 to 8 dB);
+* neighbouring latents are stored as their sums and differences, and the renderer's input, where nothing but
+  linear layers are beside it, in a basis that loses least (2 dB each);
+* the body's channels are made even exactly, and it is stored around its middle: both signs serve (3 dB);
 * weights are rounded so that products, not weights, change least (GPTQ; 3 to 6 dB);
 * the body shares the latents' scale, so that both go through one convolution;
 * the last convolution gives pixels: its steps are those of uint8, its rounding is the picture's.
@@ -346,7 +348,7 @@ def _latent_gains(model: Codec) -> np.ndarray:
     """
     network, m = model.synthesis, model.config.latents
     gains = np.zeros(m, np.float32)
-    for channels in torch.arange(m).split(32):
+    for channels in torch.split(torch.arange(m), 32):
         single = torch.zeros(len(channels), m, 3, 3)
         single[torch.arange(len(channels)), channels, 1, 1] = 1
         made = F.conv2d(
