@@ -30,6 +30,7 @@ class ContextNetwork:
 
     def __init__(self, magnitude: np.ndarray, stages: Sequence["StageContext"]) -> None:
         self.magnitude = magnitude
+        self.translation = magnitude.tobytes()
         self.stages = stages
 
     @classmethod
@@ -147,7 +148,8 @@ class GroupContexts:
     def _magnitudes(self, symbols: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Which channels are not 0 throughout, and the magnitudes of these, uint8."""
         sizes = np.minimum(np.abs(symbols), _MAGNITUDES - 1).astype(np.uint8)
-        magnitudes = self._network.magnitude.take(sizes)
+        translated = sizes.tobytes().translate(self._network.translation)
+        magnitudes = np.frombuffer(translated, np.uint8).reshape(sizes.shape)
         live = np.flatnonzero(magnitudes.any(axis=(1, 2)))
         return live, magnitudes[live]
 

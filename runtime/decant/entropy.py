@@ -26,6 +26,8 @@ LARGEST_RUN = 1023
 _LENGTHS = 32
 _PART_BITS = 16  # uniform letters hold at most this many bits of a number
 _NO_LETTERS = np.zeros(0, np.int32)
+_CLASS_ENDS = np.arange(CLASSES + 1, dtype=np.uint8)
+_UNIFORM = [None, *(Uniform(1 << bits) for bits in range(1, _PART_BITS + 1))]  # by their bits
 
 
 class EntropyTables:
@@ -48,6 +50,9 @@ class EntropyTables:
         self._counts = counts
         self._run_counts = run_counts
         self._models: dict[tuple[int, bool], Any] = {}
+        # As decoding is quickest with them.
+        self.run_lengths: list[int] = runs.tolist()
+        self.int_radius, self.int_runs = radius.astype(np.int32), runs.astype(np.int32)
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, np.ndarray]) -> "EntropyTables":
@@ -216,72 +221,82 @@ class _Part:
     def read_letters(self, coder: Any, source: str) -> None:
         """Read the letters of all classes. Raises FormatError."""
         tables, sizes = self._tables, self._sizes.tolist()
+        run_lengths, decode = tables.run_lengths, coder.decode
         runs, sparse, dense = [_NO_LETTERS], [_NO_LETTERS], [_NO_LETTERS]
-        for c in np.sort(self._classes).tolist():
-            n = sizes[c]
-            if not tables.runs[c]:
-                dense.append(coder.decode(tables.model(c, False), n))
+        for c, n in enumerate(sizes):
+            if not n:
                 continue
-            count = 0
-            for bits, shift in _number_parts(n.bit_length()):
-                count += coder.decode(Uniform(1 << bits)) << shift
+            if not run_lengths[c]:
+                dense.append(decode(tables.model(c, False), n))
+                continue
+            bits = n.bit_length()
+            if bits <= _PART_BITS:
+                count = decode(_UNIFORM[bits])
+            else:
+                count = (decode(_UNIFORM[bits - _PART_BITS]) << _PART_BITS) + decode(_UNIFORM[_PART_BITS])
             if count > n:
                 raise FormatError(f"{source}: {count} symbols of class {c} are not 0; there are {n}")
             self._counts[c] = count
             if count:
-                runs.append(coder.decode(tables.model(c, True), count))
-                sparse.append(coder.decode(tables.model(c, False), count))
+                runs.append(decode(tables.model(c, True), count))
+                sparse.append(decode(tables.model(c, False), count))
         self.runs = np.concatenate(runs)
         self.symbols = np.concatenate(sparse + dense)
-        self.symbols -= self._each(tables.radius, self._classes)
+        self._letters = self._counts.take(self._classes)
+        self._radius = tables.int_radius.take(self._classes).repeat(self._letters)
+        self.symbols -= self._radius
         others = self.symbols[: len(self.runs)]
         others += others >= 0
 
     def read_escaped(self, coder: Any, source: str) -> None:
         """Read what escapes stand for, and put it in their places. Raises FormatError."""
-        limits = self._each(self._tables.runs, self._sparse)
-        radius = self._each(self._tables.radius, self._classes)
-        long, large = np.flatnonzero(self.runs == limits), np.flatnonzero(self.symbols > radius)
+        limits = self._tables.int_runs.take(self._sparse).repeat(self._letters[: len(self._sparse)])
+        long, large = np.flatnonzero(self.runs == limits), np.flatnonzero(self.symbols > self._radius)
         if not len(long) + len(large):
             return
         # In a stream they stand by class, those of its runs before those of its symbols.
-        run_class, symbol_class = self._classes_of(long), self._classes_of(large)
-        order = np.argsort(np.concatenate([2 * run_class, 2 * symbol_class + 1]), kind="stable")
-        numbers = np.empty(len(order), np.int64)
-        numbers[order] = _decode_numbers(coder, len(order))
-        # Any run of a whole class leads beyond it.
-        self.runs[long] = np.minimum(numbers[: len(long)] + limits[long], self._sizes[run_class])
-        beyond = numbers[len(long) :]
-        size = (beyond >> 1) + radius[large] + 1
-        if size.max(initial=0) > LARGEST_SYMBOL:
-            raise FormatError(f"{source}: a symbol of size {size.max()}; at most {LARGEST_SYMBOL} expected")
-        self.symbols[large] = np.where(beyond & 1, -size, size)
+        both = self._classes_of(np.concatenate([long, large]))
+        keys = 2 * both
+        keys[len(long) :] += 1
+        numbers = np.empty(len(both), np.int64)
+        numbers[keys.argsort(kind="stable")] = _decode_numbers(coder, len(both))
+        if len(long):  # any run of a whole class leads beyond it
+            most = self._sizes.take(both[: len(long)])
+            self.runs[long] = np.minimum(numbers[: len(long)] + limits[long], most)
+        if len(large):
+            beyond = numbers[len(long) :]
+            size = (beyond >> 1) + self._radius[large] + 1
+            if size.max() > LARGEST_SYMBOL:
+                raise FormatError(
+                    f"{source}: a symbol of size {size.max()}; at most {LARGEST_SYMBOL} expected"
+                )
+            self.symbols[large] = np.where(beyond & 1, -size, size)
 
     def places(self, order: np.ndarray, source: str) -> np.ndarray:
         """Where the symbols are, of ``order``, which has the coded symbols by class. Raises FormatError when
         a run ends beyond its class.
         """
-        counts, starts = self._counts[self._sparse], self._starts[self._sparse]
+        dense = [order[self._starts[c] : self._starts[c] + self._sizes[c]] for c in self._dense.tolist()]
+        if not len(self.runs):
+            return np.concatenate(dense or [order[:0]])
+        counts, starts = self._letters[: len(self._sparse)], self._starts.take(self._sparse)
         passed = np.zeros(len(self.runs) + 1, np.int64)
-        np.cumsum(self.runs + 1, out=passed[1:])
+        np.cumsum(self.runs, out=passed[1:])
+        passed += np.arange(len(passed))
         ends = np.cumsum(counts)
-        before = passed[ends - counts]
-        reached = passed[ends] - before
-        beyond = np.flatnonzero(reached > self._sizes[self._sparse])
+        before = passed.take(ends - counts)
+        reached = passed.take(ends) - before
+        beyond = np.flatnonzero(reached > self._sizes.take(self._sparse))
         if len(beyond):
             c, most = self._sparse[beyond[0]], reached[beyond[0]]
             raise FormatError(f"{source}: symbols of class {c} reach {most}; there are {self._sizes[c]}")
-        at = passed[1:] + np.repeat(starts - before - 1, counts)
-        dense = [order[self._starts[c] : self._starts[c] + self._sizes[c]] for c in self._dense]
+        at = passed[1:]
+        at += (starts - before - 1).repeat(counts)
         return np.concatenate([order.take(at), *dense])
-
-    def _each(self, table: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        """int32: what ``table`` (32,) says of each letter of these classes."""
-        return np.repeat(table[classes].astype(np.int32), self._counts[classes])
 
     def _classes_of(self, letters: np.ndarray) -> np.ndarray:
         """The classes of these places in ``symbols``, or in ``runs``."""
-        ends = np.cumsum(self._counts[self._classes])
+        ends = np.cumsum(self._letters)
         found: np.ndarray = self._classes[np.searchsorted(ends, letters, side="right")]
         return found
 
@@ -347,9 +362,9 @@ def _by_class(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """
     coded = np.flatnonzero(flat != 0)
     classes = flat.take(coded)
-    order = np.argsort(classes, kind="stable")  # a radix sort, for bytes
-    ends = np.searchsorted(classes, np.arange(CLASSES + 1, dtype=np.uint8), sorter=order)
-    return coded, order, np.diff(ends)
+    order = classes.argsort(kind="stable")  # a radix sort, for bytes
+    ends = classes.searchsorted(_CLASS_ENDS, sorter=order)
+    return coded, order, ends[1:] - ends[:-1]
 
 
 def ans_decoder(data: bytes | memoryview, source: str) -> Any:
@@ -388,7 +403,7 @@ def _decode_numbers(coder: Any, count: int) -> np.ndarray:
     """int64 (count,), each 0..2^32 - 2: what ``_encode_numbers`` pushed."""
     lengths = coder.decode(Uniform(_LENGTHS), count)
     numbers: np.ndarray = np.left_shift(1, lengths, dtype=np.int64)
-    for low in (False, True):
+    for low in (False, True) if lengths.max() > _PART_BITS else (True,):
         bits = np.minimum(lengths, _PART_BITS) if low else lengths - _PART_BITS
         if (has := np.flatnonzero(bits > 0)).size:
             part = coder.decode(Uniform(), np.left_shift(1, bits[has]).astype(np.int32)).astype(np.int64)

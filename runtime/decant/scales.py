@@ -78,10 +78,9 @@ class Context:
 
     def reach(self) -> np.ndarray:
         """float32 (n,): what they cannot exceed, in classes."""
-        planes = self.planes.reshape(len(self.planes), -1)
-        ends = np.stack([planes.max(axis=1), planes.min(axis=1)]).reshape(-1, 1)
-        bounds = np.hstack([np.maximum(self.weight, 0), np.minimum(self.weight, 0)])
-        return exact_product(bounds, ends)[:, 0]
+        most = self.planes.reshape(len(self.planes), -1).max(axis=1)
+        bounds: np.ndarray = (np.maximum(self.weight, 0) * most).sum(axis=1)
+        return bounds
 
 
 class ScaleNetwork:
@@ -97,12 +96,11 @@ class ScaleNetwork:
         self._taps = np.ascontiguousarray(hidden_weight.reshape(hidden, self.hyper, 9).transpose(1, 2, 0))
         self._tap_sums = np.abs(self._taps.astype(np.int64)).sum(axis=1)
         self._bias = hidden_bias.astype(np.int64) + (1 << HIDDEN_SHIFT >> 1)
-        # (4, M, class_width): one matrix for each of the 2 x 2 places that a form's position becomes.
-        rows = out_weight.reshape(self.channels, 4, -1).transpose(1, 0, 2)
-        self._rows = np.ascontiguousarray(rows.astype(np.float32)) / np.float32(1 << FORM_SHIFT)
-        # (4 * M, 2 * class_width): with the largest and the smallest hidden value, bounds of the forms.
-        bounds = np.concatenate([np.maximum(self._rows, 0), np.minimum(self._rows, 0)], axis=2)
-        self._bounds = bounds.reshape(4 * self.channels, -1)
+        # (M, 4, class_width): for each of the 2 x 2 places that a form's position becomes.
+        rows = out_weight.reshape(self.channels, 4, -1).astype(np.float32)
+        self._rows = rows / np.float32(1 << FORM_SHIFT)
+        # (M, class_width): with the largest hidden values, bounds of the forms.
+        self._bounds = np.maximum(self._rows, 0).max(axis=1)
         sums = np.abs(out_weight.astype(np.int64)).sum(axis=1).reshape(self.channels, 4).max(axis=1)
         # (M,): the largest size of each channel's sums, with its offset.
         self.largest_forms = HIDDEN_MAX * sums + _LARGEST_OFFSET
@@ -140,8 +138,7 @@ class ScaleNetwork:
         top, left = rows[0] // 4, columns[0] // 4
         hidden = self._hidden(v, top, -(-rows[1] // 4), left, -(-columns[1] // 4))
         planes = hidden.reshape(len(hidden), -1)
-        ends = np.stack([planes.max(axis=1), planes.min(axis=1)])
-        reach = exact_product(self._bounds, ends.reshape(-1, 1)).reshape(4, -1).max(axis=0)
+        reach = (self._bounds * planes.max(axis=1)).sum(axis=1)
         y, x = rows[0] - 4 * top, columns[0] - 4 * left
         return Frame(hidden, reach, y, x, rows[1] - rows[0], columns[1] - columns[0])
 
@@ -165,22 +162,20 @@ class ScaleNetwork:
         classes = np.zeros((len(offset), frame.rows, frame.columns), np.uint8)
         for start in range(0, len(live), _CHANNELS):
             some = live[start : start + _CHANNELS]
-            weight = np.empty((4, len(some), len(inputs)), np.float32)
-            weight[:, :, :-1] = self._rows[:, channels.start + some]
-            weight[:, :, -1] = offset[some]
-            forms = exact_product(weight.reshape(-1, len(inputs)), inputs).reshape(4, len(some), -1)
+            weight = np.empty((len(some), 4, len(inputs)), np.float32)
+            weight[:, :, :-1] = self._rows[channels.start + some]
+            weight[:, :, -1] = offset[some, None]
+            forms = exact_product(weight.reshape(-1, len(inputs)), inputs).reshape(len(some), -1)
             if context is not None and near is not None:
-                forms += (
-                    exact_product(context.weight[some], near).reshape(len(some), 4, -1).transpose(1, 0, 2)
-                )
-            np.floor(np.clip(forms, 0, CLASSES - 1, out=forms), out=forms)
+                forms += exact_product(context.weight[some], near)
+            found = np.clip(forms, 0, CLASSES - 1, out=forms).astype(np.uint8)
             # Two neighbours of a row leave as the two bytes of one number.
-            pairs = forms.reshape(2, 2, len(some), height, width)
-            pairs[:, 1] *= 256
-            pairs[:, 0] += pairs[:, 1]
-            found = np.empty((len(some), height, 2, width), "<u2")
-            found[:, :, 0], found[:, :, 1] = pairs[0, 0], pairs[1, 0]
-            classes[some] = found.view(np.uint8).reshape(len(some), frame.height, frame.width)[
+            places = found.reshape(len(some), 2, 2, height, width)
+            pairs = places[:, :, 1].astype("<u2")
+            pairs <<= 8
+            pairs |= places[:, :, 0]
+            whole = np.ascontiguousarray(pairs.transpose(0, 2, 1, 3))
+            classes[some] = whole.view(np.uint8).reshape(len(some), frame.height, frame.width)[
                 :, frame.y : frame.y + frame.rows, frame.x : frame.x + frame.columns
             ]
         return classes

@@ -215,6 +215,8 @@ class OnnxRuntimeSession(_Checked):
         # thread that writes PNGs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.load_model_format", "ONNX")
+        if plan.graph.precision == "float":  # weights stored in 8 bits are restored once, not in every run
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
         # A graph holds all of its weights; a folder that cannot exist makes any outside file an error.
         options.add_session_config_entry(
             "session.model_external_initializers_file_folder_path", os.devnull + "/none"
