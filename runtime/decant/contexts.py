@@ -106,8 +106,7 @@ class StageContext:
         """
         height, width = features.shape[2:]
         taps = self._taps[:, channels].reshape(len(self._taps), -1)
-        # Many rows and few columns: blocks of this form are faster than of the other.
-        hidden = exact_product(features.reshape(-1, height * width).T, taps.T).T
+        hidden = exact_product(taps, features.reshape(-1, height * width))
         hidden += self._bias
         np.floor(np.clip(hidden, 0, HIDDEN_MAX, out=hidden), out=hidden)
         return Context(self._rows, hidden.reshape(-1, height, width))

@@ -29,7 +29,9 @@ _LARGEST_OFFSET = 4 << 15
 # OpenBLAS keeps to one thread up to 2^18 multiplications, or 9215 where one side is a vector. Blocks of this
 # many columns and this depth were about the fastest on an x86-64 core.
 _BLOCK, _VECTOR_BLOCK = 1 << 18, 9215
-_BLOCK_COLUMNS, _BLOCK_DEPTH = 192, 190
+_BLOCK_COLUMNS, _BLOCK_DEPTH = 128, 192
+# Blocks of columns of wider matrices are read quicker from a copy.
+_FAR_COLUMNS = 512
 # Classes are made of so many channels at once: what is in between stays in a core's cache.
 _CHANNELS = 96
 
@@ -213,21 +215,27 @@ def exact_product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     rows = _even(m, (_BLOCK if n > 1 else _VECTOR_BLOCK) // (columns * depth))
     if m % rows == 1 or rows == 1:  # a block of one row is a vector
         depth = _even(k, _VECTOR_BLOCK // columns)
-    # A stack of blocks of equal rows, and the rows left over.
-    even = m // rows * rows
-    blocks = [left[:even].reshape(m // rows, rows, k), left[even:][None]]
     found = np.empty((m, n), left.dtype) if k else np.zeros((m, n), left.dtype)
-    sums = [found[:even].reshape(m // rows, rows, n), found[even:][None]]
-    for x in range(0, n, columns):
-        for z in range(0, k, depth):
-            part = np.ascontiguousarray(right[z : z + depth, x : x + columns])
-            for block, total in zip(blocks, sums, strict=True):
-                out, chosen = total[:, :, x : x + columns], block[:, :, z : z + depth]
+    for z in range(0, k, depth):
+        for x, width in _stacks(n, columns):
+            part = right[z : z + depth, x].reshape(-1, (x.stop - x.start) // width, width).transpose(1, 0, 2)
+            if n > _FAR_COLUMNS:
+                part = np.ascontiguousarray(part)
+            for y, height in _stacks(m, rows):
+                block = left[y, z : z + depth].reshape((y.stop - y.start) // height, 1, height, -1)
+                out = found[y, x].reshape(len(block), height, len(part), width).transpose(0, 2, 1, 3)
                 if z:
-                    out += np.matmul(chosen, part)
-                elif block.size:
-                    np.matmul(chosen, part, out=out)
+                    out += np.matmul(block, part)
+                else:
+                    np.matmul(block, part, out=out)
     return found
+
+
+def _stacks(size: int, length: int) -> list[tuple[slice, int]]:
+    """0..size in parts of ``length``: where the whole parts are, and where the rest is, if any; how long."""
+    even = size - size % length
+    found = [(slice(0, even), length), (slice(even, size), size - even)]
+    return [(part, long) for part, long in found if long and part.stop > part.start]
 
 
 def _even(size: int, most: int) -> int:
