@@ -158,9 +158,16 @@ class GroupContexts:
         outside the group all are 0.
         """
         count, rows, columns = magnitudes.shape
-        y, x = self._frame.y + 1, self._frame.x + 1
-        padded = np.zeros((count, self._frame.height + 2, self._frame.width + 2), np.float32)
+        height, width = self._frame.height, self._frame.width
+        y, x = self._frame.y + 1, self._frame.x
+        padded = np.zeros((count, height + 2, width), np.float32)
         padded[:, y : y + rows, x : x + columns] = magnitudes
-        features[:, 0] = padded[:, 1:-1, 1:-1]
-        np.add(padded[:, 1:-1, :-2], padded[:, 1:-1, 2:], out=features[:, 1])
-        np.add(padded[:, :-2, 1:-1], padded[:, 2:, 1:-1], out=features[:, 2])
+        inside = padded[:, 1:-1]
+        features[:, 0] = inside
+        np.add(padded[:, :-2], padded[:, 2:], out=features[:, 2])
+        # Whole planes at a time: only at the ends of rows is the place before or after another row's.
+        flat = padded.reshape(count, -1)
+        last = flat.shape[1] - width
+        sides = features[:, 1]
+        np.add(flat[:, width - 1 : last - 1], flat[:, width + 1 : last + 1], out=sides.reshape(count, -1))
+        sides[:, :, 0], sides[:, :, -1] = inside[:, :, 1], inside[:, :, -2]

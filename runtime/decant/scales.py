@@ -30,8 +30,8 @@ _LARGEST_OFFSET = 4 << 15
 # many columns and this depth were about the fastest on an x86-64 core.
 _BLOCK, _VECTOR_BLOCK = 1 << 18, 9215
 _BLOCK_COLUMNS, _BLOCK_DEPTH = 128, 192
-# Blocks of columns of wider matrices are read quicker from a copy.
-_FAR_COLUMNS = 512
+# Blocks of columns of wider matrices are read quicker from a copy, unless that is too large for the cache.
+_FAR_COLUMNS, _COPIED_BYTES = 512, 1 << 19
 # Classes are made of so many channels at once: what is in between stays in a core's cache.
 _CHANNELS = 96
 
@@ -219,7 +219,7 @@ def exact_product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     for z in range(0, k, depth):
         for x, width in _stacks(n, columns):
             part = right[z : z + depth, x].reshape(-1, (x.stop - x.start) // width, width).transpose(1, 0, 2)
-            if n > _FAR_COLUMNS:
+            if n > _FAR_COLUMNS and part.nbytes <= _COPIED_BYTES:
                 part = np.ascontiguousarray(part)
             for y, height in _stacks(m, rows):
                 block = left[y, z : z + depth].reshape((y.stop - y.start) // height, 1, height, -1)
