@@ -166,8 +166,8 @@ class GroupContexts:
         features[:, 0] = inside
         np.add(padded[:, :-2], padded[:, 2:], out=features[:, 2])
         # Whole planes at a time: only at the ends of rows is the place before or after another row's.
-        flat = padded.reshape(count, -1)
-        last = flat.shape[1] - width
+        flat, last = padded.reshape(count, (height + 2) * width), (height + 1) * width
         sides = features[:, 1]
-        np.add(flat[:, width - 1 : last - 1], flat[:, width + 1 : last + 1], out=sides.reshape(count, -1))
+        found = sides.reshape(count, height * width)
+        np.add(flat[:, width - 1 : last - 1], flat[:, width + 1 : last + 1], out=found)
         sides[:, :, 0], sides[:, :, -1] = inside[:, :, 1], inside[:, :, -2]
