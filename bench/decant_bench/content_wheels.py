@@ -55,7 +55,9 @@ PICTURES = (
     WheelPicture("photos", _SKIMAGE, "clock_motion.png", "Stefan van der Walt", "public domain"),
     WheelPicture("faces", _SKIMAGE, "astronaut.png", "NASA, Eileen Collins", "public domain"),
     WheelPicture("faces", _SKIMAGE, "camera.png", "Lav Varshney", "CC0"),
-    WheelPicture("faces", _MATPLOTLIB, "grace_hopper.jpg", "US Navy, Grace Hopper", "with matplotlib", REDUCED),
+    WheelPicture(
+        "faces", _MATPLOTLIB, "grace_hopper.jpg", "US Navy, Grace Hopper", "with matplotlib", REDUCED
+    ),
     WheelPicture("text", _SKIMAGE, "page.png", "a scanned page", _BSD),
     WheelPicture("text", _SKIMAGE, "text.png", "Wikipedia, Corner.png", "public domain"),
     WheelPicture("drawings", _SKIMAGE, "color.png", "a colour wheel", _BSD),

@@ -87,7 +87,7 @@ class StaticCodec:
 
     def build(self, *, rearranged: bool) -> onnx.ModelProto:
         """Symbols, mean, step -> pixels, as the float synthesis. ``rearranged``: DepthToSpace is written as
-        Reshape and Transpose with channels last, which ONNX Runtime does in a third of the time.
+        Split and Concat of rows with channels last, which ONNX Runtime does in a tenth of the time.
         """
         network = self.model.synthesis
         graph, y = self._stored_latents(grouped=rearranged)
@@ -132,17 +132,15 @@ class StaticCodec:
         order = np.arange(len(bias)).reshape(channels, 16).T.reshape(-1)  # position, channel
         y = qdq.conv(graph, x, weight[order], bias[order], pads, name, result, moment)
         rows = graph.node("Transpose", [y.name], f"{name}.last", perm=[0, 2, 3, 1])
-        # A row of a block is 4 pixels with all their channels: it stays together.
-        shape = graph.node("Shape", [rows], f"{name}.shape", start=1, end=3)
-        four = graph.constant(f"{name}.four", np.array([4, 4], np.int64))
-        ends = [
-            graph.constant(f"{name}.{k}", np.array([v], np.int64)) for k, v in (("n", 1), ("c", channels))
-        ]
-        larger = graph.node("Mul", [shape, four], f"{name}.sides")
-        wanted = graph.node("Concat", [ends[0], larger, ends[1]], f"{name}.wanted", axis=0)
-        rows = graph.reshape(rows, [0, 0, 0, 4, 4 * channels], f"{name}.blocks")
-        rows = graph.node("Transpose", [rows], f"{name}.rows", perm=[0, 1, 3, 2, 4])
-        return graph.node("Reshape", [rows, wanted], "pixels" if name == "last" else f"{name}.raised")
+        # A row of a block is 4 pixels with all their channels: it stays together. Split and Concat move such
+        # short rows in a third of the time of Transpose.
+        axes = [graph.constant(f"{name}.axis.{k}", np.array([k], np.int64)) for k in (2, 0)]
+        rows = graph.node("Unsqueeze", [rows, axes[0]], f"{name}.apart")
+        rows = graph.node("Squeeze", [rows, axes[1]], f"{name}.rows")  # (h, 1, w, 16 C)
+        split = graph.nodes("Split", [rows], [f"{name}.row.{i}" for i in range(4)], axis=3, num_outputs=4)
+        lines = [graph.reshape(row, [0, 1, -1, channels], f"{row}.line") for row in split]
+        blocks = graph.node("Concat", lines, f"{name}.blocks", axis=1)  # (h, 4, 4 w, C)
+        return graph.reshape(blocks, [1, -1, 0, channels], "pixels" if name == "last" else f"{name}.raised")
 
     def _stored_latents(self, *, grouped: bool) -> tuple[GraphBuilder, Stored]:
         """``grouped``: neighbours are mixed by a grouped convolution, which costs ONNX Runtime nothing beside

@@ -104,7 +104,6 @@ class GridLayout:
         self.contexts = ContextNetwork.from_tensors(tensors, self.stages, self.context_width, self.scales)
         self.neighbours = NeighbourMean.from_tensors(tensors, self.stages[0], self.context_width)
         self._quality = _quality_tables(tensors, self.channels, self.hyper)
-        self._rows: dict[int, Quality] = {}  # of the qualities asked for
 
     @classmethod
     def from_model(cls, model: Mapping[str, Any], tables: Mapping[str, np.ndarray]) -> "GridLayout":
@@ -148,15 +147,13 @@ class GridLayout:
 
     def quality(self, quality: int) -> Quality:
         """The rows of ``quality`` 1..100. Raises FormatError outside."""
-        if quality in self._rows:
-            return self._rows[quality]
         if not 1 <= quality <= QUALITIES:
             raise FormatError(f"quality {quality}; 1..{QUALITIES} expected")
         rows = {
             name.split(".")[1]: table[quality - 1] for name, table in self._quality.items() if table.ndim > 1
         }
         step = self._quality["quality.step_levels"][rows["step_index"]]
-        found = self._rows[quality] = Quality(
+        return Quality(
             step=step,
             gain=1 / step,
             hyper_gain=np.float32(_INPUT_UNIT) / rows["hyper_multiplier"],
@@ -164,7 +161,6 @@ class GridLayout:
             hyper_class=rows["hyper_class"],
             class_offset=(rows["class_offset"].astype(np.int32) - _OFFSET_ZERO) * _OFFSET_UNIT,
         )
-        return found
 
     def grid(self, width: int, height: int) -> GridShape:
         """The grids of a picture of ``width`` x ``height`` pixels."""
