@@ -18,6 +18,8 @@ from decant_train.codec_loop import CodecOptions, _groups, _move_together, _posi
 from decant_train.codec_start import (
     begin_with,
     coordinates_of,
+    revive,
+    scale_hyperlatents,
     start_branches,
     start_from_principal_components,
 )
@@ -25,8 +27,11 @@ from decant_train.families.codec import (
     ANCHORS,
     CLASSES,
     FAMILY,
+    LEAK,
     Codec,
     CodecConfig,
+    Rectifier,
+    Residual,
     class_scale,
     first_half,
     light_part,
@@ -283,6 +288,47 @@ def test_a_codec_begins_with_what_another_has_in_its_shapes() -> None:
     assert torch.equal(body.weight, before)
     assert model.light is not None
     assert torch.equal(model.light.up.weight, other.synthesis.up.weight)
+
+
+def test_units_that_are_off_start_again_and_change_nothing() -> None:
+    torch.manual_seed(0)
+    model = small_codec(latents=16, stages=(4, 12), body_width=8, body_blocks=1, light=True).eval()
+    pictures = torch.rand(3, 3, 64, 64)
+    scale_hyperlatents(model, pictures)
+    block, prior, synthesis = model.analysis.eighth[0], model.hyperprior, model.synthesis
+    assert isinstance(block, Residual)
+    for layer in (block.first, prior.mean[0], synthesis.body[0].second):
+        torch.nn.init.constant_(layer.bias, -1e3)  # as training leaves them now and then
+    for layer in (block.second, prior.mean[-1], synthesis.up_body):
+        torch.nn.init.normal_(layer.weight)
+    coordinates = coordinates_of(model, torch.rand(800, 3, 16, 16))
+
+    def made() -> list[torch.Tensor]:
+        with torch.no_grad():
+            return list(model(pictures, torch.full((3,), 3.5)))
+
+    before = made()
+    assert revive(model, pictures, coordinates) > 70
+    for old, new in zip(before, made(), strict=True):
+        torch.testing.assert_close(new, old, rtol=1e-4, atol=1e-6)
+    assert revive(model, pictures, coordinates) < 10  # by chance
+    model.train()
+    sum(part.mean() for part in model(pictures, torch.full((3,), 3.5))).backward()
+    for layer in (block.second, prior.mean[-1], synthesis.up_body):
+        assert layer.weight.grad is not None
+        assert (layer.weight.grad != 0).any()
+
+
+def test_rectifiers_keep_a_gradient_in_training_only() -> None:
+    relu = Rectifier()
+    for training, slope in ((True, LEAK), (False, 0.0)):
+        relu.train(training)
+        x = torch.tensor([-2.0, 3.0], requires_grad=True)
+        made = relu(x)
+        made.sum().backward()
+        assert made.tolist() == [0, 3]
+        assert x.grad is not None
+        assert x.grad.tolist() == pytest.approx([slope, 1])
 
 
 def test_a_stage_sees_the_symbols_of_those_before_it() -> None:

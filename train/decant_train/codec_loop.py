@@ -6,6 +6,7 @@ and Adam's state (to go on from).
 """
 
 import json
+import logging
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from decant_train import checkpoint as checkpoints
 from decant_train.checkpoint import Checkpoint
 from decant_train.codec_start import (
     coordinates_of,
+    revive,
     scale_hyperlatents,
     start_branches,
     start_from_principal_components,
@@ -28,6 +30,7 @@ from decant_train.families.codec import ANCHORS, LAMBDAS, PATCH, Codec
 from decant_train.optimizers import MuonAdam
 from decant_train.photos import Photos
 
+log = logging.getLogger(__name__)
 RAW = "raw.safetensors"
 VALIDATION_CROP, VALIDATION_CROPS = 256, 32
 
@@ -99,7 +102,10 @@ def fit(
     if not (resume or begun):
         start_from_principal_components(model, patches)
     coordinates = coordinates_of(model, patches)
-    if not (resume or begun):
+    if begun:
+        revived = revive(model, training.crops(24, options.crop, draw).cpu(), coordinates)
+        log.info("%d units that were always off start again", revived)
+    elif not resume:
         start_branches(model, coordinates)
         scale_hyperlatents(model, training.crops(16, options.crop, draw).cpu())
     model.to(device)

@@ -8,7 +8,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from decant_train.families.codec import ANCHORS, LAMBDAS, PATCH, PIXELS, Codec, Residual, scale_to_class
+from decant_train.families.codec import (
+    ANCHORS,
+    LAMBDAS,
+    PATCH,
+    PIXELS,
+    Codec,
+    Residual,
+    Synthesis,
+    class_scale,
+    scale_to_class,
+)
 from decant_train.optimizers import Coordinates, Scaled, Whitened
 
 STEP = (
@@ -16,6 +26,7 @@ STEP = (
 )  # quantization step at lambda 1: least rate + lambda distortion of a uniform quantizer at high rate
 LEAST_DEVIATION = 0.03  # inputs that vary less are not taken for more
 MIDDLE_DEVIATION = 0.25  # of the latents: their quantization step at middle qualities
+REVIVED = 0.5  # deviation of units that start again
 LATENT_STEP = 0.2  # deviation that a weight of the synthesis is moved for as any other weight
 
 
@@ -94,6 +105,11 @@ def coordinates_of(model: Codec, patches: Tensor) -> dict[Tensor, Coordinates]:
     assert isinstance(mean, nn.Conv2d)
     found[mean.weight] = Scaled((model.hyperprior.deviation / MIDDLE_DEVIATION)[:, None, None, None])
     found[_bias(mean)] = Scaled(model.hyperprior.deviation / MIDDLE_DEVIATION)
+    first = model.hyperprior.mean[0]
+    assert isinstance(first, nn.Conv2d)
+    middle = ANCHORS // 2
+    hyper = (class_scale(model.hyper_class[middle]) / model.log_hyper_gain[middle].exp()).detach()
+    found[first.weight] = Scaled((1 / hyper.clamp_min(1))[:, None, None])
     return found
 
 
@@ -125,22 +141,24 @@ def begin_with(model: Codec, other: Codec) -> None:
 
 
 @torch.no_grad()
-def revive(model: Codec, pictures: Tensor) -> int:
+def revive(model: Codec, pictures: Tensor, coordinates: dict[Tensor, Coordinates]) -> int:
     """Start again, without changing what ``model`` does, the rectified units that are off for all of
-    ``pictures``, float32 (n, 3, H, W) in [0, 1], sides multiples of 64; returns how many were. Their inputs'
-    weights are drawn anew and their outputs' set to 0.
+    ``pictures``, float32 (n, 3, H, W) in [0, 1], sides multiples of 64; returns how many were. What goes into
+    them is drawn anew, for a deviation of ``REVIVED``, and what comes out of them is set to 0.
+
+    Steps suit values of about 1: a layer whose inputs have grown far beyond is switched off by the first.
     """
     pairs = _rectified(model)
-    seen: dict[nn.Conv2d, Tensor] = {}
+    most: dict[nn.Module, Tensor] = {}
+    size: dict[nn.Module, Tensor] = {}
 
-    def note(layer: nn.Module, _: object, made: Tensor) -> None:
-        assert isinstance(layer, nn.Conv2d)
-        seen[layer] = torch.maximum(seen.get(layer, torch.tensor(-torch.inf)), made.float().amax((0, 2, 3)))
+    def note(layer: nn.Module, taken: tuple[Tensor], made: Tensor) -> None:
+        highest = made.float().amax((0, 2, 3))
+        most[layer] = torch.maximum(most.get(layer, highest), highest)
+        size[layer] = taken[0].float().square().mean().sqrt()
 
-    hooks = [source.register_forward_hook(note) for source, _ in pairs]
-    bodies: list[Tensor] = []
-    for block in model.synthesis.body:
-        hooks.append(block.register_forward_hook(lambda _, __, made: bodies.append(made.float().amax())))
+    bodies = list(model.synthesis.body)
+    hooks = [layer.register_forward_hook(note) for layer in (*(source for source, _ in pairs), *bodies)]
     model.eval()
     for position in (1.0, (ANCHORS - 1) / 2, ANCHORS - 2.0):
         for batch in torch.split(pictures, 8):
@@ -149,27 +167,25 @@ def revive(model: Codec, pictures: Tensor) -> int:
         hook.remove()
     count = 0
     for source, target in pairs:
-        # Units of the target's inputs: pixel shuffles make one of several, or several of one.
+        # Pixel shuffles make one unit of several outputs, or several inputs of one unit.
         outputs, inputs = source.out_channels, target.in_channels
-        most = seen[source]
-        if outputs > inputs:
-            most = most.reshape(inputs, -1).amax(1)
-        off = (most <= 0).nonzero().flatten().tolist()
+        together, apart = max(outputs // inputs, 1), max(inputs // outputs, 1)
+        off = (most[source].reshape(-1, together).amax(1) <= 0).nonzero().flatten().tolist()
         count += len(off)
-        fresh = nn.Conv2d(source.in_channels, outputs, source.kernel_size)  # type: ignore[arg-type]
+        fan_in = source.weight[0].numel()
+        fresh = torch.randn_like(source.weight) * (REVIVED / (size[source] * fan_in**0.5).clamp_min(1e-6))
         for unit in off:
-            rows = slice(unit * max(outputs // inputs, 1), (unit + 1) * max(outputs // inputs, 1))
-            source.weight[rows] = fresh.weight[rows].to(source.weight)
+            rows = slice(unit * together, (unit + 1) * together)
+            source.weight[rows] = fresh[rows]
             _bias(source)[rows] = 0
-            columns = slice(unit * max(inputs // outputs, 1), (unit + 1) * max(inputs // outputs, 1))
-            target.weight[:, columns] = 0
-    if bodies and max(bodies) <= 0 and model.synthesis.up_body is not None:
-        last = model.synthesis.body[-1]
-        assert isinstance(last, Residual)
-        count += last.second.out_channels
-        for layer in (last.second, model.synthesis.up_body):
-            for parameter in layer.parameters():
-                parameter.zero_()
+            target.weight[:, unit * apart : (unit + 1) * apart] = 0
+    synthesis = model.synthesis
+    if synthesis.entry is not None and any(float(most[block].max()) <= 0 for block in bodies):
+        count += synthesis.entry.out_channels
+        fresh_body = Synthesis(model.config).to(synthesis.up.weight)
+        for name in ("entry", "body", "up_body"):
+            getattr(synthesis, name).load_state_dict(getattr(fresh_body, name).state_dict())
+        synthesis.entry.weight.copy_(coordinates[synthesis.entry.weight].change(synthesis.entry.weight))
     return count
 
 
