@@ -299,7 +299,7 @@ def test_units_that_are_off_start_again_and_change_nothing() -> None:
     assert isinstance(block, Residual)
     for layer in (block.first, prior.mean[0], synthesis.body[0].second):
         torch.nn.init.constant_(layer.bias, -1e3)  # as training leaves them now and then
-    for layer in (block.second, prior.mean[-1], synthesis.up_body):
+    for layer in (block.second, model.analysis.out, prior.mean[-1], synthesis.up_body):
         torch.nn.init.normal_(layer.weight)
     coordinates = coordinates_of(model, torch.rand(800, 3, 16, 16))
 
