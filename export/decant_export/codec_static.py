@@ -34,7 +34,7 @@ from decant_export.qdq import Scale, Stored
 
 PIXEL = Scale(1 / 255, 0)
 # Copies beyond the first, a channel: of the latents, and of the renderer's input at 1/4.
-LATENT_COPIES, RENDER_COPIES = 5 / 16, 1 / 2
+LATENT_COPIES, RENDER_COPIES = 1 / 4, 1 / 2
 LIGHT_LATENT_COPIES, LIGHT_RENDER_COPIES = 3 / 8, 2 / 3  # without body and renderer
 MIXED = 4  # neighbouring latents that are stored as their sums and differences
 UNMIXED = 4  # channels of the renderer's input that stay as they are where others may be mixed

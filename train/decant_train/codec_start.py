@@ -26,7 +26,7 @@ STEP = (
 )  # quantization step at lambda 1: least rate + lambda distortion of a uniform quantizer at high rate
 LEAST_DEVIATION = 0.03  # inputs that vary less are not taken for more
 MIDDLE_DEVIATION = 0.25  # of the latents: their quantization step at middle qualities
-REVIVED = 0.5  # deviation of units that start again
+REVIVED = 0.15  # deviation of units that start again: at 0.5 their first steps do harm
 LATENT_STEP = 0.2  # deviation that a weight of the synthesis is moved for as any other weight
 
 
@@ -185,7 +185,10 @@ def revive(model: Codec, pictures: Tensor, coordinates: dict[Tensor, Coordinates
         fresh_body = Synthesis(model.config).to(synthesis.up.weight)
         for name in ("entry", "body", "up_body"):
             getattr(synthesis, name).load_state_dict(getattr(fresh_body, name).state_dict())
-        synthesis.entry.weight.copy_(coordinates[synthesis.entry.weight].change(synthesis.entry.weight))
+        fan_in = synthesis.entry.in_channels
+        fresh = torch.randn_like(synthesis.entry.weight) * (REVIVED / fan_in**0.5)
+        synthesis.entry.weight.copy_(coordinates[synthesis.entry.weight].change(fresh))
+        _bias(synthesis.entry).zero_()
     return count
 
 
