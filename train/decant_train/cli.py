@@ -138,6 +138,7 @@ def train_denoiser(size: str, **given: Any) -> None:
 @click.option("--narrow", type=float, help="Share of the budget spent at the middle quality alone.")
 @click.option("--widen", type=float, help="Share after that in which the range of qualities grows.")
 @click.option("--reach", type=float, help="How far it grows, of all qualities.")
+@click.option("--matrix-rate", type=float, help="Muon's learning rate, of --learning-rate (0.8).")
 @click.option("--compile", is_flag=True, help="Compile a part of the step; needs a C++ compiler.")
 @click.option("--begin", type=FOLDER, help="Codec checkpoint to start from, where shapes agree.")
 @click.option(
@@ -151,7 +152,17 @@ def train_codec(size: str, **given: Any) -> None:
 
     _threads(given)
     numbers = ("steps", "max_minutes", "batch_size", "learning_rate", "decay", "crop", "seed")
-    names = (*numbers, "narrow", "widen", "reach", "optimizer", "compile", "precision", "device")
+    names = (
+        *numbers,
+        "narrow",
+        "widen",
+        "reach",
+        "matrix_rate",
+        "optimizer",
+        "compile",
+        "precision",
+        "device",
+    )
     options = CodecOptions(**{name: given[name] for name in names if given[name] is not None})
     done = recipes.train_codec(
         size,
