@@ -229,11 +229,9 @@ class _Part:
             if not run_lengths[c]:
                 dense.append(decode(tables.model(c, False), n))
                 continue
-            bits = n.bit_length()
-            if bits <= _PART_BITS:
-                count = decode(_UNIFORM[bits])
-            else:
-                count = (decode(_UNIFORM[bits - _PART_BITS]) << _PART_BITS) + decode(_UNIFORM[_PART_BITS])
+            count = 0
+            for bits, shift in _number_parts(n.bit_length()):
+                count += decode(_UNIFORM[bits]) << shift
             if count > n:
                 raise FormatError(f"{source}: {count} symbols of class {c} are not 0; there are {n}")
             self._counts[c] = count

@@ -157,10 +157,9 @@ class _Groups:
                     symbols = self._coded.symbols(index)
                 finally:
                     mean = begun()
-                first = self._decoder.layout.stages[0]
-                mean[:first] += self._decoder.layout.neighbours.added(
-                    symbols[:first], self._step[0, :first, 0, 0]
-                )
+                layout, step = self._decoder.layout, self._coded.quality.step
+                first = layout.stages[0]
+                mean[:first] += layout.neighbours.added(symbols[:first], step[:first])
                 self._kept[index] = symbols, mean
 
     def take(self, outer: Rectangle) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -2,6 +2,8 @@
 decoded, the decoder's errors taken back to the latents, and chosen again. Tables are counted on that.
 """
 
+from itertools import accumulate
+
 import torch
 from torch import Tensor
 
@@ -57,14 +59,15 @@ class Encoding:
         the first stage.
         """
         prior = self.model.hyperprior
-        stages, end = self.model.config.stages, 0
+        stages = self.model.config.stages
+        first, *later = (
+            slice(end - count, end) for end, count in zip(accumulate(stages), stages, strict=True)
+        )
         x = x.clone()
         found = x.round()
         half = first_half(x)
-        added = torch.zeros_like(x[:, : stages[0]])
-        for i, count in enumerate((stages[0], *stages)):
-            part = slice(0, count) if not i else slice(end, end + count)
-            end = part.stop if i else 0
+        added = torch.zeros_like(x[:, first])
+        for i, part in enumerate((first, first, *later)):
             scale = class_scale(prior.scale_class(z_hat, offset, found)[:, part])
             near, exact, worth = x[:, part].round(), x[:, part], price[:, part]
             best, least = near, symbol_bits(near, scale) + worth * (near - exact).square()
