@@ -15,10 +15,9 @@ from decant_train.families.codec import Codec, CodecConfig
 CONFIG = CodecConfig(
     latents=128,
     stages=(8, 24, 96),
-    body_width=16,
-    body_blocks=1,
     render_width=24,
-    render_layers=1,
+    render_layers=2,
+    render_hidden=16,
     hyper=8,
     class_width=8,
     context_width=8,
@@ -40,7 +39,8 @@ def checkpoint(config: CodecConfig = CONFIG) -> Checkpoint:
     scale_hyperlatents(model, pictures)
     for name, parameter in model.named_parameters():
         if not parameter.detach().any() and name.startswith(("analysis", "synthesis", "hyperprior")):
-            torch.nn.init.normal_(parameter, std=0.02 if "contexts" in name else 0.003)
+            std = 0.03 if "render" in name else 0.02 if "contexts" in name else 0.003
+            torch.nn.init.normal_(parameter, std=std)
     return Checkpoint("codec", config, model.eval())
 
 

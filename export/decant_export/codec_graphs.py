@@ -94,17 +94,9 @@ def synthesis(model: Codec) -> onnx.ModelProto:
     """Symbols and mean float32 (1, M, h, w), step float32 (1, M, 1, 1) -> pixels uint8 (1, 16 h, 16 w, 3)."""
     network: Synthesis = model.synthesis
     graph, latents = synthesis_inputs(model.config.latents)
-    x = conv(graph, latents, network.up, "up")
-    if network.entry is not None and network.up_body is not None:
-        body = graph.node("Relu", [conv(graph, latents, network.entry, "entry")], "entry.relu")
-        for i, block in enumerate(network.body):
-            y = _residual(graph, body, block, f"body.{i}")
-            body = graph.node("Relu", [y], f"body.{i}.out")
-        x = graph.node("Add", [x, conv(graph, body, network.up_body, "up_body")], "raised")
-    x = shuffled(graph, x, 4, "quarter")
+    x = shuffled(graph, conv(graph, latents, network.up, "up"), 4, "quarter")
     for i, layer in enumerate(network.render):
-        y = graph.node("Relu", [conv(graph, x, module(layer), f"render.{i}")], f"render.{i}.relu")
-        x = graph.node("Add", [x, y], f"render.{i}.sum")
+        x = _residual(graph, x, layer, f"render.{i}")
     x = shuffled(graph, conv(graph, x, network.last, "last"), 4, "full")
     half = graph.constant("half", np.float32(0.5))
     x = graph.node("Add", [x, half], PICTURE)

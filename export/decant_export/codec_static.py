@@ -6,12 +6,12 @@ One scale holds a whole tensor, and channels differ a hundredfold in range. So
   covers not all that was ever seen, but what makes rounding and clipping together cost least;
 * the channels whose rounding does most are stored more than once (codec_copies): n copies have n times the
   resolution, and their weights no longer set the step of all others (another 5 to 8 dB);
-* neighbouring latents are stored as their sums and differences, and the renderer's input, where nothing but
-  linear layers are beside it, in a basis that loses least (2 dB each);
-* the body's channels are made even exactly, and it is stored around its middle: both signs serve (3 dB);
+* neighbouring latents are stored as their sums and differences, and the renderer's input, which nothing but
+  linear layers are beside, in a basis that loses least (2 dB each);
+* the rectified channels of the renderer's layers are made even exactly;
 * weights are rounded so that products, not weights, change least (GPTQ; 3 to 6 dB);
-* the body shares the latents' scale, so that both go through one convolution;
-* the last convolution gives pixels: its steps are those of uint8, its rounding is the picture's.
+* the last convolution gives pixels: its steps are those of uint8, its rounding is the picture's;
+* what all this does to pixels on average is taken off its bias.
 """
 
 from __future__ import annotations
@@ -29,20 +29,22 @@ from decant_train.families.codec import Codec, Residual
 from decant_export import qdq
 from decant_export.codec_copies import EVEN, Copies, balanced, narrow_ranges, neighbours
 from decant_export.codec_graphs import array, synthesis_inputs
+from decant_export.gate import session_of
 from decant_export.onnx_graph import GraphBuilder
 from decant_export.qdq import Scale, Stored
+from decant_export.variants import make
 
 PIXEL = Scale(1 / 255, 0)
 # Copies beyond the first, a channel: of the latents, and of the renderer's input at 1/4.
 LATENT_COPIES, RENDER_COPIES = 1 / 4, 1 / 2
-LIGHT_LATENT_COPIES, LIGHT_RENDER_COPIES = 3 / 8, 2 / 3  # without body and renderer
+LIGHT_LATENT_COPIES, LIGHT_RENDER_COPIES = 3 / 8, 2 / 3  # without layers in the renderer
 MIXED = 4  # neighbouring latents that are stored as their sums and differences
-UNMIXED = 4  # channels of the renderer's input that stay as they are where others may be mixed
+UNMIXED = 4  # channels of the renderer's input that stay as they are
 SKIPPED = 4  # of positions at 1/4, so many a one measured
-# Channels of the body with less than this part of the largest range are not made larger than so.
+# Rectified channels with less than this part of the largest range are not made larger than so.
 LEAST_RANGE = 0.02
-BODY_MIDDLE = np.float32(0.5)  # of the evened body's channels, which reach from 0 to 1: 0 stays exact
-BODY_HALF = 0.5 * 127.5 / 127  # what 1 in the latents' scale means of it
+CORRECTED = 32  # latents on which the mean error of pixels is measured
+RECTIFIED = Scale(1 / 255, 0)  # of channels that were made even: 0 to 1
 
 
 class StaticCodec:
@@ -55,7 +57,7 @@ class StaticCodec:
         latent_copies: float | None = None,
         render_copies: float | None = None,
     ) -> None:
-        light = not (model.config.body_width or model.config.render_layers)
+        light = not model.config.render_layers
         if latent_copies is None:
             latent_copies = LIGHT_LATENT_COPIES if light else LATENT_COPIES
         if render_copies is None:
@@ -70,20 +72,15 @@ class StaticCodec:
         )
         weight = array(model.synthesis.last.weight)
         errors = np.einsum("oihw,ojhw->ij", weight, weight)
-        # A rectifier's channels are what they are; without, the renderer's input may be any mix.
-        mixed = np.eye(len(errors)) if len(model.synthesis.render) else balanced(quarter, errors, UNMIXED)
+        mixed = balanced(quarter, errors, UNMIXED)
         self.quarter = Copies.of(quarter, errors, round(render_copies * len(errors)), mixed)
-        narrow = {name: narrow_ranges(x) for name, x in seen.samples.items() if "body" in name}
-        self.model = _evened(model, narrow)
-        # How far the evened body reaches where it ends; what is always 0 there then has no weight that would
-        # set the step of others.
-        self.made = np.ones(model.config.body_width, np.float32)
-        if narrow:
-            self.made = np.clip(narrow["body.made"] * _even_factor(narrow["body"]), 1e-6, 1).astype(
-                np.float32
-            )
+        self.model = _evened(
+            model, {name: narrow_ranges(x) for name, x in seen.samples.items() if name.endswith(".first")}
+        )
         stored = _measure(self.model, latents, self)
-        self.ranges, self._moments = stored.ranges, stored.moments
+        self._moments = stored.moments
+        self._offset = np.zeros(48, np.float32)
+        self._offset = self._mean_error(latents)
 
     def build(self, *, rearranged: bool) -> onnx.ModelProto:
         """Symbols, mean, step -> pixels, as the float synthesis. ``rearranged``: DepthToSpace is written as
@@ -92,12 +89,6 @@ class StaticCodec:
         network = self.model.synthesis
         graph, y = self._stored_latents(grouped=rearranged)
         weight, bias = self.latents.read(array(network.up.weight)), array(_bias(network.up))
-        if network.entry is not None and network.up_body is not None:
-            body = self._body(graph, y)
-            y = Stored(graph.node("Concat", [y.name, body.name], "latents.body", axis=1), EVEN)
-            read = array(network.up_body.weight) * self.made[:, None, None]
-            weight = np.concatenate([weight, read * np.float32(BODY_HALF)], axis=1)
-            bias = bias + read.sum(axis=(1, 2, 3)) * BODY_MIDDLE
         weight, bias = self.quarter.write(weight, bias, 16)
         x = self._raised(graph, y, (weight, bias, self._moments["up"]), [0] * 4, "up", EVEN, rearranged)
         x = graph.node("Transpose", [x], "quarter.planes", perm=[0, 3, 1, 2]) if rearranged else x
@@ -105,11 +96,27 @@ class StaticCodec:
         for i, layer in enumerate(network.render):
             quarter = self._render(graph, quarter, layer, i)
         weight, bias = self.quarter.read(array(network.last.weight)), array(_bias(network.last))
-        last = weight, bias + np.float32(0.5), self._moments["last"]
+        last = weight, bias + np.float32(0.5) - self._offset, self._moments["last"]
         x = self._raised(graph, quarter, last, [1] * 4, "last", PIXEL, rearranged)
         if not rearranged:
             x = graph.node("Transpose", [x], "pixels", perm=[0, 2, 3, 1])
         return graph.model(x, "uint8", [1, "height", "width", 3])
+
+    def _mean_error(self, latents: Sequence[np.ndarray]) -> np.ndarray:
+        """What the graph's pixels lie above those of the float synthesis on average, for each output channel
+        of the last convolution: flat areas round alike everywhere, and such errors do not cancel.
+        """
+        session = session_of(make("synthesis", "int8", "onnxruntime", self.build(rearranged=True)), "codec")
+        total, count = torch.zeros(48), 0
+        for latent in latents[:: max(len(latents) // CORRECTED, 1)]:
+            one = np.ones((1, latent.shape[1], 1, 1), np.float32)
+            made = session.run(np.zeros_like(latent), latent, one)[0].astype(np.float32) / 255 - 0.5
+            with torch.no_grad():
+                wanted = self.model.synthesis(torch.from_numpy(latent)).clamp(-0.5, 0.5)
+            error = F.pixel_unshuffle(torch.from_numpy(made).permute(2, 0, 1)[None] - wanted, 4)[0]
+            total, count = total + error.sum((1, 2)), count + error[0].numel()
+        found: np.ndarray = (total / count).numpy()
+        return found
 
     def _raised(
         self,
@@ -173,79 +180,40 @@ class StaticCodec:
         both = [first.name, qdq.store(graph, again, EVEN).name]
         return graph, Stored(graph.node("Concat", both, "latents.stored", axis=1), EVEN)
 
-    def _body(self, graph: GraphBuilder, y: Stored) -> Stored:
-        """The body at 1/16, stored in the latents' scale: channels reach from 0 to 1 there,
-        1 being ``made``.
-        """
-        network = self.model.synthesis
-        assert network.entry is not None
-        scale = Scale(1 / 255, 0)  # of the evened body
-        weight = self.latents.read(array(network.entry.weight))
-        bias = array(_bias(network.entry))
-        x = qdq.conv(graph, y, weight, bias, [0] * 4, "entry", scale, self._moments["entry"])
-        for i, block in enumerate(network.body):
-            assert isinstance(block, Residual)
-            first = array(block.first.weight), array(_bias(block.first))
-            moment = self._moments[f"body.{i}.first"]
-            z = qdq.conv(graph, x, *first, [1] * 4, f"body.{i}.first", scale, moment)
-            second = array(block.second.weight), array(_bias(block.second))
-            most = float(self.ranges[f"body.{i}.second"].max())
-            span, moment = Scale.covering(-most, most), self._moments[f"body.{i}.second"]
-            z = qdq.conv(graph, z, *second, [1] * 4, f"body.{i}.second", span, moment)
-            x = qdq.add(graph, x, z, f"body.{i}", scale)
-        # Stored again in the latents' scale, around its middle so that all levels serve.
-        real = qdq.restore(graph, x, "body.real")
-        factor = (1 / (self.made * BODY_HALF)).reshape(1, -1, 1, 1)
-        scaled = graph.node("Mul", [real, graph.constant("body.factor", factor)], "body.scaled")
-        middle = graph.constant("body.middle", np.float32(BODY_MIDDLE / BODY_HALF))
-        return qdq.store(graph, graph.node("Sub", [scaled, middle], "body"), EVEN)
-
     def _render(self, graph: GraphBuilder, x: Stored, layer: torch.nn.Module, i: int) -> Stored:
-        """x + relu(conv(x)) at 1/4, in the factors of x throughout."""
-        assert isinstance(layer, torch.nn.Conv2d)
-        copies = self.quarter
-        weight, bias = copies.write(copies.read(array(layer.weight)), array(_bias(layer)), 1)
-        bias = bias - copies.shift  # x has it already
-        most = float((self.ranges[f"render.{i}"] * copies.factor).max())
-        moment = self._moments[f"render.{i}"]
-        y = qdq.conv(graph, x, weight, bias, [1] * 4, f"render.{i}", Scale(most / 255, 0), moment)
-        return qdq.add(graph, x, y, f"render.{i}.sum", EVEN)
+        """x + second(relu(first(x))) at 1/4; x and its sums are stored alike. What is added is shifted in its
+        copies too, so that they round apart: reading a channel, shifts cancel.
+        """
+        assert isinstance(layer, Residual)
+        copies, name = self.quarter, f"render.{i}"
+        weight, bias = copies.read(array(layer.first.weight)), array(_bias(layer.first))
+        moment = self._moments[f"{name}.first"]
+        hidden = qdq.conv(graph, x, weight, bias, [1] * 4, f"{name}.first", RECTIFIED, moment)
+        weight, bias = copies.write(array(layer.second.weight), array(_bias(layer.second)), 1)
+        moment = self._moments[f"{name}.second"]
+        # In the steps of x the sum is exact.
+        added = qdq.conv(graph, hidden, weight, bias, [0] * 4, f"{name}.second", EVEN, moment)
+        return qdq.add(graph, x, added, name, EVEN)
 
 
 @torch.no_grad()
 def _evened(model: Codec, ranges: dict[str, np.ndarray]) -> Codec:
-    """A copy of ``model`` that decodes alike, in whose body every channel has the same range: ReLU takes a
-    positive factor through, so the layer before is multiplied with it and those after divided.
+    """A copy of ``model`` that decodes alike, in whose renderer every rectified channel has the same range:
+    ReLU takes a positive factor through, so the layer before is multiplied with it and that after divided.
     """
     model = copy.deepcopy(model)
-    network = model.synthesis
-    if network.entry is None or network.up_body is None:
-        return model
-
-    def factor(name: str) -> torch.Tensor:
-        return torch.from_numpy(_even_factor(ranges[name]))
-
-    body = factor("body")
-    _scale_outputs(network.entry, body)
-    network.up_body.weight /= body[:, None, None]
-    for i, block in enumerate(network.body):
-        assert isinstance(block, Residual)
-        inner = factor(f"body.{i}.first")
-        block.first.weight /= body[:, None, None]
-        _scale_outputs(block.first, inner)
-        block.second.weight /= inner[:, None, None]
-        _scale_outputs(block.second, body)
+    for i, layer in enumerate(model.synthesis.render):
+        assert isinstance(layer, Residual)
+        factor = torch.from_numpy(_even_factor(ranges[f"render.{i}.first"]))
+        layer.first.weight *= factor[:, None, None, None]
+        _bias(layer.first).mul_(factor)
+        layer.second.weight /= factor[:, None, None]
     return model
 
 
 def _even_factor(ranges: np.ndarray) -> np.ndarray:
     found: np.ndarray = 1 / np.maximum(ranges, max(float(ranges.max()) * LEAST_RANGE, 1e-6))
     return found
-
-
-def _scale_outputs(layer: torch.nn.Conv2d, factor: torch.Tensor) -> None:
-    layer.weight *= factor[:, None, None, None]
-    _bias(layer).mul_(factor)
 
 
 @dataclass
@@ -277,18 +245,16 @@ def _measure(
             samples.setdefault(name, []).append(x[0].flatten(1).numpy()[:, ::part])
         return x
 
-    def run(
-        name: str, layer: torch.nn.Module, x: torch.Tensor, copies: Copies | None = None, *more: torch.Tensor
-    ) -> torch.Tensor:
+    def run(name: str, layer: torch.nn.Module, x: torch.Tensor, copies: Copies | None = None) -> torch.Tensor:
         assert isinstance(layer, torch.nn.Conv2d)
         if stored is not None:
             noise = 0.0
             given = x
             if copies is not None:
-                given, noise = torch.cat((copies.store(x), *more), 1), EVEN.step**2 / 12
+                given, noise = copies.store(x), EVEN.step**2 / 12
             side = layer.kernel_size[0]
             rows = F.unfold(given, side, padding=side // 2)[0]
-            if side > 1 and x.shape[2] > SKIPPED**2:
+            if x.shape[2] > latent.shape[2]:
                 rows = rows[:, ::SKIPPED]
             moment = (rows @ rows.T).double().numpy() / rows.shape[1]
             found.moments[name] = found.moments.get(name, 0) + (moment + np.eye(len(moment)) * noise) / len(
@@ -297,32 +263,16 @@ def _measure(
         result: torch.Tensor = layer(x)
         return result
 
-    def centred(body: torch.Tensor) -> torch.Tensor:
-        if stored is None:
-            return body
-        reached = body / torch.from_numpy(stored.made)[:, None, None]
-        return (reached.clamp_max(1) - float(BODY_MIDDLE)) / BODY_HALF
-
     network = model.synthesis
     in_latents, in_quarter = (None, None) if stored is None else (stored.latents, stored.quarter)
     for latent in latents:
         y = see("latents", torch.from_numpy(latent))
-        if network.entry is not None and network.up_body is not None:
-            body = see("body", F.relu(run("entry", network.entry, y, in_latents)))
-            for i, block in enumerate(network.body):
-                assert isinstance(block, Residual)
-                inner = see(f"body.{i}.first", F.relu(run(f"body.{i}.first", block.first, body)))
-                added = see(f"body.{i}.second", run(f"body.{i}.second", block.second, inner))
-                body = see("body", F.relu(body + added))
-            see("body.made", body)
-            x = run("up", network.up, y, in_latents, centred(body))
-            x = x + network.up_body(body)
-        else:
-            x = run("up", network.up, y, in_latents)
-        x = see("quarter", F.pixel_shuffle(x, 4))
+        x = see("quarter", F.pixel_shuffle(run("up", network.up, y, in_latents), 4))
         for i, layer in enumerate(network.render):
-            rendered = see(f"render.{i}", F.relu(run(f"render.{i}", layer, x, in_quarter)))
-            x = see(f"render.{i}.sum", x + rendered)
+            assert isinstance(layer, Residual)
+            hidden = see(f"render.{i}.first", F.relu(run(f"render.{i}.first", layer.first, x, in_quarter)))
+            added = run(f"render.{i}.second", layer.second, hidden)
+            x = see(f"render.{i}.sum", x + added)
         run("last", network.last, x, in_quarter)
     found.samples = {name: np.concatenate(rows, axis=1) for name, rows in samples.items()}
     return found

@@ -134,8 +134,7 @@ def symbols_of(
 
 def _layout(model: Codec, tables: dict[str, np.ndarray]) -> GridLayout:
     config = model.config
-    # Bodies and renderers look 1 latent for each 3x3 at 1/16, a quarter for each at 1/4.
-    halo = 2 * config.body_blocks + -(-(config.render_layers + 1) // 4)
+    halo = -(-(config.render_layers + 1) // 4)  # a quarter of a latent for each 3x3 at 1/4
     described: dict[str, Any] = {
         "channels": config.latents,
         "hyper": config.hyper,

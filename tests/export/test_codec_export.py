@@ -20,7 +20,7 @@ from decant_export.qdq import compensated
 from decant_export.variants import make
 from decant_train import checkpoint as checkpoints
 from decant_train import wheel_photos
-from decant_train.families.codec import Codec, light_part
+from decant_train.families.codec import Codec, Residual, light_part
 
 
 @pytest.fixture(scope="module")
@@ -150,15 +150,14 @@ def test_mixed_channels_lose_less():
 
 
 @torch.no_grad()
-def test_a_body_that_is_always_zero_costs_nothing(model: Codec, latents: list[codec_tables.Latents]):
+def test_a_channel_that_is_always_off_costs_nothing(model: Codec, latents: list[codec_tables.Latents]):
     """Its weights do not make the steps of the others wider."""
     dead, without = copy.deepcopy(model), copy.deepcopy(model)
-    for network in (dead.synthesis, without.synthesis):
-        assert network.up_body is not None
-        network.body[0].second.bias.fill_(-1e4)
-        network.up_body.weight.fill_(0.0)
-    assert dead.synthesis.up_body is not None
-    dead.synthesis.up_body.weight.fill_(5.0)
+    for codec, weight in ((dead, 5.0), (without, 0.0)):
+        layer = codec.synthesis.render[0]
+        assert isinstance(layer, Residual)
+        layer.first.bias[3] = -1e4
+        layer.second.weight[:, 3] = weight
     given = [item.y[None] for item in latents[:4]]
     pixels = []
     for codec in (dead, without):
@@ -208,21 +207,21 @@ def test_the_command_exports_a_codec(tmp_path: Path):
 
 
 @torch.no_grad()
-def test_a_body_of_even_ranges_decodes_alike(model: Codec):
+def test_a_renderer_of_even_ranges_decodes_alike(model: Codec):
     latents = [torch.randn(1, 128, 8, 8).numpy() for _ in range(2)]
     evened = _evened(model, _measure(model, latents).ranges)
     for latent in latents:
         found, wanted = (m.synthesis(torch.from_numpy(latent)) for m in (evened, model))
         torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
     ranges = _measure(evened, latents).ranges
-    for name in ("body", "body.0.first"):
-        live = ranges[name][ranges[name] > 0.1]
+    for i, (new, old) in enumerate(zip(evened.synthesis.render, model.synthesis.render, strict=True)):
+        live = ranges[f"render.{i}.first"][ranges[f"render.{i}.first"] > 0.1]
         np.testing.assert_allclose(live, 1, rtol=1e-3)
-    assert not torch.equal(evened.synthesis.body[0].first.weight, model.synthesis.body[0].first.weight)
+        assert not torch.equal(new.first.weight, old.first.weight)
 
 
 def test_the_adjoint_is_the_transposed_jacobian(model: Codec):
-    """Of a synthesis with body and renderer, at latents where half of the rectifiers let through."""
+    """Of a synthesis with a renderer's layers, at latents where half of the rectifiers let through."""
     random = torch.Generator().manual_seed(0)
     latents = torch.randn(1, model.config.latents, 6, 5, generator=random)
     lacking = torch.randn(1, 96, 80, 3, generator=random)

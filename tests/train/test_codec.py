@@ -14,7 +14,8 @@ from decant_train import photos, wheel_photos
 from decant_train.checkpoint import Checkpoint
 from decant_train.cli import train
 from decant_train.codec_encoding import Encoding, curvature
-from decant_train.codec_loop import CodecOptions, _groups, _move_together, _positions, _spread
+from decant_train.codec_finish import FinishOptions, finish
+from decant_train.codec_loop import CodecOptions, _groups, _move_together, _spread, positions
 from decant_train.codec_start import (
     begin_with,
     coordinates_of,
@@ -45,8 +46,8 @@ from PIL import Image
 TINY = CodecConfig(
     latents=64,
     stages=(8, 24, 32),
-    body_width=16,
     render_width=16,
+    render_hidden=16,
     analysis_width=16,
     analysis_blocks=1,
     hyper=8,
@@ -178,7 +179,36 @@ def test_the_command_trains_and_resumes(
     assert checkpoints.load(tmp_path / "out").step == 5
 
 
+def test_the_synthesis_is_finished_on_what_the_encoder_sends(folder: Path, tmp_path: Path) -> None:
+    """Both decoders learn to mend it, and nothing that decides bits moves."""
+    photos.pack(folder, tmp_path / "packed.safetensors")
+    seen = photos.load([tmp_path / "packed.safetensors"], 128, validation=False)
+    torch.manual_seed(0)
+    model = Codec(replace(TINY, light=True))
+    start_from_principal_components(model, seen.crops(2000, 16, torch.Generator().manual_seed(0)))
+    scale_hyperlatents(model, seen.crops(4, 128, torch.Generator().manual_seed(0)))
+    assert model.light is not None
+    with torch.no_grad():
+        for synthesis in (model.synthesis, model.light):
+            synthesis.last.weight += 0.02 * torch.randn_like(synthesis.last.weight)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    options = FinishOptions(steps=120, crop=128, batch_size=2, reuse=20, log_every=60)
+    checkpoint = Checkpoint("codec", model.config, model)
+    finish(checkpoint, seen, seen, tmp_path / "out", options, progress=False)
+    kept = checkpoints.load(tmp_path / "out")
+    for name, value in kept.model.state_dict().items():
+        decodes = name.startswith(("synthesis", "light"))
+        assert torch.equal(value, before[name]) != decodes, name
+    rows = [json.loads(line) for line in (tmp_path / "out" / "finish.jsonl").read_text().splitlines()]
+    for part in ("synthesis", "light"):
+        curve = [row["psnr"] for row in rows if row["part"] == part]
+        assert curve[-1] == kept.metrics[f"finished_{part}_psnr"]
+        assert curve[-1] > curve[0] + 0.1
+
+
 def test_options_without_an_end_are_refused() -> None:
+    with pytest.raises(ValueError, match="budget"):
+        FinishOptions()
     with pytest.raises(ValueError, match="budget"):
         CodecOptions()
     with pytest.raises(ValueError, match="multiple of 64"):
@@ -194,8 +224,8 @@ def test_training_begins_at_the_middle_quality_and_widens_to_all() -> None:
     assert [_spread(replace(options, narrow=0.0, widen=0.0), done) for done in (0, 1)] == [1, 1]
     draw = torch.Generator().manual_seed(0)
     middle = (ANCHORS - 1) / 2
-    assert _positions(5, 0.0, draw).tolist() == 5 * [middle]
-    half, full = (_positions(4000, spread, draw) - middle for spread in (0.5, 1.0))
+    assert positions(5, 0.0, draw).tolist() == 5 * [middle]
+    half, full = (positions(4000, spread, draw) - middle for spread in (0.5, 1.0))
     assert 0.45 * middle < half.abs().max() <= 0.5 * middle
     assert 0.95 * middle < full.abs().max() <= middle
     assert float(full.mean()) == pytest.approx(0, abs=0.1)
@@ -216,20 +246,21 @@ def small_codec(**changes: Any) -> Codec:
     shape = CodecConfig(
         latents=16,
         stages=(4, 12),
-        body_width=8,
         hyper=4,
         class_width=4,
         context_width=4,
         analysis_width=8,
         analysis_blocks=1,
         render_width=8,
+        render_layers=1,
+        render_hidden=8,
     )
     return Codec(replace(shape, **changes))
 
 
 def linear_codec() -> Codec:
     """A codec without rectifiers in its decoder, with weights that are not orthogonal."""
-    return small_codec(body_width=0, body_blocks=0, render_layers=0).eval()
+    return small_codec(render_layers=0).eval()
 
 
 @torch.no_grad()
@@ -279,42 +310,42 @@ def test_the_light_part_decodes_as_it_was_trained() -> None:
 
 def test_a_codec_begins_with_what_another_has_in_its_shapes() -> None:
     other = small_codec()
-    model = small_codec(light=True, body_width=12)
-    body = model.synthesis.entry
-    assert body is not None
-    before = body.weight.clone()
+    model = small_codec(light=True, render_hidden=12)
+    layer = model.synthesis.render[0]
+    assert isinstance(layer, Residual)
+    before = layer.first.weight.clone()
     begin_with(model, other)
     assert torch.equal(model.analysis.stem.weight, other.analysis.stem.weight)
-    assert torch.equal(body.weight, before)
+    assert torch.equal(layer.first.weight, before)
     assert model.light is not None
     assert torch.equal(model.light.up.weight, other.synthesis.up.weight)
 
 
 def test_units_that_are_off_start_again_and_change_nothing() -> None:
     torch.manual_seed(0)
-    model = small_codec(latents=16, stages=(4, 12), body_width=8, body_blocks=1, light=True).eval()
+    model = small_codec(light=True).eval()
     pictures = torch.rand(3, 3, 64, 64)
     scale_hyperlatents(model, pictures)
-    block, prior, synthesis = model.analysis.eighth[0], model.hyperprior, model.synthesis
+    block, prior, render = model.analysis.eighth[0], model.hyperprior, model.synthesis.render[0]
     assert isinstance(block, Residual)
-    for layer in (block.first, prior.mean[0], synthesis.body[0].second):
+    assert isinstance(render, Residual)
+    for layer in (block.first, prior.mean[0], render.first):
         torch.nn.init.constant_(layer.bias, -1e3)  # as training leaves them now and then
-    for layer in (block.second, model.analysis.out, prior.mean[-1], synthesis.up_body):
+    for layer in (block.second, model.analysis.out, prior.mean[-1], render.second):
         torch.nn.init.normal_(layer.weight)
-    coordinates = coordinates_of(model, torch.rand(800, 3, 16, 16))
 
     def made() -> list[torch.Tensor]:
         with torch.no_grad():
             return list(model(pictures, torch.full((3,), 3.5)))
 
     before = made()
-    assert revive(model, pictures, coordinates) > 70
+    assert revive(model, pictures) > 70
     for old, new in zip(before, made(), strict=True):
         torch.testing.assert_close(new, old, rtol=1e-4, atol=1e-6)
-    assert revive(model, pictures, coordinates) < 10  # by chance
+    assert revive(model, pictures) < 10  # by chance
     model.train()
     sum(part.mean() for part in model(pictures, torch.full((3,), 3.5))).backward()
-    for layer in (block.second, prior.mean[-1], synthesis.up_body):
+    for layer in (block.second, prior.mean[-1], render.second):
         assert layer.weight.grad is not None
         assert (layer.weight.grad != 0).any()
 

@@ -177,6 +177,36 @@ def train_codec(size: str, **given: Any) -> None:
     _report(given["out"], done)
 
 
+@train.command("finish")
+@click.argument("checkpoint", type=FOLDER)
+@click.option(
+    "--images", type=FOLDER, multiple=True, required=True, help="Folder or packed file of photos; repeatable."
+)
+@click.option("--out", required=True, type=FOLDER, help="Folder for the finished checkpoint.")
+@click.option("--steps", default=0, help="Stop after so many steps (0: no limit).")
+@click.option("--max-minutes", default=0.0, help="Stop after so many minutes (0: no limit).")
+@click.option("--batch-size", type=int, help="Crops per step.")
+@click.option("--crop", type=int, help="Side of the training crops, a multiple of 64 pixels.")
+@click.option("--learning-rate", type=float, help="Adam's learning rate.")
+@click.option("--device", default="auto", help="cpu, cuda, or auto.")
+@click.option("--threads", default=1, help="CPU threads.")
+@click.option("--seed", default=0)
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+def finish(checkpoint: Path, **given: Any) -> None:
+    """Train the synthesis of a codec alone, on the latents that its encoder sends."""
+    from decant_train import recipes
+    from decant_train.codec_finish import FinishOptions
+
+    _threads(given)
+    names = ("steps", "max_minutes", "batch_size", "learning_rate", "crop", "seed", "device")
+    options = FinishOptions(**{name: given[name] for name in names if given[name] is not None})
+    done = recipes.finish_codec(
+        checkpoint, given["out"], options, images=given["images"], progress=not given["quiet"]
+    )
+    figures = {name: value for name, value in done.metrics.items() if name.startswith("finished_")}
+    click.echo(json.dumps({"checkpoint": str(given["out"])} | figures))
+
+
 @train.command("digits")
 @click.argument("size")
 @click.option("--images", type=FOLDER, required=True, help="Folder of MNIST's four idx files.")

@@ -7,7 +7,14 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from decant_train.families.codec import LAMBDAS, Codec, Synthesis, class_scale, first_half, symbol_bits
+from decant_train.families.codec import (
+    Codec,
+    Synthesis,
+    class_scale,
+    first_half,
+    interpolated_lambdas,
+    symbol_bits,
+)
 
 OVERSHOOT = (1.65, 1.35, 1.05)  # of the step that is sure to lower the error, in each round
 _PATCH = 9  # latents a side: no synthesis looks further than half of it
@@ -19,15 +26,20 @@ class Encoding:
 
     def __init__(self, model: Codec) -> None:
         self.model = model
-        bound = curvature(model.synthesis, model.hyperprior.deviation)
-        self._curvature = bound[:, None, None]
-        self._log_lambdas = torch.tensor(LAMBDAS, device=bound.device).log()
+        self._curvature = curvature(model.synthesis, model.hyperprior.deviation)[:, None, None]
 
-    @torch.no_grad()
     def aims(self, pictures: Tensor, position: Tensor) -> Tensor:
         """What is rounded at last: latents (n, M, h, w) for pictures float32 (n, 3, H, W) in [0, 1] at
         quality ``position`` (n,).
         """
+        return self._encoded(pictures, position)[0]
+
+    def decoded(self, pictures: Tensor, position: Tensor) -> Tensor:
+        """The latents (n, M, h, w) that the decoder has in the end; arguments as of ``aims``."""
+        return self._encoded(pictures, position)[1]
+
+    @torch.no_grad()
+    def _encoded(self, pictures: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
         model, prior = self.model, self.model.hyperprior
         gain, hyper_gain, offset, _ = model.quality(position)
         y: Tensor = model.analysis(pictures - 0.5)
@@ -35,20 +47,23 @@ class Encoding:
         z_hat = model.dequantized(z, hyper_gain)
         gain = gain[:, :, None, None]
         mean = prior.mean(z_hat)
-        low = position.floor().clamp(0, len(LAMBDAS) - 2).long()
-        weight = torch.lerp(self._log_lambdas[low], self._log_lambdas[low + 1], position - low).exp()
+        weight = interpolated_lambdas(position)
         price = weight[:, None, None, None] * 255**2 / 3 * self._curvature / gain.square()
-        for step in OVERSHOOT:
+
+        def latents_of(y: Tensor) -> Tensor:
             symbols, added = self._chosen((y - mean) * gain, z_hat, offset, price, gain)
-            latents = symbols / gain + mean
+            latents: Tensor = symbols / gain + mean
             latents[:, : added.shape[1]] += added
-            latents.requires_grad_()
+            return latents
+
+        for step in OVERSHOOT:
+            latents = latents_of(y).requires_grad_()
             with torch.enable_grad():
                 made = model.synthesis(latents).clamp(-0.5, 0.5)
                 error = 0.5 * (made - (pictures - 0.5)).square().sum()
             (slope,) = torch.autograd.grad(error, latents)
             y = latents.detach() - step * slope / self._curvature
-        return y
+        return y, latents_of(y)
 
     @torch.no_grad()
     def _chosen(

@@ -26,7 +26,7 @@ from decant_train.codec_start import (
     start_branches,
     start_from_principal_components,
 )
-from decant_train.families.codec import ANCHORS, LAMBDAS, PATCH, Codec
+from decant_train.families.codec import ANCHORS, PATCH, Codec, interpolated_lambdas
 from decant_train.optimizers import MuonAdam
 from decant_train.photos import Photos
 
@@ -52,6 +52,7 @@ class CodecOptions:
     decay: float = 0.5  # share of the budget over which the learning rate falls to 2 %
     linear_analysis_rate: float = 0.2  # of learning_rate: at the full rate the principal components drift
     linear_synthesis_rate: float = 0.1
+    render_rate: float = 4.0  # the renderer's layers at 1/4
     branch_rate: float = 0.5
     matrix_rate: float = 0.8  # Muon's, where it is used
     class_rate: float = 4.0  # scale classes have a wider unit than weights
@@ -103,7 +104,7 @@ def fit(
         start_from_principal_components(model, patches)
     coordinates = coordinates_of(model, patches)
     if begun:
-        revived = revive(model, training.crops(24, options.crop, draw).cpu(), coordinates)
+        revived = revive(model, training.crops(24, options.crop, draw).cpu())
         log.info("%d units that were always off start again", revived)
     elif not resume:
         start_branches(model, coordinates)
@@ -123,7 +124,6 @@ def fit(
     budget.keep_freed_memory()
     tests = validation.crops(VALIDATION_CROPS, VALIDATION_CROP, torch.Generator().manual_seed(1))
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16")
-    lambdas = torch.tensor(LAMBDAS, device=device).log()
     started, before = time.monotonic(), checkpoint.elapsed_s
     last_save, sums = started, torch.zeros(4, device=device)
     bar = tqdm(
@@ -141,11 +141,11 @@ def fit(
                 group["lr"] = rate * _factor(options, checkpoint.step, done)
             batch = training.reduced(options.batch_size, options.crop, draw)
             spread = _spread(options, done)
-            position = _positions(options.batch_size, spread, draw).to(device)
+            position = positions(options.batch_size, spread, draw).to(device)
             model.train()
             with autocast:
                 y_bits, z_bits, error = model(batch, position)
-            loss = _loss(lambdas, position, y_bits + z_bits, error.mean(0))
+            loss = _loss(position, y_bits + z_bits, error.mean(0))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             if spread < 1:
@@ -195,7 +195,6 @@ def validate(model: Codec, pictures: Tensor) -> dict[str, float]:
     model.eval()
     metrics: dict[str, float] = {}
     score = 0.0
-    lambdas = torch.tensor(LAMBDAS, device=pictures.device).log()
     positions = {str(anchor): float(anchor) for anchor in range(ANCHORS)} | {"middle": (ANCHORS - 1) / 2}
     for name, place in positions.items():
         rates, errors = [], []
@@ -209,7 +208,7 @@ def validate(model: Codec, pictures: Tensor) -> dict[str, float]:
         metrics[f"psnr_{name}"] = float(-10 * error[0].log10().mean())
         if len(error) > 1:
             metrics[f"light_psnr_{name}"] = float(-10 * error[1].log10().mean())
-        loss = float(_loss(lambdas, torch.full_like(rate, place), rate, error.mean(0)))
+        loss = float(_loss(torch.full_like(rate, place), rate, error.mean(0)))
         if name == "middle":
             metrics["score_middle"] = loss
         else:
@@ -224,7 +223,7 @@ def _spread(options: CodecOptions, done: float) -> float:
     return options.reach * min(1.0, (done - options.narrow) / options.widen if options.widen else 1.0)
 
 
-def _positions(count: int, spread: float, generator: torch.Generator) -> Tensor:
+def positions(count: int, spread: float, generator: torch.Generator) -> Tensor:
     """Qualities (count,) of a batch: around the middle one, at a ``spread`` of 1 over all of them, those of
     the middle more often than those of the ends.
     """
@@ -241,12 +240,11 @@ def _move_together(model: Codec, spread: float) -> None:
             rows.grad.lerp_(rows.grad.sum(0, keepdim=True).expand_as(rows), 1 - spread)
 
 
-def _loss(log_lambdas: Tensor, position: Tensor, bits_per_pixel: Tensor, error: Tensor) -> Tensor:
+def _loss(position: Tensor, bits_per_pixel: Tensor, error: Tensor) -> Tensor:
     """Rate + lambda distortion, each image weighed by 1 / sqrt(lambda) (1 at 0.0067) so that high rates do
     not drown low ones.
     """
-    low = position.floor().clamp(0, ANCHORS - 2).long()
-    weight = torch.lerp(log_lambdas[low], log_lambdas[low + 1], position - low).exp()
+    weight = interpolated_lambdas(position)
     return ((bits_per_pixel + weight * 255**2 * error) * (0.0067 / weight).sqrt()).mean()
 
 
@@ -257,12 +255,12 @@ def _groups(model: Codec, options: CodecOptions) -> list[dict[str, Any]]:
     groups: list[tuple[float, list[nn.Parameter]]] = [
         (options.linear_analysis_rate, list(model.analysis.linear.parameters())),
         (options.linear_synthesis_rate, [p for layer in linear for p in layer.parameters()]),
+        (options.render_rate, list(model.synthesis.render.parameters())),
         (options.class_rate, [model.class_offset, model.hyper_class]),
         (options.hyper_rate, [p for part in (prior.analysis, prior.mean) for p in part.parameters()]),
     ]
     taken = {id(p) for _, group in groups for p in group}
-    branches = [p for part in (model.analysis, model.synthesis) for p in part.parameters()]
-    branches = [p for p in branches if id(p) not in taken]
+    branches = [p for p in model.analysis.parameters() if id(p) not in taken]
     matrices = [p for p in branches if p.ndim == 4 and options.optimizer == "muon"]
     ours = {id(p) for p in matrices}
     taken |= {id(p) for p in branches}
@@ -273,7 +271,7 @@ def _groups(model: Codec, options: CodecOptions) -> list[dict[str, Any]]:
         {"params": [p for p in branches if id(p) not in ours], "lr": rate * options.branch_rate},
         *({"params": some, "lr": rate * part} for part, some in groups),
     ]
-    return found
+    return [group for group in found if group["params"]]
 
 
 @torch.no_grad()

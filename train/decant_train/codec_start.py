@@ -15,7 +15,6 @@ from decant_train.families.codec import (
     PIXELS,
     Codec,
     Residual,
-    Synthesis,
     class_scale,
     scale_to_class,
 )
@@ -72,12 +71,11 @@ def start_from_principal_components(model: Codec, patches: Tensor) -> None:
 
 @torch.no_grad()
 def start_branches(model: Codec, coordinates: dict[Tensor, Coordinates]) -> None:
-    """Let the first layers of the branches see inputs of equal deviations, as ``coordinates`` have them:
-    from pixels as they are they would see brightness alone.
+    """Let the first layer of the analysis' branch see inputs of equal deviations, as ``coordinates`` have
+    them: from pixels as they are it would see brightness alone.
     """
-    entry = [] if model.synthesis.entry is None else [model.synthesis.entry]
-    for layer in (model.analysis.stem, *entry):
-        layer.weight.copy_(coordinates[layer.weight].change(layer.weight))
+    stem = model.analysis.stem
+    stem.weight.copy_(coordinates[stem.weight].change(stem.weight))
 
 
 @torch.no_grad()
@@ -99,8 +97,6 @@ def coordinates_of(model: Codec, patches: Tensor) -> dict[Tensor, Coordinates]:
         seen = (blocks @ synthesis.last.weight[:, :, 1, 1]).std(0).clamp_min(LEAST_DEVIATION)
         found[synthesis.up.weight] = Scaled(latents)
         found[synthesis.last.weight] = Scaled((LATENT_STEP / seen)[:, None, None])
-        if synthesis.entry is not None:
-            found[synthesis.entry.weight] = Scaled(latents / LATENT_STEP)
     mean = model.hyperprior.mean[-1]
     assert isinstance(mean, nn.Conv2d)
     found[mean.weight] = Scaled((model.hyperprior.deviation / MIDDLE_DEVIATION)[:, None, None, None])
@@ -141,7 +137,7 @@ def begin_with(model: Codec, other: Codec) -> None:
 
 
 @torch.no_grad()
-def revive(model: Codec, pictures: Tensor, coordinates: dict[Tensor, Coordinates]) -> int:
+def revive(model: Codec, pictures: Tensor) -> int:
     """Start again, without changing what ``model`` does, the rectified units that are off for all of
     ``pictures``, float32 (n, 3, H, W) in [0, 1], sides multiples of 64; returns how many were. What goes into
     them is drawn anew, for a deviation of ``REVIVED``, and what comes out of them is set to 0.
@@ -157,8 +153,7 @@ def revive(model: Codec, pictures: Tensor, coordinates: dict[Tensor, Coordinates
         most[layer] = torch.maximum(most.get(layer, highest), highest)
         size[layer] = taken[0].float().square().mean().sqrt()
 
-    bodies = list(model.synthesis.body)
-    hooks = [layer.register_forward_hook(note) for layer in (*(source for source, _ in pairs), *bodies)]
+    hooks = [source.register_forward_hook(note) for source, _ in pairs]
     model.eval()
     for position in (1.0, (ANCHORS - 1) / 2, ANCHORS - 2.0):
         for batch in torch.split(pictures, 8):
@@ -179,16 +174,6 @@ def revive(model: Codec, pictures: Tensor, coordinates: dict[Tensor, Coordinates
             source.weight[rows] = fresh[rows]
             _bias(source)[rows] = 0
             target.weight[:, unit * apart : (unit + 1) * apart] = 0
-    synthesis = model.synthesis
-    if synthesis.entry is not None and any(float(most[block].max()) <= 0 for block in bodies):
-        count += synthesis.entry.out_channels
-        fresh_body = Synthesis(model.config).to(synthesis.up.weight)
-        for name in ("entry", "body", "up_body"):
-            getattr(synthesis, name).load_state_dict(getattr(fresh_body, name).state_dict())
-        fan_in = synthesis.entry.in_channels
-        fresh = torch.randn_like(synthesis.entry.weight) * (REVIVED / fan_in**0.5)
-        synthesis.entry.weight.copy_(coordinates[synthesis.entry.weight].change(fresh))
-        _bias(synthesis.entry).zero_()
     return count
 
 

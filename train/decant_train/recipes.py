@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from decant_train import checkpoint as checkpoints
-from decant_train import codec_loop, data, families, loop, photos, wheel_photos
+from decant_train import codec_finish, codec_loop, data, families, loop, photos, wheel_photos
 from decant_train.checkpoint import Checkpoint, CheckpointError
 from decant_train.codec_start import begin_with
 from decant_train.families.codec import Codec
@@ -166,3 +166,25 @@ def train_codec(
     return codec_loop.fit(
         start, training, validation, out, options, resume=resume, begun=begin is not None, progress=progress
     )
+
+
+def finish_codec(
+    folder: Path,
+    out: Path,
+    options: codec_finish.FinishOptions,
+    *,
+    images: Sequence[Path],
+    progress: bool = True,
+) -> Checkpoint:
+    """Train the synthesis of the codec checkpoint in ``folder`` on what its encoder sends of packed photos or
+    folders of them, and write ``out``.
+    """
+    start = checkpoints.load(folder)
+    if not isinstance(start.model, Codec):
+        raise CheckpointError(f"{folder} is no codec checkpoint")
+    out.mkdir(parents=True, exist_ok=True)
+    packed = [photos.packed(path, out / f"photos-{i}.safetensors") for i, path in enumerate(images)]
+    torch.manual_seed(options.seed)
+    training = photos.load(packed, options.crop, validation=False)
+    validation = photos.load(packed, codec_finish.VALIDATION_CROP, validation=True)
+    return codec_finish.finish(start, training, validation, out, options, progress=progress)

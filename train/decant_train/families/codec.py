@@ -47,17 +47,16 @@ TAIL = 0.01  # share of the wide component in the latents' distribution: outlier
 
 @dataclass(frozen=True)
 class CodecConfig:
-    """Decoder shape: ``latents`` M; body ``body_width`` C and ``body_blocks`` n at 1/16; renderer
-    ``render_width`` R and ``render_layers`` r at 1/4. ``analysis_width`` and ``analysis_blocks`` are the
-    encoder's and cost the decoder nothing. ``light``: a second synthesis without body and renderer layers is
+    """Decoder shape: ``latents`` M; renderer at 1/4 of ``render_width`` R channels and ``render_layers``
+    residual layers of ``render_hidden`` rectified ones. ``analysis_width`` and ``analysis_blocks`` are the
+    encoder's and cost the decoder nothing. ``light``: a second synthesis without the renderer's layers is
     trained on the same latents (``light_part``).
     """
 
     latents: int = 256
-    body_width: int = 96
-    body_blocks: int = 1
     render_width: int = 24
-    render_layers: int = 1
+    render_layers: int = 2
+    render_hidden: int = 48
     stages: tuple[int, ...] = (16, 48, 192)  # channels of each coding stage, together ``latents``
     hyper: int = 32
     class_width: int = 48  # hidden values of the scale network at 1/32
@@ -73,14 +72,14 @@ class CodecConfig:
 
 
 SIZES = {
-    "nano": CodecConfig(body_width=0, body_blocks=0, render_layers=0),
+    "nano": CodecConfig(render_layers=0),
     "lite": CodecConfig(),
     "full": CodecConfig(
         latents=320,
         stages=(16, 48, 256),
-        body_width=128,
-        body_blocks=2,
         render_width=32,
+        render_layers=3,
+        render_hidden=96,
         analysis_width=192,
         analysis_blocks=4,
     ),
@@ -99,18 +98,20 @@ class Rectifier(nn.Module):
 
 
 class Residual(nn.Module):
-    """x + conv(relu(conv(x))): 3x3 convolutions, the second zero at the start."""
+    """x + conv(relu(conv(x))): a 3x3 convolution to ``hidden`` channels (``width`` of them if None), and one
+    of ``side`` x ``side`` back, zero at the start.
+    """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, hidden: int | None = None, side: int = 3) -> None:
         super().__init__()
-        self.first = nn.Conv2d(width, width, 3, padding=1)
-        self.second = nn.Conv2d(width, width, 3, padding=1)
+        self.first = nn.Conv2d(width, hidden or width, 3, padding=1)
+        self.second = nn.Conv2d(hidden or width, width, side, padding=side // 2)
         self.relu = Rectifier()
         _zero(self.second)
 
     def forward(self, x: Tensor) -> Tensor:
         added: Tensor = self.second(self.relu(self.first(x)))
-        return x + added
+        return x + added.to(x.dtype)
 
 
 class Analysis(nn.Module):
@@ -143,29 +144,15 @@ class Synthesis(nn.Module):
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
         self.config = config
-        m, c, r = config.latents, config.body_width, config.render_width
-        self.entry = nn.Conv2d(m, c, 1) if c else None
-        self.body = nn.ModuleList(Residual(c) for _ in range(config.body_blocks))
+        m, r = config.latents, config.render_width
         self.up = nn.Conv2d(m, 16 * r, 1)
-        self.up_body = nn.Conv2d(c, 16 * r, 1, bias=False) if c else None
-        self.render = nn.ModuleList(nn.Conv2d(r, r, 3, padding=1) for _ in range(config.render_layers))
+        self.render = nn.ModuleList(Residual(r, config.render_hidden, 1) for _ in range(config.render_layers))
         self.last = nn.Conv2d(r, 48, 3, padding=1)
-        self.relu = Rectifier()
-        if self.up_body is not None:
-            _zero(self.up_body)
-        for parameters in self.render.parameters():
-            nn.init.normal_(parameters, std=0.01)
 
     def forward(self, latents: Tensor) -> Tensor:
-        x = _linear_path(self.up, latents)
-        if self.entry is not None and self.up_body is not None:
-            body = self.relu(self.entry(latents))
-            for block in self.body:
-                body = self.relu(block(body))
-            x = x + self.up_body(body).float()
-        x = F.pixel_shuffle(x, 4)
+        x = F.pixel_shuffle(_linear_path(self.up, latents), 4)
         for layer in self.render:
-            x = x + self.relu(layer(x)).float()
+            x = layer(x)
         pictures: Tensor = F.pixel_shuffle(_linear_path(self.last, x), 4)
         return pictures
 
@@ -384,7 +371,14 @@ def light_part(model: Codec) -> Codec:
 
 
 def _light(config: CodecConfig) -> CodecConfig:
-    return replace(config, body_width=0, body_blocks=0, render_layers=0, light=False)
+    return replace(config, render_layers=0, light=False)
+
+
+def interpolated_lambdas(position: Tensor) -> Tensor:
+    """Distortion weights of qualities ``position`` (n,), 0..ANCHORS-1, log-interpolated between anchors."""
+    logarithms = torch.tensor(LAMBDAS, device=position.device).log()
+    low = position.floor().clamp(0, ANCHORS - 2).long()
+    return torch.lerp(logarithms[low], logarithms[low + 1], position - low).exp()
 
 
 def class_scale(index: Tensor) -> Tensor:
