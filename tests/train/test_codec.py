@@ -179,31 +179,42 @@ def test_the_command_trains_and_resumes(
     assert checkpoints.load(tmp_path / "out").step == 5
 
 
-def test_the_synthesis_is_finished_on_what_the_encoder_sends(folder: Path, tmp_path: Path) -> None:
-    """Both decoders learn to mend it, and nothing that decides bits moves."""
+def test_a_codec_is_finished_on_what_its_encoder_sends(folder: Path, tmp_path: Path) -> None:
+    """Its decoder is mended, its analysis follows, and nothing that decides bits moves."""
     photos.pack(folder, tmp_path / "packed.safetensors")
     seen = photos.load([tmp_path / "packed.safetensors"], 128, validation=False)
     torch.manual_seed(0)
     model = Codec(replace(TINY, light=True))
     start_from_principal_components(model, seen.crops(2000, 16, torch.Generator().manual_seed(0)))
     scale_hyperlatents(model, seen.crops(4, 128, torch.Generator().manual_seed(0)))
-    assert model.light is not None
     with torch.no_grad():
-        for synthesis in (model.synthesis, model.light):
-            synthesis.last.weight += 0.02 * torch.randn_like(synthesis.last.weight)
+        model.synthesis.last.weight += 0.02 * torch.randn_like(model.synthesis.last.weight)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    options = FinishOptions(steps=120, crop=128, batch_size=2, reuse=20, log_every=60)
-    checkpoint = Checkpoint("codec", model.config, model)
-    finish(checkpoint, seen, seen, tmp_path / "out", options, progress=False)
+    options = FinishOptions(
+        steps=120, crop=128, batch_size=2, reuse=20, linear_rate=0.1, analysis_rate=3e-3, log_every=60
+    )
+    finish(Checkpoint("codec", model.config, model), seen, seen, tmp_path / "out", options, progress=False)
     kept = checkpoints.load(tmp_path / "out")
+    assert isinstance(kept.model, Codec)
+    assert kept.model.light is None
     for name, value in kept.model.state_dict().items():
-        decodes = name.startswith(("synthesis", "light"))
-        assert torch.equal(value, before[name]) != decodes, name
+        assert torch.equal(value, before[name]) != name.startswith(("synthesis", "analysis")), name
     rows = [json.loads(line) for line in (tmp_path / "out" / "finish.jsonl").read_text().splitlines()]
-    for part in ("synthesis", "light"):
-        curve = [row["psnr"] for row in rows if row["part"] == part]
-        assert curve[-1] == kept.metrics[f"finished_{part}_psnr"]
-        assert curve[-1] > curve[0] + 0.1
+    assert [row["part"] for row in rows] == [*3 * ["synthesis"], "analysis"]
+    curve = [row["psnr"] for row in rows]
+    assert curve[0] == kept.metrics["begun_psnr"]
+    assert curve[-1] == kept.metrics["finished_psnr"]
+    assert curve[2] > curve[0] + 0.1
+    pictures = seen.crops(8, 128, torch.Generator().manual_seed(3)) - 0.5
+    old = Codec(replace(TINY, light=False))
+    old.load_state_dict(
+        kept.model.state_dict() | {k: v for k, v in before.items() if k.startswith("analysis")}
+    )
+    with torch.no_grad():
+        errors = [
+            (m.synthesis(m.analysis(pictures)) - pictures).square().mean() for m in (kept.model, old.eval())
+        ]
+    assert errors[0] < errors[1]
 
 
 def test_options_without_an_end_are_refused() -> None:

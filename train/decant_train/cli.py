@@ -187,13 +187,14 @@ def train_codec(size: str, **given: Any) -> None:
 @click.option("--max-minutes", default=0.0, help="Stop after so many minutes (0: no limit).")
 @click.option("--batch-size", type=int, help="Crops per step.")
 @click.option("--crop", type=int, help="Side of the training crops, a multiple of 64 pixels.")
-@click.option("--learning-rate", type=float, help="Adam's learning rate.")
+@click.option("--learning-rate", type=float, help="Adam's, for the renderer's layers.")
+@click.option("--light", is_flag=True, help="Finish the light synthesis (nano's) instead of the size's own.")
 @click.option("--device", default="auto", help="cpu, cuda, or auto.")
 @click.option("--threads", default=1, help="CPU threads.")
 @click.option("--seed", default=0)
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def finish(checkpoint: Path, **given: Any) -> None:
-    """Train the synthesis of a codec alone, on the latents that its encoder sends."""
+    """Train the synthesis of a codec on the latents that its encoder sends, then its analysis for it."""
     from decant_train import recipes
     from decant_train.codec_finish import FinishOptions
 
@@ -201,9 +202,14 @@ def finish(checkpoint: Path, **given: Any) -> None:
     names = ("steps", "max_minutes", "batch_size", "learning_rate", "crop", "seed", "device")
     options = FinishOptions(**{name: given[name] for name in names if given[name] is not None})
     done = recipes.finish_codec(
-        checkpoint, given["out"], options, images=given["images"], progress=not given["quiet"]
+        checkpoint,
+        given["out"],
+        options,
+        images=given["images"],
+        light=given["light"],
+        progress=not given["quiet"],
     )
-    figures = {name: value for name, value in done.metrics.items() if name.startswith("finished_")}
+    figures = {name: done.metrics[name] for name in ("begun_psnr", "finished_psnr")}
     click.echo(json.dumps({"checkpoint": str(given["out"])} | figures))
 
 

@@ -2,15 +2,15 @@
 
 The encoder (``codec_encoding``) chooses symbols by rate and distortion and aims at the picture through the
 synthesis. What it sends is not what the analysis' rounded latents were in training, and a synthesis has more
-to mend in it. All else stays: bits are the same, pictures are better. Steps take a tenth of those that train
-the whole codec.
+to mend in it. Steps take a tenth of those that train the whole codec. Then the analysis learns what the
+finished synthesis makes the picture of, rate and rounding aside: from there the encoder starts.
 """
 
 import json
-import logging
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,18 +21,29 @@ from decant_train import checkpoint as checkpoints
 from decant_train.checkpoint import Checkpoint
 from decant_train.codec_encoding import Encoding
 from decant_train.codec_loop import positions
-from decant_train.families.codec import ANCHORS, Codec, Synthesis, interpolated_lambdas, light_part
+from decant_train.codec_start import coordinates_of
+from decant_train.families.codec import (
+    ANCHORS,
+    PATCH,
+    Analysis,
+    Codec,
+    Synthesis,
+    interpolated_lambdas,
+    without_light,
+)
+from decant_train.optimizers import Coordinates, MuonAdam
 from decant_train.photos import Photos
 
-log = logging.getLogger(__name__)
 VALIDATION_CROP, VALIDATION_CROPS = 256, 24
+LEAST_ERROR = 2e-4  # mean squared; pictures with less do not weigh more
 VALIDATED_AT = (1.0, 2.0, (ANCHORS - 1) / 2, 5.0, 6.0)  # qualities
 
 
 @dataclass(frozen=True)
 class FinishOptions:
-    """How to finish. The budget is ``steps`` or ``max_minutes``, whichever ends first; a light synthesis gets
-    a quarter of it. Learning rates rise over ``warmup`` steps and fall as a cosine over the last ``decay``.
+    """How to finish. The budget is ``steps`` or ``max_minutes``, whichever ends first; the analysis gets
+    ``analysis_share`` of it. Learning rates rise over ``warmup`` steps and fall as a cosine over the last
+    ``decay`` of either part.
     """
 
     steps: int = 0
@@ -41,6 +52,9 @@ class FinishOptions:
     crop: int = 192  # pixels, a multiple of 64
     learning_rate: float = 4e-3  # of the renderer's layers
     linear_rate: float = 0.01  # of learning_rate, for the others: the analysis does not follow them
+    analysis_share: float = 0.25
+    analysis_rate: float = 3e-4  # learning rate of the analysis' branches
+    linear_analysis_rate: float = 0.3  # of that, for its principal components
     warmup: int = 50
     decay: float = 0.7
     reuse: int = 12  # steps for each batch that is encoded
@@ -66,40 +80,33 @@ def finish(
     *,
     progress: bool = True,
 ) -> Checkpoint:
-    """Train the synthesis of ``checkpoint.model``, a Codec, and its light one where it has that; keep the
-    checkpoint in ``out``.
+    """Train the synthesis of ``checkpoint.model``, a Codec, then its analysis; keep the checkpoint in
+    ``out``. A light synthesis is dropped: the analysis follows one synthesis only.
     """
     model = checkpoint.model
     assert isinstance(model, Codec)
     device = budget.device_of(options.device)
     training.to(device), validation.to(device)
-    model.to(device).eval()
+    model = without_light(model).to(device).eval()
+    coordinates = coordinates_of(model, training.crops(60_000, PATCH, torch.Generator().manual_seed(0)))
     out.mkdir(parents=True, exist_ok=True)
     budget.keep_freed_memory()
-    parts = {"synthesis": model} | ({} if model.light is None else {"light": light_part(model).to(device)})
-    shares = {"synthesis": 1.0} if model.light is None else {"synthesis": 0.75, "light": 0.25}
-    curves = []
-    for name, part in parts.items():
-        found, curve = _fit(part, training, validation, options, shares[name], progress)
-        curves += [{"part": name} | row for row in curve]
-        checkpoint.metrics[f"finished_{name}_psnr"] = curve[-1]["psnr"]
-        log.info("%s: %.3f dB before, %.3f dB after", name, curve[0]["psnr"], curve[-1]["psnr"])
-        target = model.synthesis if name == "synthesis" else model.light
-        assert target is not None
-        target.load_state_dict(found)
-    (out / "finish.jsonl").write_text("".join(json.dumps(row) + "\n" for row in curves))
-    checkpoint.model = model.cpu().eval()
+    tests = validation.crops(VALIDATION_CROPS, VALIDATION_CROP, torch.Generator().manual_seed(1))
+    curve = _fit(model, training, tests, options, progress)
+    _follow(model, training, options, coordinates)
+    curve.append(_note(model, model.synthesis, tests, "analysis", 0, 0.0))
+    checkpoint.metrics |= {"begun_psnr": curve[0]["psnr"], "finished_psnr": curve[-1]["psnr"]}
+    (out / "finish.jsonl").write_text("".join(json.dumps(row) + "\n" for row in curve))
+    checkpoint.model, checkpoint.config = model.cpu().eval(), model.config
     checkpoint.options = checkpoint.options | {"finish": asdict(options)}
     checkpoints.save(out, checkpoint)
     return checkpoint
 
 
 def _fit(
-    model: Codec, training: Photos, validation: Photos, options: FinishOptions, share: float, progress: bool
-) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
-    """The averaged weights of ``model``'s synthesis after a ``share`` of the budget, and the curve of its
-    training.
-    """
+    model: Codec, training: Photos, tests: Tensor, options: FinishOptions, progress: bool
+) -> list[dict[str, Any]]:
+    """Train the synthesis of ``model``, which has its averaged weights in the end; returns the curve."""
     device = next(model.parameters()).device
     draw = torch.Generator().manual_seed(options.seed)
     synthesis = model.synthesis.train()
@@ -111,20 +118,13 @@ def _fit(
     trained = [p for some in layers for p in some]
     averaged = Synthesis(model.config).to(device)
     averaged.load_state_dict(synthesis.state_dict())
-    tests = validation.crops(VALIDATION_CROPS, VALIDATION_CROP, torch.Generator().manual_seed(1))
+    share = 1 - options.analysis_share
     pool: list[tuple[Tensor, Tensor, Tensor]] = []
     encoder = Encoding(model)
-    curve: list[dict[str, float]] = []
     step, started = 0, time.monotonic()
     bar = tqdm(unit="step", disable=not progress, dynamic_ncols=True)
 
-    def note() -> None:
-        curve.append(
-            {"step": step, "elapsed_s": time.monotonic() - started} | _validate(model, averaged, tests)
-        )
-        bar.set_postfix_str(f"{curve[-1]['psnr']:.3f} dB")
-
-    note()
+    curve = [_note(model, averaged, tests, "synthesis", step, 0.0)]
     with bar:
         while (done := _done(options, share, step, time.monotonic() - started)) < 1:
             if step % (options.reuse * options.pool) == 0:
@@ -136,10 +136,8 @@ def _fit(
                 batch = encoder.decoded(pictures, position), pictures, interpolated_lambdas(position).sqrt()
                 synthesis.train()
                 pool = [*pool[-options.pool + 1 :], batch]
-            falling = max(0.0, 1 - (1 - done) / options.decay) if options.decay else 0.0
-            factor = min(1.0, (step + 1) / max(options.warmup, 1)) * budget.cosine(falling, 0.02)
             for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
-                group["lr"] = rate * factor
+                group["lr"] = rate * _factor(options, step, done)
             latents, pictures, weight = pool[int(torch.randint(len(pool), (), generator=draw))]
             with torch.autocast(device.type, torch.bfloat16):
                 decoded = synthesis(latents)
@@ -148,16 +146,62 @@ def _fit(
             (255**2 * (error * weight).mean()).backward()
             nn.utils.clip_grad_norm_(trained, options.clip_norm)
             optimizer.step()
-            keep = min(options.average, (1 + step) / (10 + step))
-            with torch.no_grad():
-                for mean, value in zip(averaged.parameters(), synthesis.parameters(), strict=True):
-                    mean.lerp_(value, 1 - keep)
+            _average(averaged, synthesis, min(options.average, (1 + step) / (10 + step)))
             step += 1
             bar.update(1)
             if step % options.log_every == 0:
-                note()
-        note()
-    return {name: value.cpu() for name, value in averaged.state_dict().items()}, curve
+                curve.append(_note(model, averaged, tests, "synthesis", step, time.monotonic() - started))
+                bar.set_postfix_str(f"{curve[-1]['psnr']:.3f} dB")
+    curve.append(_note(model, averaged, tests, "synthesis", step, time.monotonic() - started))
+    synthesis.load_state_dict(averaged.state_dict())
+    return curve
+
+
+def _follow(
+    model: Codec, training: Photos, options: FinishOptions, coordinates: dict[Tensor, Coordinates]
+) -> None:
+    """Train the analysis of ``model`` to latents that, as they are, its synthesis makes the pictures of.
+    Every picture weighs alike.
+    """
+    device = next(model.parameters()).device
+    draw = torch.Generator().manual_seed(options.seed + 1)
+    analysis = model.analysis.train()
+    averaged = Analysis(model.config).to(device)
+    averaged.load_state_dict(analysis.state_dict())
+    linear = list(analysis.linear.parameters())
+    branches = [p for p in analysis.parameters() if all(p is not other for other in linear)]
+    rates = [options.analysis_rate * options.linear_analysis_rate, options.analysis_rate]
+    groups = [{"params": some, "lr": rate} for some, rate in zip((linear, branches), rates, strict=True)]
+    moved = {id(p) for p in analysis.parameters()}
+    optimizer = MuonAdam(groups, rates[1], {p: c for p, c in coordinates.items() if id(p) in moved})
+    step, started = 0, time.monotonic()
+    while (done := _done(options, options.analysis_share, step, time.monotonic() - started)) < 1:
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * _factor(options, step, done)
+        pictures = training.reduced(options.batch_size, options.crop, draw)
+        with torch.autocast(device.type, torch.bfloat16):
+            decoded = model.synthesis(analysis(pictures - 0.5))
+        error = (decoded - (pictures - 0.5)).square().mean((1, 2, 3))
+        optimizer.zero_grad(set_to_none=True)
+        (error / (error.detach() + LEAST_ERROR)).mean().backward()
+        nn.utils.clip_grad_norm_(analysis.parameters(), options.clip_norm)
+        optimizer.step()
+        _average(averaged, analysis, min(0.99, (1 + step) / (10 + step)))
+        step += 1
+    analysis.load_state_dict(averaged.state_dict())
+    model.eval()
+
+
+@torch.no_grad()
+def _average(averaged: nn.Module, model: nn.Module, keep: float) -> None:
+    for mean, value in zip(averaged.parameters(), model.parameters(), strict=True):
+        mean.lerp_(value, 1 - keep)
+
+
+def _factor(options: FinishOptions, step: int, done: float) -> float:
+    """Of the learning rates, at ``step`` with the part ``done`` of the budget used."""
+    falling = max(0.0, 1 - (1 - done) / options.decay) if options.decay else 0.0
+    return min(1.0, (step + 1) / max(options.warmup, 1)) * budget.cosine(falling, 0.02)
 
 
 def _done(options: FinishOptions, share: float, step: int, elapsed_s: float) -> float:
@@ -165,9 +209,11 @@ def _done(options: FinishOptions, share: float, step: int, elapsed_s: float) -> 
 
 
 @torch.no_grad()
-def _validate(model: Codec, synthesis: Synthesis, pictures: Tensor) -> dict[str, float]:
-    """PSNR (dB) of what ``synthesis`` makes of the latents that the encoder of ``model`` sends with it, at
-    some qualities, and its mean over them.
+def _note(
+    model: Codec, synthesis: Synthesis, pictures: Tensor, part: str, step: int, elapsed_s: float
+) -> dict[str, Any]:
+    """A line of the curve: PSNR (dB) of what ``synthesis`` makes of the latents that the encoder of ``model``
+    sends with it, at some qualities, and its mean over them.
     """
     kept, model.synthesis = model.synthesis, synthesis.eval()
     encoder, found = Encoding(model), {}
@@ -179,4 +225,5 @@ def _validate(model: Codec, synthesis: Synthesis, pictures: Tensor) -> dict[str,
             errors.append((decoded - (batch - 0.5)).square().mean((1, 2, 3)))
         found[f"psnr_{place:g}"] = float(-10 * torch.cat(errors).log10().mean())
     model.synthesis = kept
-    return found | {"psnr": sum(found.values()) / len(found)}
+    mean = sum(found.values()) / len(found)
+    return {"part": part, "step": step, "elapsed_s": elapsed_s} | found | {"psnr": mean}

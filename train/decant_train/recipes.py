@@ -13,7 +13,7 @@ from decant_train import checkpoint as checkpoints
 from decant_train import codec_finish, codec_loop, data, families, loop, photos, wheel_photos
 from decant_train.checkpoint import Checkpoint, CheckpointError
 from decant_train.codec_start import begin_with
-from decant_train.families.codec import Codec
+from decant_train.families.codec import Codec, light_part
 from decant_train.families.denoiser import Denoiser
 from decant_train.families.set import SetAutoencoder
 from decant_train.pairs import make_pairs
@@ -174,14 +174,17 @@ def finish_codec(
     options: codec_finish.FinishOptions,
     *,
     images: Sequence[Path],
+    light: bool = False,
     progress: bool = True,
 ) -> Checkpoint:
-    """Train the synthesis of the codec checkpoint in ``folder`` on what its encoder sends of packed photos or
-    folders of them, and write ``out``.
+    """Train the synthesis of the codec checkpoint in ``folder``, or its ``light`` one, on what its encoder
+    sends of packed photos or folders of them, then its analysis, and write ``out``.
     """
     start = checkpoints.load(folder)
     if not isinstance(start.model, Codec):
         raise CheckpointError(f"{folder} is no codec checkpoint")
+    if light:
+        start.model = light_part(start.model)
     out.mkdir(parents=True, exist_ok=True)
     packed = [photos.packed(path, out / f"photos-{i}.safetensors") for i, path in enumerate(images)]
     torch.manual_seed(options.seed)

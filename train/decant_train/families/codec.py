@@ -370,6 +370,14 @@ def light_part(model: Codec) -> Codec:
     return part.eval()
 
 
+def without_light(model: Codec) -> Codec:
+    """The codec of ``model``'s own synthesis; a copy."""
+    alone = Codec(replace(model.config, light=False))
+    state = model.state_dict()
+    alone.load_state_dict({name: state[name] for name in alone.state_dict()})
+    return alone.eval()
+
+
 def _light(config: CodecConfig) -> CodecConfig:
     return replace(config, render_layers=0, light=False)
 
