@@ -123,16 +123,15 @@ def _fit(
     encoder = Encoding(model)
     step, started = 0, time.monotonic()
     bar = tqdm(unit="step", disable=not progress, dynamic_ncols=True)
-
     curve = [_note(model, averaged, tests, "synthesis", step, 0.0)]
     with bar:
         while (done := _done(options, share, step, time.monotonic() - started)) < 1:
-            if step % (options.reuse * options.pool) == 0:
-                encoder = Encoding(model)  # what errors of latents do has changed
             if step % options.reuse == 0:
                 pictures = training.reduced(options.batch_size, options.crop, draw)
                 position = positions(options.batch_size, options.reach, draw).to(device)
                 synthesis.eval()
+                if step % (options.reuse * options.pool) == 0:
+                    encoder = Encoding(model)  # what errors of latents do has changed
                 batch = encoder.decoded(pictures, position), pictures, interpolated_lambdas(position).sqrt()
                 synthesis.train()
                 pool = [*pool[-options.pool + 1 :], batch]
@@ -205,7 +204,8 @@ def _factor(options: FinishOptions, step: int, done: float) -> float:
 
 
 def _done(options: FinishOptions, share: float, step: int, elapsed_s: float) -> float:
-    return budget.used(step, round(options.steps * share), elapsed_s, options.max_minutes * share)
+    steps = max(1, round(options.steps * share)) if options.steps else 0
+    return budget.used(step, steps, elapsed_s, options.max_minutes * share)
 
 
 @torch.no_grad()
