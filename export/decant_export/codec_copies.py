@@ -71,13 +71,10 @@ class Copies:
         found: np.ndarray = (self.factor[:, None] * self.basis)[self.source]
         return found
 
-    def mix(self, x: Tensor) -> Tensor:
-        """Values (n, channels, h, w) -> of the stored channels (n, k, h, w), not shifted, not limited."""
-        return torch.einsum("kc,nchw->nkhw", torch.from_numpy(self.matrix()).float(), x)
-
     def store(self, x: Tensor) -> Tensor:
         """Values (n, channels, h, w) -> what is stored (n, k, h, w), before rounding."""
-        return (self.mix(x) + torch.from_numpy(self.shift)[:, None, None]).clamp(LEAST, MOST)
+        mixed = torch.einsum("kc,nchw->nkhw", torch.from_numpy(self.matrix()).float(), x)
+        return (mixed + torch.from_numpy(self.shift)[:, None, None]).clamp(LEAST, MOST)
 
     def read(self, weight: np.ndarray) -> np.ndarray:
         """Weight (out, channels, h, w) on the real values -> (out, k, h, w) on the stored ones."""

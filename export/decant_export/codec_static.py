@@ -77,15 +77,17 @@ class StaticCodec:
         self.model = _evened(
             model, {name: narrow_ranges(x) for name, x in seen.samples.items() if name.endswith(".first")}
         )
-        stored = _measure(self.model, latents, self)
-        self._moments = stored.moments
-        self._offset = np.zeros(48, np.float32)
+        self._moments = _measure(self.model, latents, self).moments
         self._offset = self._mean_error(latents)
 
     def build(self, *, rearranged: bool) -> onnx.ModelProto:
         """Symbols, mean, step -> pixels, as the float synthesis. ``rearranged``: DepthToSpace is written as
         Split and Concat of rows with channels last, which ONNX Runtime does in a tenth of the time.
         """
+        return self._graph(self._offset, rearranged=rearranged)
+
+    def _graph(self, offset: np.ndarray, *, rearranged: bool) -> onnx.ModelProto:
+        """As ``build``; ``offset`` (48,) is taken off the outputs of the last convolution."""
         network = self.model.synthesis
         graph, y = self._stored_latents(grouped=rearranged)
         weight, bias = self.latents.read(array(network.up.weight)), array(_bias(network.up))
@@ -96,7 +98,7 @@ class StaticCodec:
         for i, layer in enumerate(network.render):
             quarter = self._render(graph, quarter, layer, i)
         weight, bias = self.quarter.read(array(network.last.weight)), array(_bias(network.last))
-        last = weight, bias + np.float32(0.5) - self._offset, self._moments["last"]
+        last = weight, bias + np.float32(0.5) - offset, self._moments["last"]
         x = self._raised(graph, quarter, last, [1] * 4, "last", PIXEL, rearranged)
         if not rearranged:
             x = graph.node("Transpose", [x], "pixels", perm=[0, 2, 3, 1])
@@ -104,9 +106,10 @@ class StaticCodec:
 
     def _mean_error(self, latents: Sequence[np.ndarray]) -> np.ndarray:
         """What the graph's pixels lie above those of the float synthesis on average, for each output channel
-        of the last convolution: flat areas round alike everywhere, and such errors do not cancel.
+        of the last convolution (48,): flat areas round alike everywhere, and such errors do not cancel.
         """
-        session = session_of(make("synthesis", "int8", "onnxruntime", self.build(rearranged=True)), "codec")
+        graph = self._graph(np.zeros(48, np.float32), rearranged=True)
+        session = session_of(make("synthesis", "int8", "onnxruntime", graph), "codec")
         total, count = torch.zeros(48), 0
         for latent in latents[:: max(len(latents) // CORRECTED, 1)]:
             one = np.ones((1, latent.shape[1], 1, 1), np.float32)
@@ -218,11 +221,10 @@ def _even_factor(ranges: np.ndarray) -> np.ndarray:
 
 @dataclass
 class _Seen:
-    """What was measured: the largest magnitude of every channel of every tensor, values (channels, n) of
-    them, and the second moments (k, k) of what the kernels of every layer are multiplied with.
+    """What was measured: values (channels, n) of every tensor, or the second moments (k, k) of what the
+    kernels of every layer are multiplied with.
     """
 
-    ranges: dict[str, np.ndarray] = field(default_factory=dict)
     samples: dict[str, np.ndarray] = field(default_factory=dict)
     moments: dict[str, np.ndarray] = field(default_factory=dict)
 
@@ -238,8 +240,6 @@ def _measure(
     samples: dict[str, list[np.ndarray]] = {}
 
     def see(name: str, x: torch.Tensor) -> torch.Tensor:
-        most = x.abs().amax((0, 2, 3)).numpy()
-        found.ranges[name] = np.maximum(found.ranges.get(name, most), most)
         if stored is None:
             part = SKIPPED if x.shape[2] > latent.shape[2] else 1
             samples.setdefault(name, []).append(x[0].flatten(1).numpy()[:, ::part])

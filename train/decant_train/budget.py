@@ -1,10 +1,13 @@
-"""What both training loops share: the device, the budget used, and the rate that follows from it."""
+"""What training loops share: the device, the budget used, the rate that follows from it, and averaged
+weights.
+"""
 
 import ctypes
 import logging
 import math
 
 import torch
+from torch import nn
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +29,21 @@ def used(count: int, limit: int, elapsed_s: float, max_minutes: float) -> float:
 def cosine(part: float, least: float) -> float:
     """Factor of the learning rate when ``part`` (0..1) of the budget is used: from 1 down to ``least``."""
     return least + (1 - least) * 0.5 * (1 + math.cos(math.pi * part))
+
+
+def rate_factor(step: int, done: float, *, warmup: int, decay: float) -> float:
+    """Factor of the learning rates at ``step``, with the part ``done`` of the budget used: a rise over
+    ``warmup`` steps, and a cosine to 2 % over the last ``decay`` of the budget.
+    """
+    falling = max(0.0, 1 - (1 - done) / decay) if decay else 0.0
+    return min(1.0, (step + 1) / max(warmup, 1)) * cosine(falling, 0.02)
+
+
+@torch.no_grad()
+def average(averaged: nn.Module, model: nn.Module, keep: float) -> None:
+    """Move the parameters of ``averaged`` towards those of ``model``, which has the same; ``keep`` stays."""
+    for mean, value in zip(averaged.parameters(), model.parameters(), strict=True):
+        mean.lerp_(value, 1 - keep)
 
 
 def keep_freed_memory() -> None:

@@ -2,6 +2,7 @@
 decoded, the decoder's errors taken back to the latents, and chosen again. Tables are counted on that.
 """
 
+from collections.abc import Callable
 from itertools import accumulate
 
 import torch
@@ -32,14 +33,16 @@ class Encoding:
         """What is rounded at last: latents (n, M, h, w) for pictures float32 (n, 3, H, W) in [0, 1] at
         quality ``position`` (n,).
         """
-        return self._encoded(pictures, position)[0]
+        return self._corrected(pictures, position)[0]
 
     def decoded(self, pictures: Tensor, position: Tensor) -> Tensor:
         """The latents (n, M, h, w) that the decoder has in the end; arguments as of ``aims``."""
-        return self._encoded(pictures, position)[1]
+        y, latents_of = self._corrected(pictures, position)
+        return latents_of(y)
 
     @torch.no_grad()
-    def _encoded(self, pictures: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
+    def _corrected(self, pictures: Tensor, position: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """What ``aims`` gives, and what makes the decoder's latents of latents to be rounded."""
         model, prior = self.model, self.model.hyperprior
         gain, hyper_gain, offset, _ = model.quality(position)
         y: Tensor = model.analysis(pictures - 0.5)
@@ -50,6 +53,7 @@ class Encoding:
         weight = interpolated_lambdas(position)
         price = weight[:, None, None, None] * 255**2 / 3 * self._curvature / gain.square()
 
+        @torch.no_grad()
         def latents_of(y: Tensor) -> Tensor:
             symbols, added = self._chosen((y - mean) * gain, z_hat, offset, price, gain)
             latents: Tensor = symbols / gain + mean
@@ -63,7 +67,7 @@ class Encoding:
                 error = 0.5 * (made - (pictures - 0.5)).square().sum()
             (slope,) = torch.autograd.grad(error, latents)
             y = latents.detach() - step * slope / self._curvature
-        return y, latents_of(y)
+        return y, latents_of
 
     @torch.no_grad()
     def _chosen(

@@ -20,7 +20,7 @@ from decant_train import budget
 from decant_train import checkpoint as checkpoints
 from decant_train.checkpoint import Checkpoint
 from decant_train.codec_encoding import Encoding
-from decant_train.codec_loop import positions
+from decant_train.codec_loop import VALIDATION_CROP, positions
 from decant_train.codec_start import coordinates_of
 from decant_train.families.codec import (
     ANCHORS,
@@ -34,7 +34,7 @@ from decant_train.families.codec import (
 from decant_train.optimizers import Coordinates, MuonAdam
 from decant_train.photos import Photos
 
-VALIDATION_CROP, VALIDATION_CROPS = 256, 24
+VALIDATION_CROPS = 24
 LEAST_ERROR = 2e-4  # mean squared; pictures with less do not weigh more
 VALIDATED_AT = (1.0, 2.0, (ANCHORS - 1) / 2, 5.0, 6.0)  # qualities
 
@@ -120,7 +120,6 @@ def _fit(
     averaged.load_state_dict(synthesis.state_dict())
     share = 1 - options.analysis_share
     pool: list[tuple[Tensor, Tensor, Tensor]] = []
-    encoder = Encoding(model)
     step, started = 0, time.monotonic()
     bar = tqdm(unit="step", disable=not progress, dynamic_ncols=True)
     curve = [_note(model, averaged, tests, "synthesis", step, 0.0)]
@@ -135,17 +134,18 @@ def _fit(
                 batch = encoder.decoded(pictures, position), pictures, interpolated_lambdas(position).sqrt()
                 synthesis.train()
                 pool = [*pool[-options.pool + 1 :], batch]
+            factor = budget.rate_factor(step, done, warmup=options.warmup, decay=options.decay)
             for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
-                group["lr"] = rate * _factor(options, step, done)
+                group["lr"] = rate * factor
             latents, pictures, weight = pool[int(torch.randint(len(pool), (), generator=draw))]
             with torch.autocast(device.type, torch.bfloat16):
                 decoded = synthesis(latents)
-            error = (decoded - (pictures - 0.5)).square().mean((1, 2, 3))
+            error = _error(decoded, pictures)
             optimizer.zero_grad(set_to_none=True)
             (255**2 * (error * weight).mean()).backward()
             nn.utils.clip_grad_norm_(trained, options.clip_norm)
             optimizer.step()
-            _average(averaged, synthesis, min(options.average, (1 + step) / (10 + step)))
+            budget.average(averaged, synthesis, min(options.average, (1 + step) / (10 + step)))
             step += 1
             bar.update(1)
             if step % options.log_every == 0:
@@ -168,39 +168,32 @@ def _follow(
     averaged = Analysis(model.config).to(device)
     averaged.load_state_dict(analysis.state_dict())
     linear = list(analysis.linear.parameters())
-    branches = [p for p in analysis.parameters() if all(p is not other for other in linear)]
+    branches = [p for name, p in analysis.named_parameters() if not name.startswith("linear.")]
     rates = [options.analysis_rate * options.linear_analysis_rate, options.analysis_rate]
     groups = [{"params": some, "lr": rate} for some, rate in zip((linear, branches), rates, strict=True)]
-    moved = {id(p) for p in analysis.parameters()}
-    optimizer = MuonAdam(groups, rates[1], {p: c for p, c in coordinates.items() if id(p) in moved})
+    optimizer = MuonAdam(groups, rates[1], coordinates)
     step, started = 0, time.monotonic()
     while (done := _done(options, options.analysis_share, step, time.monotonic() - started)) < 1:
+        factor = budget.rate_factor(step, done, warmup=options.warmup, decay=options.decay)
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate * _factor(options, step, done)
+            group["lr"] = rate * factor
         pictures = training.reduced(options.batch_size, options.crop, draw)
         with torch.autocast(device.type, torch.bfloat16):
             decoded = model.synthesis(analysis(pictures - 0.5))
-        error = (decoded - (pictures - 0.5)).square().mean((1, 2, 3))
+        error = _error(decoded, pictures)
         optimizer.zero_grad(set_to_none=True)
         (error / (error.detach() + LEAST_ERROR)).mean().backward()
         nn.utils.clip_grad_norm_(analysis.parameters(), options.clip_norm)
         optimizer.step()
-        _average(averaged, analysis, min(0.99, (1 + step) / (10 + step)))
+        budget.average(averaged, analysis, min(0.99, (1 + step) / (10 + step)))
         step += 1
     analysis.load_state_dict(averaged.state_dict())
     model.eval()
 
 
-@torch.no_grad()
-def _average(averaged: nn.Module, model: nn.Module, keep: float) -> None:
-    for mean, value in zip(averaged.parameters(), model.parameters(), strict=True):
-        mean.lerp_(value, 1 - keep)
-
-
-def _factor(options: FinishOptions, step: int, done: float) -> float:
-    """Of the learning rates, at ``step`` with the part ``done`` of the budget used."""
-    falling = max(0.0, 1 - (1 - done) / options.decay) if options.decay else 0.0
-    return min(1.0, (step + 1) / max(options.warmup, 1)) * budget.cosine(falling, 0.02)
+def _error(decoded: Tensor, pictures: Tensor) -> Tensor:
+    """Mean squared error (n,) of what a synthesis made of ``pictures``."""
+    return (decoded - (pictures - 0.5)).square().mean((1, 2, 3))
 
 
 def _done(options: FinishOptions, share: float, step: int, elapsed_s: float) -> float:
@@ -222,7 +215,7 @@ def _note(
         for batch in torch.split(pictures, 8):
             position = torch.full((len(batch),), place, device=batch.device)
             decoded = synthesis(encoder.decoded(batch, position)).clamp(-0.5, 0.5)
-            errors.append((decoded - (batch - 0.5)).square().mean((1, 2, 3)))
+            errors.append(_error(decoded, batch))
         found[f"psnr_{place:g}"] = float(-10 * torch.cat(errors).log10().mean())
     model.synthesis = kept
     mean = sum(found.values()) / len(found)

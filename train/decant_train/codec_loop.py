@@ -137,8 +137,9 @@ def fit(
     with (out / "metrics.jsonl").open("a", buffering=1) as log_file, bar:
         while not checkpoint.stopped_by:
             done = _done(options, checkpoint.step, before + time.monotonic() - started)
+            factor = budget.rate_factor(checkpoint.step, done, warmup=options.warmup, decay=options.decay)
             for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
-                group["lr"] = rate * _factor(options, checkpoint.step, done)
+                group["lr"] = rate * factor
             batch = training.reduced(options.batch_size, options.crop, draw)
             spread = _spread(options, done)
             position = positions(options.batch_size, spread, draw).to(device)
@@ -153,7 +154,9 @@ def fit(
             norm = nn.utils.clip_grad_norm_(model.parameters(), options.clip_norm)
             if torch.isfinite(norm):  # a spike is skipped, not followed
                 optimizer.step()
-            _average(averaged, model, min(options.average, (1 + checkpoint.step) / (10 + checkpoint.step)))
+            budget.average(
+                averaged, model, min(options.average, (1 + checkpoint.step) / (10 + checkpoint.step))
+            )
             checkpoint.step += 1
             sums += torch.stack(
                 [loss.detach(), y_bits.mean().detach(), z_bits.mean().detach(), error.mean().detach()]
@@ -274,12 +277,6 @@ def _groups(model: Codec, options: CodecOptions) -> list[dict[str, Any]]:
     return [group for group in found if group["params"]]
 
 
-@torch.no_grad()
-def _average(averaged: nn.Module, model: nn.Module, keep: float) -> None:
-    for mean, value in zip(averaged.parameters(), model.parameters(), strict=True):
-        mean.lerp_(value, 1 - keep)
-
-
 def _save(
     out: Path, checkpoint: Checkpoint, averaged: Codec, model: Codec, optimizer: torch.optim.Optimizer
 ) -> None:
@@ -287,12 +284,6 @@ def _save(
     kept, checkpoint.model = checkpoint.model, averaged
     checkpoints.save(out, checkpoint, optimizer, model)
     checkpoint.model = kept
-
-
-def _factor(options: CodecOptions, step: int, done: float) -> float:
-    """Of the learning rates, at ``step`` with the part ``done`` of the budget used."""
-    falling = max(0.0, 1 - (1 - done) / options.decay) if options.decay else 0.0
-    return min(1.0, (step + 1) / max(options.warmup, 1)) * budget.cosine(falling, 0.02)
 
 
 def _done(options: CodecOptions, step: int, elapsed_s: float) -> float:

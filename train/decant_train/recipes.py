@@ -147,7 +147,6 @@ def train_codec(
         raise ValueError(f"family codec has no size {size!r}; it has {', '.join(family.sizes)}")
     config = dataclasses.replace(family.sizes[size], **(shape or {}))
     out.mkdir(parents=True, exist_ok=True)
-    packed = [photos.packed(path, out / f"photos-{i}.safetensors") for i, path in enumerate(images)]
     torch.manual_seed(options.seed)
     if resume:
         start = checkpoints.load_same(out, config)
@@ -160,8 +159,7 @@ def train_codec(
         if not (isinstance(other, Codec) and isinstance(start.model, Codec)):
             raise CheckpointError(f"{begin} is no codec checkpoint")
         begin_with(start.model, other)
-    training = photos.load(packed, options.crop, validation=False)
-    validation = photos.load(packed, codec_loop.VALIDATION_CROP, validation=True)
+    training, validation = _photos(images, out, options.crop)
     start.data["pictures"] = [len(training), len(validation)]
     return codec_loop.fit(
         start, training, validation, out, options, resume=resume, begun=begin is not None, progress=progress
@@ -186,8 +184,15 @@ def finish_codec(
     if light:
         start.model = light_part(start.model)
     out.mkdir(parents=True, exist_ok=True)
-    packed = [photos.packed(path, out / f"photos-{i}.safetensors") for i, path in enumerate(images)]
     torch.manual_seed(options.seed)
-    training = photos.load(packed, options.crop, validation=False)
-    validation = photos.load(packed, codec_finish.VALIDATION_CROP, validation=True)
+    training, validation = _photos(images, out, options.crop)
     return codec_finish.finish(start, training, validation, out, options, progress=progress)
+
+
+def _photos(images: Sequence[Path], out: Path, crop: int) -> tuple[photos.Photos, photos.Photos]:
+    """Those for training, at least ``crop`` pixels a side, and those for validation, of packed files or
+    folders, which are packed into ``out``.
+    """
+    packed = [photos.packed(path, out / f"photos-{i}.safetensors") for i, path in enumerate(images)]
+    training = photos.load(packed, crop, validation=False)
+    return training, photos.load(packed, codec_loop.VALIDATION_CROP, validation=True)

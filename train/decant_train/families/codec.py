@@ -111,7 +111,7 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         added: Tensor = self.second(self.relu(self.first(x)))
-        return x + added.to(x.dtype)
+        return x + added
 
 
 class Analysis(nn.Module):
@@ -308,10 +308,8 @@ class Codec(nn.Module):
         """Gains of y (n, M), gains of z (n, hyper), class offsets of y (n, M) and classes of z (n, hyper) at
         ``position`` (n,), 0..ANCHORS-1, interpolated.
         """
-        low = position.floor().clamp(0, ANCHORS - 2).long()
-        part = (position - low)[:, None]
         rows = (self.log_gain, self.log_hyper_gain, self.class_offset, self.hyper_class)
-        gain, hyper_gain, offset, hyper_class = (torch.lerp(row[low], row[low + 1], part) for row in rows)
+        gain, hyper_gain, offset, hyper_class = (_between_anchors(row, position) for row in rows)
         return gain.exp(), hyper_gain.exp(), offset, hyper_class
 
     def dequantized(self, z_symbols: Tensor, hyper_gain: Tensor) -> Tensor:
@@ -358,24 +356,25 @@ def light_part(model: Codec) -> Codec:
     """The codec of ``model``'s light synthesis; all else is shared. Raises ValueError when it has none."""
     if model.light is None:
         raise ValueError("this codec was trained without a light synthesis")
-    part = Codec(_light(model.config))
-    state = model.state_dict()
-    wanted = part.state_dict()
-    part.load_state_dict(
-        {
-            name: state[name.replace("synthesis.", "light.", 1) if name.startswith("synthesis.") else name]
-            for name in wanted
-        }
-    )
-    return part.eval()
+    return _part(model, _light(model.config), "light")
 
 
 def without_light(model: Codec) -> Codec:
     """The codec of ``model``'s own synthesis; a copy."""
-    alone = Codec(replace(model.config, light=False))
-    state = model.state_dict()
-    alone.load_state_dict({name: state[name] for name in alone.state_dict()})
-    return alone.eval()
+    return _part(model, replace(model.config, light=False), "synthesis")
+
+
+def _part(model: Codec, config: CodecConfig, synthesis: str) -> Codec:
+    """A codec of ``config`` with ``model``'s weights, of its syntheses that of the given name."""
+    part, state = Codec(config), model.state_dict()
+    names = {name: name for name in part.state_dict()}
+    names |= {
+        name: name.replace("synthesis.", f"{synthesis}.", 1)
+        for name in names
+        if name.startswith("synthesis.")
+    }
+    part.load_state_dict({name: state[source] for name, source in names.items()})
+    return part.eval()
 
 
 def _light(config: CodecConfig) -> CodecConfig:
@@ -384,9 +383,14 @@ def _light(config: CodecConfig) -> CodecConfig:
 
 def interpolated_lambdas(position: Tensor) -> Tensor:
     """Distortion weights of qualities ``position`` (n,), 0..ANCHORS-1, log-interpolated between anchors."""
-    logarithms = torch.tensor(LAMBDAS, device=position.device).log()
+    return _between_anchors(torch.tensor(LAMBDAS, device=position.device).log(), position).exp()
+
+
+def _between_anchors(rows: Tensor, position: Tensor) -> Tensor:
+    """Rows of the anchors (ANCHORS, ...) at ``position`` (n,), interpolated: (n, ...)."""
     low = position.floor().clamp(0, ANCHORS - 2).long()
-    return torch.lerp(logarithms[low], logarithms[low + 1], position - low).exp()
+    part = (position - low).reshape(-1, *[1] * (rows.ndim - 1))
+    return torch.lerp(rows[low], rows[low + 1], part)
 
 
 def class_scale(index: Tensor) -> Tensor:
