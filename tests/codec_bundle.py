@@ -23,7 +23,7 @@ CONFIG = CodecConfig(
     context_width=8,
     analysis_width=16,
     analysis_blocks=1,
-    light=True,
+    beside=("nano",),
 )
 
 
@@ -44,7 +44,9 @@ def checkpoint(config: CodecConfig = CONFIG) -> Checkpoint:
     return Checkpoint("codec", config, model.eval())
 
 
-def write(folder: Path, *, name: str = "codec", light: bool = False) -> Path:
+def write(
+    folder: Path, *, name: str = "codec", part: str | None = None, encoder_of: Path | None = None
+) -> Path:
     """Export it to ``folder``/``name``, for ONNX Runtime and OpenVINO; returns that path."""
     head = {
         "name": name,
@@ -54,5 +56,5 @@ def write(folder: Path, *, name: str = "codec", light: bool = False) -> Path:
         "data": "photos in the wheels of scikit-image and scikit-learn",
         "training": {},
     }
-    export_codec(checkpoint(), folder / name, head, pictures=16, light=light)
+    export_codec(checkpoint(), folder / name, head, pictures=16, part=part, encoder_of=encoder_of)
     return folder / name

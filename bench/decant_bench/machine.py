@@ -8,6 +8,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from decant import native
+
 # Instruction sets that decide which kernels run.
 TELLING_FLAGS = (
     "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx_vnni",
@@ -63,6 +65,7 @@ def versions() -> dict[str, str | None]:
         "python": platform.python_version(),
         "libc": " ".join(platform.libc_ver()),
     }
+    found["decant streams"] = "C" if native.available() else "numpy"
     for name in PACKAGES:
         try:
             found[name] = metadata.version(name)

@@ -56,7 +56,12 @@ def _floors(context: click.Context, parameter: click.Parameter, values: tuple[st
     type=click.Path(path_type=Path, exists=True),
     help="Of a codec: Markdown file to put into the bundle as card.md.",
 )
-@click.option("--light", is_flag=True, help="Of a codec trained with --light: export that synthesis.")
+@click.option("--part", help="Of a codec trained with --beside: export the synthesis of that size.")
+@click.option(
+    "--encoder-of",
+    type=click.Path(path_type=Path, exists=True),
+    help="Of a codec: bundle beside --out of the same encoder, to share its files.",
+)
 @click.option("--denoiser", type=click.Path(path_type=Path), help="Checkpoint of a denoiser to put in.")
 @click.option(
     "--precisions",
@@ -104,7 +109,8 @@ def export(
     images: Path | None,
     archive: Path | None,
     encoder: bool,
-    light: bool,
+    part: str | None,
+    encoder_of: Path | None,
     card: Path | None,
     as_json: bool,
     **given: Any,
@@ -138,7 +144,8 @@ def export(
             checkpoint,
             out,
             images=images,
-            light=light,
+            part=part,
+            encoder_of=encoder_of,
             encoder=encoder,
             card=None if card is None else card.read_text(encoding="utf-8"),
             report=lambda line: click.echo(line, err=True),

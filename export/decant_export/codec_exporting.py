@@ -18,7 +18,8 @@ from decant.sessions import Session
 from decant_train import checkpoint as checkpoints
 from decant_train import photos, wheel_photos
 from decant_train.checkpoint import Checkpoint, CheckpointError
-from decant_train.families.codec import Codec, light_part
+from decant_train.families.codec import Codec
+from decant_train.families.codec import part as part_of
 
 from decant_export import codec_adjoint, codec_graphs, codec_tables, families, folder, writing
 from decant_export.codec_static import StaticCodec
@@ -92,11 +93,12 @@ def export_codec(
     *,
     images: Path | None = None,
     pictures: int = 128,
-    light: bool = False,
+    part: str | None = None,
     precisions: Sequence[str] = PRECISIONS,
     runtimes: Sequence[str] = RUNTIMES,
     encoder: bool = True,
     card: str | None = None,
+    encoder_of: Path | None = None,
     force: bool = False,
     report: Callable[[str], None] = lambda line: None,
 ) -> Bundle:
@@ -104,12 +106,16 @@ def export_codec(
 
     ``head``: name, version, family, licence, data and training of bundle.json. ``images``: a folder or packed
     file of photos, whose training part gives ``pictures`` crops for tables and int8 ranges; the photos in the
-    wheels when None. ``light``: export the light synthesis. ``card``: Markdown to put in.
-    Raises ExportError, OSError, MissingExtraError.
+    wheels when None. ``part``: export the synthesis of that name, trained beside. ``card``: Markdown to put
+    in. ``encoder_of``: a bundle beside ``out`` of the same encoder, to share its files.
+    Raises ExportError, BundleError, OSError, MissingExtraError.
     """
     folder.check_target(out, force)
+    lender = None if encoder_of is None else Bundle.open(encoder_of)
+    if lender is not None and lender.path.absolute().parent != out.absolute().parent:
+        raise ExportError(f"{encoder_of} does not lie beside {out}: a bundle shares files with one that does")
     assert isinstance(checkpoint.model, Codec)
-    model = codec_graphs.settled(light_part(checkpoint.model) if light else checkpoint.model)
+    model = codec_graphs.settled(checkpoint.model if part is None else part_of(checkpoint.model, part))
     crops = _crops(images, pictures)
     latents = codec_tables.with_aims(model, crops, codec_tables.latents_of(model, crops))
     layout, tables = codec_tables.layout_of(model, latents)
@@ -150,9 +156,18 @@ def export_codec(
         raise ExportError(f"{head['name']}: no graph is left: {'; '.join(r['reason'] for r in gate.refused)}")
     cases = [writing.GoldenCase(file, pixels) for file, pixels in zip(files, expected, strict=True)]
     with folder.appearing(out) as building:
-        writing.assemble(building, head, description, tables, cases, gate, SIZES, card)
+        writing.assemble(building, head, description, tables, cases, gate, SIZES, card, lender)
+        _check_sharing(Bundle.open(building), lender)
         Bundle.open(building).verify()
     return Bundle.open(out)
+
+
+def _check_sharing(bundle: Bundle, lender: Bundle | None) -> None:
+    if lender is None:
+        return
+    for role in writing.ENCODER_ROLES:
+        if any(file.of is None for file in bundle.graph(role).files):
+            raise ExportError(f"{role} of {bundle.name} is not that of {lender.path}: their encoders differ")
 
 
 def _crops(images: Path | None, count: int) -> list[np.ndarray]:

@@ -1,18 +1,27 @@
 """Float ONNX graphs of the family ``codec``: analysis, hyper_analysis, hyper_mean and synthesis.
 
-Convolutions of 1x1 and 3x3, ReLU, Add, Mul, DepthToSpace and SpaceToDepth, the principal components' 16x16
-convolution in the encoder. Weights of the encoder's branches and of the mean are stored in 8 bits, one scale
-an output channel, the principal components in half precision, and restored when the graph is loaded:
-``settled`` rounds a model's weights to those very values, so that nothing is lost between it and its graphs.
-Sizes are free; pixels are uint8 NHWC.
+Convolutions of 1x1 and 3x3, ReLU, Add, Mul, DepthToSpace and SpaceToDepth; in the encoder the principal
+components' 16x16 convolution, leaky rectifiers and root mean squares too. Weights of the encoder's branches
+and of the mean are stored in 8 bits, one scale an output channel, the principal components in half precision,
+and restored when the graph is loaded: ``settled`` rounds a model's weights to those very values, so that
+nothing is lost between it and its graphs. Sizes are free; pixels are uint8 NHWC.
 """
 
 import copy
+from collections.abc import Iterable
 
 import numpy as np
 import onnx
 import torch
-from decant_train.families.codec import PATCH, Codec, Residual, Synthesis
+from decant_train.families.codec import (
+    ANALYSIS_SLOPE,
+    LEAST_SQUARE,
+    PATCH,
+    Codec,
+    NormalizedResidual,
+    Residual,
+    Synthesis,
+)
 from torch import Tensor, nn
 
 from decant_export.onnx_graph import GraphBuilder
@@ -47,15 +56,14 @@ def analysis(model: Codec) -> onnx.ModelProto:
     side = [PATCH, PATCH]
     linear = graph.node("Conv", [picture, weight, bias], "linear", kernel_shape=side, strides=side)
     x = unshuffled(graph, picture, 4, "blocks")
-    x = conv(graph, x, reordered(network.stem, 4), "stem", stored=True)
-    x = _residuals(graph, x, network.quarter, "quarter")
+    x = _leaky(graph, conv(graph, x, reordered(network.stem, 4), "stem", stored=True), "quarter")
     x = unshuffled(graph, x, 2, "quarter.blocks")
     x = conv(graph, x, reordered(network.eighth_in, 2), "eighth_in", stored=True)
     x = _residuals(graph, x, network.eighth, "eighth")
     x = unshuffled(graph, x, 2, "eighth.blocks")
     x = conv(graph, x, reordered(network.sixteenth_in, 2), "sixteenth_in", stored=True)
     x = _residuals(graph, x, network.sixteenth, "sixteenth")
-    added = conv(graph, x, network.out, "out", stored=True)
+    added = conv(graph, _normalized(graph, x, "sixteenth"), network.out, "out", stored=True)
     latents = graph.node("Add", [linear, added], "latents")
     return graph.model(latents, "float32", [1, model.config.latents, "h", "w"])
 
@@ -152,16 +160,34 @@ def conv(graph: GraphBuilder, x: str, layer: nn.Conv2d, name: str, *, stored: bo
     return graph.node("Conv", inputs, name, kernel_shape=kernel, pads=pads)
 
 
-def _residuals(graph: GraphBuilder, x: str, blocks: nn.Sequential, name: str) -> str:
+def _residuals(graph: GraphBuilder, x: str, blocks: Iterable[nn.Module], name: str) -> str:
     for i, block in enumerate(blocks):
-        x = _residual(graph, x, block, f"{name}.{i}", stored=True)
+        assert isinstance(block, NormalizedResidual)
+        at = f"{name}.{i}"
+        y = conv(graph, _normalized(graph, x, f"{at}.in"), block.first, f"{at}.first", stored=True)
+        y = conv(graph, _leaky(graph, y, f"{at}.first"), block.second, f"{at}.second", stored=True)
+        x = graph.node("Add", [x, y], at)
     return x
 
 
-def _residual(graph: GraphBuilder, x: str, block: nn.Module, name: str, *, stored: bool = False) -> str:
+def _leaky(graph: GraphBuilder, x: str, name: str) -> str:
+    return graph.node("LeakyRelu", [x], f"{name}.leaky", alpha=ANALYSIS_SLOPE)
+
+
+def _normalized(graph: GraphBuilder, x: str, name: str) -> str:
+    """Each place over the root mean square of its channels."""
+    square = graph.node("Mul", [x, x], f"{name}.square")
+    axis = graph.constant(f"{name}.axis", np.array([1], np.int64))
+    mean = graph.node("ReduceMean", [square, axis], f"{name}.mean", keepdims=1)
+    least = graph.constant(f"{name}.least", np.float32(LEAST_SQUARE))
+    size = graph.node("Sqrt", [graph.node("Add", [mean, least], f"{name}.sum")], f"{name}.size")
+    return graph.node("Div", [x, size], f"{name}.normal")
+
+
+def _residual(graph: GraphBuilder, x: str, block: nn.Module, name: str) -> str:
     assert isinstance(block, Residual)
-    y = graph.node("Relu", [conv(graph, x, block.first, f"{name}.first", stored=stored)], f"{name}.relu")
-    return graph.node("Add", [x, conv(graph, y, block.second, f"{name}.second", stored=stored)], name)
+    y = graph.node("Relu", [conv(graph, x, block.first, f"{name}.first")], f"{name}.relu")
+    return graph.node("Add", [x, conv(graph, y, block.second, f"{name}.second")], name)
 
 
 def shuffled(graph: GraphBuilder, x: str, block: int, name: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from decant import container
-from decant.bundle import canonical_json, seal, tensor_sha256
+from decant.bundle import Bundle, canonical_json, seal, tensor_sha256
 from decant.grid import GridLayout
 from decant.manifest import FileEntry
 from decant_train.checkpoint import Checkpoint
@@ -23,6 +23,8 @@ from safetensors.numpy import save
 
 from decant_export.families import Decodes, StoredLayout
 from decant_export.gate import Gate, rounded_db
+
+ENCODER_ROLES = ("analysis", "hyper_analysis")  # what bundles may share: decoding needs neither
 
 
 @dataclass(frozen=True)
@@ -76,10 +78,11 @@ def assemble(
     gate: Gate,
     sizes: Mapping[str, int] = MappingProxyType({}),
     card: str | None = None,
+    lender: Bundle | None = None,
 ) -> None:
     """Write every file of a bundle into the empty ``folder``; ``model`` is the content of model.json,
     ``sizes`` are those of the graphs' free dimensions for a picture of ``gate.image``, ``card`` is
-    what people should know (Markdown).
+    what people should know (Markdown). Of the ENCODER_ROLES, what ``lender`` has too stays its own.
     """
     files = [_add(folder, "model.json", model)]
     if card is not None:
@@ -98,16 +101,19 @@ def assemble(
         cases.append({key: path for key, (path, _) in case.items()})
     graphs = []
     for variant, psnr in gate.passed:
-        parts = [_add(folder, path, blob) for path, blob in zip(variant.paths, variant.blobs, strict=True)]
+        named = zip(variant.paths, variant.blobs, strict=True)
+        holder = lender if variant.role in ENCODER_ROLES else None
+        parts = [_lent(holder, path, blob) or _add(folder, path, blob) for path, blob in named]
         figures = {"psnr_to_float_db": rounded_db(psnr), "floor_db": gate.floors[variant.precision]}
-        graphs.append(dataclasses.asdict(variant.described(parts, gate.image, sizes)) | figures)
+        described = dataclasses.asdict(variant.described(parts, gate.image, sizes))
+        graphs.append(described | {"files": [part.described() for part in parts]} | figures)
     manifest = {
         "schema": 1,
         **head,
         "model_id": hashlib.sha256(model).hexdigest(),
         "graphs": graphs,
         "refused": gate.refused,
-        "files": [dataclasses.asdict(entry) for entry in files],
+        "files": [entry.described() for entry in files],
         "golden": cases,
     }
     (folder / "bundle.json").write_bytes(seal(manifest))
@@ -170,6 +176,14 @@ def _add(folder: Path, path: str, data: bytes) -> FileEntry:
     target.parent.mkdir(exist_ok=True)
     target.write_bytes(data)
     return FileEntry(path, len(data), hashlib.sha256(data).hexdigest())
+
+
+def _lent(lender: Bundle | None, path: str, data: bytes) -> FileEntry | None:
+    if lender is None:
+        return None
+    held = {file.path: file for graph in lender.graphs for file in graph.files if file.of is None}
+    entry = FileEntry(path, len(data), hashlib.sha256(data).hexdigest())
+    return dataclasses.replace(entry, of=lender.path.absolute().name) if held.get(path) == entry else None
 
 
 def _png(pixels: np.ndarray) -> bytes:

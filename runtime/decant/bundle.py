@@ -124,11 +124,15 @@ class Bundle:
 
     def verify(self) -> None:
         """Check every file against bundle.json: all there, none other, all hashes right. Raises BundleError
-        for the first that fails.
+        for the first that fails. Files of a bundle that should lie beside this one and does not are left out:
+        decoding needs none.
         """
-        listed = {entry.path: entry for entry in self._entries()}
+        entries = [
+            entry for entry in self._entries() if entry.of is None or _beside(self.path, entry.of).exists()
+        ]
+        listed = {entry.path: entry for entry in entries}
         found = {path for path in _walk(self.path) if path != "bundle.json"}
-        if extra := sorted(found - set(listed)):
+        if extra := sorted(found - {entry.path for entry in entries if entry.of is None}):
             raise BundleError(f"{self.path}: {extra[0]} is not listed in bundle.json; remove it")
         for path in sorted(listed):
             self.read(listed[path])
@@ -259,7 +263,17 @@ def _read_limited(path: Path, limit: int) -> bytes:
         raise BundleError(f"{path}: cannot be read: {error.strerror}") from None
 
 
+def _beside(folder: Path, name: str) -> Path:
+    return folder.absolute().parent / name
+
+
 def _read_entry(folder: Path, entry: FileEntry) -> bytes:
+    if entry.of is not None:
+        folder = _beside(folder, entry.of)
+        if not folder.exists():
+            raise BundleError(
+                f"{folder / entry.path}: not here; it is bundle {entry.of}'s: put that beside this one"
+            )
     path = folder / entry.path
     # A link may lead out of the folder (a bundle is data, often from somebody else); what it names is not
     # part of the bundle then.

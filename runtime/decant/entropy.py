@@ -25,6 +25,11 @@ LARGEST_SYMBOL = 32767
 LARGEST_RUN = 1023
 _LENGTHS = 32
 _PART_BITS = 16  # uniform letters hold at most this many bits of a number
+# What is said of streams that are refused.
+TOO_MANY = "{} symbols of class {} are not 0; there are {}"
+TOO_LARGE = f"a symbol of size {{}}; at most {LARGEST_SYMBOL} expected"
+TOO_FAR = "symbols of class {} reach {}; there are {}"
+NOT_ENDED = "the stream does not end with its last symbol: it is damaged"
 _NO_LETTERS = np.zeros(0, np.int32)
 _CLASS_ENDS = np.arange(CLASSES + 1, dtype=np.uint8)
 _UNIFORM = [None, *(Uniform(1 << bits) for bits in range(1, _PART_BITS + 1))]  # by their bits
@@ -194,7 +199,7 @@ class StreamDecoder:
     def finish(self) -> None:
         """Raises FormatError where the stream goes on after its last part, or ended before."""
         if not self._coder.is_empty():
-            raise FormatError(f"{self._source}: the stream does not end with its last symbol: it is damaged")
+            raise FormatError(f"{self._source}: {NOT_ENDED}")
 
 
 class _Part:
@@ -233,7 +238,7 @@ class _Part:
             for bits, shift in _number_parts(n.bit_length()):
                 count += decode(_UNIFORM[bits]) << shift
             if count > n:
-                raise FormatError(f"{source}: {count} symbols of class {c} are not 0; there are {n}")
+                raise FormatError(f"{source}: {TOO_MANY.format(count, c, n)}")
             self._counts[c] = count
             if count:
                 runs.append(decode(tables.model(c, True), count))
@@ -265,9 +270,7 @@ class _Part:
             beyond = numbers[len(long) :]
             size = (beyond >> 1) + self._radius[large] + 1
             if size.max() > LARGEST_SYMBOL:
-                raise FormatError(
-                    f"{source}: a symbol of size {size.max()}; at most {LARGEST_SYMBOL} expected"
-                )
+                raise FormatError(f"{source}: {TOO_LARGE.format(size.max())}")
             self.symbols[large] = np.where(beyond & 1, -size, size)
 
     def places(self, order: np.ndarray, source: str) -> np.ndarray:
@@ -287,7 +290,7 @@ class _Part:
         beyond = np.flatnonzero(reached > self._sizes.take(self._sparse))
         if len(beyond):
             c, most = self._sparse[beyond[0]], reached[beyond[0]]
-            raise FormatError(f"{source}: symbols of class {c} reach {most}; there are {self._sizes[c]}")
+            raise FormatError(f"{source}: {TOO_FAR.format(c, most, self._sizes[c])}")
         at = passed[1:]
         at += (starts - before - 1).repeat(counts)
         return np.concatenate([order.take(at), *dense])
@@ -367,12 +370,16 @@ def _by_class(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def ans_decoder(data: bytes | memoryview, source: str) -> Any:
     """The coder at the beginning of a stream. Raises FormatError for bytes that no encoder writes."""
+    check_stream(data, source)
+    return AnsCoder(np.frombuffer(data, "<u4").astype(np.uint32))
+
+
+def check_stream(data: bytes | memoryview, source: str) -> None:
+    """Raises FormatError for bytes that no encoder writes, as far as that shows before decoding."""
     if len(data) % 4:
         raise FormatError(f"{source}: a stream of {len(data)} bytes; a multiple of 4 expected")
-    words = np.frombuffer(data, "<u4").astype(np.uint32)
-    if len(words) and words[-1] == 0:
+    if len(data) and not any(data[-4:]):
         raise FormatError(f"{source}: a stream ends in a zero word, which no encoder writes")
-    return AnsCoder(words)
 
 
 def _number_parts(bits: int) -> list[tuple[int, int]]:

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from decant import native
 from decant.contexts import ContextNetwork
 from decant.entropy import CLASSES, EntropyTables
 from decant.errors import BundleError, FormatError
@@ -104,6 +105,9 @@ class GridLayout:
         self.contexts = ContextNetwork.from_tensors(tensors, self.stages, self.context_width, self.scales)
         self.neighbours = NeighbourMean.from_tensors(tensors, self.stages[0], self.context_width)
         self._quality = _quality_tables(tensors, self.channels, self.hyper)
+        # What decodes streams in C, where that is to be had.
+        sizes = self.channels, self.class_width, self.context_width, self.stages
+        self.native = native.decoder_of(tensors, *sizes)
 
     @classmethod
     def from_model(cls, model: Mapping[str, Any], tables: Mapping[str, np.ndarray]) -> "GridLayout":
@@ -207,7 +211,10 @@ class GridLayout:
     ) -> np.ndarray:
         """int32 (hyper, hz, wz), within +-32767. Raises FormatError."""
         classes = self._hyper_classes(quality, (self.hyper, shape.hz, shape.wz))
-        stream = self.entropy.decoder(payload.hyper, f"{source}: hyperlatents")
+        source = f"{source}: hyperlatents"
+        if self.native is not None:
+            return self.native.decode_part(payload.hyper, classes, source).astype(np.int32)
+        stream = self.entropy.decoder(payload.hyper, source)
         z = stream.decode(classes).astype(np.int32)
         stream.finish()
         return z
@@ -219,8 +226,13 @@ class GridLayout:
         ``quality.scaled`` of the picture's hyperlatents. Raises FormatError.
         """
         group = shape.groups[index]
-        stream = self.entropy.decoder(payload.groups[index], f"{source}: group {index}")
-        symbols = np.zeros((self.channels, group[1] - group[0], group[3] - group[2]), np.float32)
+        rows, columns, source = group[1] - group[0], group[3] - group[2], f"{source}: group {index}"
+        if self.native is not None:
+            hidden = self.scales.frame(v, group[:2], group[2:]).hidden
+            offset = quality.class_offset
+            return self.native.decode_group(payload.groups[index], hidden, offset, rows, columns, source)
+        stream = self.entropy.decoder(payload.groups[index], source)
+        symbols = np.zeros((self.channels, rows, columns), np.float32)
 
         def read(channels: slice, classes: np.ndarray) -> np.ndarray:
             return stream.decode(classes, symbols[channels])

@@ -28,11 +28,19 @@ OTHER_FLOOR_DB = 40.0
 
 @dataclass(frozen=True)
 class FileEntry:
-    """A file of the bundle: path relative to its folder, length and SHA-256 (hex)."""
+    """A file of the bundle: path relative to its folder, length and SHA-256 (hex); ``of``: the bundle beside
+    this one that has it, for a graph that both share.
+    """
 
     path: str
     bytes: int
     sha256: str
+    of: str | None = None
+
+    def described(self) -> dict[str, Any]:
+        """As bundle.json has it."""
+        found = {"path": self.path, "bytes": self.bytes, "sha256": self.sha256}
+        return found if self.of is None else found | {"of": self.of}
 
 
 @dataclass(frozen=True)
@@ -256,12 +264,16 @@ def _number(value: Mapping[str, Any], key: str, where: str) -> float | None:
     return float(found)
 
 
-def _file(value: object, where: str) -> FileEntry:
+def _file(value: object, where: str, *, shared: bool = False) -> FileEntry:
     size = _take(value, "bytes", int, where)
     if size < 0:
         raise BundleError(f"{where}: {size} bytes cannot be")
     path = checked_path(_take(value, "path", str, where), where)
-    return FileEntry(path=path, bytes=size, sha256=_match(value, "sha256", _SHA256, where))
+    assert isinstance(value, dict)
+    if "of" in value and not shared:
+        raise BundleError(f"{where}: 'of' is for files of graphs")
+    of = _match(value, "of", NAME_PATTERN, where) if "of" in value else None
+    return FileEntry(path=path, bytes=size, sha256=_match(value, "sha256", _SHA256, where), of=of)
 
 
 def _tensor(value: object, where: str) -> TensorSpec:
@@ -280,7 +292,7 @@ GRAPH_SUFFIXES = {"onnxruntime": (".onnx",), "openvino": (".xml", ".bin")}
 
 def _graph(value: object, where: str) -> Graph:
     role, precision, runtime = (_match(value, key, _WORD, where) for key in ("role", "precision", "runtime"))
-    files = tuple(_file(item, where) for item in _take(value, "files", list, where))
+    files = tuple(_file(item, where, shared=True) for item in _take(value, "files", list, where))
     expected = tuple(f"{role}.{precision}{suffix}" for suffix in GRAPH_SUFFIXES.get(runtime, ()))
     if runtime in GRAPH_SUFFIXES and tuple(file.path for file in files) != expected:
         raise BundleError(f"{where}: files must be {', '.join(expected)}, in this order")

@@ -1,7 +1,9 @@
 """A codec's checkpoint becomes a bundle: graphs equal PyTorch, int8 comes close, tables count what comes."""
 
 import copy
+import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import codec_bundle
@@ -10,17 +12,19 @@ import pytest
 import torch
 from click.testing import CliRunner
 from decant import Decoder, Encoder
-from decant.bundle import Bundle
+from decant.bundle import Bundle, seal
 from decant.cli import main
+from decant.errors import BundleError
 from decant_export import codec_adjoint, codec_graphs, codec_tables
 from decant_export.codec_copies import EVEN, Copies, balanced, neighbours
 from decant_export.codec_static import StaticCodec, _evened, _measure
+from decant_export.errors import ExportError
 from decant_export.gate import session_of
 from decant_export.qdq import compensated
 from decant_export.variants import make
 from decant_train import checkpoint as checkpoints
 from decant_train import wheel_photos
-from decant_train.families.codec import Codec, Residual, light_part
+from decant_train.families.codec import Codec, Residual, part
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +65,8 @@ def test_the_same_checkpoint_gives_the_same_bytes(codec: Path, tmp_path: Path):
             assert path.read_bytes() == (again / path.relative_to(codec)).read_bytes(), path
 
 
-def test_the_light_synthesis_is_a_bundle_of_its_own(codec: Path, tmp_path: Path):
-    light = Bundle.open(codec_bundle.write(tmp_path, name="light", light=True))
+def test_a_synthesis_trained_beside_is_a_bundle_of_its_own(codec: Path, tmp_path: Path):
+    light = Bundle.open(codec_bundle.write(tmp_path, name="light", part="nano"))
     whole = Bundle.open(codec)
     assert light.model_id != whole.model_id
     costs = [b.graph("synthesis", "float", "onnxruntime").kmac_per_pixel for b in (light, whole)]
@@ -72,6 +76,40 @@ def test_the_light_synthesis_is_a_bundle_of_its_own(codec: Path, tmp_path: Path)
     picture = wheel_photos.crops(2, 96)[1]
     decoded = Decoder(light).decode(Encoder(light).encode(picture, 80))
     assert np.abs(decoded.astype(int) - picture).mean() < 12
+
+
+def test_bundles_beside_one_another_share_their_encoder(codec: Path, tmp_path: Path):
+    lender = tmp_path / "codec"
+    shutil.copytree(codec, lender)
+    bundle = Bundle.open(codec_bundle.write(tmp_path, name="light", part="nano", encoder_of=lender))
+    assert not (bundle.path / "analysis.float.onnx").exists()
+    bundle.verify()
+    picture = wheel_photos.crops(2, 96)[1]
+    data = Encoder(bundle).encode(picture, 80)
+    decoded = Decoder(bundle).decode(data)
+    shutil.rmtree(lender)
+    bundle = Bundle.open(bundle.path)
+    bundle.verify()  # what decoding needs is there
+    assert np.array_equal(Decoder(bundle).decode(data), decoded)
+    with pytest.raises(BundleError, match=r"it is bundle codec's: put that beside this one"):
+        Encoder(bundle)
+
+
+def test_an_encoder_that_differs_is_not_shared(codec: Path, tmp_path: Path):
+    with pytest.raises(ExportError, match="does not lie beside"):
+        codec_bundle.write(tmp_path, name="light", part="nano", encoder_of=codec)
+    lender = shutil.copytree(codec, tmp_path / "codec")
+    graph = lender / "analysis.float.onnx"
+    found = json.loads((lender / "bundle.json").read_text())
+    graph.write_bytes(graph.read_bytes() + b"\x00")
+    for entry in found["graphs"]:
+        if entry["role"] == "analysis":
+            data = graph.read_bytes()
+            entry["files"][0] |= {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    (lender / "bundle.json").write_bytes(seal(found))
+    with pytest.raises(ExportError, match="analysis of light is not that of"):
+        codec_bundle.write(tmp_path, name="light", part="nano", encoder_of=lender)
+    assert not (tmp_path / "light").exists()
 
 
 def test_settled_weights_are_what_eight_bits_hold(model: Codec):
@@ -190,7 +228,8 @@ def test_the_command_exports_a_codec(tmp_path: Path):
         str(out),
         "--runtimes",
         "onnxruntime",
-        "--light",
+        "--part",
+        "nano",
     ]
     (tmp_path / "about.md").write_text("# Mine\n")
     described = ["--licence", "mine", "--card", str(tmp_path / "about.md"), "--json"]
@@ -202,7 +241,7 @@ def test_the_command_exports_a_codec(tmp_path: Path):
     assert bundle.read("card.md") == b"# Mine\n"
     model = codec_bundle.checkpoint().model
     assert isinstance(model, Codec)
-    assert bundle.model["latent"]["channels"] == light_part(model).config.latents
+    assert bundle.model["latent"]["channels"] == part(model, "nano").config.latents
     assert CliRunner().invoke(main, [*command, "--archive", str(tmp_path / "a")]).exit_code == 2
 
 
@@ -234,5 +273,5 @@ def test_the_adjoint_is_the_transposed_jacobian(model: Codec):
     found = torch.from_numpy(session.run(latents.numpy(), lacking.numpy()))
     wanted = codec_adjoint.by_autograd(model, latents, lacking)
     assert (found - wanted).norm() < 0.02 * wanted.norm()
-    straight = codec_adjoint.by_autograd(light_part(codec_bundle.checkpoint().model), latents, lacking)
+    straight = codec_adjoint.by_autograd(part(codec_bundle.checkpoint().model, "nano"), latents, lacking)
     assert (found - straight).norm() > 0.05 * wanted.norm()  # another decoder's would not pass

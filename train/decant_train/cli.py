@@ -20,7 +20,7 @@ def _shared(command: Command) -> Command:
         click.option("--max-minutes", default=0.0, help="Stop after so many minutes (0: no limit)."),
         click.option("--batch-size", type=int, help="Images per step."),
         click.option("--learning-rate", type=float, help="Adam's learning rate."),
-        click.option("--precision", type=click.Choice(["bf16", "float32"]), default="bf16"),
+        click.option("--precision", type=click.Choice(["auto", "bf16", "float32"]), default="auto"),
         click.option("--device", default="auto", help="cpu, cuda, or auto."),
         click.option("--threads", default=1, help="CPU threads. One is as fast as two on a busy machine."),
         click.option("--seed", default=0),
@@ -141,9 +141,7 @@ def train_denoiser(size: str, **given: Any) -> None:
 @click.option("--matrix-rate", type=float, help="Muon's learning rate, of --learning-rate (0.8).")
 @click.option("--compile", is_flag=True, help="Compile a part of the step; needs a C++ compiler.")
 @click.option("--begin", type=FOLDER, help="Codec checkpoint to start from, where shapes agree.")
-@click.option(
-    "--light", is_flag=True, help="Train nano's synthesis on the same latents beside the size's own."
-)
+@click.option("--beside", multiple=True, help="Train this size's synthesis on the same latents; repeatable.")
 @_shared
 def train_codec(size: str, **given: Any) -> None:
     """Train the general codec (nano, lite, full) on photos."""
@@ -169,7 +167,7 @@ def train_codec(size: str, **given: Any) -> None:
         given["out"],
         options,
         images=given["images"],
-        shape={"light": True} if given["light"] else None,
+        shape={"beside": given["beside"]} if given["beside"] else None,
         begin=given["begin"],
         resume=given["resume"],
         progress=not given["quiet"],
@@ -188,7 +186,7 @@ def train_codec(size: str, **given: Any) -> None:
 @click.option("--batch-size", type=int, help="Crops per step.")
 @click.option("--crop", type=int, help="Side of the training crops, a multiple of 64 pixels.")
 @click.option("--learning-rate", type=float, help="Adam's, for the renderer's layers.")
-@click.option("--light", is_flag=True, help="Finish the light synthesis (nano's) instead of the size's own.")
+@click.option("--part", help="Finish this size's synthesis, trained beside, instead of the codec's own.")
 @click.option("--device", default="auto", help="cpu, cuda, or auto.")
 @click.option("--threads", default=1, help="CPU threads.")
 @click.option("--seed", default=0)
@@ -206,7 +204,7 @@ def finish(checkpoint: Path, **given: Any) -> None:
         given["out"],
         options,
         images=given["images"],
-        light=given["light"],
+        part=given["part"],
         progress=not given["quiet"],
     )
     figures = {name: done.metrics[name] for name in ("begun_psnr", "finished_psnr")}

@@ -2,103 +2,136 @@
 decoded, the decoder's errors taken back to the latents, and chosen again. Tables are counted on that.
 """
 
-from collections.abc import Callable
-from itertools import accumulate
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from decant_train.families.codec import (
+    CLASSES,
     Codec,
     Synthesis,
     class_scale,
     first_half,
     interpolated_lambdas,
+    magnitude,
     symbol_bits,
 )
 
 OVERSHOOT = (1.65, 1.35, 1.05)  # of the step that is sure to lower the error, in each round
+# Bits of symbols are listed for so many steps of a class, and for sizes up to _LISTED - 1; larger ones cost
+# the same: there what is nearer to 0 is never worth its error.
+_FINE, _LISTED = 8, 48
 _PATCH = 9  # latents a side: no synthesis looks further than half of it
 _POWER_STEPS = 40
 
 
 class Encoding:
-    """The encoder of ``model``, which it does not change."""
+    """The encoder of ``model``, which it does not change, with so many ``rounds`` of correction. What errors
+    of latents do is measured when it is made.
+    """
 
-    def __init__(self, model: Codec) -> None:
+    def __init__(self, model: Codec, rounds: int = len(OVERSHOOT)) -> None:
         self.model = model
+        self._steps = OVERSHOOT[len(OVERSHOOT) - rounds :]
         self._curvature = curvature(model.synthesis, model.hyperprior.deviation)[:, None, None]
+        device = self._curvature.device
+        index = torch.arange(_FINE * (CLASSES - 1) + 1, device=device)[:, None] / _FINE
+        self._bits = symbol_bits(torch.arange(_LISTED, device=device), class_scale(index)).flatten()
 
     def aims(self, pictures: Tensor, position: Tensor) -> Tensor:
         """What is rounded at last: latents (n, M, h, w) for pictures float32 (n, 3, H, W) in [0, 1] at
         quality ``position`` (n,).
         """
-        return self._corrected(pictures, position)[0]
+        return self._coded(pictures, position)[0]
 
     def decoded(self, pictures: Tensor, position: Tensor) -> Tensor:
         """The latents (n, M, h, w) that the decoder has in the end; arguments as of ``aims``."""
-        y, latents_of = self._corrected(pictures, position)
-        return latents_of(y)
+        return self._coded(pictures, position)[1]
+
+    def measured(self, pictures: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
+        """Estimated bits per pixel (n,) and the latents that the decoder has; arguments as of ``aims``."""
+        return self._coded(pictures, position)[2:0:-1]
 
     @torch.no_grad()
-    def _corrected(self, pictures: Tensor, position: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """What ``aims`` gives, and what makes the decoder's latents of latents to be rounded."""
+    def _coded(self, pictures: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What ``aims`` and ``decoded`` give, and bits per pixel (n,)."""
         model, prior = self.model, self.model.hyperprior
-        gain, hyper_gain, offset, _ = model.quality(position)
+        gain, hyper_gain, offset, hyper_class = model.quality(position)
         y: Tensor = model.analysis(pictures - 0.5)
         z = (prior.hyperlatents(y) * hyper_gain[:, :, None, None]).round()
         z_hat = model.dequantized(z, hyper_gain)
         gain = gain[:, :, None, None]
         mean = prior.mean(z_hat)
+        y, symbols = self(pictures, y, z_hat, mean, gain, offset, position)
+        scale = class_scale(prior.scale_class(z_hat, offset, symbols))
+        bits = symbol_bits(symbols, scale).sum((1, 2, 3))
+        bits += symbol_bits(z, class_scale(hyper_class)[:, :, None, None]).sum((1, 2, 3))
+        latents = symbols / gain + prior.with_neighbours(mean, symbols, gain)
+        return y, latents, bits / (pictures.shape[2] * pictures.shape[3])
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        pictures: Tensor,
+        y: Tensor,
+        z_hat: Tensor,
+        mean: Tensor,
+        gain: Tensor,
+        offset: Tensor,
+        position: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """As ``decant_train.families.codec.Encode`` says."""
+        model = self.model
         weight = interpolated_lambdas(position)
         price = weight[:, None, None, None] * 255**2 / 3 * self._curvature / gain.square()
-
-        @torch.no_grad()
-        def latents_of(y: Tensor) -> Tensor:
-            symbols, added = self._chosen((y - mean) * gain, z_hat, offset, price, gain)
-            latents: Tensor = symbols / gain + mean
-            latents[:, : added.shape[1]] += added
-            return latents
-
-        for step in OVERSHOOT:
-            latents = latents_of(y).requires_grad_()
+        forms = model.hyperprior.forms(z_hat, offset)
+        for step in self._steps:
+            symbols = self._chosen((y - mean) * gain, forms, price, gain)
+            latents = symbols / gain + model.hyperprior.with_neighbours(mean, symbols, gain)
+            latents.requires_grad_()
             with torch.enable_grad():
                 made = model.synthesis(latents).clamp(-0.5, 0.5)
                 error = 0.5 * (made - (pictures - 0.5)).square().sum()
             (slope,) = torch.autograd.grad(error, latents)
             y = latents.detach() - step * slope / self._curvature
-        return y, latents_of
+        return y, self._chosen((y - mean) * gain, forms, price, gain)
 
-    @torch.no_grad()
-    def _chosen(
-        self, x: Tensor, z_hat: Tensor, offset: Tensor, price: Tensor, gain: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def _chosen(self, x: Tensor, forms: Sequence[Tensor], price: Tensor, gain: Tensor) -> Tensor:
         """x (n, M, h, w) in steps -> of its rounding, one and two steps nearer to 0, and 0, what has the
-        least bits + ``price`` times squared error, part by part; and what the first half adds to the means of
-        the first stage.
+        least bits + ``price`` times squared error, part by part. ``forms``: the classes of each stage, as far
+        as hyperlatents tell.
         """
-        prior = self.model.hyperprior
-        stages = self.model.config.stages
-        first, *later = (
-            slice(end - count, end) for end, count in zip(accumulate(stages), stages, strict=True)
-        )
-        x = x.clone()
-        found = x.round()
+        prior, stages = self.model.hyperprior, self.model.config.stages
+        parts, prices = torch.split(x, list(stages), 1), torch.split(price, list(stages), 1)
         half = first_half(x)
-        added = torch.zeros_like(x[:, first])
-        for i, part in enumerate((first, first, *later)):
-            scale = class_scale(prior.scale_class(z_hat, offset, found)[:, part])
-            near, exact, worth = x[:, part].round(), x[:, part], price[:, part]
-            best, least = near, symbol_bits(near, scale) + worth * (near - exact).square()
-            for steps in (1.0, 2.0, float("inf")):
-                candidate = near.sign() * (near.abs() - steps).clamp_min(0)
-                cost = symbol_bits(candidate, scale) + worth * (candidate - exact).square()
-                best, least = torch.where(cost < least, candidate, best), torch.minimum(cost, least)
-            found[:, part] = best if i != 1 else torch.where(half, found[:, part], best)
-            if not i:
-                added = prior.half_mean_of(best, gain[:, part])
-                x[:, part] -= added * gain[:, part]
-        return found, added
+        first = self._picked(parts[0], forms[0], prices[0])
+        exact = parts[0] - prior.half_mean_of(first, gain[:, : stages[0]]) * gain[:, : stages[0]]
+        form = forms[0] + prior.half_context(magnitude(first) * half)
+        found = [torch.where(half, first, self._picked(exact, form, prices[0]))]
+        seen = magnitude(found[0])
+        for i, context in enumerate(prior.contexts, 1):
+            found.append(self._picked(parts[i], forms[i] + context(seen), prices[i]))
+            if i + 1 < len(stages):
+                seen = torch.cat((seen, magnitude(found[-1])), 1)
+        return torch.cat(found, 1)
+
+    def _picked(self, exact: Tensor, form: Tensor, price: Tensor) -> Tensor:
+        """The symbols of one part; bits as of ``_FINE`` classes for one, which is as good."""
+        rows = (form * _FINE).round().clamp(0, _FINE * (CLASSES - 1)).int() * _LISTED
+        best = exact.round()
+        size, sign = best.abs(), best.sign()
+
+        def cost(size: Tensor) -> Tensor:
+            bits = self._bits[rows + size.clamp_max(_LISTED - 1).int()]
+            return bits + price * (sign * size - exact).square()
+
+        least, taken = cost(size), size
+        for steps in (1.0, 2.0, float("inf")):
+            fewer = (size - steps).clamp_min(0)
+            other = cost(fewer)
+            taken, least = torch.where(other < least, fewer, taken), torch.minimum(other, least)
+        return sign * taken
 
 
 def curvature(synthesis: Synthesis, deviation: Tensor) -> Tensor:

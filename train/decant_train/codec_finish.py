@@ -28,8 +28,8 @@ from decant_train.families.codec import (
     Analysis,
     Codec,
     Synthesis,
+    alone,
     interpolated_lambdas,
-    without_light,
 )
 from decant_train.optimizers import Coordinates, MuonAdam
 from decant_train.photos import Photos
@@ -81,13 +81,13 @@ def finish(
     progress: bool = True,
 ) -> Checkpoint:
     """Train the synthesis of ``checkpoint.model``, a Codec, then its analysis; keep the checkpoint in
-    ``out``. A light synthesis is dropped: the analysis follows one synthesis only.
+    ``out``. Syntheses beside its own are dropped: the analysis follows one synthesis only.
     """
     model = checkpoint.model
     assert isinstance(model, Codec)
     device = budget.device_of(options.device)
     training.to(device), validation.to(device)
-    model = without_light(model).to(device).eval()
+    model = alone(model).to(device).eval()
     coordinates = coordinates_of(model, training.crops(60_000, PATCH, torch.Generator().manual_seed(0)))
     out.mkdir(parents=True, exist_ok=True)
     budget.keep_freed_memory()
@@ -138,11 +138,11 @@ def _fit(
             for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
                 group["lr"] = rate * factor
             latents, pictures, weight = pool[int(torch.randint(len(pool), (), generator=draw))]
-            with torch.autocast(device.type, torch.bfloat16):
+            with budget.autocast(device, "auto"):
                 decoded = synthesis(latents)
             error = _error(decoded, pictures)
             optimizer.zero_grad(set_to_none=True)
-            (255**2 * (error * weight).mean()).backward()
+            (255**2 * (error * weight).mean()).backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(trained, options.clip_norm)
             optimizer.step()
             budget.average(averaged, synthesis, min(options.average, (1 + step) / (10 + step)))
@@ -178,11 +178,11 @@ def _follow(
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * factor
         pictures = training.reduced(options.batch_size, options.crop, draw)
-        with torch.autocast(device.type, torch.bfloat16):
+        with budget.autocast(device, "auto"):
             decoded = model.synthesis(analysis(pictures - 0.5))
         error = _error(decoded, pictures)
         optimizer.zero_grad(set_to_none=True)
-        (error / (error.detach() + LEAST_ERROR)).mean().backward()
+        (error / (error.detach() + LEAST_ERROR)).mean().backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(analysis.parameters(), options.clip_norm)
         optimizer.step()
         budget.average(averaged, analysis, min(0.99, (1 + step) / (10 + step)))

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from decant_train import budget
 from decant_train import checkpoint as checkpoints
 from decant_train.checkpoint import Checkpoint
+from decant_train.codec_encoding import Encoding
 from decant_train.codec_start import (
     coordinates_of,
     revive,
@@ -47,25 +48,30 @@ class CodecOptions:
     batch_size: int = 8
     crop: int = 192  # pixels, a multiple of 64
     optimizer: str = "muon"  # "adam", or "muon" for the matrices and Adam for the rest
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-4
     warmup: int = 100
     decay: float = 0.5  # share of the budget over which the learning rate falls to 2 %
     linear_analysis_rate: float = 0.2  # of learning_rate: at the full rate the principal components drift
     linear_synthesis_rate: float = 0.1
+    latent_rate: float = 0.5  # what the analysis' branches add to latents
     render_rate: float = 4.0  # the renderer's layers at 1/4
     branch_rate: float = 0.5
     matrix_rate: float = 0.8  # Muon's, where it is used
+    gain_rate: float = 0.1  # what rounding does to them is seen through errors that the encoder chose
     class_rate: float = 4.0  # scale classes have a wider unit than weights
     hyper_rate: float = 0.3  # hyperlatents and the means made of them: at the full rate the noisiest part
     narrow: float = 0.5  # share of the budget in which all crops have the middle quality
     widen: float = 0.25  # share after that over which their range grows
     reach: float = 0.5  # how far: to so much of all qualities
+    analysis_every: int = 3  # steps between two that train the analysis, half of a step's work
+    rounds: int = 1  # of correction by the encoder whose symbols the decoder learns on
+    measured_every: int = 250  # steps between which that encoder takes the synthesis for unchanged
     clip_norm: float = 3.0
     average: float = 0.998  # of the weights, per step
     compile: bool = False
     validate_every: int = 1000  # steps
     save_minutes: float = 4.0
-    precision: str = "bf16"
+    precision: str = "auto"
     device: str = "auto"
     seed: int = 0
 
@@ -123,7 +129,7 @@ def fit(
     out.mkdir(parents=True, exist_ok=True)
     budget.keep_freed_memory()
     tests = validation.crops(VALIDATION_CROPS, VALIDATION_CROP, torch.Generator().manual_seed(1))
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16")
+    autocast = budget.autocast(device, options.precision)
     started, before = time.monotonic(), checkpoint.elapsed_s
     last_save, sums = started, torch.zeros(4, device=device)
     bar = tqdm(
@@ -133,22 +139,26 @@ def fit(
         disable=not progress,
         dynamic_ncols=True,
     )
-    checkpoint.stopped_by = ""
+    checkpoint.stopped_by, begun_at = "", checkpoint.step
     with (out / "metrics.jsonl").open("a", buffering=1) as log_file, bar:
         while not checkpoint.stopped_by:
             done = _done(options, checkpoint.step, before + time.monotonic() - started)
             factor = budget.rate_factor(checkpoint.step, done, warmup=options.warmup, decay=options.decay)
             for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
                 group["lr"] = rate * factor
+            if (checkpoint.step - begun_at) % options.measured_every == 0:
+                encoding = Encoding(model.eval(), options.rounds)
             batch = training.reduced(options.batch_size, options.crop, draw)
             spread = _spread(options, done)
             position = positions(options.batch_size, spread, draw).to(device)
             model.train()
+            turn = checkpoint.step % options.analysis_every == 0
             with autocast:
-                y_bits, z_bits, error = model(batch, position)
+                y_bits, z_bits, error, plain = model.terms(batch, position, encoding, analysis=turn)
             loss = _loss(position, y_bits + z_bits, error.mean(0))
+            apart = _loss(position, torch.zeros_like(plain), plain)  # the analysis' own
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            (loss + apart).backward()  # type: ignore[no-untyped-call]
             if spread < 1:
                 _move_together(model, spread)
             norm = nn.utils.clip_grad_norm_(model.parameters(), options.clip_norm)
@@ -191,26 +201,27 @@ def fit(
 
 @torch.no_grad()
 def validate(model: Codec, pictures: Tensor) -> dict[str, float]:
-    """Estimated bits per pixel and PSNR (dB) of hard-quantized ``pictures`` (n, 3, H, W) at every anchor and
-    at the middle quality, and "score": the mean of the training loss over the anchors. In float32; real files
-    are measured by `decant bench rd`.
+    """Estimated bits per pixel and PSNR (dB) of ``pictures`` (n, 3, H, W), as the encoder sends them (effort
+    2), at every anchor and at the middle quality, and "score": the mean of the training loss over the
+    anchors. In float32; real files are measured by `decant bench rd`.
     """
     model.eval()
     metrics: dict[str, float] = {}
     score = 0.0
+    encoding = Encoding(model)
     positions = {str(anchor): float(anchor) for anchor in range(ANCHORS)} | {"middle": (ANCHORS - 1) / 2}
     for name, place in positions.items():
         rates, errors = [], []
         for batch in torch.split(pictures, 8):
             position = torch.full((len(batch),), place, device=batch.device)
-            y_bits, z_bits, error = model(batch, position)
-            rates.append(y_bits + z_bits)
-            errors.append(error)
+            bits, latents = encoding.measured(batch, position)
+            rates.append(bits)
+            made = [synthesis(latents).clamp(-0.5, 0.5) for synthesis in model.syntheses().values()]
+            errors.append(torch.stack([(x - (batch - 0.5)).square().mean((1, 2, 3)) for x in made]))
         rate, error = torch.cat(rates), torch.cat(errors, 1)
         metrics[f"bpp_{name}"] = float(rate.mean())
-        metrics[f"psnr_{name}"] = float(-10 * error[0].log10().mean())
-        if len(error) > 1:
-            metrics[f"light_psnr_{name}"] = float(-10 * error[1].log10().mean())
+        for of, own in zip(model.syntheses(), error, strict=True):
+            metrics[f"{of and of + '_'}psnr_{name}"] = float(-10 * own.log10().mean())
         loss = float(_loss(torch.full_like(rate, place), rate, error.mean(0)))
         if name == "middle":
             metrics["score_middle"] = loss
@@ -252,15 +263,16 @@ def _loss(position: Tensor, bits_per_pixel: Tensor, error: Tensor) -> Tensor:
 
 
 def _groups(model: Codec, options: CodecOptions) -> list[dict[str, Any]]:
-    light = [] if model.light is None else [model.light]
-    prior = model.hyperprior
-    linear = [layer for synthesis in (model.synthesis, *light) for layer in (synthesis.up, synthesis.last)]
+    syntheses, prior = model.syntheses().values(), model.hyperprior
+    linear = [layer for synthesis in syntheses for layer in (synthesis.up, synthesis.last)]
     groups: list[tuple[float, list[nn.Parameter]]] = [
         (options.linear_analysis_rate, list(model.analysis.linear.parameters())),
         (options.linear_synthesis_rate, [p for layer in linear for p in layer.parameters()]),
-        (options.render_rate, list(model.synthesis.render.parameters())),
+        (options.render_rate, [p for synthesis in syntheses for p in synthesis.render.parameters()]),
+        (options.gain_rate, [model.log_gain]),
         (options.class_rate, [model.class_offset, model.hyper_class]),
         (options.hyper_rate, [p for part in (prior.analysis, prior.mean) for p in part.parameters()]),
+        (options.latent_rate, [p for p in model.analysis.out.parameters() if p.ndim == 4]),
     ]
     taken = {id(p) for _, group in groups for p in group}
     branches = [p for p in model.analysis.parameters() if id(p) not in taken]

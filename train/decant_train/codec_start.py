@@ -15,6 +15,7 @@ from decant_train.families.codec import (
     PIXELS,
     Codec,
     Residual,
+    Synthesis,
     class_scale,
     scale_to_class,
 )
@@ -26,6 +27,7 @@ STEP = (
 LEAST_DEVIATION = 0.03  # inputs that vary less are not taken for more
 MIDDLE_DEVIATION = 0.25  # of the latents: their quantization step at middle qualities
 REVIVED = 0.15  # deviation of units that start again: at 0.5 their first steps do harm
+ADDED = 0.02  # deviation of what a latent gives to a channel that a synthesis has beyond another's
 LATENT_STEP = 0.2  # deviation that a weight of the synthesis is moved for as any other weight
 
 
@@ -60,7 +62,7 @@ def start_from_principal_components(model: Codec, patches: Tensor) -> None:
     model.synthesis.last.weight.zero_()
     model.synthesis.last.weight[:, :, 1, 1] = directions.float()
     _bias(model.synthesis.last).zero_()
-    start_light(model)
+    start_beside(model)
 
     model.hyperprior.deviation.copy_(deviations)
     for anchor, weight in enumerate(LAMBDAS):
@@ -91,9 +93,11 @@ def coordinates_of(model: Codec, patches: Tensor) -> dict[Tensor, Coordinates]:
     found: dict[Tensor, Coordinates] = {
         model.analysis.linear.weight: Whitened(_whitening(patches.flatten(1))),
         model.analysis.stem.weight: Whitened(_whitening(blocks)),
+        model.analysis.out.weight: Scaled(
+            (model.hyperprior.deviation / MIDDLE_DEVIATION).clamp_max(1)[:, None, None, None]
+        ),
     }
-    light = [] if model.light is None else [model.light]
-    for synthesis in (model.synthesis, *light):
+    for synthesis in model.syntheses().values():
         seen = (blocks @ synthesis.last.weight[:, :, 1, 1]).std(0).clamp_min(LEAST_DEVIATION)
         found[synthesis.up.weight] = Scaled(latents)
         found[synthesis.last.weight] = Scaled((LATENT_STEP / seen)[:, None, None])
@@ -119,11 +123,39 @@ def _whitening(samples: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def start_light(model: Codec) -> None:
-    """Give the light synthesis, where ``model`` has one, the linear path of the whole."""
-    if model.light is not None:
-        model.light.up.load_state_dict(model.synthesis.up.state_dict())
-        model.light.last.load_state_dict(model.synthesis.last.state_dict())
+def start_beside(model: Codec) -> None:
+    """Let the syntheses beside ``model``'s own begin as it, as far as theirs reach: more channels and layers
+    than it has begin without effect, with less it loses what does not fit.
+    """
+    for name in model.beside:
+        _begin_as(model.syntheses()[name], model.synthesis, model.hyperprior.deviation)
+
+
+def _begin_as(synthesis: Synthesis, other: Synthesis, deviation: Tensor) -> None:
+    """Values of channels that ``other`` has not are drawn, what is made of them is 0."""
+    r, known = synthesis.config.render_width, other.config.render_width
+    both = min(r, known)
+    up = (
+        torch.randn(r, PATCH, len(deviation), 1, 1)
+        * (ADDED / deviation.clamp_min(LEAST_DEVIATION))[:, None, None]
+    )
+    up[:both] = other.up.weight.reshape(known, PATCH, -1, 1, 1)[:both]
+    bias = torch.zeros(r, PATCH)
+    bias[:both] = _bias(other.up).reshape(known, PATCH)[:both]
+    synthesis.up.weight.copy_(up.flatten(0, 1))
+    _bias(synthesis.up).copy_(bias.flatten())
+    synthesis.last.weight.zero_()
+    synthesis.last.weight[:, :both] = other.last.weight[:, :both]
+    _bias(synthesis.last).copy_(_bias(other.last))
+    for ours, theirs in zip(synthesis.render, other.render, strict=False):
+        assert isinstance(ours, Residual)
+        assert isinstance(theirs, Residual)
+        hidden = min(ours.first.out_channels, theirs.first.out_channels)
+        ours.first.weight[:hidden, both:] = 0
+        ours.first.weight[:hidden, :both] = theirs.first.weight[:hidden, :both]
+        _bias(ours.first)[:hidden] = _bias(theirs.first)[:hidden]
+        ours.second.weight[:both, :hidden] = theirs.second.weight[:both, :hidden]
+        _bias(ours.second)[:both] = _bias(theirs.second)[:both]
 
 
 @torch.no_grad()
@@ -132,8 +164,8 @@ def begin_with(model: Codec, other: Codec) -> None:
     own = model.state_dict()
     shared = {k: v for k, v in other.state_dict().items() if k in own and own[k].shape == v.shape}
     model.load_state_dict(own | shared)
-    if other.light is None:
-        start_light(model)
+    for name in set(model.beside) - set(other.beside):
+        _begin_as(model.syntheses()[name], model.synthesis, model.hyperprior.deviation)
 
 
 @torch.no_grad()

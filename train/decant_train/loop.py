@@ -41,7 +41,7 @@ class Options:
     stop_when_converged: bool = True  # the published test, every 100 epochs
     evaluate_every: int = WINDOW  # epochs
     save_minutes: float = 3.0
-    precision: str = "bf16"  # autocast; "float32" turns it off
+    precision: str = "auto"  # of budget.PRECISIONS
     device: str = "auto"  # cuda when there is one, else cpu
     seed: int = 0
 
@@ -50,8 +50,8 @@ class Options:
             raise ValueError(f"schedule is 'constant' or 'cosine', not {self.schedule!r}")
         if self.schedule == "cosine" and not (self.epochs or self.max_minutes):
             raise ValueError("the cosine schedule needs an end: give epochs or max_minutes")
-        if self.precision not in ("bf16", "float32"):
-            raise ValueError(f"precision is 'bf16' or 'float32', not {self.precision!r}")
+        if self.precision not in budget.PRECISIONS:
+            raise ValueError(f"precision is one of {', '.join(budget.PRECISIONS)}, not {self.precision!r}")
         if self.batch_size < 1 or self.evaluate_every < 1:
             raise ValueError("batch_size and evaluate_every must be at least 1")
 
@@ -114,7 +114,7 @@ def fit(
     losses: list[float] = [row["loss"] for row in rows]
     previous_ssim = checkpoint.metrics.get("ssim")
 
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16")
+    autocast = budget.autocast(device, options.precision)
     started, before = time.monotonic(), checkpoint.elapsed_s
     last_save = started
     bar = tqdm(

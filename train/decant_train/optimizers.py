@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
+from decant_train import budget
+
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan et al. 2024
 ITERATIONS = 5
 
@@ -129,10 +131,11 @@ class MuonAdam(Adam):
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """The matrix (a, b) with singular values moved near 1 (0.7 to 1.2), bfloat16 inside."""
+    """The matrix (a, b) with singular values moved near 1 (0.7 to 1.2), in bfloat16 where that is fast."""
     a, b, c = NEWTON_SCHULZ
     tall = matrix.shape[0] > matrix.shape[1]
-    x = (matrix.T if tall else matrix).bfloat16()
+    x = matrix.T if tall else matrix
+    x = x.bfloat16() if budget.bfloat16_is_fast(x.device) else x.float()
     x = x / x.norm().clamp_min(1e-7)
     for _ in range(ITERATIONS):
         gram = x @ x.T

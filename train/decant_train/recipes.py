@@ -4,6 +4,7 @@ import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,8 @@ from decant_train import checkpoint as checkpoints
 from decant_train import codec_finish, codec_loop, data, families, loop, photos, wheel_photos
 from decant_train.checkpoint import Checkpoint, CheckpointError
 from decant_train.codec_start import begin_with
-from decant_train.families.codec import Codec, light_part
+from decant_train.families.codec import Codec
+from decant_train.families.codec import part as part_of
 from decant_train.families.denoiser import Denoiser
 from decant_train.families.set import SetAutoencoder
 from decant_train.pairs import make_pairs
@@ -134,7 +136,7 @@ def train_codec(
     options: codec_loop.CodecOptions,
     *,
     images: Sequence[Path],
-    shape: Mapping[str, int] | None = None,
+    shape: Mapping[str, Any] | None = None,
     begin: Path | None = None,
     resume: bool = False,
     progress: bool = True,
@@ -172,17 +174,17 @@ def finish_codec(
     options: codec_finish.FinishOptions,
     *,
     images: Sequence[Path],
-    light: bool = False,
+    part: str | None = None,
     progress: bool = True,
 ) -> Checkpoint:
-    """Train the synthesis of the codec checkpoint in ``folder``, or its ``light`` one, on what its encoder
-    sends of packed photos or folders of them, then its analysis, and write ``out``.
+    """Train the synthesis of the codec checkpoint in ``folder``, or the one named ``part`` beside it, on what
+    its encoder sends of packed photos or folders of them, then its analysis, and write ``out``.
     """
     start = checkpoints.load(folder)
     if not isinstance(start.model, Codec):
         raise CheckpointError(f"{folder} is no codec checkpoint")
-    if light:
-        start.model = light_part(start.model)
+    if part is not None:
+        start.model = part_of(start.model, part)
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
     training, validation = _photos(images, out, options.crop)

@@ -13,15 +13,21 @@ symbols, here and beside, say of it. The first stage, which has the most bits a 
 halves, the colours of a checkerboard: the first half adds to classes and means of the second. A quality is a
 row of gains for y, gains for z (as integer multipliers that undo them) and class offsets; rows between the
 trained anchors are interpolated.
+
+Training has two halves that share only the latents. The analysis learns what the synthesis, as it is, makes
+the picture of, rate and rounding aside. All that the decoder has learns on the symbols that an encoder
+chooses from there by rate and distortion (``codec_encoding``), as the files will have them.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from decant_train.families.base import Family
 
@@ -42,6 +48,8 @@ PIXELS = 3 * PATCH * PATCH
 # on photos.
 LAMBDAS = tuple(0.0009 * (0.35 / 0.0009) ** (i / (ANCHORS - 1)) for i in range(ANCHORS))
 LEAK = 0.05  # gradient of rectifiers that are off
+ANALYSIS_SLOPE = 0.1  # of the analysis' rectifiers below 0
+LEAST_SQUARE = 1e-4  # added to the mean square that features are normalized by
 TAIL = 0.01  # share of the wide component in the latents' distribution: outliers keep a gradient
 
 
@@ -49,8 +57,8 @@ TAIL = 0.01  # share of the wide component in the latents' distribution: outlier
 class CodecConfig:
     """Decoder shape: ``latents`` M; renderer at 1/4 of ``render_width`` R channels and ``render_layers``
     residual layers of ``render_hidden`` rectified ones. ``analysis_width`` and ``analysis_blocks`` are the
-    encoder's and cost the decoder nothing. ``light``: a second synthesis without the renderer's layers is
-    trained on the same latents (``light_part``).
+    encoder's and cost the decoder nothing. ``beside``: names of sizes whose syntheses are trained on the same
+    latents (``part``).
     """
 
     latents: int = 256
@@ -63,27 +71,39 @@ class CodecConfig:
     context_width: int = 48  # hidden values of each stage's context network at 1/16
     analysis_width: int = 128
     analysis_blocks: int = 2
-    light: bool = False
+    beside: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "stages", tuple(self.stages))  # from JSON it is a list
+        object.__setattr__(self, "stages", tuple(self.stages))  # from JSON they are lists
+        object.__setattr__(self, "beside", tuple(self.beside))
+        if unknown := set(self.beside) - set(SIZES):
+            raise ValueError(f"no size {', '.join(sorted(unknown))}; there are {', '.join(SIZES)}")
         if sum(self.stages) != self.latents or min(self.stages) < 1:
             raise ValueError(f"stages {self.stages} do not add up to {self.latents} latents")
 
 
-SIZES = {
+SIZES: dict[str, CodecConfig] = {}
+# They differ in their renderers alone, so that all can be trained on the same latents.
+SIZES |= {
     "nano": CodecConfig(render_layers=0),
     "lite": CodecConfig(),
-    "full": CodecConfig(
-        latents=320,
-        stages=(16, 48, 256),
-        render_width=32,
-        render_layers=3,
-        render_hidden=96,
-        analysis_width=192,
-        analysis_blocks=4,
-    ),
+    "full": CodecConfig(render_width=32, render_layers=3, render_hidden=64),
 }
+
+
+class _Rectified(torch.autograd.Function):
+    """ReLU with the gradient of a leaky one, in one pass each way."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.clamp_min(0)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        found: Tensor = torch.ops.aten.leaky_relu_backward(gradients[0], x, LEAK, False)
+        return found
 
 
 class Rectifier(nn.Module):
@@ -94,7 +114,8 @@ class Rectifier(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return F.relu(x)
-        return torch.where(x > 0, x, LEAK * (x - x.detach()))
+        made: Tensor = _Rectified.apply(x)  # type: ignore[no-untyped-call]
+        return made
 
 
 class Residual(nn.Module):
@@ -114,6 +135,22 @@ class Residual(nn.Module):
         return x + added
 
 
+class NormalizedResidual(nn.Module):
+    """x + conv(leaky(conv(x / rms(x)))), the root mean square over the channels of a place: a 3x3 convolution
+    and one of ``side`` x ``side`` back, zero at the start. Without the division layers here end switched off.
+    """
+
+    def __init__(self, width: int, side: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, side, padding=side // 2)
+        _zero(self.second)
+
+    def forward(self, x: Tensor) -> Tensor:
+        added: Tensor = self.second(F.leaky_relu(self.first(normalized(x)), ANALYSIS_SLOPE))
+        return x + added
+
+
 class Analysis(nn.Module):
     """Pictures (n, 3, H, W) in [-0.5, 0.5] -> latents (n, M, H/16, W/16); H and W multiples of 64."""
 
@@ -122,19 +159,18 @@ class Analysis(nn.Module):
         width, blocks = config.analysis_width, config.analysis_blocks
         self.linear = nn.Conv2d(3, config.latents, PATCH, stride=PATCH)
         self.stem = nn.Conv2d(48, width // 2, 3, padding=1)
-        self.quarter = nn.Sequential(*(Residual(width // 2) for _ in range(max(blocks // 2, 1))))
         self.eighth_in = nn.Conv2d(2 * width, width, 1)
-        self.eighth = nn.Sequential(*(Residual(width) for _ in range(blocks)))
+        self.eighth = nn.Sequential(*(NormalizedResidual(width, 3) for _ in range(blocks)))
         self.sixteenth_in = nn.Conv2d(4 * width, 2 * width, 1)
-        self.sixteenth = nn.Sequential(*(Residual(2 * width) for _ in range(blocks)))
+        self.sixteenth = nn.Sequential(*(NormalizedResidual(2 * width, 1) for _ in range(blocks)))
         self.out = nn.Conv2d(2 * width, config.latents, 3, padding=1)
         _zero(self.out)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        x = self.quarter(self.stem(F.pixel_unshuffle(pictures, 4)))
+        x = F.leaky_relu(self.stem(F.pixel_unshuffle(pictures, 4)), ANALYSIS_SLOPE)
         x = self.eighth(self.eighth_in(F.pixel_unshuffle(x, 2)))
         x = self.sixteenth(self.sixteenth_in(F.pixel_unshuffle(x, 2)))
-        added: Tensor = self.out(x)
+        added: Tensor = self.out(normalized(x))
         return _linear_path(self.linear, pictures) + added.float()
 
 
@@ -242,15 +278,13 @@ class Hyperprior(nn.Module):
         z: Tensor = self.analysis(torch.cat((normal, normal.abs()), 1))
         return z.float()
 
-    def means(self, z: Tensor, y: Tensor, gain: Tensor) -> Tensor:
-        """Means of the latents (n, M, h, w): dequantized hyperlatents z, latents y (n, M, h, w), those of the
-        first half as they are rounded, and gains (n, M, 1, 1).
+    def with_neighbours(self, mean: Tensor, symbols: Tensor, gain: Tensor) -> Tensor:
+        """Means of the latents (n, M, h, w): ``mean`` from the hyperlatents, and in the second half of the
+        first stage what ``symbols`` (n, M, h, w) of the first half add; gains (n, M, 1, 1).
         """
-        mean: Tensor = self.mean(z)
         count = self.stages[0]
-        near, gain = mean[:, :count], gain[:, :count]
-        symbols = _round((y[:, :count] - near) * gain)
-        return torch.cat((near + self.half_mean_of(symbols, gain), mean[:, count:]), 1)
+        added = self.half_mean_of(symbols[:, :count], gain[:, :count])
+        return torch.cat((mean[:, :count] + added, mean[:, count:]), 1)
 
     def half_mean_of(self, symbols: Tensor, gain: Tensor) -> Tensor:
         """What the first half adds to the means of the first stage, 0 in the first half: ``symbols`` of the
@@ -261,25 +295,48 @@ class Hyperprior(nn.Module):
         added: Tensor = self.half_mean(symbols / gain / unit * first) * unit * ~first
         return added
 
-    def scale_class(self, z: Tensor, offsets: Tensor, symbols: Tensor) -> Tensor:
-        """Class of every latent, continuous in training: dequantized hyperlatents z (n, hyper, h/4, w/4) on
-        the grid of 2^-VALUE_BITS, offsets (n, M), symbols (n, M, h, w) -> (n, M, h, w).
+    def forms(self, z: Tensor, offsets: Tensor) -> list[Tensor]:
+        """What dequantized hyperlatents z (n, hyper, h/4, w/4), on the grid of 2^-VALUE_BITS, and offsets
+        (n, M) say of the classes of each stage: (n, channels, h, w), continuous in training.
 
         Weights, hidden values and sums are the integers the decoder has, with straight-through gradients.
         """
+        hidden = F.pixel_shuffle(_integer_hidden(self.class_hidden, z), 2)
+        form = F.conv2d(hidden, _grid(self.class_out.weight, WEIGHT_BITS, 127))
+        form = F.pixel_shuffle(form, 2) + offsets[:, :, None, None]
+        return list(torch.split(form, list(self.stages), 1))
+
+    def scale_class(self, z: Tensor, offsets: Tensor, symbols: Tensor) -> Tensor:
+        """Class of every latent (n, M, h, w): ``forms``, and what the symbols (n, M, h, w) of the parts
+        before add.
+        """
         with torch.autocast(z.device.type, enabled=False):
-            hidden = F.pixel_shuffle(_integer_hidden(self.class_hidden, z), 2)
-            form = F.conv2d(hidden, _grid(self.class_out.weight, WEIGHT_BITS, 127))
-            form = F.pixel_shuffle(form, 2) + offsets[:, :, None, None]
+            forms = self.forms(z, offsets)
             known = self.stages[0]
-            seen = magnitude(symbols[:, : max(known, form.shape[1] - self.stages[-1])].detach())
-            forms = list(torch.split(form, list(self.stages), 1))
-            first = first_half(form)
+            seen = magnitude(symbols[:, : max(known, symbols.shape[1] - self.stages[-1])].detach())
+            first = first_half(symbols)
             forms[0] = forms[0] + self.half_context(seen[:, :known] * first) * ~first
             for i, context in enumerate(self.contexts, 1):
                 forms[i] = forms[i] + context(seen[:, :known])
                 known += self.stages[i]
         return torch.cat(forms, 1)
+
+
+# Pictures, their latents (n, M, h, w), dequantized hyperlatents, the mean from these (n, M, h, w), gains
+# (n, M, 1, 1), class offsets (n, M) and qualities (n,) -> what is coded instead of the latents, and its
+# symbols.
+Encode = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+class Terms(NamedTuple):
+    """What training weighs, for each picture: bits of y and of z per pixel (n,), the mean squared error of
+    each synthesis (1 + beside, n) of what is decoded, and the analysis' (n,), of latents as they are.
+    """
+
+    y_bits: Tensor
+    z_bits: Tensor
+    error: Tensor
+    analysis_error: Tensor
 
 
 class Codec(nn.Module):
@@ -290,7 +347,7 @@ class Codec(nn.Module):
         self.config = config
         self.analysis = Analysis(config)
         self.synthesis = Synthesis(config)
-        self.light = Synthesis(_light(config)) if config.light else None
+        self.beside = nn.ModuleDict({name: Synthesis(_with_renderer(config, name)) for name in config.beside})
         self.hyperprior = Hyperprior(config)
         self._rate: Callable[[Tensor, Tensor, Tensor], Tensor] = rate
         # Natural logarithms of the gains of each anchor, offsets of the latents' scale classes, and the scale
@@ -318,67 +375,114 @@ class Codec(nn.Module):
         """
         return z_symbols * _grid(1 / hyper_gain, VALUE_BITS, MULTIPLIER_MAX)[:, :, None, None]
 
+    def syntheses(self) -> dict[str, Synthesis]:
+        """Its own, under the name "", and those beside it."""
+        return {"": self.synthesis, **{name: self._beside(name) for name in self.beside}}
+
+    def _beside(self, name: str) -> Synthesis:
+        found = self.beside[name]
+        assert isinstance(found, Synthesis)
+        return found
+
     def forward(self, pictures: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Pictures float32 (n, 3, H, W) in [0, 1], H and W multiples of 64; quality ``position`` (n,).
 
-        Returns bits of y and of z per pixel (n,) and the mean squared error (1, n), (2, n) with a light
-        synthesis, all of rounded latents, with the gradients of ``rate`` and straight through the rounding.
+        Returns what ``Terms`` begins with, of latents that are rounded and no more.
+        """
+        return self.terms(pictures, position, self._rounded, analysis=False)[:3]
+
+    def terms(self, pictures: Tensor, position: Tensor, encode: Encode, *, analysis: bool = True) -> Terms:
+        """The terms of the loss of ``pictures`` at qualities ``position`` (n,), of what ``encode`` sends.
+        Without ``analysis`` that of the analysis is 0.
+
+        The analysis gets gradients of its own error alone, all else of rate (``rate``) and distortion. Gains
+        see the error of rounding shrink as they grow (straight through the rounding).
         """
         gain, hyper_gain, offset, hyper_class = self.quality(position)
-        y = self.analysis(pictures - 0.5)
+        with torch.set_grad_enabled(analysis and torch.is_grad_enabled()):
+            y = self.analysis(pictures - 0.5)
         with torch.autocast(y.device.type, enabled=False):  # bfloat16 is too coarse for what is coded
-            bits, latents = self._coded(y, gain, hyper_gain, offset, hyper_class)
-        decoders = [self.synthesis] if self.light is None else [self.synthesis, self.light]
-        decoded = torch.stack([decoder(latents) for decoder in decoders])
-        error = (decoded - (pictures - 0.5)).square().mean((2, 3, 4))
+            z = self.hyperprior.hyperlatents(y.detach()) * hyper_gain[:, :, None, None]
+            z_symbols = _round(z)
+            z_bits = self._rate(z, z_symbols, class_scale(hyper_class)[:, :, None, None])
+            z_hat = self.dequantized(z_symbols, hyper_gain)
+            gain = gain[:, :, None, None]
+            mean = self.hyperprior.mean(z_hat)
+            aims, symbols = encode(pictures, y.detach(), z_hat, mean, gain, offset, position)
+            residual = (aims - self.hyperprior.with_neighbours(mean, symbols, gain)) * gain
+            scale = class_scale(self.hyperprior.scale_class(z_hat, offset, symbols))
+            y_bits = self._rate(residual, symbols, scale)
+            latents = aims + (symbols - residual).detach() / gain
+        error = torch.stack([_error(made(latents), pictures) for made in self.syntheses().values()])
+        plain = torch.zeros_like(error[0])
+        if analysis:
+            weights = {name: value.detach() for name, value in self.synthesis.named_parameters()}
+            plain = _error(functional_call(self.synthesis, weights, (y,)), pictures)
         pixels = pictures.shape[2] * pictures.shape[3]
-        return bits[0] / pixels, bits[1] / pixels, error
+        return Terms(y_bits.sum((1, 2, 3)) / pixels, z_bits.sum((1, 2, 3)) / pixels, error, plain)
 
-    def _coded(
-        self, y: Tensor, gain: Tensor, hyper_gain: Tensor, offset: Tensor, hyper_class: Tensor
-    ) -> tuple[tuple[Tensor, Tensor], Tensor]:
-        """Bits of y and of z (n,), and the latents as the decoder has them."""
-        z = self.hyperprior.hyperlatents(y) * hyper_gain[:, :, None, None]
-        z_symbols = _round(z)
-        z_bits = self._rate(z, z_symbols, class_scale(hyper_class)[:, :, None, None])
-        z_hat = self.dequantized(z_symbols, hyper_gain)
-        gain = gain[:, :, None, None]
-        mean = self.hyperprior.means(z_hat, y, gain)
-        residual = (y - mean) * gain
-        symbols = _round(residual)
-        scale = class_scale(self.hyperprior.scale_class(z_hat, offset, symbols))
-        y_bits = self._rate(residual, symbols, scale)
-        latents = symbols / gain + mean
-        return (y_bits.sum((1, 2, 3)), z_bits.sum((1, 2, 3))), latents
+    @torch.no_grad()
+    def _rounded(
+        self,
+        pictures: Tensor,
+        y: Tensor,
+        z_hat: Tensor,
+        mean: Tensor,
+        gain: Tensor,
+        offset: Tensor,
+        position: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        near = ((y - mean) * gain).round()
+        return y, ((y - self.hyperprior.with_neighbours(mean, near, gain)) * gain).round()
 
 
-def light_part(model: Codec) -> Codec:
-    """The codec of ``model``'s light synthesis; all else is shared. Raises ValueError when it has none."""
-    if model.light is None:
-        raise ValueError("this codec was trained without a light synthesis")
-    return _part(model, _light(model.config), "light")
+def part(model: Codec, name: str) -> Codec:
+    """The codec of the synthesis ``name`` that was trained beside ``model``'s own; all else is shared. Raises
+    ValueError when there is none.
+    """
+    if name not in model.config.beside:
+        there = ", ".join(model.config.beside) or "none"
+        raise ValueError(f"no synthesis {name!r} was trained beside this codec's own; there: {there}")
+    return _part(model, replace(_with_renderer(model.config, name), beside=()), f"beside.{name}")
 
 
-def without_light(model: Codec) -> Codec:
+def alone(model: Codec) -> Codec:
     """The codec of ``model``'s own synthesis; a copy."""
-    return _part(model, replace(model.config, light=False), "synthesis")
+    return _part(model, replace(model.config, beside=()), "synthesis")
 
 
 def _part(model: Codec, config: CodecConfig, synthesis: str) -> Codec:
     """A codec of ``config`` with ``model``'s weights, of its syntheses that of the given name."""
-    part, state = Codec(config), model.state_dict()
-    names = {name: name for name in part.state_dict()}
+    found, state = Codec(config), model.state_dict()
+    names = {name: name for name in found.state_dict()}
     names |= {
         name: name.replace("synthesis.", f"{synthesis}.", 1)
         for name in names
         if name.startswith("synthesis.")
     }
-    part.load_state_dict({name: state[source] for name, source in names.items()})
-    return part.eval()
+    found.load_state_dict({name: state[source] for name, source in names.items()})
+    return found.eval()
 
 
-def _light(config: CodecConfig) -> CodecConfig:
-    return replace(config, render_layers=0, light=False)
+def _with_renderer(config: CodecConfig, name: str) -> CodecConfig:
+    """``config`` with the renderer of the size ``name``."""
+    size = SIZES[name]
+    return replace(
+        config,
+        render_width=size.render_width,
+        render_layers=size.render_layers,
+        render_hidden=size.render_hidden,
+    )
+
+
+def normalized(x: Tensor) -> Tensor:
+    """x (n, c, h, w) over the root mean square of the channels of each place."""
+    return x * torch.rsqrt(x.square().mean(1, keepdim=True) + LEAST_SQUARE)
+
+
+def _error(made: Tensor, pictures: Tensor) -> Tensor:
+    """Mean squared error (n,) of what a synthesis made of ``pictures``."""
+    return (made - (pictures - 0.5)).square().mean((1, 2, 3))
 
 
 def interpolated_lambdas(position: Tensor) -> Tensor:

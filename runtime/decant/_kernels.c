@@ -1,0 +1,941 @@
+/* The decoder of one stream of the layout `grid`, as docs/format.md has it: scale classes from hyperlatents and
+ * earlier symbols, and symbols from the stream, all in exact integers.
+ *
+ * decant.grid says the same with numpy and constriction, which decode where this module is not there (a machine
+ * without a C compiler); tests hold that both give the same symbols and refuse the same streams. Sums are
+ * float32 products of integers that stay below 2^24 (decant.scales and decant.contexts check the tables), so
+ * that every order of adding gives the same. The interpreter's lock is released while a stream is decoded.
+ */
+#define PY_SSIZE_T_CLEAN
+#define Py_LIMITED_API 0x030B0000
+#include <Python.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Where the system can choose at load time, products are compiled for wider vectors too. */
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
+#define WIDE __attribute__((target_clones("avx512f", "arch=haswell", "default"), optimize("O3")))
+#else
+#define WIDE
+#endif
+
+enum { CLASSES = 32, TOTAL_BITS = 24, LOOKUP_BITS = 10, LARGEST_SYMBOL = 32767, MAGNITUDES = 256, PLACES = 4 };
+enum { ROWS = 4, COLUMNS = 32 }; /* of a block of a product */
+enum { FORM_UNIT = 1 << 10, HIDDEN_UNIT = 1 << 6, HIDDEN_MAX = 255 };
+enum { MOST_STAGES = 8 };
+
+/* What is wrong with a stream, with two or three numbers for the message. */
+typedef enum { FINE, TOO_MANY, TOO_LARGE, TOO_FAR, NOT_ENDED, NO_MEMORY } Problem;
+
+typedef struct {
+    Problem problem;
+    long long numbers[3];
+} Outcome;
+
+static Problem refuse(Outcome *outcome, Problem problem, long long a, long long b, long long c)
+{
+    *outcome = (Outcome){problem, {a, b, c}};
+    return problem;
+}
+
+/* ---- the coder ---- */
+
+/* A stack of 32-bit words, the last on top, under a state of 64 bits. */
+typedef struct {
+    uint64_t state;
+    const unsigned char *bytes;
+    size_t left; /* words */
+} Coder;
+
+static inline uint64_t popped(Coder *coder)
+{
+    const unsigned char *at = coder->bytes + 4 * --coder->left;
+    return (uint64_t)at[0] | (uint64_t)at[1] << 8 | (uint64_t)at[2] << 16 | (uint64_t)at[3] << 24;
+}
+
+static Coder coder_of(const unsigned char *bytes, size_t size)
+{
+    Coder coder = {0, bytes, size / 4};
+    while (coder.state >> 32 == 0 && coder.left)
+        coder.state = coder.state << 32 | popped(&coder);
+    return coder;
+}
+
+static inline uint32_t quantile(const Coder *coder)
+{
+    return (uint32_t)coder->state & ((1u << TOTAL_BITS) - 1);
+}
+
+/* The letter that has `count` quantiles from `first` on is taken. */
+static inline void take(Coder *coder, uint32_t first, uint32_t count)
+{
+    coder->state = (coder->state >> TOTAL_BITS) * count + (quantile(coder) - first);
+    if (coder->state >> 32 == 0 && coder->left)
+        coder->state = coder->state << 32 | popped(coder);
+}
+
+/* An alphabet: letter i has the quantiles from ends[i] to before ends[i + 1]; start: for the upper bits of a
+ * quantile the first letter that can have it. */
+typedef struct {
+    uint32_t *ends;
+    uint16_t *start;
+} Alphabet;
+
+static inline void letters(Coder *coder, Alphabet alphabet, size_t count, int32_t *out)
+{
+    Coder local = *coder;
+    for (size_t i = 0; i < count; i++) {
+        uint32_t found = quantile(&local);
+        uint32_t letter = alphabet.start[found >> (TOTAL_BITS - LOOKUP_BITS)];
+        while (alphabet.ends[letter + 1] <= found)
+            letter++;
+        take(&local, alphabet.ends[letter], alphabet.ends[letter + 1] - alphabet.ends[letter]);
+        out[i] = (int32_t)letter;
+    }
+    *coder = local;
+}
+
+/* One letter of at most 16 bits, uniform. */
+static inline uint32_t uniform(Coder *coder, int bits)
+{
+    if (!bits)
+        return 0;
+    uint32_t letter = quantile(coder) >> (TOTAL_BITS - bits);
+    take(coder, letter << (TOTAL_BITS - bits), 1u << (TOTAL_BITS - bits));
+    return letter;
+}
+
+static uint32_t number(Coder *coder, int bits)
+{
+    uint32_t high = bits > 16 ? uniform(coder, bits - 16) << 16 : 0;
+    return high | uniform(coder, bits > 16 ? 16 : bits);
+}
+
+static int bit_length(size_t value)
+{
+    int bits = 0;
+    for (; value; value >>= 1)
+        bits++;
+    return bits;
+}
+
+/* ---- the tables of a bundle ---- */
+
+typedef struct {
+    int known, channels;  /* channels whose symbols are known; those of the stage */
+    float *hidden_weight; /* (width, 3 * known), in units of HIDDEN_UNIT: the place, beside, above and below */
+    float *hidden_bias;   /* (width,), alike, with the half that rounds */
+    float *out_weight;    /* (channels, width), in units of FORM_UNIT */
+    float *out_bound;     /* the same, 0 where it is negative */
+} Stage;
+
+typedef struct {
+    uint8_t radius[CLASSES];
+    uint16_t runs[CLASSES];
+    Alphabet symbols[CLASSES], zeros[CLASSES];
+    int channels, class_width, context_width, stages, most_known;
+    float *scale_weight; /* (PLACES, channels, class_width), in units of FORM_UNIT */
+    float *scale_bound;  /* (channels, class_width): the largest of all places, at least 0 */
+    Stage stage[MOST_STAGES];
+    uint8_t magnitude[MAGNITUDES];
+} Tables;
+
+static void free_tables(Tables *tables)
+{
+    for (int c = 0; c < CLASSES; c++) {
+        free(tables->symbols[c].ends), free(tables->symbols[c].start);
+        free(tables->zeros[c].ends), free(tables->zeros[c].start);
+    }
+    for (int i = 0; i < MOST_STAGES; i++) {
+        free(tables->stage[i].hidden_weight), free(tables->stage[i].hidden_bias);
+        free(tables->stage[i].out_weight), free(tables->stage[i].out_bound);
+    }
+    free(tables->scale_weight), free(tables->scale_bound);
+    free(tables);
+}
+
+static int make_alphabet(Alphabet *alphabet, const uint32_t *counts, size_t size)
+{
+    alphabet->ends = malloc((size + 1) * sizeof(uint32_t));
+    alphabet->start = malloc(sizeof(uint16_t) << LOOKUP_BITS);
+    if (!alphabet->ends || !alphabet->start)
+        return 0;
+    alphabet->ends[0] = 0;
+    for (size_t i = 0; i < size; i++)
+        alphabet->ends[i + 1] = alphabet->ends[i] + counts[i];
+    size_t letter = 0;
+    for (uint32_t i = 0; i < 1u << LOOKUP_BITS; i++) {
+        while (alphabet->ends[letter + 1] <= i << (TOTAL_BITS - LOOKUP_BITS))
+            letter++;
+        alphabet->start[i] = (uint16_t)letter;
+    }
+    return 1;
+}
+
+/* ---- symbols ---- */
+
+static int decode_numbers(Coder *coder, size_t count, int64_t *out)
+{
+    uint8_t *lengths = malloc(count);
+    if (!lengths)
+        return 0;
+    for (size_t i = 0; i < count; i++) {
+        lengths[i] = (uint8_t)uniform(coder, 5);
+        out[i] = ((int64_t)1 << lengths[i]) - 1;
+    }
+    for (size_t i = 0; i < count; i++)
+        if (lengths[i] > 16)
+            out[i] += (int64_t)uniform(coder, lengths[i] - 16) << 16;
+    for (size_t i = 0; i < count; i++)
+        out[i] += uniform(coder, lengths[i] > 16 ? 16 : lengths[i]);
+    free(lengths);
+    return 1;
+}
+
+/* A part is counted and sorted in lanes, so many stretches of it side by side: in one after the other, a place
+ * would wait for the counter that the place before, mostly of its class, has just moved. */
+enum { LANES = 4 };
+
+typedef struct {
+    const uint8_t *classes;
+    size_t size, stretch;                 /* of all; of a lane, the last one's is what is left */
+    size_t counts[LANES][CLASSES];        /* places of each class */
+    size_t sizes[CLASSES], starts[CLASSES]; /* of all lanes; where a class begins among the coded places */
+} Sorting;
+
+static size_t count_classes(Sorting *sorting, const uint8_t *classes, size_t size)
+{
+    size_t stretch = sorting->stretch = size / LANES / 8 * 8;
+    sorting->classes = classes, sorting->size = size;
+    memset(sorting->counts, 0, sizeof sorting->counts);
+    for (size_t i = 0; i < stretch; i += 8) {
+        uint64_t eight[LANES];
+        for (int lane = 0; lane < LANES; lane++)
+            memcpy(eight + lane, classes + lane * stretch + i, 8);
+        if (eight[0] | eight[1] | eight[2] | eight[3])
+            for (size_t j = i; j < i + 8; j++)
+                for (int lane = 0; lane < LANES; lane++)
+                    sorting->counts[lane][classes[lane * stretch + j]]++;
+    }
+    for (size_t i = LANES * stretch; i < size; i++)
+        sorting->counts[LANES - 1][classes[i]]++;
+    size_t coded = 0;
+    for (int c = 1; c < CLASSES; c++) {
+        sorting->sizes[c] = 0;
+        for (int lane = 0; lane < LANES; lane++)
+            sorting->sizes[c] += sorting->counts[lane][c];
+        sorting->starts[c] = coded;
+        coded += sorting->sizes[c];
+    }
+    sorting->sizes[0] = sorting->starts[0] = 0;
+    return coded;
+}
+
+/* The coded places, class after class and in order, go to `order`. Those of class 0 are written too, to `spare`. */
+static void sort_places(const Sorting *sorting, uint32_t *order, uint32_t *spare)
+{
+    const uint8_t *classes = sorting->classes;
+    size_t stretch = sorting->stretch;
+    uint32_t *next[LANES][CLASSES];
+    for (int c = 0; c < CLASSES; c++) {
+        uint32_t *at = c ? order + sorting->starts[c] : spare;
+        for (int lane = 0; lane < LANES; lane++) {
+            next[lane][c] = at;
+            at += c ? sorting->counts[lane][c] : 0;
+        }
+    }
+    for (size_t i = 0; i < stretch; i += 8) {
+        uint64_t eight[LANES];
+        for (int lane = 0; lane < LANES; lane++)
+            memcpy(eight + lane, classes + lane * stretch + i, 8);
+        if (eight[0] | eight[1] | eight[2] | eight[3])
+            for (size_t j = i; j < i + 8; j++)
+                for (int lane = 0; lane < LANES; lane++) {
+                    size_t place = lane * stretch + j;
+                    uint8_t c = classes[place];
+                    *next[lane][c] = (uint32_t)place;
+                    next[lane][c] += c > 0;
+                }
+    }
+    for (size_t i = LANES * stretch; i < sorting->size; i++) {
+        *next[LANES - 1][classes[i]] = (uint32_t)i;
+        next[LANES - 1][classes[i]] += classes[i] > 0;
+    }
+}
+
+/* The next part of a stream: `out` (size,), which holds zeros, gets the symbols of the places with these
+ * `classes`. */
+static Problem decode_part(
+    const Tables *tables, Coder *coder, const uint8_t *classes, size_t size, float *out, Outcome *outcome)
+{
+    Sorting sorting;
+    size_t coded_counts[CLASSES] = {0}, coded = count_classes(&sorting, classes, size);
+    const size_t *sizes = sorting.sizes, *starts = sorting.starts;
+    if (!coded)
+        return FINE;
+    uint32_t spare, *order = malloc(coded * sizeof(uint32_t));
+    int32_t *symbols = malloc(coded * sizeof(int32_t)), *zeros = malloc(coded * sizeof(int32_t));
+    int64_t *beyond = NULL;
+    Problem problem = FINE;
+    if (!order || !symbols || !zeros) {
+        problem = refuse(outcome, NO_MEMORY, 0, 0, 0);
+        goto done;
+    }
+    sort_places(&sorting, order, &spare);
+
+    size_t escapes = 0;
+    for (int c = 1; c < CLASSES; c++) {
+        size_t count = sizes[c], start = starts[c];
+        int limit = tables->runs[c], last = 2 * tables->radius[c] + (limit == 0);
+        if (!count)
+            continue;
+        if (limit) {
+            count = number(coder, bit_length(count));
+            if (count > sizes[c]) {
+                problem = refuse(outcome, TOO_MANY, (long long)count, c, (long long)sizes[c]);
+                goto done;
+            }
+            letters(coder, tables->zeros[c], count, zeros + start);
+            for (size_t i = start; i < start + count; i++)
+                escapes += zeros[i] == limit;
+        }
+        coded_counts[c] = count;
+        letters(coder, tables->symbols[c], count, symbols + start);
+        for (size_t i = start; i < start + count; i++)
+            escapes += symbols[i] == last;
+    }
+    if (escapes) {
+        beyond = malloc(escapes * sizeof(int64_t));
+        if (!beyond || !decode_numbers(coder, escapes, beyond)) {
+            problem = refuse(outcome, NO_MEMORY, 0, 0, 0);
+            goto done;
+        }
+    }
+
+    const int64_t *escape = beyond;
+    int64_t largest = 0;
+    for (int c = 1; c < CLASSES; c++) {
+        int limit = tables->runs[c], radius = tables->radius[c], last = 2 * radius + (limit == 0);
+        int32_t *zero = zeros + starts[c], *symbol = symbols + starts[c];
+        for (size_t i = 0; limit && escapes && i < coded_counts[c]; i++)
+            if (zero[i] == limit) { /* any run of a whole class leads beyond it */
+                int64_t length = *escape++ + limit;
+                zero[i] = (int32_t)(length < (int64_t)sizes[c] ? length : (int64_t)sizes[c]);
+            }
+        for (size_t i = 0; i < coded_counts[c]; i++) {
+            int32_t letter = symbol[i];
+            symbol[i] = letter - radius + (limit && letter >= radius);
+            if (letter == last) {
+                int64_t value = *escape++, magnitude = (value >> 1) + radius + 1;
+                largest = magnitude > largest ? magnitude : largest;
+                symbol[i] = (int32_t)(value & 1 ? -magnitude : magnitude);
+            }
+        }
+    }
+    if (largest > LARGEST_SYMBOL) {
+        problem = refuse(outcome, TOO_LARGE, largest, 0, 0);
+        goto done;
+    }
+    for (int c = 1; c < CLASSES; c++) {
+        const uint32_t *places = order + starts[c];
+        const int32_t *zero = zeros + starts[c], *symbol = symbols + starts[c];
+        if (!tables->runs[c]) {
+            for (size_t i = 0; i < coded_counts[c]; i++)
+                out[places[i]] = (float)symbol[i];
+            continue;
+        }
+        uint64_t reached = coded_counts[c], at = 0;
+        for (size_t i = 0; i < coded_counts[c]; i++)
+            reached += (uint64_t)zero[i];
+        if (reached > sizes[c]) {
+            problem = refuse(outcome, TOO_FAR, c, (long long)reached, (long long)sizes[c]);
+            goto done;
+        }
+        for (size_t i = 0; i < coded_counts[c]; i++) {
+            at += (uint64_t)zero[i];
+            out[places[at++]] = (float)symbol[i];
+        }
+    }
+done:
+    free(order), free(symbols), free(zeros), free(beyond);
+    return problem;
+}
+
+/* ---- classes ---- */
+
+/* first (ROWS,) + the sum over k of weight[k][row] * in[k][column], for a block of columns. */
+static inline __attribute__((always_inline)) void product(
+    float sums[ROWS][COLUMNS], const float *first, const float *restrict weight, const float *restrict in, int depth,
+    size_t columns)
+{
+    for (int r = 0; r < ROWS; r++)
+        for (int i = 0; i < COLUMNS; i++)
+            sums[r][i] = first[r];
+    for (int k = 0; k < depth; k++)
+        for (int r = 0; r < ROWS; r++)
+            for (int i = 0; i < COLUMNS; i++)
+                sums[r][i] += weight[k * ROWS + r] * in[k * columns + i];
+}
+
+/* `panels` times ROWS rows of products, as classes: rounded down and clipped. Weights of a panel are (depth, ROWS);
+ * `columns`, a multiple of COLUMNS, is the step from one row of `in` and of `out` to the next. */
+WIDE static void products_as_classes(
+    uint8_t *restrict out, const float *first, const float *restrict weight, const float *restrict in, int depth,
+    size_t columns, int panels)
+{
+    for (size_t x = 0; x < columns; x += COLUMNS)
+        for (int panel = 0; panel < panels; panel++) {
+            float sums[ROWS][COLUMNS];
+            product(sums, first + panel * ROWS, weight + (size_t)panel * depth * ROWS, in + x, depth, columns);
+            for (int r = 0; r < ROWS; r++)
+                for (int i = 0; i < COLUMNS; i++) {
+                    int32_t value = (int32_t)sums[r][i];
+                    value = value < 0 ? 0 : value;
+                    out[((size_t)panel * ROWS + r) * columns + x + i] =
+                        (uint8_t)(value > CLASSES - 1 ? CLASSES - 1 : value);
+                }
+        }
+}
+
+/* The same as hidden values, and the largest of each row. */
+WIDE static void products_as_hidden(
+    float *restrict out, int32_t *most, const float *first, const float *restrict weight, const float *restrict in,
+    int depth, size_t columns, int panels)
+{
+    for (size_t x = 0; x < columns; x += COLUMNS)
+        for (int panel = 0; panel < panels; panel++) {
+            float sums[ROWS][COLUMNS];
+            product(sums, first + panel * ROWS, weight + (size_t)panel * depth * ROWS, in + x, depth, columns);
+            for (int r = 0; r < ROWS; r++) {
+                int32_t largest = most[panel * ROWS + r];
+                for (int i = 0; i < COLUMNS; i++) {
+                    int32_t value = (int32_t)sums[r][i];
+                    value = value < 0 ? 0 : value;
+                    value = value > HIDDEN_MAX ? HIDDEN_MAX : value;
+                    largest = value > largest ? value : largest;
+                    out[((size_t)panel * ROWS + r) * columns + x + i] = (float)value;
+                }
+                most[panel * ROWS + r] = largest;
+            }
+        }
+}
+
+/* Sizes of integer symbols, at most MAGNITUDES - 1. */
+WIDE static void sizes_of(uint8_t *restrict out, const float *restrict symbols, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        int32_t size = (int32_t)symbols[i];
+        size = size < 0 ? -size : size;
+        out[i] = (uint8_t)(size > MAGNITUDES - 1 ? MAGNITUDES - 1 : size);
+    }
+}
+
+WIDE static void added(float *restrict out, const float *left, const float *right, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        out[i] = left[i] + right[i];
+}
+
+/* in (2 * count,) -> every second one from the first and from the second on. */
+WIDE static void pairs_apart(float *restrict first, float *restrict second, const float *restrict in, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        first[i] = in[2 * i];
+        second[i] = in[2 * i + 1];
+    }
+}
+
+WIDE static void pairs_together(
+    uint8_t *restrict out, const uint8_t *restrict first, const uint8_t *restrict second, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        out[2 * i] = first[i];
+        out[2 * i + 1] = second[i];
+    }
+}
+
+/* Everything of one group. Planes of places are those of a frame: `height` x `width` hidden values, each of
+ * which covers 2 x 2 latents; `padded` is their number, rounded up to whole blocks. Rows of latents take
+ * `step` numbers here, two for each hidden value. */
+typedef struct {
+    const Tables *tables;
+    int rows, columns, height, width;
+    size_t padded, step, size; /* size: rows * columns */
+    float *inputs;             /* (PLACES, depth, padded): what classes are sums of */
+    float *features;           /* (PLACES, 3 * most_known, padded) of channels that are not 0 throughout */
+    int *live;                 /* those channels */
+    int live_count;
+    float *reach;    /* (depth,): the largest value of each input */
+    float *panels;   /* weights of all rows of a product */
+    float *first;    /* what they begin with */
+    float *edged;    /* (rows + 2, 1 + step + 1): magnitudes of one channel, with zeros around */
+    float *line;     /* (step,): of a row */
+    uint8_t *sizes;  /* (rows, columns) of one channel */
+    uint8_t *found;  /* (2, channels, padded): classes at the places of one row of each pair, then none */
+    int *channels;   /* of the rows of a product */
+    uint8_t *paired; /* (step,): classes of a row */
+    uint8_t *classes; /* (channels of the stage, rows, columns) */
+    float *out;       /* (channels, rows, columns) */
+} Group;
+
+/* Rows of inputs: those from hyperlatents, then those from a context, in whole panels. */
+static inline int panels_of(int rows)
+{
+    return (rows + ROWS - 1) / ROWS;
+}
+
+static inline int depth_of(const Tables *tables)
+{
+    return tables->class_width + panels_of(tables->context_width) * ROWS;
+}
+
+static inline float *inputs_of(const Group *group, int place)
+{
+    return group->inputs + (size_t)place * depth_of(group->tables) * group->padded;
+}
+
+static inline float *features_of(const Group *group, int place)
+{
+    return group->features + (size_t)place * 3 * group->tables->most_known * group->padded;
+}
+
+/* Append the features of channels `from` to before `to`. */
+static void add_features(Group *group, int from, int to)
+{
+    const uint8_t *magnitude = group->tables->magnitude;
+    size_t across = group->step + 2, columns = (size_t)group->columns;
+    for (int c = from; c < to; c++) {
+        sizes_of(group->sizes, group->out + (size_t)c * group->size, group->size);
+        int any = 0;
+        for (int y = 0; y < group->rows; y++) {
+            const uint8_t *sizes = group->sizes + y * columns;
+            float *row = group->edged + (y + 1) * across + 1;
+            for (size_t x = 0; x < columns; x++) {
+                uint8_t value = magnitude[sizes[x]];
+                any |= value;
+                row[x] = value;
+            }
+        }
+        if (!any)
+            continue;
+        size_t at = (size_t)3 * group->live_count * group->padded;
+        for (int y = 0; y < group->rows; y++) {
+            const float *row = group->edged + (y + 1) * across + 1;
+            size_t to_row = at + (size_t)(y / 2) * group->width;
+            float *left = features_of(group, y % 2 * 2) + to_row, *right = features_of(group, y % 2 * 2 + 1) + to_row;
+            pairs_apart(left, right, row, (size_t)group->width);
+            added(group->line, row - 1, row + 1, group->step);
+            pairs_apart(left + group->padded, right + group->padded, group->line, (size_t)group->width);
+            added(group->line, row - across, row + across, group->step);
+            pairs_apart(left + 2 * group->padded, right + 2 * group->padded, group->line, (size_t)group->width);
+        }
+        group->live[group->live_count++] = c;
+    }
+}
+
+/* The hidden values of a stage's context, as inputs at the places of `which`. */
+static void add_context(Group *group, const Stage *stage, const int *which, int places)
+{
+    const Tables *tables = group->tables;
+    int width = tables->context_width, depth = 3 * group->live_count, panels = panels_of(width);
+    for (int d = 0; d < panels * ROWS; d++) {
+        float *panel = group->panels + (size_t)(d / ROWS) * depth * ROWS + d % ROWS;
+        const float *weight = stage->hidden_weight + (size_t)(d < width ? d : 0) * 3 * stage->known;
+        group->first[d] = d < width ? stage->hidden_bias[d] : 0;
+        for (int k = 0; k < group->live_count; k++)
+            for (int t = 0; t < 3; t++)
+                panel[(3 * k + t) * ROWS] = d < width ? weight[t * stage->known + group->live[k]] : 0;
+    }
+    int32_t *most = calloc((size_t)panels * ROWS, sizeof(int32_t));
+    for (int p = 0; most && p < places; p++)
+        products_as_hidden(inputs_of(group, which[p]) + (size_t)tables->class_width * group->padded, most, group->first,
+                           group->panels, features_of(group, which[p]), depth, group->padded, panels);
+    for (int d = 0; d < panels * ROWS; d++)
+        group->reach[tables->class_width + d] = most ? (float)most[d] : HIDDEN_MAX;
+    free(most);
+}
+
+/* Channels of a stage whose classes are not 0 throughout, as are most channels of most pictures: those whose
+ * sums can reach 1. `depth`: how many inputs count. */
+static int find_channels(Group *group, const Stage *stage, int before, const int32_t *offset, int depth)
+{
+    const Tables *tables = group->tables;
+    int width = tables->class_width, count = 0;
+    for (int c = 0; c < stage->channels; c++) {
+        const float *scale = tables->scale_bound + (size_t)(before + c) * width;
+        const float *near = stage->out_bound + (size_t)c * tables->context_width;
+        float most = (float)offset[before + c] / FORM_UNIT;
+        for (int k = 0; k < width; k++)
+            most += scale[k] * group->reach[k];
+        for (int k = width; k < depth; k++)
+            most += near[k - width] * group->reach[k];
+        if (most >= 1)
+            group->channels[count++] = c;
+    }
+    return count;
+}
+
+/* The classes of the channels from `before` on of a stage, at the places of `which`; 0 elsewhere. */
+static void find_classes(
+    Group *group, const Stage *stage, int before, const int32_t *offset, int context, const int *which, int places)
+{
+    const Tables *tables = group->tables;
+    int width = tables->class_width, depth = width + (context ? tables->context_width : 0);
+    int count = find_channels(group, stage, before, offset, depth), panels = panels_of(count);
+    size_t plane = (size_t)panels * ROWS * group->padded;
+    memset(group->classes, 0, stage->channels * group->size);
+    for (int i = 0; count && i < 2; i++) {
+        memset(group->found, 0, 2 * plane);
+        for (int p = 0; p < places; p++) {
+            if (which[p] >> 1 != i)
+                continue;
+            for (int row = 0; row < panels * ROWS; row++) {
+                float *panel = group->panels + (size_t)(row / ROWS) * depth * ROWS + row % ROWS;
+                int c = row < count ? group->channels[row] : group->channels[0];
+                const float *scale = tables->scale_weight + ((size_t)which[p] * tables->channels + before + c) * width;
+                const float *near = stage->out_weight + (size_t)c * tables->context_width;
+                group->first[row] = (float)offset[before + c] / FORM_UNIT;
+                for (int k = 0; k < width; k++)
+                    panel[k * ROWS] = scale[k];
+                for (int k = width; k < depth; k++)
+                    panel[k * ROWS] = near[k - width];
+            }
+            products_as_classes(group->found + (which[p] & 1) * plane, group->first, group->panels,
+                                inputs_of(group, which[p]), depth, group->padded, panels);
+        }
+        for (int row = 0; row < count; row++)
+            for (int y = i; y < group->rows; y += 2) {
+                const uint8_t *left = group->found + row * group->padded + (size_t)(y / 2) * group->width;
+                pairs_together(group->paired, left, left + plane, (size_t)group->width);
+                memcpy(group->classes + (size_t)group->channels[row] * group->size + (size_t)y * group->columns,
+                       group->paired, (size_t)group->columns);
+            }
+    }
+}
+
+static void free_group(Group *group)
+{
+    free(group->inputs), free(group->features), free(group->live), free(group->reach), free(group->panels);
+    free(group->first), free(group->edged), free(group->line), free(group->sizes), free(group->found);
+    free(group->channels), free(group->paired), free(group->classes);
+}
+
+static int make_group(Group *group, const float *hidden)
+{
+    const Tables *tables = group->tables;
+    size_t cells = (size_t)group->height * group->width, depth = (size_t)depth_of(tables);
+    size_t most = (size_t)tables->context_width, deepest = 3 * (size_t)tables->most_known;
+    for (int i = 0; i < tables->stages; i++)
+        most = (size_t)tables->stage[i].channels > most ? (size_t)tables->stage[i].channels : most;
+    most = (most + ROWS - 1) / ROWS * ROWS;
+    deepest = deepest > depth ? deepest : depth;
+    group->padded = (cells + COLUMNS - 1) / COLUMNS * COLUMNS;
+    group->step = 2 * (size_t)group->width;
+    group->size = (size_t)group->rows * group->columns;
+    group->inputs = calloc(PLACES * depth * group->padded, sizeof(float));
+    group->features = calloc(PLACES * 3 * (size_t)tables->most_known * group->padded, sizeof(float));
+    group->live = malloc(tables->channels * sizeof(int));
+    group->reach = calloc(depth, sizeof(float));
+    group->panels = malloc(most * deepest * sizeof(float));
+    group->first = malloc(most * sizeof(float));
+    group->edged = calloc(((size_t)group->rows + 2) * (group->step + 2), sizeof(float));
+    group->line = malloc(group->step * sizeof(float));
+    group->sizes = malloc(group->size);
+    group->found = malloc(2 * most * group->padded);
+    group->channels = malloc(most * sizeof(int));
+    group->paired = malloc(group->step);
+    group->classes = malloc(most * group->size);
+    if (!group->inputs || !group->features || !group->live || !group->reach || !group->panels || !group->first ||
+        !group->edged || !group->line || !group->sizes || !group->found || !group->channels || !group->paired ||
+        !group->classes)
+        return 0;
+    for (int k = 0; k < tables->class_width; k++) {
+        const float *plane = hidden + k * cells;
+        for (size_t n = 0; n < cells; n++)
+            group->reach[k] = plane[n] > group->reach[k] ? plane[n] : group->reach[k];
+        for (int p = 0; p < PLACES; p++)
+            memcpy(inputs_of(group, p) + k * group->padded, plane, cells * sizeof(float));
+    }
+    return 1;
+}
+
+static Problem decode_stages(Group *group, Coder *coder, const int32_t *offset, Outcome *outcome)
+{
+    static const int every[] = {0, 1, 2, 3}, even[] = {0, 3}, odd[] = {1, 2};
+    const Tables *tables = group->tables;
+    const Stage *first = tables->stage;
+    find_classes(group, first, 0, offset, 0, even, 2);
+    if (decode_part(tables, coder, group->classes, first->channels * group->size, group->out, outcome))
+        return outcome->problem;
+    add_features(group, 0, first->channels);
+    add_context(group, first, odd, 2);
+    find_classes(group, first, 0, offset, 1, odd, 2);
+    if (decode_part(tables, coder, group->classes, first->channels * group->size, group->out, outcome))
+        return outcome->problem;
+    group->live_count = 0;
+    int before = first->channels, featured = 0;
+    for (int i = 1; i < tables->stages; i++) {
+        const Stage *stage = tables->stage + i;
+        add_features(group, featured, before);
+        featured = before;
+        add_context(group, stage, every, 4);
+        find_classes(group, stage, before, offset, 1, every, 4);
+        if (decode_part(tables, coder, group->classes, stage->channels * group->size,
+                        group->out + before * group->size, outcome))
+            return outcome->problem;
+        before += stage->channels;
+    }
+    return FINE;
+}
+
+/* ---- Python ---- */
+
+static const char CAPSULE[] = "decant._kernels.Tables";
+
+static void destroy(PyObject *capsule)
+{
+    free_tables(PyCapsule_GetPointer(capsule, CAPSULE));
+}
+
+/* The bytes of `object`, of which there must be `size`. */
+static int view_of(PyObject *object, Py_ssize_t size, int flags, Py_buffer *view)
+{
+    if (PyObject_GetBuffer(object, view, PyBUF_C_CONTIGUOUS | flags) < 0)
+        return 0;
+    if (size >= 0 && view->len != size) {
+        PyErr_Format(PyExc_ValueError, "a buffer of %zd bytes; %zd expected", view->len, size);
+        PyBuffer_Release(view);
+        return 0;
+    }
+    return 1;
+}
+
+/* float32 array of the int8 or int32 numbers of `object`, (values + added) / unit; NULL with an exception. */
+static float *floats_of(PyObject *object, size_t count, int wide, float added, float unit)
+{
+    Py_buffer view;
+    if (!view_of(object, (Py_ssize_t)(count * (wide ? 4 : 1)), 0, &view))
+        return NULL;
+    float *found = malloc(count ? count * sizeof(float) : 1);
+    if (!found)
+        PyErr_NoMemory();
+    for (size_t i = 0; found && i < count; i++)
+        found[i] = ((float)(wide ? ((int32_t *)view.buf)[i] : ((int8_t *)view.buf)[i]) + added) / unit;
+    PyBuffer_Release(&view);
+    return found;
+}
+
+static int fill_alphabets(Tables *tables, PyObject *counts, PyObject *run_counts)
+{
+    for (int zeros = 0; zeros < 2; zeros++) {
+        size_t total = 0, sizes[CLASSES] = {0};
+        for (int c = 1; c < CLASSES; c++) {
+            int limit = tables->runs[c];
+            sizes[c] = zeros ? (limit ? (size_t)limit + 1 : 0) : 2 * (size_t)tables->radius[c] + (limit ? 1 : 2);
+            total += sizes[c];
+        }
+        Py_buffer view;
+        if (!view_of(zeros ? run_counts : counts, (Py_ssize_t)(4 * total), 0, &view))
+            return 0;
+        const uint32_t *at = view.buf;
+        int made = 1;
+        for (int c = 1; made && c < CLASSES; at += sizes[c++])
+            made = !sizes[c] || make_alphabet(zeros ? tables->zeros + c : tables->symbols + c, at, sizes[c]);
+        PyBuffer_Release(&view);
+        if (!made)
+            return PyErr_NoMemory(), 0;
+    }
+    return 1;
+}
+
+static int copy_of(PyObject *object, void *to, Py_ssize_t size)
+{
+    Py_buffer view;
+    if (!view_of(object, size, 0, &view))
+        return 0;
+    memcpy(to, view.buf, (size_t)size);
+    PyBuffer_Release(&view);
+    return 1;
+}
+
+static int fill_stages(Tables *tables, PyObject *stages)
+{
+    int before = 0;
+    tables->stages = (int)PyTuple_Size(stages);
+    if (tables->stages < 1 || tables->stages > MOST_STAGES)
+        return PyErr_SetString(PyExc_ValueError, "1 to 8 stages expected"), 0;
+    for (int i = 0; i < tables->stages; i++) {
+        Stage *stage = tables->stage + i;
+        PyObject *weight, *bias, *out;
+        if (!PyArg_ParseTuple(PyTuple_GetItem(stages, i), "iOOO", &stage->channels, &weight, &bias, &out))
+            return 0;
+        if (stage->channels < 1)
+            return PyErr_SetString(PyExc_ValueError, "a stage without channels"), 0;
+        stage->known = i ? before : stage->channels;
+        tables->most_known = stage->known > tables->most_known ? stage->known : tables->most_known;
+        before += stage->channels;
+        size_t width = (size_t)tables->context_width;
+        float rounding = HIDDEN_UNIT / 2;
+        if (!(stage->hidden_weight = floats_of(weight, width * 3 * stage->known, 0, 0, HIDDEN_UNIT)) ||
+            !(stage->hidden_bias = floats_of(bias, width, 1, rounding, HIDDEN_UNIT)) ||
+            !(stage->out_weight = floats_of(out, width * stage->channels, 0, 0, FORM_UNIT)) ||
+            !(stage->out_bound = floats_of(out, width * stage->channels, 0, 0, FORM_UNIT)))
+            return 0;
+        for (size_t k = 0; k < width * stage->channels; k++)
+            stage->out_bound[k] = stage->out_bound[k] < 0 ? 0 : stage->out_bound[k];
+    }
+    if (before != tables->channels)
+        return PyErr_SetString(PyExc_ValueError, "stages do not add up to the channels"), 0;
+    return 1;
+}
+
+static int fill_scales(Tables *tables, PyObject *weight)
+{
+    size_t channels = (size_t)tables->channels, width = (size_t)tables->class_width;
+    float *rows = floats_of(weight, PLACES * channels * width, 0, 0, FORM_UNIT);
+    if (!rows)
+        return 0;
+    tables->scale_weight = malloc(PLACES * channels * width * sizeof(float));
+    tables->scale_bound = calloc(channels * width, sizeof(float));
+    int made = tables->scale_weight && tables->scale_bound;
+    for (size_t m = 0; made && m < channels; m++)
+        for (size_t p = 0; p < PLACES; p++)
+            for (size_t k = 0; k < width; k++) {
+                float value = rows[(PLACES * m + p) * width + k], *bound = tables->scale_bound + m * width + k;
+                tables->scale_weight[(p * channels + m) * width + k] = value;
+                *bound = value > *bound ? value : *bound;
+            }
+    free(rows);
+    return made ? 1 : (PyErr_NoMemory(), 0);
+}
+
+static PyObject *py_tables(PyObject *module, PyObject *arguments)
+{
+    (void)module;
+    PyObject *radius, *runs, *counts, *run_counts, *weight, *magnitude, *stages;
+    Tables *tables = calloc(1, sizeof(Tables));
+    if (!tables)
+        return PyErr_NoMemory();
+    if (!PyArg_ParseTuple(arguments, "OOOOiiiOOO!", &radius, &runs, &counts, &run_counts, &tables->channels,
+                          &tables->class_width, &tables->context_width, &weight, &magnitude, &PyTuple_Type, &stages) ||
+        !copy_of(radius, tables->radius, sizeof tables->radius) || !copy_of(runs, tables->runs, sizeof tables->runs) ||
+        !fill_alphabets(tables, counts, run_counts) || !fill_scales(tables, weight) ||
+        !copy_of(magnitude, tables->magnitude, sizeof tables->magnitude) || !fill_stages(tables, stages)) {
+        free_tables(tables);
+        return NULL;
+    }
+    PyObject *capsule = PyCapsule_New(tables, CAPSULE, destroy);
+    if (!capsule)
+        free_tables(tables);
+    return capsule;
+}
+
+/* None, or (problem, numbers) */
+static PyObject *result_of(const Outcome *outcome)
+{
+    if (outcome->problem == NO_MEMORY)
+        return PyErr_NoMemory();
+    if (outcome->problem == FINE)
+        Py_RETURN_NONE;
+    const long long *n = outcome->numbers;
+    return Py_BuildValue("i(LLL)", (int)outcome->problem, n[0], n[1], n[2]);
+}
+
+static PyObject *py_decode_group(PyObject *module, PyObject *arguments)
+{
+    (void)module;
+    PyObject *capsule, *bytes, *planes, *offsets, *symbols, *result = NULL;
+    Group group = {0};
+    if (!PyArg_ParseTuple(arguments, "OOOiiOiiO", &capsule, &bytes, &planes, &group.height, &group.width, &offsets,
+                          &group.rows, &group.columns, &symbols))
+        return NULL;
+    group.tables = PyCapsule_GetPointer(capsule, CAPSULE);
+    if (!group.tables)
+        return NULL;
+    if (group.rows < 1 || group.columns < 1 || group.rows > 2 * group.height || group.columns > 2 * group.width)
+        return PyErr_SetString(PyExc_ValueError, "a group that its frame does not cover"), NULL;
+    Py_ssize_t cells = (Py_ssize_t)group.height * group.width, size = (Py_ssize_t)group.rows * group.columns;
+    Py_buffer stream, hidden, offset, out;
+    if (!view_of(bytes, -1, 0, &stream))
+        return NULL;
+    if (!view_of(planes, 4 * cells * group.tables->class_width, 0, &hidden))
+        goto no_hidden;
+    if (!view_of(offsets, 4 * (Py_ssize_t)group.tables->channels, 0, &offset))
+        goto no_offset;
+    if (!view_of(symbols, 4 * size * group.tables->channels, PyBUF_WRITABLE, &out))
+        goto no_out;
+    Outcome outcome = {FINE, {0}};
+    Py_BEGIN_ALLOW_THREADS
+    group.out = out.buf;
+    Coder coder = coder_of(stream.buf, (size_t)stream.len);
+    if (!make_group(&group, hidden.buf))
+        refuse(&outcome, NO_MEMORY, 0, 0, 0);
+    else if (!decode_stages(&group, &coder, offset.buf, &outcome) && (coder.state || coder.left))
+        refuse(&outcome, NOT_ENDED, 0, 0, 0);
+    free_group(&group);
+    Py_END_ALLOW_THREADS
+    result = result_of(&outcome);
+    PyBuffer_Release(&out);
+no_out:
+    PyBuffer_Release(&offset);
+no_offset:
+    PyBuffer_Release(&hidden);
+no_hidden:
+    PyBuffer_Release(&stream);
+    return result;
+}
+
+static PyObject *py_decode_part(PyObject *module, PyObject *arguments)
+{
+    (void)module;
+    PyObject *capsule, *bytes, *kinds, *symbols, *result = NULL;
+    if (!PyArg_ParseTuple(arguments, "OOOO", &capsule, &bytes, &kinds, &symbols))
+        return NULL;
+    const Tables *tables = PyCapsule_GetPointer(capsule, CAPSULE);
+    if (!tables)
+        return NULL;
+    Py_buffer stream, classes, out;
+    if (!view_of(bytes, -1, 0, &stream))
+        return NULL;
+    if (!view_of(kinds, -1, 0, &classes))
+        goto no_classes;
+    for (Py_ssize_t i = 0; i < classes.len; i++)
+        if (((uint8_t *)classes.buf)[i] >= CLASSES) {
+            PyErr_SetString(PyExc_ValueError, "a class beyond 31");
+            goto no_out;
+        }
+    if (!view_of(symbols, 4 * classes.len, PyBUF_WRITABLE, &out))
+        goto no_out;
+    Outcome outcome = {FINE, {0}};
+    Py_BEGIN_ALLOW_THREADS
+    Coder coder = coder_of(stream.buf, (size_t)stream.len);
+    if (!decode_part(tables, &coder, classes.buf, (size_t)classes.len, out.buf, &outcome) &&
+        (coder.state || coder.left))
+        refuse(&outcome, NOT_ENDED, 0, 0, 0);
+    Py_END_ALLOW_THREADS
+    result = result_of(&outcome);
+    PyBuffer_Release(&out);
+no_out:
+    PyBuffer_Release(&classes);
+no_classes:
+    PyBuffer_Release(&stream);
+    return result;
+}
+
+static PyMethodDef METHODS[] = {
+    {"tables", py_tables, METH_VARARGS, "The tables of a bundle, as the decoder holds them."},
+    {"decode_group", py_decode_group, METH_VARARGS, "Decode the stream of a group into zeros; None or what is wrong."},
+    {"decode_part", py_decode_part, METH_VARARGS, "Decode a stream of one part into zeros; None or what is wrong."},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef MODULE = {
+    PyModuleDef_HEAD_INIT, "_kernels", "Streams of the layout grid, decoded in C (decant.grid has their numpy form).",
+    -1, METHODS, NULL, NULL, NULL, NULL,
+};
+
+PyMODINIT_FUNC PyInit__kernels(void)
+{
+    return PyModule_Create(&MODULE);
+}
