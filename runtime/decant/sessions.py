@@ -22,6 +22,9 @@ from decant.manifest import Graph, TensorSpec
 
 _log = logging.getLogger("decant")
 
+# The first release of ONNX Runtime whose threads are known to take a time to spin for, and that time.
+_SPINS_BRIEFLY, _SPIN_US = (1, 31), 100
+
 
 class Session(Protocol):
     """A loaded graph with one output."""
@@ -193,6 +196,12 @@ class _Checked:
         return BundleError(f"{self._label} cannot be {verb} here: {str(error)[:300]}")
 
 
+def _release(version: str) -> tuple[int, ...]:
+    """(1, 31) of "1.31.1"; () of what is not of that form."""
+    parts = version.split(".")[:2]
+    return tuple(int(part) for part in parts) if all(part.isdigit() for part in parts) else ()
+
+
 class OnnxRuntimeSession(_Checked):
     """A graph in ONNX Runtime."""
 
@@ -212,8 +221,11 @@ class OnnxRuntimeSession(_Checked):
         options.inter_op_num_threads = 1
         options.log_severity_level = 4  # its log lines would stand beside our one-line errors
         # Threads that spin between runs take the cores from whoever else works here: a second session, a
-        # thread that writes PNGs.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # thread that writes PNGs. Those that sleep between two operators of a run wake too late.
+        brief = plan.threads > 1 and _release(ort.__version__) >= _SPINS_BRIEFLY
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if brief else "0")
+        if brief:
+            options.add_session_config_entry("session.intra_op.spin_duration_us", str(_SPIN_US))
         options.add_session_config_entry("session.load_model_format", "ONNX")
         if plan.graph.precision == "float":  # weights stored in 8 bits are restored once, not in every run
             options.add_session_config_entry("session.disable_quant_qdq", "1")
