@@ -1,5 +1,6 @@
 """The codec's trainer: its start, its rate, its loop."""
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -43,6 +44,7 @@ from decant_train.families.codec import (
 )
 from decant_train.optimizers import MuonAdam, Scaled, Whitened, orthogonal
 from PIL import Image
+from pytorch_msssim import ms_ssim
 
 TINY = CodecConfig(
     latents=64,
@@ -181,42 +183,54 @@ def test_the_command_trains_and_resumes(
     assert checkpoints.load(tmp_path / "out").step == 5
 
 
-def test_a_codec_is_finished_on_what_its_encoder_sends(folder: Path, tmp_path: Path) -> None:
-    """Its decoder is mended, its analysis follows, and nothing that decides bits moves."""
+def test_syntheses_are_finished_on_what_the_encoder_sends(folder: Path, tmp_path: Path) -> None:
+    """Those asked for are mended, and nothing else moves."""
     photos.pack(folder, tmp_path / "packed.safetensors")
     seen = photos.load([tmp_path / "packed.safetensors"], 128, validation=False)
     torch.manual_seed(0)
-    model = Codec(replace(TINY, beside=("nano",)))
+    model = Codec(replace(TINY, beside=("nano", "full")))
     start_from_principal_components(model, seen.crops(2000, 16, torch.Generator().manual_seed(0)))
     scale_hyperlatents(model, seen.crops(4, 128, torch.Generator().manual_seed(0)))
     with torch.no_grad():
-        model.synthesis.last.weight += 0.02 * torch.randn_like(model.synthesis.last.weight)
+        for synthesis in model.syntheses().values():
+            synthesis.last.weight += 0.02 * torch.randn_like(synthesis.last.weight)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    options = FinishOptions(
-        steps=120, crop=128, batch_size=2, reuse=20, linear_rate=0.1, analysis_rate=3e-3, log_every=60
-    )
-    finish(Checkpoint("codec", model.config, model), seen, seen, tmp_path / "out", options, progress=False)
+    options = FinishOptions(steps=160, crop=128, batch_size=2, reuse=20, linear_rate=0.1, log_every=40)
+    start = Checkpoint("codec", model.config, model)
+    finish(start, seen, seen, tmp_path / "out", options, parts=("", "nano"), progress=False)
     kept = checkpoints.load(tmp_path / "out")
     assert isinstance(kept.model, Codec)
-    assert not kept.model.beside
     for name, value in kept.model.state_dict().items():
-        assert torch.equal(value, before[name]) != name.startswith(("synthesis", "analysis")), name
+        assert torch.equal(value, before[name]) != name.startswith(("synthesis", "beside.nano")), name
     rows = [json.loads(line) for line in (tmp_path / "out" / "finish.jsonl").read_text().splitlines()]
-    assert [row["part"] for row in rows] == [*3 * ["synthesis"], "analysis"]
-    curve = [row["psnr"] for row in rows]
-    assert curve[0] == kept.metrics["begun_psnr"]
-    assert curve[-1] == kept.metrics["finished_psnr"]
-    assert curve[2] > curve[0] + 0.1
-    pictures = seen.crops(8, 128, torch.Generator().manual_seed(3)) - 0.5
-    old = Codec(TINY)
-    old.load_state_dict(
-        kept.model.state_dict() | {k: v for k, v in before.items() if k.startswith("analysis")}
-    )
-    with torch.no_grad():
-        errors = [
-            (m.synthesis(m.analysis(pictures)) - pictures).square().mean() for m in (kept.model, old.eval())
-        ]
-    assert errors[0] < errors[1]
+    assert [row["part"] for row in rows] == [*4 * [""], *4 * ["nano"]]
+    for part_name, prefix in (("", ""), ("nano", "nano_")):
+        curve = [row["psnr"] for row in rows if row["part"] == part_name]
+        assert curve[0] == kept.metrics[f"{prefix}begun_psnr"]
+        assert curve[-1] == kept.metrics[f"{prefix}finished_psnr"]
+        assert curve[-1] > curve[0] + 0.1
+
+
+def test_a_synthesis_finished_for_ms_ssim_gives_more_of_it(folder: Path, tmp_path: Path) -> None:
+    photos.pack(folder, tmp_path / "packed.safetensors")
+    seen = photos.load([tmp_path / "packed.safetensors"], 192, validation=False)
+    torch.manual_seed(0)
+    model = Codec(TINY)
+    start_from_principal_components(model, seen.crops(2000, 16, torch.Generator().manual_seed(0)))
+    scale_hyperlatents(model, seen.crops(4, 192, torch.Generator().manual_seed(0)))
+    pictures, position = seen.crops(8, 192, torch.Generator().manual_seed(3)), torch.full((8,), 2.0)
+    found = []
+    for weight in (0.0, 3000.0):
+        options = FinishOptions(steps=60, batch_size=2, reuse=20, linear_rate=0.1, ms_ssim=weight, decay=0.5)
+        start = Checkpoint("codec", model.config, copy.deepcopy(model))
+        finish(start, seen, seen, tmp_path / str(weight), options, progress=False)
+        assert isinstance(start.model, Codec)
+        with torch.no_grad():
+            decoded = start.model.synthesis(Encoding(start.model).decoded(pictures, position)) + 0.5
+        found.append(float(ms_ssim(decoded.clamp(0, 1), pictures, data_range=1.0)))
+    assert found[1] > found[0]
+    with pytest.raises(ValueError, match="needs crops of 192 pixels"):
+        FinishOptions(steps=1, ms_ssim=1.0, crop=128)
 
 
 def test_options_without_an_end_are_refused() -> None:

@@ -186,28 +186,38 @@ def train_codec(size: str, **given: Any) -> None:
 @click.option("--batch-size", type=int, help="Crops per step.")
 @click.option("--crop", type=int, help="Side of the training crops, a multiple of 64 pixels.")
 @click.option("--learning-rate", type=float, help="Adam's, for the renderer's layers.")
-@click.option("--part", help="Finish this size's synthesis, trained beside, instead of the codec's own.")
+@click.option(
+    "--part",
+    "parts",
+    multiple=True,
+    help='Size trained beside whose synthesis to finish, "" for the codec\'s own; repeatable (all).',
+)
+@click.option(
+    "--ms-ssim", type=float, help="What 1 - MS-SSIM weighs beside the squared error (300: as much)."
+)
 @click.option("--device", default="auto", help="cpu, cuda, or auto.")
 @click.option("--threads", default=1, help="CPU threads.")
 @click.option("--seed", default=0)
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def finish(checkpoint: Path, **given: Any) -> None:
-    """Train the synthesis of a codec on the latents that its encoder sends, then its analysis for it."""
+    """Train the syntheses of a codec, and nothing else, on the latents that its encoder sends."""
     from decant_train import recipes
     from decant_train.codec_finish import FinishOptions
 
     _threads(given)
-    names = ("steps", "max_minutes", "batch_size", "learning_rate", "crop", "seed", "device")
+    names = ("steps", "max_minutes", "batch_size", "learning_rate", "crop", "seed", "device", "ms_ssim")
     options = FinishOptions(**{name: given[name] for name in names if given[name] is not None})
     done = recipes.finish_codec(
         checkpoint,
         given["out"],
         options,
         images=given["images"],
-        part=given["part"],
+        parts=given["parts"],
         progress=not given["quiet"],
     )
-    figures = {name: done.metrics[name] for name in ("begun_psnr", "finished_psnr")}
+    figures = {
+        name: value for name, value in done.metrics.items() if name.endswith(("begun_psnr", "finished_psnr"))
+    }
     click.echo(json.dumps({"checkpoint": str(given["out"])} | figures))
 
 

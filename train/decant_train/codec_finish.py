@@ -1,18 +1,18 @@
-"""The last stage of a codec's training: its synthesis alone, on the latents that its encoder sends.
+"""The last stage of a codec's training: its syntheses alone, each on the latents that its encoder sends.
 
-The encoder (``codec_encoding``) chooses symbols by rate and distortion and aims at the picture through the
-synthesis. What it sends is not what the analysis' rounded latents were in training, and a synthesis has more
-to mend in it. Steps take a tenth of those that train the whole codec. Then the analysis learns what the
-finished synthesis makes the picture of, rate and rounding aside: from there the encoder starts.
+A step takes a tenth of one that trains the whole codec, and batches that were encoded serve several steps.
+Nothing else moves, so that bundles of one checkpoint still share their encoder.
 """
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from pytorch_msssim import ms_ssim
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -21,29 +21,25 @@ from decant_train import checkpoint as checkpoints
 from decant_train.checkpoint import Checkpoint
 from decant_train.codec_encoding import Encoding
 from decant_train.codec_loop import VALIDATION_CROP, positions
-from decant_train.codec_start import coordinates_of
 from decant_train.families.codec import (
     ANCHORS,
-    PATCH,
-    Analysis,
     Codec,
     Synthesis,
     alone,
     interpolated_lambdas,
+    part,
 )
-from decant_train.optimizers import Coordinates, MuonAdam
 from decant_train.photos import Photos
 
 VALIDATION_CROPS = 24
-LEAST_ERROR = 2e-4  # mean squared; pictures with less do not weigh more
+MS_SSIM_CROP = 192  # pixels: five scales, the last with a window of 11
 VALIDATED_AT = (1.0, 2.0, (ANCHORS - 1) / 2, 5.0, 6.0)  # qualities
 
 
 @dataclass(frozen=True)
 class FinishOptions:
-    """How to finish. The budget is ``steps`` or ``max_minutes``, whichever ends first; the analysis gets
-    ``analysis_share`` of it. Learning rates rise over ``warmup`` steps and fall as a cosine over the last
-    ``decay`` of either part.
+    """How to finish. The budget is ``steps`` or ``max_minutes``, whichever ends first, in equal parts for
+    every synthesis. Learning rates rise over ``warmup`` steps and fall as a cosine over the last ``decay``.
     """
 
     steps: int = 0
@@ -52,9 +48,7 @@ class FinishOptions:
     crop: int = 192  # pixels, a multiple of 64
     learning_rate: float = 4e-3  # of the renderer's layers
     linear_rate: float = 0.01  # of learning_rate, for the others: the analysis does not follow them
-    analysis_share: float = 0.25
-    analysis_rate: float = 3e-4  # learning rate of the analysis' branches
-    linear_analysis_rate: float = 0.3  # of that, for its principal components
+    ms_ssim: float = 0.0  # what 1 - MS-SSIM weighs beside the squared error; 300 about as much
     warmup: int = 50
     decay: float = 0.7
     reuse: int = 12  # steps for each batch that is encoded
@@ -69,6 +63,8 @@ class FinishOptions:
     def __post_init__(self) -> None:
         if not (self.steps > 0 or self.max_minutes > 0):
             raise ValueError("finishing needs a budget: give steps or max_minutes")
+        if self.ms_ssim and self.crop < MS_SSIM_CROP:
+            raise ValueError(f"MS-SSIM needs crops of {MS_SSIM_CROP} pixels, got {self.crop}")
 
 
 def finish(
@@ -78,33 +74,40 @@ def finish(
     out: Path,
     options: FinishOptions,
     *,
+    parts: Sequence[str] = (),
     progress: bool = True,
 ) -> Checkpoint:
-    """Train the synthesis of ``checkpoint.model``, a Codec, then its analysis; keep the checkpoint in
-    ``out``. Syntheses beside its own are dropped: the analysis follows one synthesis only.
+    """Train syntheses of ``checkpoint.model``, a Codec, one after the other: those of ``parts``, names of
+    sizes trained beside or "" for its own, or all of them. Keep the checkpoint in ``out``.
     """
     model = checkpoint.model
     assert isinstance(model, Codec)
     device = budget.device_of(options.device)
     training.to(device), validation.to(device)
-    model = alone(model).to(device).eval()
-    coordinates = coordinates_of(model, training.crops(60_000, PATCH, torch.Generator().manual_seed(0)))
     out.mkdir(parents=True, exist_ok=True)
     budget.keep_freed_memory()
     tests = validation.crops(VALIDATION_CROPS, VALIDATION_CROP, torch.Generator().manual_seed(1))
-    curve = _fit(model, training, tests, options, progress)
-    _follow(model, training, options, coordinates)
-    curve.append(_note(model, model.synthesis, tests, "analysis", 0, 0.0))
-    checkpoint.metrics |= {"begun_psnr": curve[0]["psnr"], "finished_psnr": curve[-1]["psnr"]}
-    (out / "finish.jsonl").write_text("".join(json.dumps(row) + "\n" for row in curve))
-    checkpoint.model, checkpoint.config = model.cpu().eval(), model.config
+    lines: list[dict[str, Any]] = []
+    names = list(parts or model.syntheses())
+    for name in names:
+        single = (part(model, name) if name else alone(model)).to(device).eval()
+        curve = _fit(single, training, tests, options, 1 / len(names), progress)
+        model.syntheses()[name].load_state_dict(single.synthesis.state_dict())
+        prefix = f"{name}_" if name else ""
+        checkpoint.metrics |= {
+            f"{prefix}begun_psnr": curve[0]["psnr"],
+            f"{prefix}finished_psnr": curve[-1]["psnr"],
+        }
+        lines += [{"part": name} | row for row in curve]
+    (out / "finish.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines))
+    checkpoint.model = model.cpu().eval()
     checkpoint.options = checkpoint.options | {"finish": asdict(options)}
     checkpoints.save(out, checkpoint)
     return checkpoint
 
 
 def _fit(
-    model: Codec, training: Photos, tests: Tensor, options: FinishOptions, progress: bool
+    model: Codec, training: Photos, tests: Tensor, options: FinishOptions, share: float, progress: bool
 ) -> list[dict[str, Any]]:
     """Train the synthesis of ``model``, which has its averaged weights in the end; returns the curve."""
     device = next(model.parameters()).device
@@ -118,11 +121,10 @@ def _fit(
     trained = [p for some in layers for p in some]
     averaged = Synthesis(model.config).to(device)
     averaged.load_state_dict(synthesis.state_dict())
-    share = 1 - options.analysis_share
     pool: list[tuple[Tensor, Tensor, Tensor]] = []
     step, started = 0, time.monotonic()
     bar = tqdm(unit="step", disable=not progress, dynamic_ncols=True)
-    curve = [_note(model, averaged, tests, "synthesis", step, 0.0)]
+    curve = [_note(model, averaged, tests, step, 0.0)]
     with bar:
         while (done := _done(options, share, step, time.monotonic() - started)) < 1:
             if step % options.reuse == 0:
@@ -140,55 +142,22 @@ def _fit(
             latents, pictures, weight = pool[int(torch.randint(len(pool), (), generator=draw))]
             with budget.autocast(device, "auto"):
                 decoded = synthesis(latents)
-            error = _error(decoded, pictures)
+            loss = 255**2 * (_error(decoded, pictures) * weight).mean()
+            if options.ms_ssim:
+                loss = loss + options.ms_ssim * (1 - ms_ssim(decoded.float() + 0.5, pictures, data_range=1.0))
             optimizer.zero_grad(set_to_none=True)
-            (255**2 * (error * weight).mean()).backward()  # type: ignore[no-untyped-call]
+            loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(trained, options.clip_norm)
             optimizer.step()
             budget.average(averaged, synthesis, min(options.average, (1 + step) / (10 + step)))
             step += 1
             bar.update(1)
             if step % options.log_every == 0:
-                curve.append(_note(model, averaged, tests, "synthesis", step, time.monotonic() - started))
+                curve.append(_note(model, averaged, tests, step, time.monotonic() - started))
                 bar.set_postfix_str(f"{curve[-1]['psnr']:.3f} dB")
-    curve.append(_note(model, averaged, tests, "synthesis", step, time.monotonic() - started))
+    curve.append(_note(model, averaged, tests, step, time.monotonic() - started))
     synthesis.load_state_dict(averaged.state_dict())
     return curve
-
-
-def _follow(
-    model: Codec, training: Photos, options: FinishOptions, coordinates: dict[Tensor, Coordinates]
-) -> None:
-    """Train the analysis of ``model`` to latents that, as they are, its synthesis makes the pictures of.
-    Every picture weighs alike.
-    """
-    device = next(model.parameters()).device
-    draw = torch.Generator().manual_seed(options.seed + 1)
-    analysis = model.analysis.train()
-    averaged = Analysis(model.config).to(device)
-    averaged.load_state_dict(analysis.state_dict())
-    linear = list(analysis.linear.parameters())
-    branches = [p for name, p in analysis.named_parameters() if not name.startswith("linear.")]
-    rates = [options.analysis_rate * options.linear_analysis_rate, options.analysis_rate]
-    groups = [{"params": some, "lr": rate} for some, rate in zip((linear, branches), rates, strict=True)]
-    optimizer = MuonAdam(groups, rates[1], coordinates)
-    step, started = 0, time.monotonic()
-    while (done := _done(options, options.analysis_share, step, time.monotonic() - started)) < 1:
-        factor = budget.rate_factor(step, done, warmup=options.warmup, decay=options.decay)
-        for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate * factor
-        pictures = training.reduced(options.batch_size, options.crop, draw)
-        with budget.autocast(device, "auto"):
-            decoded = model.synthesis(analysis(pictures - 0.5))
-        error = _error(decoded, pictures)
-        optimizer.zero_grad(set_to_none=True)
-        (error / (error.detach() + LEAST_ERROR)).mean().backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(analysis.parameters(), options.clip_norm)
-        optimizer.step()
-        budget.average(averaged, analysis, min(0.99, (1 + step) / (10 + step)))
-        step += 1
-    analysis.load_state_dict(averaged.state_dict())
-    model.eval()
 
 
 def _error(decoded: Tensor, pictures: Tensor) -> Tensor:
@@ -203,7 +172,7 @@ def _done(options: FinishOptions, share: float, step: int, elapsed_s: float) -> 
 
 @torch.no_grad()
 def _note(
-    model: Codec, synthesis: Synthesis, pictures: Tensor, part: str, step: int, elapsed_s: float
+    model: Codec, synthesis: Synthesis, pictures: Tensor, step: int, elapsed_s: float
 ) -> dict[str, Any]:
     """A line of the curve: PSNR (dB) of what ``synthesis`` makes of the latents that the encoder of ``model``
     sends with it, at some qualities, and its mean over them.
@@ -219,4 +188,4 @@ def _note(
         found[f"psnr_{place:g}"] = float(-10 * torch.cat(errors).log10().mean())
     model.synthesis = kept
     mean = sum(found.values()) / len(found)
-    return {"part": part, "step": step, "elapsed_s": elapsed_s} | found | {"psnr": mean}
+    return {"step": step, "elapsed_s": elapsed_s} | found | {"psnr": mean}

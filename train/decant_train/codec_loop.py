@@ -48,9 +48,9 @@ class CodecOptions:
     batch_size: int = 8
     crop: int = 192  # pixels, a multiple of 64
     optimizer: str = "muon"  # "adam", or "muon" for the matrices and Adam for the rest
-    learning_rate: float = 2e-4
+    learning_rate: float = 5e-4
     warmup: int = 100
-    decay: float = 0.5  # share of the budget over which the learning rate falls to 2 %
+    decay: float = 0.8  # share of the budget over which the learning rate falls to 2 %
     linear_analysis_rate: float = 0.2  # of learning_rate: at the full rate the principal components drift
     linear_synthesis_rate: float = 0.1
     latent_rate: float = 0.5  # what the analysis' branches add to latents

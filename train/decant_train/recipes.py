@@ -15,7 +15,6 @@ from decant_train import codec_finish, codec_loop, data, families, loop, photos,
 from decant_train.checkpoint import Checkpoint, CheckpointError
 from decant_train.codec_start import begin_with
 from decant_train.families.codec import Codec
-from decant_train.families.codec import part as part_of
 from decant_train.families.denoiser import Denoiser
 from decant_train.families.set import SetAutoencoder
 from decant_train.pairs import make_pairs
@@ -174,21 +173,19 @@ def finish_codec(
     options: codec_finish.FinishOptions,
     *,
     images: Sequence[Path],
-    part: str | None = None,
+    parts: Sequence[str] = (),
     progress: bool = True,
 ) -> Checkpoint:
-    """Train the synthesis of the codec checkpoint in ``folder``, or the one named ``part`` beside it, on what
-    its encoder sends of packed photos or folders of them, then its analysis, and write ``out``.
+    """Train the syntheses of the codec checkpoint in ``folder``, or those of ``parts``, on what its encoder
+    sends of packed photos or folders of them, and write ``out``.
     """
     start = checkpoints.load(folder)
     if not isinstance(start.model, Codec):
         raise CheckpointError(f"{folder} is no codec checkpoint")
-    if part is not None:
-        start.model = part_of(start.model, part)
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
     training, validation = _photos(images, out, options.crop)
-    return codec_finish.finish(start, training, validation, out, options, progress=progress)
+    return codec_finish.finish(start, training, validation, out, options, parts=parts, progress=progress)
 
 
 def _photos(images: Sequence[Path], out: Path, crop: int) -> tuple[photos.Photos, photos.Photos]:
