@@ -392,8 +392,8 @@ def test_rectifiers_keep_a_gradient_in_training_only() -> None:
         assert x.grad.tolist() == pytest.approx([slope, 1])
 
 
-def test_the_analysis_learns_from_its_own_error_alone() -> None:
-    """And everything else from what an encoder sends."""
+def test_the_analysis_learns_from_its_own_error_where_an_encoder_chooses() -> None:
+    """And everything else from what it sends. Of latents that are rounded, all learns from all."""
     model = small_codec(render_hidden=12).train()
     torch.nn.init.normal_(model.analysis.out.weight, std=0.1)
     torch.nn.init.normal_(model.hyperprior.mean[-1].weight, std=0.1)
@@ -406,6 +406,10 @@ def test_the_analysis_learns_from_its_own_error_alone() -> None:
         )
         return {name for name, slope in zip(names, found, strict=True) if slope is not None and slope.any()}
 
+    plain = model.terms(pictures, position)
+    for loss in (plain.error, plain.y_bits):
+        assert {"analysis.linear.weight", "analysis.out.weight", "log_gain"} <= moved(loss)
+    assert not plain.analysis_error.any()
     terms = model.terms(pictures, position, Encoding(model, rounds=1))
     assert all(name.startswith("analysis") for name in moved(terms.analysis_error))
     assert not any(name.startswith(("analysis", "hyperprior")) for name in moved(terms.error))

@@ -48,7 +48,7 @@ class CodecOptions:
     batch_size: int = 8
     crop: int = 192  # pixels, a multiple of 64
     optimizer: str = "muon"  # "adam", or "muon" for the matrices and Adam for the rest
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
     warmup: int = 100
     decay: float = 0.8  # share of the budget over which the learning rate falls to 2 %
     linear_analysis_rate: float = 0.2  # of learning_rate: at the full rate the principal components drift
@@ -57,14 +57,14 @@ class CodecOptions:
     render_rate: float = 4.0  # the renderer's layers at 1/4
     branch_rate: float = 0.5
     matrix_rate: float = 0.8  # Muon's, where it is used
-    gain_rate: float = 0.1  # what rounding does to them is seen through errors that the encoder chose
     class_rate: float = 4.0  # scale classes have a wider unit than weights
     hyper_rate: float = 0.3  # hyperlatents and the means made of them: at the full rate the noisiest part
     narrow: float = 0.5  # share of the budget in which all crops have the middle quality
     widen: float = 0.25  # share after that over which their range grows
     reach: float = 0.5  # how far: to so much of all qualities
-    analysis_every: int = 3  # steps between two that train the analysis, half of a step's work
-    rounds: int = 1  # of correction by the encoder whose symbols the decoder learns on
+    sent: float = 0.2  # share of the budget, at its end, in which files' own symbols are learned on
+    analysis_every: int = 2  # of these steps, those that train the analysis
+    rounds: int = 0  # of correction by the encoder that chooses them
     measured_every: int = 250  # steps between which that encoder takes the synthesis for unchanged
     clip_norm: float = 3.0
     average: float = 0.998  # of the weights, per step
@@ -139,22 +139,26 @@ def fit(
         disable=not progress,
         dynamic_ncols=True,
     )
-    checkpoint.stopped_by, begun_at = "", checkpoint.step
+    checkpoint.stopped_by = ""
+    encoding: Encoding | None = None
     with (out / "metrics.jsonl").open("a", buffering=1) as log_file, bar:
         while not checkpoint.stopped_by:
             done = _done(options, checkpoint.step, before + time.monotonic() - started)
             factor = budget.rate_factor(checkpoint.step, done, warmup=options.warmup, decay=options.decay)
             for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
                 group["lr"] = rate * factor
-            if (checkpoint.step - begun_at) % options.measured_every == 0:
+            sent = done >= 1 - options.sent
+            if sent and (encoding is None or checkpoint.step % options.measured_every == 0):
                 encoding = Encoding(model.eval(), options.rounds)
             batch = training.reduced(options.batch_size, options.crop, draw)
             spread = _spread(options, done)
             position = positions(options.batch_size, spread, draw).to(device)
             model.train()
-            turn = checkpoint.step % options.analysis_every == 0
+            turn = not sent or checkpoint.step % options.analysis_every == 0
             with autocast:
-                y_bits, z_bits, error, plain = model.terms(batch, position, encoding, analysis=turn)
+                y_bits, z_bits, error, plain = model.terms(
+                    batch, position, encoding if sent else None, analysis=turn
+                )
             loss = _loss(position, y_bits + z_bits, error.mean(0))
             apart = _loss(position, torch.zeros_like(plain), plain)  # the analysis' own
             optimizer.zero_grad(set_to_none=True)
@@ -269,7 +273,6 @@ def _groups(model: Codec, options: CodecOptions) -> list[dict[str, Any]]:
         (options.linear_analysis_rate, list(model.analysis.linear.parameters())),
         (options.linear_synthesis_rate, [p for layer in linear for p in layer.parameters()]),
         (options.render_rate, [p for synthesis in syntheses for p in synthesis.render.parameters()]),
-        (options.gain_rate, [model.log_gain]),
         (options.class_rate, [model.class_offset, model.hyper_class]),
         (options.hyper_rate, [p for part in (prior.analysis, prior.mean) for p in part.parameters()]),
         (options.latent_rate, [p for p in model.analysis.out.parameters() if p.ndim == 4]),

@@ -14,9 +14,9 @@ halves, the colours of a checkerboard: the first half adds to classes and means 
 row of gains for y, gains for z (as integer multipliers that undo them) and class offsets; rows between the
 trained anchors are interpolated.
 
-Training has two halves that share only the latents. The analysis learns what the synthesis, as it is, makes
-the picture of, rate and rounding aside. All that the decoder has learns on the symbols that an encoder
-chooses from there by rate and distortion (``codec_encoding``), as the files will have them.
+Training ends on what files have. First everything learns on rounded latents, straight through the rounding.
+Then all that the decoder has learns on the symbols that an encoder chooses by rate and distortion
+(``codec_encoding``), and the analysis what the synthesis, as it is, makes the picture of.
 """
 
 import math
@@ -389,51 +389,49 @@ class Codec(nn.Module):
 
         Returns what ``Terms`` begins with, of latents that are rounded and no more.
         """
-        return self.terms(pictures, position, self._rounded, analysis=False)[:3]
+        return self.terms(pictures, position)[:3]
 
-    def terms(self, pictures: Tensor, position: Tensor, encode: Encode, *, analysis: bool = True) -> Terms:
-        """The terms of the loss of ``pictures`` at qualities ``position`` (n,), of what ``encode`` sends.
-        Without ``analysis`` that of the analysis is 0.
+    def terms(
+        self, pictures: Tensor, position: Tensor, encode: Encode | None = None, *, analysis: bool = True
+    ) -> Terms:
+        """The terms of the loss of ``pictures`` at qualities ``position`` (n,). Without ``analysis`` that has
+        no gradient.
 
-        The analysis gets gradients of its own error alone, all else of rate (``rate``) and distortion. Gains
-        see the error of rounding shrink as they grow (straight through the rounding).
+        Of latents that are rounded and no more, everything gets gradients of rate (``rate``) and, straight
+        through the rounding, of distortion. Of what ``encode`` sends, all but the analysis does, which has an
+        error of its own. Gains see the error of rounding shrink as they grow.
         """
         gain, hyper_gain, offset, hyper_class = self.quality(position)
         with torch.set_grad_enabled(analysis and torch.is_grad_enabled()):
             y = self.analysis(pictures - 0.5)
         with torch.autocast(y.device.type, enabled=False):  # bfloat16 is too coarse for what is coded
-            z = self.hyperprior.hyperlatents(y.detach()) * hyper_gain[:, :, None, None]
+            z = self.hyperprior.hyperlatents(y if encode is None else y.detach())
+            z = z * hyper_gain[:, :, None, None]
             z_symbols = _round(z)
             z_bits = self._rate(z, z_symbols, class_scale(hyper_class)[:, :, None, None])
             z_hat = self.dequantized(z_symbols, hyper_gain)
             gain = gain[:, :, None, None]
             mean = self.hyperprior.mean(z_hat)
-            aims, symbols = encode(pictures, y.detach(), z_hat, mean, gain, offset, position)
+            if encode is None:
+                aims, symbols = y, self._rounded(y, mean, gain)
+            else:
+                aims, symbols = encode(pictures, y.detach(), z_hat, mean, gain, offset, position)
             residual = (aims - self.hyperprior.with_neighbours(mean, symbols, gain)) * gain
             scale = class_scale(self.hyperprior.scale_class(z_hat, offset, symbols))
             y_bits = self._rate(residual, symbols, scale)
             latents = aims + (symbols - residual).detach() / gain
         error = torch.stack([_error(made(latents), pictures) for made in self.syntheses().values()])
         plain = torch.zeros_like(error[0])
-        if analysis:
+        if analysis and encode is not None:
             weights = {name: value.detach() for name, value in self.synthesis.named_parameters()}
             plain = _error(functional_call(self.synthesis, weights, (y,)), pictures)
         pixels = pictures.shape[2] * pictures.shape[3]
         return Terms(y_bits.sum((1, 2, 3)) / pixels, z_bits.sum((1, 2, 3)) / pixels, error, plain)
 
     @torch.no_grad()
-    def _rounded(
-        self,
-        pictures: Tensor,
-        y: Tensor,
-        z_hat: Tensor,
-        mean: Tensor,
-        gain: Tensor,
-        offset: Tensor,
-        position: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    def _rounded(self, y: Tensor, mean: Tensor, gain: Tensor) -> Tensor:
         near = ((y - mean) * gain).round()
-        return y, ((y - self.hyperprior.with_neighbours(mean, near, gain)) * gain).round()
+        return ((y - self.hyperprior.with_neighbours(mean, near, gain)) * gain).round()
 
 
 def part(model: Codec, name: str) -> Codec:
