@@ -20,7 +20,7 @@
 #define WIDE
 #endif
 
-enum { CLASSES = 32, TOTAL_BITS = 24, LOOKUP_BITS = 10, LARGEST_SYMBOL = 32767, MAGNITUDES = 256, PLACES = 4 };
+enum { CLASSES = 32, TOTAL_BITS = 24, LOOKUP_BITS = 9, LARGEST_SYMBOL = 32767, MAGNITUDES = 256, PLACES = 4 };
 enum { ROWS = 4, COLUMNS = 32 }; /* of a block of a product */
 enum { FORM_UNIT = 1 << 10, HIDDEN_UNIT = 1 << 6, HIDDEN_MAX = 255 };
 enum { MOST_STAGES = 8 };
@@ -75,11 +75,15 @@ static inline void take(Coder *coder, uint32_t first, uint32_t count)
         coder->state = coder->state << 32 | popped(coder);
 }
 
-/* An alphabet: letter i has the quantiles from ends[i] to before ends[i + 1]; start: for the upper bits of a
+typedef struct {
+    uint32_t first, count, letter;
+} Entry;
+
+/* An alphabet: letter i has the quantiles from ends[i] to before ends[i + 1]; `entries`: for the upper bits of a
  * quantile the first letter that can have it. */
 typedef struct {
     uint32_t *ends;
-    uint16_t *start;
+    Entry *entries;
 } Alphabet;
 
 static inline void letters(Coder *coder, Alphabet alphabet, size_t count, int32_t *out)
@@ -87,11 +91,14 @@ static inline void letters(Coder *coder, Alphabet alphabet, size_t count, int32_
     Coder local = *coder;
     for (size_t i = 0; i < count; i++) {
         uint32_t found = quantile(&local);
-        uint32_t letter = alphabet.start[found >> (TOTAL_BITS - LOOKUP_BITS)];
-        while (alphabet.ends[letter + 1] <= found)
-            letter++;
-        take(&local, alphabet.ends[letter], alphabet.ends[letter + 1] - alphabet.ends[letter]);
-        out[i] = (int32_t)letter;
+        Entry entry = alphabet.entries[found >> (TOTAL_BITS - LOOKUP_BITS)];
+        while (found - entry.first >= entry.count) {
+            entry.letter++;
+            entry.first = alphabet.ends[entry.letter];
+            entry.count = alphabet.ends[entry.letter + 1] - entry.first;
+        }
+        take(&local, entry.first, entry.count);
+        out[i] = (int32_t)entry.letter;
     }
     *coder = local;
 }
@@ -134,7 +141,10 @@ typedef struct {
     uint8_t radius[CLASSES];
     uint16_t runs[CLASSES];
     Alphabet symbols[CLASSES], zeros[CLASSES];
-    int channels, class_width, context_width, stages, most_known;
+    int channels, hyper, class_width, context_width, stages, most_known;
+    int32_t *hyper_weight; /* (hyper, 9, PLACES * class_width) */
+    int32_t *hyper_bias;   /* (PLACES * class_width,), with the half that rounds */
+    float *near_hidden, *near_hidden_bias, *near_out, *near_out_bias; /* of decant.neighbours */
     float *scale_weight; /* (PLACES, channels, class_width), in units of FORM_UNIT */
     float *scale_bound;  /* (channels, class_width): the largest of all places, at least 0 */
     Stage stage[MOST_STAGES];
@@ -144,31 +154,33 @@ typedef struct {
 static void free_tables(Tables *tables)
 {
     for (int c = 0; c < CLASSES; c++) {
-        free(tables->symbols[c].ends), free(tables->symbols[c].start);
-        free(tables->zeros[c].ends), free(tables->zeros[c].start);
+        free(tables->symbols[c].ends), free(tables->symbols[c].entries);
+        free(tables->zeros[c].ends), free(tables->zeros[c].entries);
     }
     for (int i = 0; i < MOST_STAGES; i++) {
         free(tables->stage[i].hidden_weight), free(tables->stage[i].hidden_bias);
         free(tables->stage[i].out_weight), free(tables->stage[i].out_bound);
     }
-    free(tables->scale_weight), free(tables->scale_bound);
+    free(tables->scale_weight), free(tables->scale_bound), free(tables->hyper_weight), free(tables->hyper_bias);
+    free(tables->near_hidden), free(tables->near_hidden_bias), free(tables->near_out), free(tables->near_out_bias);
     free(tables);
 }
 
 static int make_alphabet(Alphabet *alphabet, const uint32_t *counts, size_t size)
 {
     alphabet->ends = malloc((size + 1) * sizeof(uint32_t));
-    alphabet->start = malloc(sizeof(uint16_t) << LOOKUP_BITS);
-    if (!alphabet->ends || !alphabet->start)
+    alphabet->entries = malloc(sizeof(Entry) << LOOKUP_BITS);
+    if (!alphabet->ends || !alphabet->entries)
         return 0;
     alphabet->ends[0] = 0;
     for (size_t i = 0; i < size; i++)
         alphabet->ends[i + 1] = alphabet->ends[i] + counts[i];
-    size_t letter = 0;
+    uint32_t letter = 0;
     for (uint32_t i = 0; i < 1u << LOOKUP_BITS; i++) {
         while (alphabet->ends[letter + 1] <= i << (TOTAL_BITS - LOOKUP_BITS))
             letter++;
-        alphabet->start[i] = (uint16_t)letter;
+        alphabet->entries[i] =
+            (Entry){alphabet->ends[letter], alphabet->ends[letter + 1] - alphabet->ends[letter], letter};
     }
     return 1;
 }
@@ -421,6 +433,34 @@ WIDE static void products_as_hidden(
         }
 }
 
+/* The same as they are, or at least 0. */
+WIDE static void products_as_floats(
+    float *restrict out, const float *first, const float *restrict weight, const float *restrict in, int depth,
+    size_t columns, int panels, int rectified)
+{
+    float least = rectified ? 0 : -3.4e38f;
+    for (size_t x = 0; x < columns; x += COLUMNS)
+        for (int panel = 0; panel < panels; panel++) {
+            float sums[ROWS][COLUMNS];
+            product(sums, first + panel * ROWS, weight + (size_t)panel * depth * ROWS, in + x, depth, columns);
+            for (int r = 0; r < ROWS; r++)
+                for (int i = 0; i < COLUMNS; i++)
+                    out[((size_t)panel * ROWS + r) * columns + x + i] = sums[r][i] > least ? sums[r][i] : least;
+        }
+}
+
+WIDE static void add_scaled(int32_t *restrict sums, const int32_t *restrict weight, int32_t value, int count)
+{
+    for (int i = 0; i < count; i++)
+        sums[i] += weight[i] * value;
+}
+
+WIDE static void add_scaled_wide(int64_t *restrict sums, const int32_t *restrict weight, int32_t value, int count)
+{
+    for (int i = 0; i < count; i++)
+        sums[i] += (int64_t)weight[i] * value;
+}
+
 /* Sizes of integer symbols, at most MAGNITUDES - 1. */
 WIDE static void sizes_of(uint8_t *restrict out, const float *restrict symbols, size_t count)
 {
@@ -463,7 +503,8 @@ typedef struct {
     int rows, columns, height, width;
     size_t padded, step, size; /* size: rows * columns */
     float *inputs;             /* (PLACES, depth, padded): what classes are sums of */
-    float *features;           /* (PLACES, 3 * most_known, padded) of channels that are not 0 throughout */
+    size_t planes;             /* of features at a place */
+    float *features;           /* (PLACES, planes, padded) of channels that are not 0 throughout */
     int *live;                 /* those channels */
     int live_count;
     float *reach;    /* (depth,): the largest value of each input */
@@ -476,6 +517,7 @@ typedef struct {
     int *channels;   /* of the rows of a product */
     uint8_t *paired; /* (step,): classes of a row */
     uint8_t *classes; /* (channels of the stage, rows, columns) */
+    float *floats;    /* (channels, padded): hidden values of means */
     float *out;       /* (channels, rows, columns) */
 } Group;
 
@@ -497,7 +539,7 @@ static inline float *inputs_of(const Group *group, int place)
 
 static inline float *features_of(const Group *group, int place)
 {
-    return group->features + (size_t)place * 3 * group->tables->most_known * group->padded;
+    return group->features + (size_t)place * group->planes * group->padded;
 }
 
 /* Append the features of channels `from` to before `to`. */
@@ -618,23 +660,27 @@ static void free_group(Group *group)
 {
     free(group->inputs), free(group->features), free(group->live), free(group->reach), free(group->panels);
     free(group->first), free(group->edged), free(group->line), free(group->sizes), free(group->found);
-    free(group->channels), free(group->paired), free(group->classes);
+    free(group->channels), free(group->paired), free(group->classes), free(group->floats);
 }
 
-static int make_group(Group *group, const float *hidden)
+static int make_group(Group *group)
 {
     const Tables *tables = group->tables;
-    size_t cells = (size_t)group->height * group->width, depth = (size_t)depth_of(tables);
+    size_t depth = (size_t)depth_of(tables), known = (size_t)tables->stage[0].channels;
     size_t most = (size_t)tables->context_width, deepest = 3 * (size_t)tables->most_known;
     for (int i = 0; i < tables->stages; i++)
         most = (size_t)tables->stage[i].channels > most ? (size_t)tables->stage[i].channels : most;
     most = (most + ROWS - 1) / ROWS * ROWS;
     deepest = deepest > depth ? deepest : depth;
-    group->padded = (cells + COLUMNS - 1) / COLUMNS * COLUMNS;
+    deepest = deepest > 4 * known ? deepest : 4 * known;
+    size_t planes = 3 * (size_t)tables->most_known > 4 * known ? 3 * (size_t)tables->most_known : 4 * known;
+    group->height = 2 * ((group->rows + 3) / 4), group->width = 2 * ((group->columns + 3) / 4);
+    group->padded = ((size_t)group->height * group->width + COLUMNS - 1) / COLUMNS * COLUMNS;
     group->step = 2 * (size_t)group->width;
     group->size = (size_t)group->rows * group->columns;
+    group->planes = planes;
     group->inputs = calloc(PLACES * depth * group->padded, sizeof(float));
-    group->features = calloc(PLACES * 3 * (size_t)tables->most_known * group->padded, sizeof(float));
+    group->features = calloc(PLACES * planes * group->padded, sizeof(float));
     group->live = malloc(tables->channels * sizeof(int));
     group->reach = calloc(depth, sizeof(float));
     group->panels = malloc(most * deepest * sizeof(float));
@@ -646,21 +692,118 @@ static int make_group(Group *group, const float *hidden)
     group->channels = malloc(most * sizeof(int));
     group->paired = malloc(group->step);
     group->classes = malloc(most * group->size);
-    if (!group->inputs || !group->features || !group->live || !group->reach || !group->panels || !group->first ||
-        !group->edged || !group->line || !group->sizes || !group->found || !group->channels || !group->paired ||
-        !group->classes)
-        return 0;
-    for (int k = 0; k < tables->class_width; k++) {
-        const float *plane = hidden + k * cells;
-        for (size_t n = 0; n < cells; n++)
-            group->reach[k] = plane[n] > group->reach[k] ? plane[n] : group->reach[k];
-        for (int p = 0; p < PLACES; p++)
-            memcpy(inputs_of(group, p) + k * group->padded, plane, cells * sizeof(float));
-    }
-    return 1;
+    group->floats = malloc(most * group->padded * sizeof(float));
+    return group->inputs && group->features && group->live && group->reach && group->panels && group->first &&
+           group->edged && group->line && group->sizes && group->found && group->channels && group->paired &&
+           group->classes && group->floats;
 }
 
-static Problem decode_stages(Group *group, Coder *coder, const int32_t *offset, Outcome *outcome)
+/* The inputs that follow from hyperlatents `v` int32 (hyper, rows, columns), of which the group's first is at
+ * `top`, `left`. */
+static int add_hyper(Group *group, const int32_t *v, int rows, int columns, int top, int left)
+{
+    const Tables *tables = group->tables;
+    int hidden = PLACES * tables->class_width;
+    uint32_t largest = 0;
+    for (size_t i = 0; i < (size_t)tables->hyper * rows * columns; i++) {
+        uint32_t size = v[i] < 0 ? 0u - (uint32_t)v[i] : (uint32_t)v[i];
+        largest = size > largest ? size : largest;
+    }
+    uint64_t bias = 0;
+    for (int o = 0; o < hidden; o++) {
+        uint64_t size = (uint64_t)(tables->hyper_bias[o] < 0 ? -(int64_t)tables->hyper_bias[o] : tables->hyper_bias[o]);
+        bias = size > bias ? size : bias;
+    }
+    int wide = (uint64_t)largest * 128 * 9 * tables->hyper + bias >= 1u << 31;
+    int32_t *sums = malloc(hidden * sizeof(int32_t));
+    int64_t *wide_sums = malloc(hidden * sizeof(int64_t));
+    for (int y = 0; sums && wide_sums && y < group->height / 2; y++)
+        for (int x = 0; x < group->width / 2; x++) {
+            for (int o = 0; o < hidden; o++)
+                sums[o] = tables->hyper_bias[o], wide_sums[o] = tables->hyper_bias[o];
+            for (int k = 0; k < tables->hyper; k++)
+                for (int t = 0; t < 9; t++) {
+                    int from_y = top + y + t / 3 - 1, from_x = left + x + t % 3 - 1;
+                    if (from_y < 0 || from_x < 0 || from_y >= rows || from_x >= columns)
+                        continue;
+                    int32_t value = v[((size_t)k * rows + from_y) * columns + from_x];
+                    const int32_t *weight = tables->hyper_weight + ((size_t)k * 9 + t) * hidden;
+                    if (value && !wide)
+                        add_scaled(sums, weight, value, hidden);
+                    else if (value)
+                        add_scaled_wide(wide_sums, weight, value, hidden);
+                }
+            for (int o = 0; o < hidden; o++) {
+                int64_t sum = wide ? wide_sums[o] : sums[o];
+                int32_t value = sum < 0 ? 0 : sum >= (HIDDEN_MAX + 1) * HIDDEN_UNIT ? HIDDEN_MAX : (int32_t)(sum >> 6);
+                int c = o / PLACES, i = o % PLACES / 2, j = o % 2;
+                size_t at = c * group->padded + (size_t)(2 * y + i) * group->width + 2 * x + j;
+                for (int p = 0; p < PLACES; p++)
+                    inputs_of(group, p)[at] = (float)value;
+                group->reach[c] = value > group->reach[c] ? (float)value : group->reach[c];
+            }
+        }
+    int made = sums && wide_sums;
+    free(sums), free(wide_sums);
+    return made;
+}
+
+/* Weights (rows, depth), row after row, and what they begin with, as panels; returns how many. */
+static int panels_from(Group *group, const float *weight, const float *first, int rows, int depth)
+{
+    for (int row = 0; row < panels_of(rows) * ROWS; row++) {
+        float *panel = group->panels + (size_t)(row / ROWS) * depth * ROWS + row % ROWS;
+        group->first[row] = row < rows ? first[row] : 0;
+        for (int k = 0; k < depth; k++)
+            panel[k * ROWS] = row < rows ? weight[(size_t)row * depth + k] : 0;
+    }
+    return panels_of(rows);
+}
+
+/* What the first half of stage 0 adds to the means of the second: `added` float32 (n0, rows, columns), which holds
+ * zeros (decant.neighbours). `step` (n0,): the quality's. */
+static void add_means(Group *group, const float *step, float *added)
+{
+    static const int odd[] = {1, 2};
+    const Tables *tables = group->tables;
+    int count = tables->stage[0].channels, width = tables->context_width;
+    size_t across = group->step + 2, padded = group->padded;
+    for (int c = 0; c < count; c++) {
+        const float *symbols = group->out + (size_t)c * group->size;
+        for (int y = 0; y < group->rows; y++)
+            for (int x = 0; x < group->columns; x++)
+                group->edged[(y + 1) * across + x + 1] =
+                    (y + x) % 2 ? 0 : symbols[(size_t)y * group->columns + x] * step[c];
+        for (int y = 0; y < group->rows; y++) {
+            const float *row = group->edged + (y + 1) * across + 1;
+            size_t at = (size_t)(y / 2) * group->width;
+            float *to = features_of(group, y % 2 ? 2 : 1) + at, *spare = group->line;
+            const float *near[] = {row - 1, row + 1, row - across, row + across};
+            for (int n = 0; n < 4; n++) {
+                float *plane = to + ((size_t)n * count + c) * padded;
+                pairs_apart(y % 2 ? plane : spare, y % 2 ? spare : plane, near[n], (size_t)group->width);
+            }
+        }
+    }
+    for (int p = 0; p < 2; p++) {
+        int i = odd[p] >> 1, j = odd[p] & 1;
+        float *features = features_of(group, odd[p]);
+        int panels = panels_from(group, tables->near_hidden, tables->near_hidden_bias, width, 4 * count);
+        products_as_floats(group->floats, group->first, group->panels, features, 4 * count, padded, panels, 1);
+        panels = panels_from(group, tables->near_out, tables->near_out_bias, count, width);
+        products_as_floats(features, group->first, group->panels, group->floats, width, padded, panels, 0);
+        for (int c = 0; c < count; c++)
+            for (int y = i; y < group->rows; y += 2) {
+                const float *row = features + c * padded + (size_t)(y / 2) * group->width;
+                float *to = added + (size_t)c * group->size + (size_t)y * group->columns;
+                for (int x = j, n = 0; x < group->columns; x += 2, n++)
+                    to[x] = row[n];
+            }
+    }
+}
+
+static Problem decode_stages(
+    Group *group, Coder *coder, const int32_t *offset, const float *step, float *added, Outcome *outcome)
 {
     static const int every[] = {0, 1, 2, 3}, even[] = {0, 3}, odd[] = {1, 2};
     const Tables *tables = group->tables;
@@ -668,6 +811,7 @@ static Problem decode_stages(Group *group, Coder *coder, const int32_t *offset, 
     find_classes(group, first, 0, offset, 0, even, 2);
     if (decode_part(tables, coder, group->classes, first->channels * group->size, group->out, outcome))
         return outcome->problem;
+    add_means(group, step, added);
     add_features(group, 0, first->channels);
     add_context(group, first, odd, 2);
     find_classes(group, first, 0, offset, 1, odd, 2);
@@ -790,15 +934,19 @@ static int fill_stages(Tables *tables, PyObject *stages)
     return 1;
 }
 
-static int fill_scales(Tables *tables, PyObject *weight)
+static int fill_scales(Tables *tables, PyObject *hidden, PyObject *bias, PyObject *weight)
 {
-    size_t channels = (size_t)tables->channels, width = (size_t)tables->class_width;
+    size_t channels = (size_t)tables->channels, width = (size_t)tables->class_width, outputs = PLACES * width;
+    size_t taps = 9 * (size_t)tables->hyper;
     float *rows = floats_of(weight, PLACES * channels * width, 0, 0, FORM_UNIT);
-    if (!rows)
-        return 0;
+    Py_buffer view = {0};
+    if (!rows || !view_of(hidden, (Py_ssize_t)(outputs * taps), 0, &view))
+        return free(rows), 0;
     tables->scale_weight = malloc(PLACES * channels * width * sizeof(float));
     tables->scale_bound = calloc(channels * width, sizeof(float));
-    int made = tables->scale_weight && tables->scale_bound;
+    tables->hyper_weight = malloc(taps * outputs * sizeof(int32_t));
+    tables->hyper_bias = malloc(outputs * sizeof(int32_t));
+    int made = tables->scale_weight && tables->scale_bound && tables->hyper_weight && tables->hyper_bias;
     for (size_t m = 0; made && m < channels; m++)
         for (size_t p = 0; p < PLACES; p++)
             for (size_t k = 0; k < width; k++) {
@@ -806,22 +954,56 @@ static int fill_scales(Tables *tables, PyObject *weight)
                 tables->scale_weight[(p * channels + m) * width + k] = value;
                 *bound = value > *bound ? value : *bound;
             }
+    for (size_t o = 0; made && o < outputs; o++)
+        for (size_t t = 0; t < taps; t++)
+            tables->hyper_weight[t * outputs + o] = ((int8_t *)view.buf)[o * taps + t];
+    PyBuffer_Release(&view);
     free(rows);
-    return made ? 1 : (PyErr_NoMemory(), 0);
+    if (!made)
+        return PyErr_NoMemory(), 0;
+    if (!copy_of(bias, tables->hyper_bias, (Py_ssize_t)(outputs * sizeof(int32_t))))
+        return 0;
+    for (size_t o = 0; o < outputs; o++)
+        tables->hyper_bias[o] += HIDDEN_UNIT / 2;
+    return 1;
+}
+
+/* A copy of float32 numbers; NULL with an exception. */
+static float *numbers_of(PyObject *object, size_t count)
+{
+    float *found = malloc(count ? count * sizeof(float) : 1);
+    if (!found)
+        return (float *)PyErr_NoMemory();
+    if (!copy_of(object, found, (Py_ssize_t)(count * sizeof(float))))
+        return free(found), NULL;
+    return found;
+}
+
+static int fill_near(Tables *tables, PyObject *near)
+{
+    PyObject *hidden, *hidden_bias, *out, *out_bias;
+    size_t width = (size_t)tables->context_width, count = (size_t)tables->stage[0].channels;
+    if (!PyArg_ParseTuple(near, "OOOO", &hidden, &hidden_bias, &out, &out_bias))
+        return 0;
+    return (tables->near_hidden = numbers_of(hidden, width * 4 * count)) &&
+           (tables->near_hidden_bias = numbers_of(hidden_bias, width)) &&
+           (tables->near_out = numbers_of(out, count * width)) && (tables->near_out_bias = numbers_of(out_bias, count));
 }
 
 static PyObject *py_tables(PyObject *module, PyObject *arguments)
 {
     (void)module;
-    PyObject *radius, *runs, *counts, *run_counts, *weight, *magnitude, *stages;
+    PyObject *radius, *runs, *counts, *run_counts, *hidden, *bias, *weight, *magnitude, *stages, *near;
     Tables *tables = calloc(1, sizeof(Tables));
     if (!tables)
         return PyErr_NoMemory();
-    if (!PyArg_ParseTuple(arguments, "OOOOiiiOOO!", &radius, &runs, &counts, &run_counts, &tables->channels,
-                          &tables->class_width, &tables->context_width, &weight, &magnitude, &PyTuple_Type, &stages) ||
+    if (!PyArg_ParseTuple(arguments, "OOOOiiiiOOOOO!O!", &radius, &runs, &counts, &run_counts, &tables->channels,
+                          &tables->hyper, &tables->class_width, &tables->context_width, &hidden, &bias, &weight,
+                          &magnitude, &PyTuple_Type, &stages, &PyTuple_Type, &near) ||
         !copy_of(radius, tables->radius, sizeof tables->radius) || !copy_of(runs, tables->runs, sizeof tables->runs) ||
-        !fill_alphabets(tables, counts, run_counts) || !fill_scales(tables, weight) ||
-        !copy_of(magnitude, tables->magnitude, sizeof tables->magnitude) || !fill_stages(tables, stages)) {
+        !fill_alphabets(tables, counts, run_counts) || !fill_scales(tables, hidden, bias, weight) ||
+        !copy_of(magnitude, tables->magnitude, sizeof tables->magnitude) || !fill_stages(tables, stages) ||
+        !fill_near(tables, near)) {
         free_tables(tables);
         return NULL;
     }
@@ -845,44 +1027,44 @@ static PyObject *result_of(const Outcome *outcome)
 static PyObject *py_decode_group(PyObject *module, PyObject *arguments)
 {
     (void)module;
-    PyObject *capsule, *bytes, *planes, *offsets, *symbols, *result = NULL;
+    enum { STREAM, HYPER, OFFSET, STEP, OUT, ADDED, BUFFERS };
+    PyObject *capsule, *objects[BUFFERS];
+    Py_buffer views[BUFFERS];
     Group group = {0};
-    if (!PyArg_ParseTuple(arguments, "OOOiiOiiO", &capsule, &bytes, &planes, &group.height, &group.width, &offsets,
-                          &group.rows, &group.columns, &symbols))
+    int hyper_rows, hyper_columns, top, left, held = 0;
+    if (!PyArg_ParseTuple(arguments, "OOO(iiii)OO(ii)OO", &capsule, objects + STREAM, objects + HYPER, &hyper_rows,
+                          &hyper_columns, &top, &left, objects + OFFSET, objects + STEP, &group.rows, &group.columns,
+                          objects + OUT, objects + ADDED))
         return NULL;
-    group.tables = PyCapsule_GetPointer(capsule, CAPSULE);
-    if (!group.tables)
+    const Tables *tables = group.tables = PyCapsule_GetPointer(capsule, CAPSULE);
+    if (!tables)
         return NULL;
-    if (group.rows < 1 || group.columns < 1 || group.rows > 2 * group.height || group.columns > 2 * group.width)
-        return PyErr_SetString(PyExc_ValueError, "a group that its frame does not cover"), NULL;
-    Py_ssize_t cells = (Py_ssize_t)group.height * group.width, size = (Py_ssize_t)group.rows * group.columns;
-    Py_buffer stream, hidden, offset, out;
-    if (!view_of(bytes, -1, 0, &stream))
-        return NULL;
-    if (!view_of(planes, 4 * cells * group.tables->class_width, 0, &hidden))
-        goto no_hidden;
-    if (!view_of(offsets, 4 * (Py_ssize_t)group.tables->channels, 0, &offset))
-        goto no_offset;
-    if (!view_of(symbols, 4 * size * group.tables->channels, PyBUF_WRITABLE, &out))
-        goto no_out;
-    Outcome outcome = {FINE, {0}};
-    Py_BEGIN_ALLOW_THREADS
-    group.out = out.buf;
-    Coder coder = coder_of(stream.buf, (size_t)stream.len);
-    if (!make_group(&group, hidden.buf))
-        refuse(&outcome, NO_MEMORY, 0, 0, 0);
-    else if (!decode_stages(&group, &coder, offset.buf, &outcome) && (coder.state || coder.left))
-        refuse(&outcome, NOT_ENDED, 0, 0, 0);
-    free_group(&group);
-    Py_END_ALLOW_THREADS
-    result = result_of(&outcome);
-    PyBuffer_Release(&out);
-no_out:
-    PyBuffer_Release(&offset);
-no_offset:
-    PyBuffer_Release(&hidden);
-no_hidden:
-    PyBuffer_Release(&stream);
+    if (group.rows < 1 || group.columns < 1 || top < 0 || left < 0 || group.rows > 4 * (hyper_rows - top) ||
+        group.columns > 4 * (hyper_columns - left))
+        return PyErr_SetString(PyExc_ValueError, "a group that the hyperlatents do not cover"), NULL;
+    Py_ssize_t size = (Py_ssize_t)group.rows * group.columns, first = tables->stage[0].channels;
+    Py_ssize_t sizes[BUFFERS] = {-1, 4 * (Py_ssize_t)tables->hyper * hyper_rows * hyper_columns,
+                                 4 * (Py_ssize_t)tables->channels, 4 * first, 4 * size * tables->channels,
+                                 4 * size * first};
+    while (held < BUFFERS && view_of(objects[held], sizes[held], held >= OUT ? PyBUF_WRITABLE : 0, views + held))
+        held++;
+    PyObject *result = NULL;
+    if (held == BUFFERS) {
+        Outcome outcome = {FINE, {0}};
+        Py_BEGIN_ALLOW_THREADS
+        group.out = views[OUT].buf;
+        Coder coder = coder_of(views[STREAM].buf, (size_t)views[STREAM].len);
+        if (!make_group(&group) || !add_hyper(&group, views[HYPER].buf, hyper_rows, hyper_columns, top, left))
+            refuse(&outcome, NO_MEMORY, 0, 0, 0);
+        else if (!decode_stages(&group, &coder, views[OFFSET].buf, views[STEP].buf, views[ADDED].buf, &outcome) &&
+                 (coder.state || coder.left))
+            refuse(&outcome, NOT_ENDED, 0, 0, 0);
+        free_group(&group);
+        Py_END_ALLOW_THREADS
+        result = result_of(&outcome);
+    }
+    while (held)
+        PyBuffer_Release(views + --held);
     return result;
 }
 

@@ -106,8 +106,8 @@ class GridLayout:
         self.neighbours = NeighbourMean.from_tensors(tensors, self.stages[0], self.context_width)
         self._quality = _quality_tables(tensors, self.channels, self.hyper)
         # What decodes streams in C, where that is to be had.
-        sizes = self.channels, self.class_width, self.context_width, self.stages
-        self.native = native.decoder_of(tensors, *sizes)
+        sizes = self.channels, self.hyper, self.class_width, self.context_width
+        self.native = native.decoder_of(tensors, *sizes, self.stages)
 
     @classmethod
     def from_model(cls, model: Mapping[str, Any], tables: Mapping[str, np.ndarray]) -> "GridLayout":
@@ -221,25 +221,26 @@ class GridLayout:
 
     def decode_group(
         self, payload: GridPayload, index: int, v: np.ndarray, shape: GridShape, quality: Quality, source: str
-    ) -> np.ndarray:
-        """float32 (M, rows, columns) of integers: the symbols of group ``index``; ``v`` is
-        ``quality.scaled`` of the picture's hyperlatents. Raises FormatError.
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Of group ``index``: the symbols, float32 (M, rows, columns) of integers, and what its first half
+        adds to the means of the first stage, float32 (n0, rows, columns). ``v`` is ``quality.scaled`` of the
+        picture's hyperlatents. Raises FormatError.
         """
-        group = shape.groups[index]
-        rows, columns, source = group[1] - group[0], group[3] - group[2], f"{source}: group {index}"
+        group, stream_bytes, source = shape.groups[index], payload.groups[index], f"{source}: group {index}"
         if self.native is not None:
-            hidden = self.scales.frame(v, group[:2], group[2:]).hidden
-            offset = quality.class_offset
-            return self.native.decode_group(payload.groups[index], hidden, offset, rows, columns, source)
-        stream = self.entropy.decoder(payload.groups[index], source)
-        symbols = np.zeros((self.channels, rows, columns), np.float32)
+            return self.native.decode_group(
+                stream_bytes, v, group, quality.class_offset, quality.step, source
+            )
+        stream = self.entropy.decoder(stream_bytes, source)
+        symbols = np.zeros((self.channels, group[1] - group[0], group[3] - group[2]), np.float32)
 
         def read(channels: slice, classes: np.ndarray) -> np.ndarray:
             return stream.decode(classes, symbols[channels])
 
         self._classes(v, quality, group, read)
         stream.finish()
-        return symbols
+        first = self.stages[0]
+        return symbols, self.neighbours.added(symbols[:first], quality.step[:first])
 
     def staged(
         self, v: np.ndarray, quality: Quality, group: tuple[int, int, int, int], choose: Choose

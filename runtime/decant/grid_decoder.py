@@ -97,7 +97,7 @@ def groups_of(layout: GridLayout, file: DcnFile, source: str) -> Iterator[np.nda
     """
     coded = _Coded(layout, file, source)
     for index in range(len(coded.shape.groups)):
-        yield coded.symbols(index)
+        yield coded.group(index)[0]
 
 
 class _Coded:
@@ -116,8 +116,8 @@ class _Coded:
         z = layout.decode_hyper(self.payload, self.shape, self.quality, source)
         self.v = self.quality.scaled(z)
 
-    def symbols(self, index: int) -> np.ndarray:
-        """float32 (M, rows, columns) of a group."""
+    def group(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """What ``GridLayout.decode_group`` gives."""
         return self.layout.decode_group(self.payload, index, self.v, self.shape, self.quality, self.source)
 
 
@@ -154,12 +154,10 @@ class _Groups:
                 # one decodes symbols.
                 begun = _mean_begun(self._decoder.hyper_mean, self._hyperlatents, self._cells[index])
                 try:
-                    symbols = self._coded.symbols(index)
+                    symbols, added = self._coded.group(index)
                 finally:
                     mean = begun()
-                layout, step = self._decoder.layout, self._coded.quality.step
-                first = layout.stages[0]
-                mean[:first] += layout.neighbours.added(symbols[:first], step[:first])
+                mean[: len(added)] += added
                 self._kept[index] = symbols, mean
 
     def take(self, outer: Rectangle) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

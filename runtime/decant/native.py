@@ -41,6 +41,7 @@ def available() -> bool:
 def decoder_of(
     tensors: Mapping[str, np.ndarray],
     channels: int,
+    hyper: int,
     class_width: int,
     context_width: int,
     stages: Sequence[int],
@@ -49,34 +50,32 @@ def decoder_of(
     if not available():
         return None
     contexts = tuple(
-        (
-            count,
-            tensors[f"context.{i}.hidden_weight"],
-            tensors[f"context.{i}.hidden_bias"],
-            tensors[f"context.{i}.out_weight"],
-        )
+        (count, *(tensors[f"context.{i}.{name}"] for name in ("hidden_weight", "hidden_bias", "out_weight")))
         for i, count in enumerate(stages)
     )
+    near = ("hidden_weight", "hidden_bias", "out_weight", "out_bias")
     assert _KERNELS is not None
-    return NativeDecoder(
-        _KERNELS,
-        _KERNELS.tables(
-            *(tensors[f"entropy.{name}"] for name in ("radius", "runs", "counts", "run_counts")),
-            channels,
-            class_width,
-            context_width,
-            tensors["scale.out_weight"],
-            tensors["context.magnitude"],
-            contexts,
-        ),
+    tables = _KERNELS.tables(
+        *(tensors[f"entropy.{name}"] for name in ("radius", "runs", "counts", "run_counts")),
+        channels,
+        hyper,
+        class_width,
+        context_width,
+        *(tensors[f"scale.{name}"] for name in ("hidden_weight", "hidden_bias", "out_weight")),
+        tensors["context.magnitude"],
+        contexts,
+        tuple(tensors[f"near.{name}"].astype(np.float32) for name in near),
     )
+    return NativeDecoder(_KERNELS, tables, channels, stages[0])
 
 
 class NativeDecoder:
-    """The tables of one bundle in C. Safe to use from several threads, which do not wait for one another."""
+    """The tables of one bundle in C, for ``channels`` of which the first stage has ``first``. Safe to use
+    from several threads, which do not wait for one another.
+    """
 
-    def __init__(self, kernels: ModuleType, tables: Any) -> None:
-        self._kernels, self._tables = kernels, tables
+    def __init__(self, kernels: ModuleType, tables: Any, channels: int, first: int) -> None:
+        self._kernels, self._tables, self._channels, self._first = kernels, tables, channels, first
 
     def decode_part(self, stream: bytes | memoryview, classes: np.ndarray, source: str) -> np.ndarray:
         """float32 array of integers, of the shape of ``classes`` (uint8): the symbols of a stream of one
@@ -91,32 +90,36 @@ class NativeDecoder:
     def decode_group(
         self,
         stream: bytes | memoryview,
-        hidden: np.ndarray,
+        v: np.ndarray,
+        group: tuple[int, int, int, int],
         offset: np.ndarray,
-        rows: int,
-        columns: int,
+        step: np.ndarray,
         source: str,
-    ) -> np.ndarray:
-        """float32 (M, rows, columns) of integers: the symbols of a group, whose first latent is that of
-        ``hidden`` float32 (class_width, height, width), a Frame's; ``offset`` int32 (M,) are the quality's
-        class offsets. Raises FormatError.
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Of a ``group`` (y0, y1, x0, x1) of latents: the symbols, float32 (M, rows, columns) of integers,
+        and what the first half adds to the means of the first stage, float32 (n0, rows, columns).
+
+        ``v`` int32 (hyper, hz, wz) are the picture's hyperlatents, ``offset`` int32 (M,) and ``step`` float32
+        (M,) the quality's. Raises FormatError.
         """
         check_stream(stream, source)
-        symbols = np.zeros((len(offset), rows, columns), np.float32)
-        height, width = hidden.shape[1:]
+        y0, y1, x0, x1 = group
+        rows, columns = y1 - y0, x1 - x0
+        symbols = np.zeros((self._channels, rows, columns), np.float32)
+        added = np.zeros((self._first, rows, columns), np.float32)
         problem = self._kernels.decode_group(
             self._tables,
             stream,
-            np.ascontiguousarray(hidden, np.float32),
-            height,
-            width,
+            np.ascontiguousarray(v, np.int32),
+            (*v.shape[1:], y0 // 4, x0 // 4),
             np.ascontiguousarray(offset, np.int32),
-            rows,
-            columns,
+            np.ascontiguousarray(step[: self._first], np.float32),
+            (rows, columns),
             symbols,
+            added,
         )
         _check(problem, source)
-        return symbols
+        return symbols, added
 
 
 def _check(problem: tuple[int, tuple[int, int, int]] | None, source: str) -> None:

@@ -39,7 +39,7 @@ def decode(layout: GridLayout, payload: bytes, width: int, height: int, q: int) 
     v = quality.scaled(z)
     symbols = np.full((layout.channels, shape.h, shape.w), np.nan, np.float32)
     for index, (y0, y1, x0, x1) in enumerate(shape.groups):
-        found = layout.decode_group(parsed, index, v, shape, quality, "photo.dcn")
+        found, _ = layout.decode_group(parsed, index, v, shape, quality, "photo.dcn")
         symbols[:, y0:y1, x0:x1] = found
     return z, symbols
 
@@ -191,7 +191,7 @@ def test_groups_do_not_see_each_other():
     parsed = layout.parse(payload, 500, 300, "x")
     for index in reversed(range(len(shape.groups))):
         y0, y1, x0, x1 = shape.groups[index]
-        found = layout.decode_group(parsed, index, quality.scaled(z), shape, quality, "x")
+        found, _ = layout.decode_group(parsed, index, quality.scaled(z), shape, quality, "x")
         assert (found == symbols[:, y0:y1, x0:x1]).all()
 
 
@@ -289,7 +289,7 @@ def test_messages_name_the_stream():
     quality.class_offset[:] = -(4 << 15)
     with pytest.raises(FormatError, match=r"photo\.dcn: group 0: the stream does not end with its last"):
         LAYOUT.decode_group(parsed, 0, v, shape, quality, "photo.dcn")
-    assert not LAYOUT.decode_group(parsed, 1, v, shape, quality, "photo.dcn").any()
+    assert not LAYOUT.decode_group(parsed, 1, v, shape, quality, "photo.dcn")[0].any()
     broken = LAYOUT.parse(bytes.fromhex("04 00000000 00"), 512, 256, "photo.dcn")
     with pytest.raises(FormatError, match=r"photo\.dcn: hyperlatents: a stream ends in a zero word"):
         LAYOUT.decode_hyper(broken, shape, quality, "photo.dcn")
