@@ -14,6 +14,7 @@ from decant import container
 from decant.bundle import Bundle, canonical_json
 from decant.grid import GridLayout
 from decant.grid_decoder import GridDecoder
+from decant.manifest import ENCODER_ROLES
 from decant.sessions import Session
 from decant_train import checkpoint as checkpoints
 from decant_train import photos, wheel_photos
@@ -165,7 +166,7 @@ def export_codec(
 def _check_sharing(bundle: Bundle, lender: Bundle | None) -> None:
     if lender is None:
         return
-    for role in writing.ENCODER_ROLES:
+    for role in ENCODER_ROLES:
         if any(file.of is None for file in bundle.graph(role).files):
             raise ExportError(f"{role} of {bundle.name} is not that of {lender.path}: their encoders differ")
 

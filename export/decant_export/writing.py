@@ -16,15 +16,13 @@ import numpy as np
 from decant import container
 from decant.bundle import Bundle, canonical_json, seal, tensor_sha256
 from decant.grid import GridLayout
-from decant.manifest import FileEntry
+from decant.manifest import ENCODER_ROLES, FileEntry
 from decant_train.checkpoint import Checkpoint
 from PIL import Image
 from safetensors.numpy import save
 
 from decant_export.families import Decodes, StoredLayout
 from decant_export.gate import Gate, rounded_db
-
-ENCODER_ROLES = ("analysis", "hyper_analysis")  # what bundles may share: decoding needs neither
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,8 @@ ROUNDS = (0, 0, 6, 10, 14, 20, 28, 36, 48, 64)
 # Of the step that is sure to lower the error, how much further the corrections go: at first and at last.
 # Rounding holds symbols where they are; longer steps get them out of places that shorter ones end in.
 OVERSHOOT = (1.65, 1.05)
+# A correction that raises the cost by so much is taken back.
+FAR = 1.005
 
 # A quality and its latents section -> the bytes of the whole file.
 Finish: TypeAlias = Callable[[int, bytes], bytes]
@@ -134,7 +136,8 @@ class GridEncoder:
             return finish(quality, self.code(analysed, analysed.y, quality, effort))
         y = np.empty_like(analysed.y)
         file = best = finish(quality, self.code(analysed, analysed.y, quality, effort, y))
-        least = np.inf
+        begun, way = y, np.zeros_like(y)
+        least, shorter = np.inf, 1.0
         first, last = OVERSHOOT
         for i in range(rounds + 1):
             decoded = self._decode(file)
@@ -142,12 +145,18 @@ class GridEncoder:
             cost += float(self.lambdas[quality - 1]) * _squared_error(picture, decoded) / decoded.pixels.size
             if cost < least:
                 best, least = file, cost
-            if i < rounds:
+            if i == rounds:
+                break
+            if cost > FAR * least:  # too far for what the decoder makes of latents: back, and half as far
+                shorter /= 2
+                y, way = begun.copy(), way / 2
+            else:
                 falling = max(0.0, 2 * (i + 1) / rounds - 1)
-                correction = self._correction(y, picture, analysed.shape, decoded)
-                correction *= (first + (last - first) * falling) / self.curvature[:, None, None]
-                y += correction
-                file = finish(quality, self.code(analysed, y, quality, effort, y))
+                way = self._correction(y, picture, analysed.shape, decoded)
+                way *= shorter * (first + (last - first) * falling) / self.curvature[:, None, None]
+                begun = y.copy()
+            y += way
+            file = finish(quality, self.code(analysed, y, quality, effort, y))
         return best
 
     def _correction(self, y: np.ndarray, picture: Picture, shape: GridShape, decoded: Picture) -> np.ndarray:

@@ -21,6 +21,9 @@ _MAX_DEPTH = 64
 _MAX_NUMBER = 1e9
 _KINDS = {str: "text", int: "a whole number", dict: "an object", list: "a list"}
 
+# Graphs that bundles side by side may share: decoding needs neither.
+ENCODER_ROLES = ("analysis", "hyper_analysis")
+
 # The lowest PSNR, in dB, at which a runtime may decode the golden files, where bundle.json gives none.
 DEFAULT_FLOOR_DB = {"float": 48.0}
 OTHER_FLOOR_DB = 40.0
@@ -28,8 +31,8 @@ OTHER_FLOOR_DB = 40.0
 
 @dataclass(frozen=True)
 class FileEntry:
-    """A file of the bundle: path relative to its folder, length and SHA-256 (hex); ``of``: the bundle beside
-    this one that has it, for a graph that both share.
+    """A file of the bundle: path relative to its folder, length and SHA-256 (hex); ``of``: the folder beside
+    this one that has it, for a graph of the encoder that two bundles share.
     """
 
     path: str
@@ -271,7 +274,7 @@ def _file(value: object, where: str, *, shared: bool = False) -> FileEntry:
     path = checked_path(_take(value, "path", str, where), where)
     assert isinstance(value, dict)
     if "of" in value and not shared:
-        raise BundleError(f"{where}: 'of' is for files of graphs")
+        raise BundleError(f"{where}: 'of' is for the graphs {', '.join(ENCODER_ROLES)}")
     of = _match(value, "of", NAME_PATTERN, where) if "of" in value else None
     return FileEntry(path=path, bytes=size, sha256=_match(value, "sha256", _SHA256, where), of=of)
 
@@ -292,7 +295,8 @@ GRAPH_SUFFIXES = {"onnxruntime": (".onnx",), "openvino": (".xml", ".bin")}
 
 def _graph(value: object, where: str) -> Graph:
     role, precision, runtime = (_match(value, key, _WORD, where) for key in ("role", "precision", "runtime"))
-    files = tuple(_file(item, where, shared=True) for item in _take(value, "files", list, where))
+    shared = role in ENCODER_ROLES
+    files = tuple(_file(item, where, shared=shared) for item in _take(value, "files", list, where))
     expected = tuple(f"{role}.{precision}{suffix}" for suffix in GRAPH_SUFFIXES.get(runtime, ()))
     if runtime in GRAPH_SUFFIXES and tuple(file.path for file in files) != expected:
         raise BundleError(f"{where}: files must be {', '.join(expected)}, in this order")

@@ -285,6 +285,23 @@ def graph_without_files(folder: Path) -> None:
     bundles.reseal(folder, lambda m: m["graphs"][0]["files"].clear())
 
 
+@attack("'of' is for the graphs analysis, hyper_analysis")
+def decoder_of_another_bundle(folder: Path) -> None:
+    """Verification leaves out what is not there of a bundle that lends; a decoder must be there."""
+    bundles.reseal(folder, lambda m: m["graphs"][0]["files"][0].update(of="other"))
+
+
+@attack("'of' is '..', which cannot be")
+def encoder_of_the_folder_above(folder: Path) -> None:
+    """The folder beside this one, by a name that leads up instead."""
+
+    def change(manifest: dict[str, Any]) -> None:
+        manifest["graphs"][0] |= {"role": "analysis"}
+        manifest["graphs"][0]["files"][0] |= {"of": ".."}
+
+    bundles.reseal(folder, change)
+
+
 @attack("image width and height must both be 0 (any size) or both be given")
 def picture_without_area(folder: Path) -> None:
     """A model of 0 x 16 pixels, with the right id."""

@@ -19,6 +19,9 @@ from decant_train.families.codec import (
 )
 
 OVERSHOOT = (1.65, 1.35, 1.05)  # of the step that is sure to lower the error, in each round
+# Where rectifiers let through, a renderer's layers make more of a latent's error than at latents of 0, where
+# that step is measured; the runtime's encoder takes back what goes too far.
+BEHIND_LAYERS = 0.45
 # Bits of symbols are listed for so many steps of a class, and for sizes up to _LISTED - 1; larger ones cost
 # the same: there what is nearer to 0 is never worth its error.
 _FINE, _LISTED = 8, 48
@@ -33,7 +36,8 @@ class Encoding:
 
     def __init__(self, model: Codec, rounds: int = len(OVERSHOOT)) -> None:
         self.model = model
-        self._steps = OVERSHOOT[len(OVERSHOOT) - rounds :]
+        factor = BEHIND_LAYERS if model.config.render_layers else 1.0
+        self._steps = tuple(factor * step for step in OVERSHOOT[len(OVERSHOOT) - rounds :])
         self._curvature = curvature(model.synthesis, model.hyperprior.deviation)[:, None, None]
         device = self._curvature.device
         index = torch.arange(_FINE * (CLASSES - 1) + 1, device=device)[:, None] / _FINE
