@@ -10,7 +10,7 @@ from decant.verify import verify_bundle
 from decant_train import wheel_photos
 
 SHIPPED = Path(__file__).parents[1] / "artifacts" / "decant_bundles"
-CODECS = {"lite": 1_000_000, "nano": 800_000}  # most bytes of the whole int8 decoder
+CODECS = {"lite": 1_000_000, "nano": 800_000, "full": 1_700_000}  # most bytes of the whole int8 decoder
 
 
 @pytest.mark.parametrize("name", ["small", *CODECS])

@@ -267,7 +267,7 @@ def _latency_rows(found: Found) -> list[Row]:
     for label in sorted(
         {f.row["label"] for _, one in found.records("latency") for f in latency_table.figures(one)}
     ):
-        if label.startswith(("lite ", "nano ", "small int8-static")):
+        if label.startswith(("full ", "lite ", "nano ", "small int8-static")):
             for what in ("decode", "load"):
                 rows.append(Row(f"{what}, {label}, to JPEG's", "-", _times(found, label, what), "ours only"))
     about = f"{names}; ours: JPEG of quality 90, one thread, medians; load from a cold file cache"
