@@ -1,10 +1,10 @@
 /* The decoder of one stream of the layout `grid`, as docs/format.md has it: scale classes from hyperlatents and
- * earlier symbols, and symbols from the stream, all in exact integers.
+ * earlier symbols, and symbols from the stream, all in exact integers; and what the first half adds to means.
  *
- * decant.grid says the same with numpy and constriction, which decode where this module is not there (a machine
- * without a C compiler); tests hold that both give the same symbols and refuse the same streams. Sums are
- * float32 products of integers that stay below 2^24 (decant.scales and decant.contexts check the tables), so
- * that every order of adding gives the same. The interpreter's lock is released while a stream is decoded.
+ * decant.grid says the same with numpy and constriction. They encode, and decode where this module is not there (a
+ * machine without a C compiler); tests hold that both give the same symbols and refuse the same streams. Sums are
+ * float32 products of integers that stay below 2^24 (decant.scales and decant.contexts check the tables), so that
+ * every order of adding gives the same. The interpreter's lock is released while a stream is decoded.
  */
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
@@ -18,6 +18,11 @@
 #define WIDE __attribute__((target_clones("avx512f", "arch=haswell", "default"), optimize("O3")))
 #else
 #define WIDE
+#endif
+#ifdef __GNUC__
+#define INLINED static inline __attribute__((always_inline)) /* into each of those forms */
+#else
+#define INLINED static inline
 #endif
 
 enum { CLASSES = 32, TOTAL_BITS = 24, LOOKUP_BITS = 9, LARGEST_SYMBOL = 32767, MAGNITUDES = 256, PLACES = 4 };
@@ -377,7 +382,7 @@ done:
 /* ---- classes ---- */
 
 /* first (ROWS,) + the sum over k of weight[k][row] * in[k][column], for a block of columns. */
-static inline __attribute__((always_inline)) void product(
+INLINED void product(
     float sums[ROWS][COLUMNS], const float *first, const float *restrict weight, const float *restrict in, int depth,
     size_t columns)
 {
@@ -521,12 +526,13 @@ typedef struct {
     float *out;       /* (channels, rows, columns) */
 } Group;
 
-/* Rows of inputs: those from hyperlatents, then those from a context, in whole panels. */
+/* How many panels hold so many rows. */
 static inline int panels_of(int rows)
 {
     return (rows + ROWS - 1) / ROWS;
 }
 
+/* Inputs at a place: those from hyperlatents, then those from a context, in whole panels. */
 static inline int depth_of(const Tables *tables)
 {
     return tables->class_width + panels_of(tables->context_width) * ROWS;
