@@ -135,13 +135,14 @@ class GridEncoder:
         if not rounds:
             return finish(quality, self.code(analysed, analysed.y, quality, effort))
         y = np.empty_like(analysed.y)
-        file = best = finish(quality, self.code(analysed, analysed.y, quality, effort, y))
+        latents = self.code(analysed, analysed.y, quality, effort, y)
+        file = best = finish(quality, latents)
         begun, way = y, np.zeros_like(y)
         least, shorter = np.inf, 1.0
         first, last = OVERSHOOT
         for i in range(rounds + 1):
             decoded = self._decode(file)
-            cost = 8 * len(file) / (picture.width * picture.height)
+            cost = 8 * len(latents) / (picture.width * picture.height)
             cost += float(self.lambdas[quality - 1]) * _squared_error(picture, decoded) / decoded.pixels.size
             if cost < least:
                 best, least = file, cost
@@ -156,7 +157,8 @@ class GridEncoder:
                 way *= shorter * (first + (last - first) * falling) / self.curvature[:, None, None]
                 begun = y.copy()
             y += way
-            file = finish(quality, self.code(analysed, y, quality, effort, y))
+            latents = self.code(analysed, y, quality, effort, y)
+            file = finish(quality, latents)
         return best
 
     def _correction(self, y: np.ndarray, picture: Picture, shape: GridShape, decoded: Picture) -> np.ndarray:
