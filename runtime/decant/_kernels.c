@@ -221,16 +221,24 @@ typedef struct {
     size_t sizes[CLASSES], starts[CLASSES]; /* of all lanes; where a class begins among the coded places */
 } Sorting;
 
+/* Whether some of the eight places from `classes` on in one of the lanes is coded. */
+static inline int any_of_eight(const uint8_t *classes, size_t stretch)
+{
+    uint64_t found = 0, eight;
+    for (int lane = 0; lane < LANES; lane++) {
+        memcpy(&eight, classes + lane * stretch, 8);
+        found |= eight;
+    }
+    return found != 0;
+}
+
 static size_t count_classes(Sorting *sorting, const uint8_t *classes, size_t size)
 {
     size_t stretch = sorting->stretch = size / LANES / 8 * 8;
     sorting->classes = classes, sorting->size = size;
     memset(sorting->counts, 0, sizeof sorting->counts);
     for (size_t i = 0; i < stretch; i += 8) {
-        uint64_t eight[LANES];
-        for (int lane = 0; lane < LANES; lane++)
-            memcpy(eight + lane, classes + lane * stretch + i, 8);
-        if (eight[0] | eight[1] | eight[2] | eight[3])
+        if (any_of_eight(classes + i, stretch))
             for (size_t j = i; j < i + 8; j++)
                 for (int lane = 0; lane < LANES; lane++)
                     sorting->counts[lane][classes[lane * stretch + j]]++;
@@ -263,10 +271,7 @@ static void sort_places(const Sorting *sorting, uint32_t *order, uint32_t *spare
         }
     }
     for (size_t i = 0; i < stretch; i += 8) {
-        uint64_t eight[LANES];
-        for (int lane = 0; lane < LANES; lane++)
-            memcpy(eight + lane, classes + lane * stretch + i, 8);
-        if (eight[0] | eight[1] | eight[2] | eight[3])
+        if (any_of_eight(classes + i, stretch))
             for (size_t j = i; j < i + 8; j++)
                 for (int lane = 0; lane < LANES; lane++) {
                     size_t place = lane * stretch + j;
