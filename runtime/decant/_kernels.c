@@ -520,6 +520,7 @@ typedef struct {
     float *reach;    /* (depth,): the largest value of each input */
     float *panels;   /* weights of all rows of a product */
     float *first;    /* what they begin with */
+    int32_t *largest; /* hidden values of each row */
     float *edged;    /* (rows + 2, 1 + step + 1): magnitudes of one channel, with zeros around */
     float *line;     /* (step,): of a row */
     uint8_t *sizes;  /* (rows, columns) of one channel */
@@ -600,13 +601,12 @@ static void add_context(Group *group, const Stage *stage, const int *which, int 
             for (int t = 0; t < 3; t++)
                 panel[(3 * k + t) * ROWS] = d < width ? weight[t * stage->known + group->live[k]] : 0;
     }
-    int32_t *most = calloc((size_t)panels * ROWS, sizeof(int32_t));
-    for (int p = 0; most && p < places; p++)
-        products_as_hidden(inputs_of(group, which[p]) + (size_t)tables->class_width * group->padded, most, group->first,
-                           group->panels, features_of(group, which[p]), depth, group->padded, panels);
+    memset(group->largest, 0, (size_t)panels * ROWS * sizeof(int32_t));
+    for (int p = 0; p < places; p++)
+        products_as_hidden(inputs_of(group, which[p]) + (size_t)tables->class_width * group->padded, group->largest,
+                           group->first, group->panels, features_of(group, which[p]), depth, group->padded, panels);
     for (int d = 0; d < panels * ROWS; d++)
-        group->reach[tables->class_width + d] = most ? (float)most[d] : HIDDEN_MAX;
-    free(most);
+        group->reach[tables->class_width + d] = (float)group->largest[d];
 }
 
 /* Channels of a stage whose classes are not 0 throughout, as are most channels of most pictures: those whose
@@ -672,6 +672,7 @@ static void free_group(Group *group)
     free(group->inputs), free(group->features), free(group->live), free(group->reach), free(group->panels);
     free(group->first), free(group->edged), free(group->line), free(group->sizes), free(group->found);
     free(group->channels), free(group->paired), free(group->classes), free(group->floats);
+    free(group->largest);
 }
 
 static int make_group(Group *group)
@@ -704,9 +705,10 @@ static int make_group(Group *group)
     group->paired = malloc(group->step);
     group->classes = malloc(most * group->size);
     group->floats = malloc(most * group->padded * sizeof(float));
+    group->largest = malloc(most * sizeof(int32_t));
     return group->inputs && group->features && group->live && group->reach && group->panels && group->first &&
            group->edged && group->line && group->sizes && group->found && group->channels && group->paired &&
-           group->classes && group->floats;
+           group->classes && group->floats && group->largest;
 }
 
 /* The inputs that follow from hyperlatents `v` int32 (hyper, rows, columns), of which the group's first is at
