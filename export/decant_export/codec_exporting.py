@@ -119,7 +119,7 @@ def export_codec(
     model = codec_graphs.settled(checkpoint.model if part is None else part_of(checkpoint.model, part))
     crops = _crops(images, pictures)
     latents = codec_tables.with_aims(model, crops, codec_tables.latents_of(model, crops))
-    layout, tables = codec_tables.layout_of(model, latents)
+    layout, tables = codec_tables.layout_of(model, latents, crops)
     report(f"tables counted on {len(crops)} crops of {CROP} pixels")
     graphs = {"hyper_mean": codec_graphs.hyper_mean(model), "synthesis": codec_graphs.synthesis(model)}
     if encoder:

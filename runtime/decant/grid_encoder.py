@@ -34,8 +34,8 @@ ROUNDS = (0, 0, 6, 10, 14, 20, 28, 36, 48, 64)
 # Of the step that is sure to lower the error, how much further the corrections go: at first and at last.
 # Rounding holds symbols where they are; longer steps get them out of places that shorter ones end in.
 OVERSHOOT = (1.65, 1.05)
-# A correction that raises the cost by so much is taken back.
-FAR = 1.005
+# Where a correction raises the error by so much, around a latent, those after it go half as far.
+FAR = 1.15
 
 # A quality and its latents section -> the bytes of the whole file.
 Finish: TypeAlias = Callable[[int, bytes], bytes]
@@ -55,7 +55,8 @@ class Analysed:
 class GridEncoder:
     """The encoding graphs of a ``grid`` bundle at work. ``tables`` are the bundle's: ``quality.lambda``
     float32 (100,) says how many bits a pixel each quality gives for one unit of mean squared error in 0..255,
-    ``synthesis.curvature`` float32 (M,) what a squared error in each latent is worth in the picture. ``load``
+    ``synthesis.curvature`` float32 (M,) what a squared error in each latent is worth in the picture, and
+    ``synthesis.bound`` float32 (M,), by default the same, what gradients are divided by for a step. ``load``
     gives the session of a role; what only some efforts need is loaded when first needed. Safe to use from
     several threads.
     """
@@ -71,6 +72,9 @@ class GridEncoder:
         self.layout = layout
         self.lambdas = _positive(tables, "quality.lambda", QUALITIES)
         self.curvature = _positive(tables, "synthesis.curvature", layout.channels)
+        self.bound = self.curvature
+        if "synthesis.bound" in tables:  # not in bundles before 0.7
+            self.bound = _positive(tables, "synthesis.bound", layout.channels)
         self.analysis, self.hyper_analysis = load("analysis"), load("hyper_analysis")
         self.hyper_mean = load("hyper_mean")
         self._load = load
@@ -137,25 +141,24 @@ class GridEncoder:
         y = np.empty_like(analysed.y)
         latents = self.code(analysed, analysed.y, quality, effort, y)
         file = best = finish(quality, latents)
-        begun, way = y, np.zeros_like(y)
-        least, shorter = np.inf, 1.0
+        reach, around = np.ones(y.shape[1:], np.float32), np.full(y.shape[1:], np.inf)
+        least = np.inf
         first, last = OVERSHOOT
         for i in range(rounds + 1):
             decoded = self._decode(file)
+            errors = _squared_errors(picture, decoded, analysed.shape)
             cost = 8 * len(latents) / (picture.width * picture.height)
-            cost += float(self.lambdas[quality - 1]) * _squared_error(picture, decoded) / decoded.pixels.size
+            cost += float(self.lambdas[quality - 1]) * float(errors.sum()) / decoded.pixels.size
             if cost < least:
                 best, least = file, cost
             if i == rounds:
                 break
-            if cost > FAR * least:  # too far for what the decoder makes of latents: back, and half as far
-                shorter /= 2
-                y, way = begun.copy(), way / 2
-            else:
-                falling = max(0.0, 2 * (i + 1) / rounds - 1)
-                way = self._correction(y, picture, analysed.shape, decoded)
-                way *= shorter * (first + (last - first) * falling) / self.curvature[:, None, None]
-                begun = y.copy()
+            before, around = around, _with_neighbours(errors)
+            reach[around > FAR * before] /= 2
+            falling = max(0.0, 2 * (i + 1) / rounds - 1)
+            way = self._correction(y, picture, analysed.shape, decoded)
+            way *= (first + (last - first) * falling) / self.bound[:, None, None]
+            way *= reach
             y += way
             latents = self.code(analysed, y, quality, effort, y)
             file = finish(quality, latents)
@@ -218,13 +221,37 @@ class GridEncoder:
 
 def _squared_error(picture: Picture, decoded: Picture) -> float:
     """Of all pixels in 0..255, summed."""
-    rows = max(1, (1 << 20) // picture.width)
-    total = 0.0
+    return sum(float(np.square(part, dtype=np.int64).sum()) for part in _differences(picture, decoded))
+
+
+def _squared_errors(picture: Picture, decoded: Picture, shape: GridShape) -> np.ndarray:
+    """float64 (h, w): as ``_squared_error``, of the pixels that each latent stands for."""
+    size = LATENT_PIXELS
+    found = np.empty((shape.h, shape.w))
+    top = 0
+    for part in _differences(picture, decoded):
+        squared = np.square(part, dtype=np.float32).reshape(*part.shape[:2], -1).sum(2)
+        rows, columns = -(-part.shape[0] // size), -(-part.shape[1] // size)
+        padded = np.pad(squared, [(0, rows * size - part.shape[0]), (0, columns * size - part.shape[1])])
+        blocks = padded.reshape(rows, size, columns, size).sum((1, 3), dtype=np.float64)
+        found[top : top + rows] = blocks
+        top += rows
+    return found
+
+
+def _differences(picture: Picture, decoded: Picture) -> Iterator[np.ndarray]:
+    """int16, what ``decoded`` has more than ``picture``, in bands of whole latents."""
+    rows = LATENT_PIXELS * max(1, (1 << 20) // (LATENT_PIXELS * picture.width))
     for top in range(0, picture.height, rows):
         part = slice(top, top + rows)
-        difference = decoded.pixels[part].astype(np.int32) - picture.pixels[part]
-        total += float(np.square(difference).sum(dtype=np.int64))
-    return total
+        yield decoded.pixels[part].astype(np.int16) - picture.pixels[part]
+
+
+def _with_neighbours(values: np.ndarray) -> np.ndarray:
+    """Sums of values float64 (h, w) over each and the eight around it."""
+    near = np.lib.stride_tricks.sliding_window_view(np.pad(values, 1), (3, 3))
+    sums: np.ndarray = near.sum((2, 3))
+    return sums
 
 
 def quantized_hyperlatents(z: np.ndarray, quality: Quality) -> np.ndarray:

@@ -35,8 +35,13 @@ def model() -> Codec:
 
 
 @pytest.fixture(scope="module")
-def latents(model: Codec) -> list[codec_tables.Latents]:
-    return codec_tables.latents_of(model, list(wheel_photos.crops(24, 256)))
+def crops() -> list[np.ndarray]:
+    return list(wheel_photos.crops(24, 256))
+
+
+@pytest.fixture(scope="module")
+def latents(model: Codec, crops: list[np.ndarray]) -> list[codec_tables.Latents]:
+    return codec_tables.latents_of(model, crops)
 
 
 def test_the_bundle_has_every_graph_and_verifies(codec: Path):
@@ -119,8 +124,10 @@ def test_settled_weights_are_what_eight_bits_hold(model: Codec):
     assert torch.equal(codec_graphs.settled(model).analysis.stem.weight, model.analysis.stem.weight)
 
 
-def test_counted_tables_cost_less_than_those_assumed(model: Codec, latents: list[codec_tables.Latents]):
-    layout, tables = codec_tables.layout_of(model, latents[:12])
+def test_counted_tables_cost_less_than_those_assumed(
+    model: Codec, latents: list[codec_tables.Latents], crops: list[np.ndarray]
+):
+    layout, tables = codec_tables.layout_of(model, latents[:12], crops)
     assumed = codec_tables._layout(
         model, tables | codec_tables._entropy([codec_tables._fitted(c) for c in range(32)])
     )
@@ -134,8 +141,8 @@ def test_counted_tables_cost_less_than_those_assumed(model: Codec, latents: list
     assert sizes[0] < sizes[1]
 
 
-def test_qualities_are_ordered(model: Codec, latents: list[codec_tables.Latents]):
-    layout, tables = codec_tables.layout_of(model, latents[:4])
+def test_qualities_are_ordered(model: Codec, latents: list[codec_tables.Latents], crops: list[np.ndarray]):
+    layout, tables = codec_tables.layout_of(model, latents[:4], crops)
     steps = np.stack([layout.quality(q).step for q in range(1, 101)])
     assert (np.diff(steps, axis=0) <= 0).all()
     assert (np.diff(tables["quality.lambda"]) > 0).all()

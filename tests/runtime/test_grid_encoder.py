@@ -228,14 +228,14 @@ class TestCorrection:
         y = analysed.y * np.float32(0.9)
         there = decoded(y)
         correction = grid._correction(y, picture, analysed.shape, there)
-        descent = correction / grid.curvature[:, None, None]
+        descent = 0.5 * correction / grid.bound[:, None, None]
 
         def error(made: Picture) -> float:
             return float(np.square(made.pixels / 255 - picture.pixels / 255).sum())
 
         after, slope = error(decoded(y + descent)), float((correction * descent).sum())
         assert error(there) - after > 0
-        assert error(there) - after >= 0.9 * slope  # what a bound of the curvature promises, but for rounding
+        assert error(there) - after >= 0.9 * slope  # what a step within the bound promises, but for rounding
 
     def test_pixels_beyond_the_picture_do_not_count(self, grid: GridEncoder):
         shape = grid.layout.grid(20, 20)

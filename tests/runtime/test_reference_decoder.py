@@ -56,7 +56,7 @@ def test_it_is_short_and_uses_the_standard_library_alone():
 def test_the_document_names_every_table():
     documented = TABLE_ROWS.read_text().rpartition("| tensor of tables.safetensors |")[2].split("\n\n")[0]
     named = [line.split("`")[1] for line in documented.splitlines() if line.startswith("| `")]
-    of_the_encoder = {"quality.lambda", "synthesis.curvature"}
+    of_the_encoder = {"quality.lambda", "synthesis.curvature", "synthesis.bound"}
     tables = grid_tables.grid_tensors(grid_tables.grid_model(stages=(2, 4)))
     assert sorted(named) == sorted(
         {re.sub(r"context\.\d", "context.i", name) for name in tables} | of_the_encoder

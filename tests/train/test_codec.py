@@ -14,7 +14,7 @@ from decant_train import checkpoint as checkpoints
 from decant_train import photos, wheel_photos
 from decant_train.checkpoint import Checkpoint
 from decant_train.cli import train
-from decant_train.codec_encoding import Encoding, curvature
+from decant_train.codec_encoding import Encoding, alone, curvature, metrics, peaks
 from decant_train.codec_finish import FinishOptions, finish
 from decant_train.codec_loop import CodecOptions, _groups, _move_together, _spread, positions
 from decant_train.codec_start import (
@@ -226,7 +226,7 @@ def test_a_synthesis_finished_for_ms_ssim_gives_more_of_it(folder: Path, tmp_pat
         finish(start, seen, seen, tmp_path / str(weight), options, progress=False)
         assert isinstance(start.model, Codec)
         with torch.no_grad():
-            decoded = start.model.synthesis(Encoding(start.model).decoded(pictures, position)) + 0.5
+            decoded = start.model.synthesis(Encoding(start.model, pictures).decoded(pictures, position)) + 0.5
         found.append(float(ms_ssim(decoded.clamp(0, 1), pictures, data_range=1.0)))
     assert found[1] > found[0]
     with pytest.raises(ValueError, match="needs crops of 192 pixels"):
@@ -305,6 +305,32 @@ def test_curvatures_bound_what_latents_change_in_the_picture() -> None:
 
 
 @torch.no_grad()
+def test_peaks_of_a_linear_synthesis_are_its_columns() -> None:
+    codec = linear_codec()
+    found = peaks(codec.synthesis, torch.randn(2, 16, 12, 12))
+    ratio = found / alone(codec.synthesis, codec.hyperprior.deviation)
+    assert (ratio > 0.7).all()
+    assert (ratio < 1.4).all()
+
+
+@torch.no_grad()
+def test_steps_are_shorter_where_layers_make_more_of_latents() -> None:
+    """Here a layer doubles what all latents make, where it lets through: not at latents of 0."""
+    codec, pictures = small_codec().eval(), torch.rand(2, 3, 64, 64)
+    worth, calm = metrics(codec, pictures)
+    (layer,) = codec.synthesis.render
+    width = layer.second.out_channels
+    layer.first.weight.zero_()
+    layer.first.weight[:, :, 1, 1] = torch.eye(len(layer.first.weight), width)
+    layer.first.bias.fill_(-10)
+    layer.second.weight.copy_(torch.eye(width, len(layer.first.weight))[:, :, None, None])
+    codec.analysis.linear.weight.mul_(1e4)
+    same, bound = metrics(codec, pictures)
+    torch.testing.assert_close(same, worth, rtol=0.3, atol=0)
+    assert (bound > 1.5 * calm).float().mean() > 0.5
+
+
+@torch.no_grad()
 def test_the_encoder_aims_at_latents_that_the_decoder_makes_the_picture_of() -> None:
     codec = linear_codec()
     random = torch.Generator().manual_seed(0)
@@ -317,7 +343,7 @@ def test_the_encoder_aims_at_latents_that_the_decoder_makes_the_picture_of() -> 
     best = float((codec.synthesis(codec.analysis(pictures)) - pictures).square().mean())
     codec.synthesis.up.weight.mul_(1.4)  # the analysis does not know
     before = float((codec.synthesis(codec.analysis(pictures)) - pictures).square().mean())
-    aims = Encoding(codec).aims(pictures + 0.5, position)
+    aims = Encoding(codec, pictures + 0.5).aims(pictures + 0.5, position)
     after = float((codec.synthesis(aims) - pictures).square().mean())
     assert after - best < 0.3 * (before - best)
 
@@ -410,13 +436,13 @@ def test_the_analysis_learns_from_its_own_error_where_an_encoder_chooses() -> No
     for loss in (plain.error, plain.y_bits):
         assert {"analysis.linear.weight", "analysis.out.weight", "log_gain"} <= moved(loss)
     assert not plain.analysis_error.any()
-    terms = model.terms(pictures, position, Encoding(model, rounds=1))
+    terms = model.terms(pictures, position, Encoding(model, pictures, rounds=1))
     assert all(name.startswith("analysis") for name in moved(terms.analysis_error))
     assert not any(name.startswith(("analysis", "hyperprior")) for name in moved(terms.error))
     rate = moved(terms.y_bits) | moved(terms.z_bits)
     assert not any(name.startswith(("analysis", "synthesis")) for name in rate)
     assert {"log_gain", "class_offset", "hyperprior.mean.6.weight"} <= rate
-    without = model.terms(pictures, position, Encoding(model, rounds=1), analysis=False)
+    without = model.terms(pictures, position, Encoding(model, pictures, rounds=1), analysis=False)
     assert not without.analysis_error.requires_grad
     torch.testing.assert_close(without.error, terms.error)
 
@@ -437,7 +463,7 @@ def test_the_encoder_trades_bits_for_distortion(folder: Path) -> None:
     y_bits, z_bits, error = model(pictures, position)
     losses = [(y_bits + z_bits + weight * error[0]).mean()]
     for rounds in (0, 3):
-        bits, latents = Encoding(model, rounds).measured(pictures, position)
+        bits, latents = Encoding(model, pictures, rounds).measured(pictures, position)
         made = model.synthesis(latents).clamp(-0.5, 0.5)
         losses.append((bits + weight * (made - (pictures - 0.5)).square().mean((1, 2, 3))).mean())
     assert losses[0] > losses[1] > losses[2]

@@ -19,27 +19,32 @@ from decant_train.families.codec import (
 )
 
 OVERSHOOT = (1.65, 1.35, 1.05)  # of the step that is sure to lower the error, in each round
-# Where rectifiers let through, a renderer's layers make more of a latent's error than at latents of 0, where
-# that step is measured; the runtime's encoder takes back what goes too far.
-BEHIND_LAYERS = 0.45
+# Of ``curvature``, what symbols are priced at: that bounds errors which add up, and most do not.
+PRICED = 0.7
+# Of ``curvature``, what gradients are divided by, and the power of what a latent's peak has beyond its error
+# at latents of 0. Where rectifiers let through, a few latents make several times as much, and would diverge.
+DIVIDED, CAUTION = 0.68, 1.3
 # Bits of symbols are listed for so many steps of a class, and for sizes up to _LISTED - 1; larger ones cost
 # the same: there what is nearer to 0 is never worth its error.
 _FINE, _LISTED = 8, 48
 _PATCH = 9  # latents a side: no synthesis looks further than half of it
 _POWER_STEPS = 40
+_PROBES = 48  # pictures of random signs, of which the squares of gradients are means
+_LARGEST = 1.6  # of the means of so many, in some hundred places
+MEASURED_ON = 4  # pictures whose latents are probed
 
 
 class Encoding:
     """The encoder of ``model``, which it does not change, with so many ``rounds`` of correction. What errors
-    of latents do is measured when it is made.
+    of latents do is measured when it is made, on the first of ``pictures`` float32 (n, 3, H, W) in [0, 1].
     """
 
-    def __init__(self, model: Codec, rounds: int = len(OVERSHOOT)) -> None:
+    def __init__(self, model: Codec, pictures: Tensor, rounds: int = len(OVERSHOOT)) -> None:
         self.model = model
-        factor = BEHIND_LAYERS if model.config.render_layers else 1.0
-        self._steps = tuple(factor * step for step in OVERSHOOT[len(OVERSHOOT) - rounds :])
-        self._curvature = curvature(model.synthesis, model.hyperprior.deviation)[:, None, None]
-        device = self._curvature.device
+        self._steps = OVERSHOOT[len(OVERSHOOT) - rounds :]
+        worth, bound = metrics(model, pictures)
+        self._worth, self._bound = worth[:, None, None], bound[:, None, None]
+        device = worth.device
         index = torch.arange(_FINE * (CLASSES - 1) + 1, device=device)[:, None] / _FINE
         self._bits = symbol_bits(torch.arange(_LISTED, device=device), class_scale(index)).flatten()
 
@@ -88,7 +93,7 @@ class Encoding:
         """As ``decant_train.families.codec.Encode`` says."""
         model = self.model
         weight = interpolated_lambdas(position)
-        price = weight[:, None, None, None] * 255**2 / 3 * self._curvature / gain.square()
+        price = weight[:, None, None, None] * 255**2 / 3 * self._worth / gain.square()
         forms = model.hyperprior.forms(z_hat, offset)
         for step in self._steps:
             symbols = self._chosen((y - mean) * gain, forms, price, gain)
@@ -98,7 +103,7 @@ class Encoding:
                 made = model.synthesis(latents).clamp(-0.5, 0.5)
                 error = 0.5 * (made - (pictures - 0.5)).square().sum()
             (slope,) = torch.autograd.grad(error, latents)
-            y = latents.detach() - step * slope / self._curvature
+            y = latents.detach() - step * slope / self._bound
         return y, self._chosen((y - mean) * gain, forms, price, gain)
 
     def _chosen(self, x: Tensor, forms: Sequence[Tensor], price: Tensor, gain: Tensor) -> Tensor:
@@ -138,6 +143,49 @@ class Encoding:
         return sign * taken
 
 
+def metrics(model: Codec, pictures: Tensor) -> tuple[Tensor, Tensor]:
+    """What an encoder of ``model`` goes by, (M,) each: what a squared error in a latent is worth in the
+    picture (values in 0..1, summed), and what gradients are divided by for a step. Measured on the latents of
+    the first ``MEASURED_ON`` of ``pictures`` float32 (n, 3, H, W) in [0, 1].
+    """
+    deviation = model.hyperprior.deviation
+    bound = curvature(model.synthesis, deviation)
+    with torch.no_grad():
+        latents = model.analysis(pictures[:MEASURED_ON] - 0.5)
+    rough = peaks(model.synthesis, latents) / alone(model.synthesis, deviation)
+    return PRICED * bound, DIVIDED * bound * rough.pow(CAUTION)
+
+
+def peaks(synthesis: Synthesis, latents: Tensor) -> Tensor:
+    """(M,): the squared error of the picture that a small error in one of ``latents`` (n, M, h, w) makes,
+    over its square, in the place where it is largest; estimated by random projections.
+    """
+    generator = torch.Generator().manual_seed(0)
+    total = torch.zeros_like(latents)
+    for single, found in zip(torch.split(latents, 1), torch.split(total, 1), strict=True):
+        single = single.detach().requires_grad_()
+        with torch.enable_grad():
+            made: Tensor = synthesis(single)
+        for _ in range(_PROBES):
+            signs = torch.randint(0, 2, made.shape, generator=generator).to(made.device) * 2.0 - 1.0
+            (slope,) = torch.autograd.grad(made, single, signs, retain_graph=True)
+            found += slope.square() / _PROBES
+    return total.amax((0, 2, 3)).clamp_min(1e-12) / _LARGEST
+
+
+@torch.no_grad()
+def alone(synthesis: Synthesis, deviation: Tensor) -> Tensor:
+    """(M,): as ``peaks``, of an error of ``deviation`` (M,) in one of latents that are 0."""
+    m = len(deviation)
+    zero = torch.zeros(1, m, _PATCH, _PATCH, device=deviation.device)
+    found, nothing = torch.empty(m, device=deviation.device), synthesis(zero)
+    for c in range(m):
+        single = zero.clone()
+        single[0, c, _PATCH // 2, _PATCH // 2] = deviation[c]
+        found[c] = (synthesis(single) - nothing).square().sum() / deviation[c].square()
+    return found.clamp_min(1e-12)
+
+
 def curvature(synthesis: Synthesis, deviation: Tensor) -> Tensor:
     """(M,): squared errors of latents, each times its channel's, summed, bound the squared error of the
     picture (values in 0..1, summed) that they make together. ``deviation`` (M,) is that of the latents.
@@ -145,21 +193,14 @@ def curvature(synthesis: Synthesis, deviation: Tensor) -> Tensor:
     What a single latent makes, times the largest factor by which several make more (power iteration at
     latents of 0).
     """
-    m = len(deviation)
-    zero = torch.zeros(1, m, _PATCH, _PATCH, device=deviation.device)
+    zero = torch.zeros(1, len(deviation), _PATCH, _PATCH, device=deviation.device)
 
     def pixels(latents: Tensor) -> Tensor:
         found: Tensor = synthesis(latents)
         return found
 
-    alone = torch.empty(m, device=deviation.device)
-    with torch.no_grad():
-        nothing = pixels(zero)
-        for c in range(m):
-            single = zero.clone()
-            single[0, c, _PATCH // 2, _PATCH // 2] = deviation[c]
-            alone[c] = (pixels(single) - nothing).square().sum() / deviation[c].square()
-    scale = alone.clamp_min(1e-12).sqrt()[None, :, None, None]
+    single = alone(synthesis, deviation)
+    scale = single.sqrt()[None, :, None, None]
     vector = torch.randn(zero.shape, generator=torch.Generator().manual_seed(0)).to(deviation.device)
     factor = torch.ones((), device=deviation.device)
     for _ in range(_POWER_STEPS):
@@ -168,4 +209,4 @@ def curvature(synthesis: Synthesis, deviation: Tensor) -> Tensor:
         _, back = torch.autograd.functional.vjp(pixels, zero, made)  # type: ignore[no-untyped-call]
         vector = back / scale
         factor = vector.norm()
-    return alone.clamp_min(1e-12) * factor.clamp_min(1.0)
+    return single * factor.clamp_min(1.0)

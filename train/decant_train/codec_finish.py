@@ -19,7 +19,7 @@ from tqdm import tqdm
 from decant_train import budget
 from decant_train import checkpoint as checkpoints
 from decant_train.checkpoint import Checkpoint
-from decant_train.codec_encoding import Encoding
+from decant_train.codec_encoding import MEASURED_ON, Encoding
 from decant_train.codec_loop import VALIDATION_CROP, positions
 from decant_train.families.codec import (
     ANCHORS,
@@ -124,6 +124,7 @@ def _fit(
     pool: list[tuple[Tensor, Tensor, Tensor]] = []
     step, started = 0, time.monotonic()
     bar = tqdm(unit="step", disable=not progress, dynamic_ncols=True)
+    probes = training.crops(MEASURED_ON, options.crop, torch.Generator().manual_seed(2))
     curve = [_note(model, averaged, tests, step, 0.0)]
     with bar:
         while (done := _done(options, share, step, time.monotonic() - started)) < 1:
@@ -132,7 +133,7 @@ def _fit(
                 position = positions(options.batch_size, options.reach, draw).to(device)
                 synthesis.eval()
                 if step % (options.reuse * options.pool) == 0:
-                    encoder = Encoding(model)  # what errors of latents do has changed
+                    encoder = Encoding(model, probes)  # what errors of latents do has changed
                 batch = encoder.decoded(pictures, position), pictures, interpolated_lambdas(position).sqrt()
                 synthesis.train()
                 pool = [*pool[-options.pool + 1 :], batch]
@@ -178,7 +179,7 @@ def _note(
     sends with it, at some qualities, and its mean over them.
     """
     kept, model.synthesis = model.synthesis, synthesis.eval()
-    encoder, found = Encoding(model), {}
+    encoder, found = Encoding(model, pictures), {}
     for place in VALIDATED_AT:
         errors = []
         for batch in torch.split(pictures, 8):

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from decant_train import budget
 from decant_train import checkpoint as checkpoints
 from decant_train.checkpoint import Checkpoint
-from decant_train.codec_encoding import Encoding
+from decant_train.codec_encoding import MEASURED_ON, Encoding
 from decant_train.codec_start import (
     coordinates_of,
     revive,
@@ -54,7 +54,7 @@ class CodecOptions:
     linear_analysis_rate: float = 0.2  # of learning_rate: at the full rate the principal components drift
     linear_synthesis_rate: float = 0.1
     latent_rate: float = 0.5  # what the analysis' branches add to latents
-    render_rate: float = 4.0  # the renderer's layers at 1/4
+    render_rate: float = 2.0  # the renderer's layers at 1/4
     branch_rate: float = 0.5
     matrix_rate: float = 0.8  # Muon's, where it is used
     class_rate: float = 4.0  # scale classes have a wider unit than weights
@@ -128,6 +128,7 @@ def fit(
     checkpoint.options = asdict(options)
     out.mkdir(parents=True, exist_ok=True)
     budget.keep_freed_memory()
+    probes = training.crops(MEASURED_ON, options.crop, torch.Generator().manual_seed(2))
     tests = validation.crops(VALIDATION_CROPS, VALIDATION_CROP, torch.Generator().manual_seed(1))
     autocast = budget.autocast(device, options.precision)
     started, before = time.monotonic(), checkpoint.elapsed_s
@@ -149,7 +150,7 @@ def fit(
                 group["lr"] = rate * factor
             sent = done >= 1 - options.sent
             if sent and (encoding is None or checkpoint.step % options.measured_every == 0):
-                encoding = Encoding(model.eval(), options.rounds)
+                encoding = Encoding(model.eval(), probes, options.rounds)
             batch = training.reduced(options.batch_size, options.crop, draw)
             spread = _spread(options, done)
             position = positions(options.batch_size, spread, draw).to(device)
@@ -212,7 +213,7 @@ def validate(model: Codec, pictures: Tensor) -> dict[str, float]:
     model.eval()
     metrics: dict[str, float] = {}
     score = 0.0
-    encoding = Encoding(model)
+    encoding = Encoding(model, pictures)
     positions = {str(anchor): float(anchor) for anchor in range(ANCHORS)} | {"middle": (ANCHORS - 1) / 2}
     for name, place in positions.items():
         rates, errors = [], []

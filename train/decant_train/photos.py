@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 VALIDATION_SHARE = 0.03
 REDUCED = 0.7  # of the calls give reduced crops, which were 1.2 to 2 times as large
 LEAST_REDUCTION, REDUCTIONS = 1.2, 0.8
+NOISY = 0.4  # of those get noise again, as film and sensors have it
+LEAST_NOISE, MOST_NOISE = 0.5, 5.0  # its deviation in steps of 8 bits
+COARSEST_NOISE = 2.0  # pixels that share a drawn value, in one direction
 
 
 def group_of(name: str) -> str:
@@ -113,14 +116,31 @@ class Photos:
 
     def reduced(self, count: int, size: int, generator: torch.Generator) -> Tensor:
         """As ``crops``, but in most of the calls from larger squares reduced to ``size``: what compressed
-        photos have in noise and artefacts goes, and detail comes.
+        photos have in noise and artefacts goes, and detail comes. Some get noise that was never compressed.
         """
         if float(torch.rand((), generator=generator)) >= REDUCED:
             return self.crops(count, size, generator)
         larger = round(size * (LEAST_REDUCTION + REDUCTIONS * float(torch.rand((), generator=generator))))
         larger = min(larger, int(torch.minimum(self.height, self.width).max()))
         squares = self.crops(count, larger, generator)
-        return functional.interpolate(squares, size=(size, size), mode="bilinear", antialias=True).clamp(0, 1)
+        found = functional.interpolate(squares, size=(size, size), mode="bilinear", antialias=True)
+        if float(torch.rand((), generator=generator)) < NOISY:
+            found = found + grain(count, size, generator).to(found.device)
+        return found.clamp(0, 1)
+
+
+def grain(count: int, size: int, generator: torch.Generator) -> Tensor:
+    """Noise of ``count`` pictures, float32 (count, 3, size, size): one coarseness, a deviation for each; half
+    of its power is brightness.
+    """
+    coarse = 1 + (COARSEST_NOISE - 1) * float(torch.rand((), generator=generator))
+    drawn = torch.randn(count, 4, *2 * [round(size / coarse)], generator=generator)
+    drawn = functional.interpolate(drawn, size=(size, size), mode="bilinear")
+    drawn = drawn / drawn.std((1, 2, 3), keepdim=True).clamp_min(1e-6)
+    part = torch.rand(count, 1, 1, 1, generator=generator)
+    deviation = LEAST_NOISE * (MOST_NOISE / LEAST_NOISE) ** part / 255
+    made: Tensor = (drawn[:, :1] + drawn[:, 1:]) * (deviation * 0.5**0.5)
+    return made
 
 
 def load(paths: Sequence[Path], smallest: int, *, validation: bool, workers: int = 8) -> Photos:
