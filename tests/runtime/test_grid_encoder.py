@@ -251,6 +251,40 @@ class TestCorrection:
             Encoder(bundle)
 
 
+    def test_a_bundle_without_bounds_takes_curvatures(self, codec: Path):
+        bundle = Bundle.open(codec)
+        bundle.tables = {name: table for name, table in bundle.tables.items() if name != "synthesis.bound"}
+        model = Encoder(bundle)._grid
+        assert model is not None
+        np.testing.assert_array_equal(model.bound, model.curvature)
+
+    def test_steps_that_go_too_far_are_halved(
+        self, encoder: Encoder, grid: GridEncoder, decoder: Decoder, monkeypatch: pytest.MonkeyPatch
+    ):
+        """With bounds 3 times too small, many rounds still find what costs less than the first file."""
+        pixels = photo(96, 96)
+
+        def cost(effort: int) -> float:
+            data = encoder.encode(pixels, 70, effort=effort)
+            errors = np.square(decoder.decode(data).astype(float) - pixels).mean()
+            return bits_per_pixel(data, pixels) + float(grid.lambdas[69] * errors)
+
+        monkeypatch.setattr(grid, "bound", grid.bound / 3)
+        assert cost(5) < 0.98 * cost(1)
+
+    @pytest.mark.parametrize(("height", "width"), [(1, 1), (16, 33), (70, 48)])
+    def test_errors_of_latents_add_up(self, grid: GridEncoder, height: int, width: int):
+        random = np.random.default_rng(0)
+        one, other = (
+            Picture(random.integers(0, 256, (height, width, 3), dtype=np.uint8)) for _ in range(2)
+        )
+        errors = grid_encoder._squared_errors(one, other, grid.layout.grid(width, height))
+        difference = one.pixels.astype(int) - other.pixels
+        assert errors.shape == (-(-height // 16), -(-width // 16))
+        assert errors.sum() == np.square(difference).sum() == grid_encoder._squared_error(one, other)
+        assert errors[0, 0] == np.square(difference[:16, :16]).sum()
+
+
 class TestQuantization:
     @pytest.fixture
     def bits(self, grid: GridEncoder) -> np.ndarray:

@@ -126,6 +126,15 @@ def test_crops_are_pieces_of_the_pictures() -> None:
         assert any(np.array_equal(found, w) or np.array_equal(found, w[:, ::-1]) for w in windows)
 
 
+def test_grain_has_deviations_within_bounds_and_no_mean() -> None:
+    found = 255 * photos.grain(64, 64, torch.Generator().manual_seed(0))
+    assert abs(float(found.mean())) < 0.05
+    deviations = found.std((1, 2, 3))
+    assert float(deviations.min()) > 0.8 * photos.LEAST_NOISE
+    assert float(deviations.max()) < 1.2 * photos.MOST_NOISE
+    assert float(deviations.max()) > 3 * float(deviations.min())
+
+
 def test_whole_and_detail_of_one_photograph_stay_on_one_side() -> None:
     assert photos.group_of("large_0012a.jpg") == photos.group_of("large_0012b.jpg")
     assert photos.group_of("coca.jpg") == "coca"

@@ -21,9 +21,10 @@ from decant_train.families.codec import (
 OVERSHOOT = (1.65, 1.35, 1.05)  # of the step that is sure to lower the error, in each round
 # Of ``curvature``, what symbols are priced at: that bounds errors which add up, and most do not.
 PRICED = 0.7
-# Of ``curvature``, what gradients are divided by, and the power of what a latent's peak has beyond its error
-# at latents of 0. Where rectifiers let through, a few latents make several times as much, and would diverge.
-DIVIDED, CAUTION = 0.68, 1.3
+# Of ``curvature``, what gradients are divided by: at least so much, and so much times a power of what a
+# latent's peak has beyond its error at latents of 0. Where rectifiers let through, a few latents make several
+# times as much, and would diverge.
+LEAST_DIVIDED, DIVIDED, CAUTION = 0.7, 0.49, 1.3
 # Bits of symbols are listed for so many steps of a class, and for sizes up to _LISTED - 1; larger ones cost
 # the same: there what is nearer to 0 is never worth its error.
 _FINE, _LISTED = 8, 48
@@ -31,7 +32,7 @@ _PATCH = 9  # latents a side: no synthesis looks further than half of it
 _POWER_STEPS = 40
 _PROBES = 48  # pictures of random signs, of which the squares of gradients are means
 _LARGEST = 1.6  # of the means of so many, in some hundred places
-MEASURED_ON = 4  # pictures whose latents are probed
+MEASURED_ON = 12  # pictures whose latents are probed
 
 
 class Encoding:
@@ -153,7 +154,7 @@ def metrics(model: Codec, pictures: Tensor) -> tuple[Tensor, Tensor]:
     with torch.no_grad():
         latents = model.analysis(pictures[:MEASURED_ON] - 0.5)
     rough = peaks(model.synthesis, latents) / alone(model.synthesis, deviation)
-    return PRICED * bound, DIVIDED * bound * rough.pow(CAUTION)
+    return PRICED * bound, bound * (DIVIDED * rough.pow(CAUTION)).clamp_min(LEAST_DIVIDED)
 
 
 def peaks(synthesis: Synthesis, latents: Tensor) -> Tensor:
