@@ -31,8 +31,8 @@ TILE = 1024
 TILE_HALO = 192
 # How often an effort decodes what it has, and corrects what it aims at.
 ROUNDS = (0, 0, 8, 12, 16, 20, 28, 36, 48, 64)
-# Of the step that is sure to lower the error, how much further the corrections go: at first and at last.
-# Rounding holds symbols where they are; longer steps get them out of places that shorter ones end in.
+# How much further than the bundle's bounds corrections go, at first and at last. Rounding holds symbols where
+# they are; longer steps get them out of places that shorter ones end in.
 OVERSHOOT = (1.65, 1.05)
 # Where a correction raises the error by so much, around a latent, those after it go half as far.
 FAR = 1.4

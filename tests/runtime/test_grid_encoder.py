@@ -250,7 +250,6 @@ class TestCorrection:
         with pytest.raises(BundleError, match=rf"{missing} is not float32 \(\d+,\)"):
             Encoder(bundle)
 
-
     def test_a_bundle_without_bounds_takes_curvatures(self, codec: Path):
         bundle = Bundle.open(codec)
         bundle.tables = {name: table for name, table in bundle.tables.items() if name != "synthesis.bound"}
@@ -275,9 +274,7 @@ class TestCorrection:
     @pytest.mark.parametrize(("height", "width"), [(1, 1), (16, 33), (70, 48)])
     def test_errors_of_latents_add_up(self, grid: GridEncoder, height: int, width: int):
         random = np.random.default_rng(0)
-        one, other = (
-            Picture(random.integers(0, 256, (height, width, 3), dtype=np.uint8)) for _ in range(2)
-        )
+        one, other = (Picture(random.integers(0, 256, (height, width, 3), dtype=np.uint8)) for _ in range(2))
         errors = grid_encoder._squared_errors(one, other, grid.layout.grid(width, height))
         difference = one.pixels.astype(int) - other.pixels
         assert errors.shape == (-(-height // 16), -(-width // 16))

@@ -14,7 +14,7 @@ from decant_train import checkpoint as checkpoints
 from decant_train import photos, wheel_photos
 from decant_train.checkpoint import Checkpoint
 from decant_train.cli import train
-from decant_train.codec_encoding import Encoding, alone, curvature, metrics, peaks
+from decant_train.codec_encoding import Encoding, at_zero, curvature, metrics, peaks
 from decant_train.codec_finish import FinishOptions, finish
 from decant_train.codec_loop import CodecOptions, _groups, _move_together, _spread, positions
 from decant_train.codec_start import (
@@ -317,7 +317,7 @@ def test_curvatures_bound_what_latents_change_in_the_picture() -> None:
 def test_peaks_of_a_linear_synthesis_are_its_columns() -> None:
     codec = linear_codec()
     found = peaks(codec.synthesis, torch.randn(2, 16, 12, 12))
-    ratio = found / alone(codec.synthesis, codec.hyperprior.deviation)
+    ratio = found / at_zero(codec.synthesis, codec.hyperprior.deviation)
     assert (ratio > 0.7).all()
     assert (ratio < 1.4).all()
 

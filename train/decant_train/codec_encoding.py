@@ -18,7 +18,7 @@ from decant_train.families.codec import (
     symbol_bits,
 )
 
-OVERSHOOT = (1.65, 1.35, 1.05)  # of the step that is sure to lower the error, in each round
+OVERSHOOT = (1.65, 1.35, 1.05)  # how much further than the bounds, in each round
 # Of ``curvature``, what symbols are priced at: that bounds errors which add up, and most do not.
 PRICED = 0.7
 # Of ``curvature``, what gradients are divided by: at least so much, and so much times a power of what a
@@ -153,7 +153,7 @@ def metrics(model: Codec, pictures: Tensor) -> tuple[Tensor, Tensor]:
     bound = curvature(model.synthesis, deviation)
     with torch.no_grad():
         latents = model.analysis(pictures[:MEASURED_ON] - 0.5)
-    rough = peaks(model.synthesis, latents) / alone(model.synthesis, deviation)
+    rough = peaks(model.synthesis, latents) / at_zero(model.synthesis, deviation)
     return PRICED * bound, bound * (DIVIDED * rough.pow(CAUTION)).clamp_min(LEAST_DIVIDED)
 
 
@@ -175,7 +175,7 @@ def peaks(synthesis: Synthesis, latents: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def alone(synthesis: Synthesis, deviation: Tensor) -> Tensor:
+def at_zero(synthesis: Synthesis, deviation: Tensor) -> Tensor:
     """(M,): as ``peaks``, of an error of ``deviation`` (M,) in one of latents that are 0."""
     m = len(deviation)
     zero = torch.zeros(1, m, _PATCH, _PATCH, device=deviation.device)
@@ -200,7 +200,7 @@ def curvature(synthesis: Synthesis, deviation: Tensor) -> Tensor:
         found: Tensor = synthesis(latents)
         return found
 
-    single = alone(synthesis, deviation)
+    single = at_zero(synthesis, deviation)
     scale = single.sqrt()[None, :, None, None]
     vector = torch.randn(zero.shape, generator=torch.Generator().manual_seed(0)).to(deviation.device)
     factor = torch.ones((), device=deviation.device)

@@ -53,6 +53,7 @@ class FinishOptions:
     decay: float = 0.7
     reuse: int = 12  # steps for each batch that is encoded
     pool: int = 160  # batches that are kept to draw from
+    grainy: float = 0.4  # share of the reduced crops that get noise
     reach: float = 1.0  # of all qualities, those of the middle more often
     average: float = 0.995  # of the weights, per step
     clip_norm: float = 1.0
@@ -129,7 +130,7 @@ def _fit(
     with bar:
         while (done := _done(options, share, step, time.monotonic() - started)) < 1:
             if step % options.reuse == 0:
-                pictures = training.reduced(options.batch_size, options.crop, draw)
+                pictures = training.reduced(options.batch_size, options.crop, draw, grainy=options.grainy)
                 position = positions(options.batch_size, options.reach, draw).to(device)
                 synthesis.eval()
                 if step % (options.reuse * options.pool) == 0:

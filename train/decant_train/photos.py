@@ -30,7 +30,6 @@ log = logging.getLogger(__name__)
 VALIDATION_SHARE = 0.03
 REDUCED = 0.7  # of the calls give reduced crops, which were 1.2 to 2 times as large
 LEAST_REDUCTION, REDUCTIONS = 1.2, 0.8
-NOISY = 0.4  # of those get noise again, as film and sensors have it
 LEAST_NOISE, MOST_NOISE = 0.5, 5.0  # its deviation in steps of 8 bits
 COARSEST_NOISE = 2.0  # pixels that share a drawn value, in one direction
 
@@ -114,9 +113,10 @@ class Photos:
         )
         return self.flat[index].float() / 255
 
-    def reduced(self, count: int, size: int, generator: torch.Generator) -> Tensor:
+    def reduced(self, count: int, size: int, generator: torch.Generator, *, grainy: float = 0.0) -> Tensor:
         """As ``crops``, but in most of the calls from larger squares reduced to ``size``: what compressed
-        photos have in noise and artefacts goes, and detail comes. Some get noise that was never compressed.
+        photos have in noise and artefacts goes, and detail comes. A share ``grainy`` of those calls gives
+        them noise again, as film and sensors have it, which was never compressed.
         """
         if float(torch.rand((), generator=generator)) >= REDUCED:
             return self.crops(count, size, generator)
@@ -124,7 +124,7 @@ class Photos:
         larger = min(larger, int(torch.minimum(self.height, self.width).max()))
         squares = self.crops(count, larger, generator)
         found = functional.interpolate(squares, size=(size, size), mode="bilinear", antialias=True)
-        if float(torch.rand((), generator=generator)) < NOISY:
+        if grainy and float(torch.rand((), generator=generator)) < grainy:
             found = found + grain(count, size, generator).to(found.device)
         return found.clamp(0, 1)
 

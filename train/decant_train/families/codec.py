@@ -87,7 +87,7 @@ SIZES: dict[str, CodecConfig] = {}
 SIZES |= {
     "nano": CodecConfig(render_layers=0),
     "lite": CodecConfig(),
-    "full": CodecConfig(render_width=32, render_layers=3, render_hidden=64),
+    "full": CodecConfig(render_width=32, render_layers=5, render_hidden=64),
 }
 
 
