@@ -114,8 +114,8 @@ def _fit(
     model: Codec, training: Photos, tests: Tensor, options: FinishOptions, share: float, progress: bool
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Train the synthesis of ``model``, which in the end has the averaged weights that were best; returns the
-    curve and their line of it. Errors of the training latents fall all the time: a decoder can learn to make so much of
-    corrections that the encoder cannot follow.
+    curve and their line of it. Errors of the training latents fall all the time: a decoder can learn to make
+    so much of corrections that the encoder cannot follow.
     """
     device = next(model.parameters()).device
     draw = torch.Generator().manual_seed(options.seed)
