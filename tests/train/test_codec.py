@@ -11,7 +11,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from decant_train import checkpoint as checkpoints
-from decant_train import photos, wheel_photos
+from decant_train import codec_encoding, photos, wheel_photos
 from decant_train.checkpoint import Checkpoint
 from decant_train.cli import train
 from decant_train.codec_encoding import Encoding, at_zero, curvature, metrics, peaks
@@ -158,6 +158,13 @@ def test_corrupt_pictures_in_a_packed_file_are_skipped(tmp_path: Path, folder: P
     assert photos.load([tmp_path / "packed.safetensors"], 64, validation=False).names == ["good.png"]
 
 
+@pytest.fixture
+def few_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Coarser bounds of what errors do, in less time."""
+    monkeypatch.setattr(codec_encoding, "_PROBES", 6)
+
+
+@pytest.mark.usefixtures("few_probes")
 def test_the_command_trains_and_resumes(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,6 +199,7 @@ def test_the_command_trains_and_resumes(
     assert checkpoints.load(tmp_path / "out").step == 5
 
 
+@pytest.mark.usefixtures("few_probes")
 def test_syntheses_are_finished_on_what_the_encoder_sends(folder: Path, tmp_path: Path) -> None:
     """Those asked for are mended, and nothing else moves."""
     photos.pack(folder, tmp_path / "packed.safetensors")
@@ -220,6 +228,7 @@ def test_syntheses_are_finished_on_what_the_encoder_sends(folder: Path, tmp_path
         assert curve[-1] > curve[0] + 0.1
 
 
+@pytest.mark.usefixtures("few_probes")
 def test_a_synthesis_finished_for_ms_ssim_gives_more_of_it(folder: Path, tmp_path: Path) -> None:
     photos.pack(folder, tmp_path / "packed.safetensors")
     seen = photos.load([tmp_path / "packed.safetensors"], 192, validation=False)

@@ -2,6 +2,7 @@
 decoded, the decoder's errors taken back to the latents, and chosen again. Tables are counted on that.
 """
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -42,12 +43,18 @@ class Encoding:
 
     def __init__(self, model: Codec, pictures: Tensor, rounds: int = len(OVERSHOOT)) -> None:
         self.model = model
-        self._steps = OVERSHOOT[len(OVERSHOOT) - rounds :]
+        self._steps: tuple[float, ...] = OVERSHOOT[len(OVERSHOOT) - rounds :]
         worth, bound = metrics(model, pictures)
         self._worth, self._bound = worth[:, None, None], bound[:, None, None]
         device = worth.device
         index = torch.arange(_FINE * (CLASSES - 1) + 1, device=device)[:, None] / _FINE
         self._bits = symbol_bits(torch.arange(_LISTED, device=device), class_scale(index)).flatten()
+
+    def uncorrected(self) -> "Encoding":
+        """The same encoder without corrections."""
+        found = copy.copy(self)
+        found._steps = ()
+        return found
 
     def aims(self, pictures: Tensor, position: Tensor) -> Tensor:
         """What is rounded at last: latents (n, M, h, w) for pictures float32 (n, 3, H, W) in [0, 1] at
@@ -162,15 +169,14 @@ def peaks(synthesis: Synthesis, latents: Tensor) -> Tensor:
     over its square, in the place where it is largest; estimated by random projections.
     """
     generator = torch.Generator().manual_seed(0)
-    total = torch.zeros_like(latents)
-    for single, found in zip(torch.split(latents, 1), torch.split(total, 1), strict=True):
-        single = single.detach().requires_grad_()
-        with torch.enable_grad():
-            made: Tensor = synthesis(single)
-        for _ in range(_PROBES):
-            signs = torch.randint(0, 2, made.shape, generator=generator).to(made.device) * 2.0 - 1.0
-            (slope,) = torch.autograd.grad(made, single, signs, retain_graph=True)
-            found += slope.square() / _PROBES
+    latents = latents.detach().requires_grad_()
+    total = torch.zeros(latents.shape, device=latents.device)
+    with torch.enable_grad():
+        made: Tensor = synthesis(latents)
+    for _ in range(_PROBES):
+        signs = torch.randint(0, 2, made.shape, generator=generator).to(made.device) * 2.0 - 1.0
+        (slope,) = torch.autograd.grad(made, latents, signs, retain_graph=True)
+        total += slope.square() / _PROBES
     return total.amax((0, 2, 3)).clamp_min(1e-12) / _LARGEST
 
 

@@ -148,9 +148,10 @@ def _fit(
                 position = positions(options.batch_size, options.reach, draw).to(device)
                 synthesis.eval()
                 if step % (options.reuse * options.measured_every) == 0:
-                    encoders = Encoding(model, probes), Encoding(model, probes, rounds=0)
-                encoder = encoders[float(torch.rand((), generator=draw)) < options.plain]
-                batch = encoder.decoded(pictures, position), pictures, interpolated_lambdas(position).sqrt()
+                    encoder = Encoding(model, probes)  # what errors of latents do has changed
+                plain = float(torch.rand((), generator=draw)) < options.plain
+                used = encoder.uncorrected() if plain else encoder
+                batch = used.decoded(pictures, position), pictures, interpolated_lambdas(position).sqrt()
                 synthesis.train()
                 pool = [*pool[-options.pool + 1 :], batch]
             factor = budget.rate_factor(step, done, warmup=options.warmup, decay=options.decay)
