@@ -54,7 +54,7 @@ class CodecOptions:
     linear_analysis_rate: float = 0.2  # of learning_rate: at the full rate the principal components drift
     linear_synthesis_rate: float = 0.1
     latent_rate: float = 0.5  # what the analysis' branches add to latents
-    render_rate: float = 2.0  # the renderer's layers at 1/4
+    render_rate: float = 4.0  # the renderer's layers at 1/4
     branch_rate: float = 0.5
     matrix_rate: float = 0.8  # Muon's, where it is used
     class_rate: float = 4.0  # scale classes have a wider unit than weights
