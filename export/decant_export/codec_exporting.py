@@ -118,8 +118,9 @@ def export_codec(
     assert isinstance(checkpoint.model, Codec)
     model = codec_graphs.settled(checkpoint.model if part is None else part_of(checkpoint.model, part))
     crops = _crops(images, pictures)
-    latents = codec_tables.with_aims(model, crops, codec_tables.latents_of(model, crops))
-    layout, tables = codec_tables.layout_of(model, latents, crops)
+    measured = codec_tables.encoder_of(model, crops)
+    latents = codec_tables.with_aims(measured, crops, codec_tables.latents_of(model, crops))
+    layout, tables = codec_tables.layout_of(measured, latents)
     report(f"tables counted on {len(crops)} crops of {CROP} pixels")
     graphs = {"hyper_mean": codec_graphs.hyper_mean(model), "synthesis": codec_graphs.synthesis(model)}
     if encoder:

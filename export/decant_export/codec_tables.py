@@ -12,7 +12,7 @@ from decant import entropy
 from decant.grid import QUALITIES, GridLayout
 from decant.grid_decoder import dequantized
 from decant.grid_encoder import Quantizer, quantized_hyperlatents, symbol_weight
-from decant_train.codec_encoding import MEASURED_ON, Encoding, metrics
+from decant_train.codec_encoding import MEASURED_ON, Encoding
 from decant_train.families.codec import (
     ANCHORS,
     CLASSES,
@@ -74,10 +74,14 @@ def latents_of(model: Codec, pictures: Sequence[np.ndarray]) -> list[Latents]:
     return found
 
 
-def with_aims(model: Codec, pictures: Sequence[np.ndarray], latents: Sequence[Latents]) -> list[Latents]:
-    """``latents`` of ``pictures`` with what an encoder makes of them for the qualities that are counted."""
-    encoder, position = Encoding(model, measured_on(pictures)), torch.linspace(0, TOP, QUALITIES)
-    found = []
+def encoder_of(model: Codec, pictures: Sequence[np.ndarray]) -> Encoding:
+    """The encoder of ``model``, measured on the first of ``pictures`` uint8 (H, W, 3)."""
+    return Encoding(model, torch.cat([centred(pixels) + 0.5 for pixels in pictures[:MEASURED_ON]]))
+
+
+def with_aims(encoder: Encoding, pictures: Sequence[np.ndarray], latents: Sequence[Latents]) -> list[Latents]:
+    """``latents`` of ``pictures`` with what ``encoder`` makes of them for the qualities that are counted."""
+    position, found = torch.linspace(0, TOP, QUALITIES), []
     for i, (pixels, item) in enumerate(zip(pictures, latents, strict=True)):
         qualities = COUNTED[i % 3 :: 3]
         several = (centred(pixels) + 0.5).expand(len(qualities), -1, -1, -1)
@@ -91,24 +95,18 @@ def centred(pixels: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(pixels.transpose(2, 0, 1)[None].astype(np.float32) / 255) - 0.5
 
 
-def measured_on(pictures: Sequence[np.ndarray]) -> torch.Tensor:
-    """Of pictures uint8 (H, W, 3), those that ``metrics`` are measured on: float32 (n, 3, H, W) in [0, 1]."""
-    return torch.cat([centred(pixels) + 0.5 for pixels in pictures[:MEASURED_ON]])
-
-
-def layout_of(
-    model: Codec, latents: Sequence[Latents], pictures: Sequence[np.ndarray]
-) -> tuple[GridLayout, dict[str, np.ndarray]]:
-    """The layout of ``model`` and all tables of its bundle, counted on ``latents`` of training photos, the
-    ``pictures`` uint8 (H, W, 3).
+def layout_of(encoder: Encoding, latents: Sequence[Latents]) -> tuple[GridLayout, dict[str, np.ndarray]]:
+    """The layout of the model of ``encoder`` and all tables of its bundle, counted on ``latents`` of training
+    photos.
     """
+    model = encoder.model
     tables = {**_qualities(model), **_scale_network(model), **_neighbour_mean(model)}
     fitted = [_fitted(c) for c in range(CLASSES)]
     layout = _layout(model, tables | _entropy(fitted))
     tables["quality.hyper_class"] = _hyper_classes(layout, tables, latents, fitted)
     # Which symbols come depends on what tables make them cost: counted twice.
     distributions = fitted
-    curved, bound = (array(found) for found in metrics(model, measured_on(pictures)))
+    curved, bound = array(encoder.worth), array(encoder.bound)
     for _ in range(2):
         layout = _layout(model, tables | _entropy(distributions))
         distributions = []

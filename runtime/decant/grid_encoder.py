@@ -146,7 +146,7 @@ class GridEncoder:
         first, last = OVERSHOOT
         for i in range(rounds + 1):
             decoded = self._decode(file)
-            errors = _squared_errors(picture, decoded, analysed.shape)
+            errors = _squared_errors(picture, decoded)
             cost = 8 * len(latents) / (picture.width * picture.height)
             cost += float(self.lambdas[quality - 1]) * float(errors.sum()) / decoded.pixels.size
             if cost < least:
@@ -221,30 +221,21 @@ class GridEncoder:
 
 def _squared_error(picture: Picture, decoded: Picture) -> float:
     """Of all pixels in 0..255, summed."""
-    return sum(float(np.square(part, dtype=np.int64).sum()) for part in _differences(picture, decoded))
+    return float(_squared_errors(picture, decoded).sum())
 
 
-def _squared_errors(picture: Picture, decoded: Picture, shape: GridShape) -> np.ndarray:
-    """float64 (h, w): as ``_squared_error``, of the pixels that each latent stands for."""
-    size = LATENT_PIXELS
-    found = np.empty((shape.h, shape.w))
-    top = 0
-    for part in _differences(picture, decoded):
-        squared = np.square(part, dtype=np.float32).reshape(*part.shape[:2], -1).sum(2)
-        rows, columns = -(-part.shape[0] // size), -(-part.shape[1] // size)
-        padded = np.pad(squared, [(0, rows * size - part.shape[0]), (0, columns * size - part.shape[1])])
-        blocks = padded.reshape(rows, size, columns, size).sum((1, 3), dtype=np.float64)
-        found[top : top + rows] = blocks
-        top += rows
-    return found
-
-
-def _differences(picture: Picture, decoded: Picture) -> Iterator[np.ndarray]:
-    """int16, what ``decoded`` has more than ``picture``, in bands of whole latents."""
-    rows = LATENT_PIXELS * max(1, (1 << 20) // (LATENT_PIXELS * picture.width))
-    for top in range(0, picture.height, rows):
-        part = slice(top, top + rows)
-        yield decoded.pixels[part].astype(np.int16) - picture.pixels[part]
+def _squared_errors(picture: Picture, decoded: Picture) -> np.ndarray:
+    """float64 (h, w): of the pixels that each latent stands for, in 0..255, summed."""
+    size, bands = LATENT_PIXELS, []
+    step = size * max(1, (1 << 20) // (size * picture.width))
+    for top in range(0, picture.height, step):
+        part = slice(top, top + step)
+        difference = decoded.pixels[part].astype(np.float32) - picture.pixels[part]
+        squared = np.square(difference).reshape(*difference.shape[:2], -1).sum(2)
+        rows, columns = (-(-side // size) for side in squared.shape)
+        padded = np.pad(squared, [(0, rows * size - len(squared)), (0, columns * size - squared.shape[1])])
+        bands.append(padded.reshape(rows, size, columns, size).sum((1, 3), dtype=np.float64))
+    return np.concatenate(bands)
 
 
 def _with_neighbours(values: np.ndarray) -> np.ndarray:

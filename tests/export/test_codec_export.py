@@ -24,6 +24,7 @@ from decant_export.qdq import compensated
 from decant_export.variants import make
 from decant_train import checkpoint as checkpoints
 from decant_train import wheel_photos
+from decant_train.codec_encoding import Encoding
 from decant_train.families.codec import Codec, Residual, part
 
 
@@ -42,6 +43,11 @@ def crops() -> list[np.ndarray]:
 @pytest.fixture(scope="module")
 def latents(model: Codec, crops: list[np.ndarray]) -> list[codec_tables.Latents]:
     return codec_tables.latents_of(model, crops)
+
+
+@pytest.fixture(scope="module")
+def measured(model: Codec, crops: list[np.ndarray]) -> Encoding:
+    return codec_tables.encoder_of(model, crops)
 
 
 def test_the_bundle_has_every_graph_and_verifies(codec: Path):
@@ -125,9 +131,9 @@ def test_settled_weights_are_what_eight_bits_hold(model: Codec):
 
 
 def test_counted_tables_cost_less_than_those_assumed(
-    model: Codec, latents: list[codec_tables.Latents], crops: list[np.ndarray]
+    model: Codec, latents: list[codec_tables.Latents], measured: Encoding
 ):
-    layout, tables = codec_tables.layout_of(model, latents[:12], crops)
+    layout, tables = codec_tables.layout_of(measured, latents[:12])
     assumed = codec_tables._layout(
         model, tables | codec_tables._entropy([codec_tables._fitted(c) for c in range(32)])
     )
@@ -141,8 +147,8 @@ def test_counted_tables_cost_less_than_those_assumed(
     assert sizes[0] < sizes[1]
 
 
-def test_qualities_are_ordered(model: Codec, latents: list[codec_tables.Latents], crops: list[np.ndarray]):
-    layout, tables = codec_tables.layout_of(model, latents[:4], crops)
+def test_qualities_are_ordered(latents: list[codec_tables.Latents], measured: Encoding):
+    layout, tables = codec_tables.layout_of(measured, latents[:4])
     steps = np.stack([layout.quality(q).step for q in range(1, 101)])
     assert (np.diff(steps, axis=0) <= 0).all()
     assert (np.diff(tables["quality.lambda"]) > 0).all()

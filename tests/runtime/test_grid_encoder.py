@@ -272,10 +272,10 @@ class TestCorrection:
         assert cost(5) < 0.98 * cost(1)
 
     @pytest.mark.parametrize(("height", "width"), [(1, 1), (16, 33), (70, 48)])
-    def test_errors_of_latents_add_up(self, grid: GridEncoder, height: int, width: int):
+    def test_errors_of_latents_add_up(self, height: int, width: int):
         random = np.random.default_rng(0)
         one, other = (Picture(random.integers(0, 256, (height, width, 3), dtype=np.uint8)) for _ in range(2))
-        errors = grid_encoder._squared_errors(one, other, grid.layout.grid(width, height))
+        errors = grid_encoder._squared_errors(one, other)
         difference = one.pixels.astype(int) - other.pixels
         assert errors.shape == (-(-height // 16), -(-width // 16))
         assert errors.sum() == np.square(difference).sum() == grid_encoder._squared_error(one, other)

@@ -311,7 +311,8 @@ def linear_codec() -> Codec:
 @torch.no_grad()
 def test_curvatures_bound_what_latents_change_in_the_picture() -> None:
     codec = linear_codec()
-    bound = curvature(codec.synthesis, codec.hyperprior.deviation)[:, None, None]
+    single = at_zero(codec.synthesis, codec.hyperprior.deviation)
+    bound = curvature(codec.synthesis, single)[:, None, None]
     zero = torch.zeros(1, 16, 12, 12)
     base, ratios = codec.synthesis(zero), []
     for seed in range(20):

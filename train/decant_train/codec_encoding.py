@@ -38,15 +38,15 @@ MEASURED_ON = 12  # pictures whose latents are probed
 
 class Encoding:
     """The encoder of ``model``, which it does not change, with so many ``rounds`` of correction. What errors
-    of latents do is measured when it is made, on the first of ``pictures`` float32 (n, 3, H, W) in [0, 1].
+    of latents do is measured when it is made, on the first of ``pictures`` float32 (n, 3, H, W) in [0, 1]:
+    ``worth`` and ``bound``, as ``metrics`` says.
     """
 
     def __init__(self, model: Codec, pictures: Tensor, rounds: int = len(OVERSHOOT)) -> None:
         self.model = model
         self._steps: tuple[float, ...] = OVERSHOOT[len(OVERSHOOT) - rounds :]
-        worth, bound = metrics(model, pictures)
-        self._worth, self._bound = worth[:, None, None], bound[:, None, None]
-        device = worth.device
+        self.worth, self.bound = metrics(model, pictures)
+        device = self.worth.device
         index = torch.arange(_FINE * (CLASSES - 1) + 1, device=device)[:, None] / _FINE
         self._bits = symbol_bits(torch.arange(_LISTED, device=device), class_scale(index)).flatten()
 
@@ -101,7 +101,7 @@ class Encoding:
         """As ``decant_train.families.codec.Encode`` says."""
         model = self.model
         weight = interpolated_lambdas(position)
-        price = weight[:, None, None, None] * 255**2 / 3 * self._worth / gain.square()
+        price = weight[:, None, None, None] * 255**2 / 3 * self.worth[:, None, None] / gain.square()
         forms = model.hyperprior.forms(z_hat, offset)
         for step in self._steps:
             symbols = self._chosen((y - mean) * gain, forms, price, gain)
@@ -111,7 +111,7 @@ class Encoding:
                 made = model.synthesis(latents).clamp(-0.5, 0.5)
                 error = 0.5 * (made - (pictures - 0.5)).square().sum()
             (slope,) = torch.autograd.grad(error, latents)
-            y = latents.detach() - step * slope / self._bound
+            y = latents.detach() - step * slope / self.bound[:, None, None]
         return y, self._chosen((y - mean) * gain, forms, price, gain)
 
     def _chosen(self, x: Tensor, forms: Sequence[Tensor], price: Tensor, gain: Tensor) -> Tensor:
@@ -156,11 +156,11 @@ def metrics(model: Codec, pictures: Tensor) -> tuple[Tensor, Tensor]:
     picture (values in 0..1, summed), and what gradients are divided by for a step. Measured on the latents of
     the first ``MEASURED_ON`` of ``pictures`` float32 (n, 3, H, W) in [0, 1].
     """
-    deviation = model.hyperprior.deviation
-    bound = curvature(model.synthesis, deviation)
+    single = at_zero(model.synthesis, model.hyperprior.deviation)
+    bound = curvature(model.synthesis, single)
     with torch.no_grad():
         latents = model.analysis(pictures[:MEASURED_ON] - 0.5)
-    rough = peaks(model.synthesis, latents) / at_zero(model.synthesis, deviation)
+    rough = peaks(model.synthesis, latents) / single
     return PRICED * bound, bound * (DIVIDED * rough.pow(CAUTION)).clamp_min(LEAST_DIVIDED)
 
 
@@ -193,23 +193,22 @@ def at_zero(synthesis: Synthesis, deviation: Tensor) -> Tensor:
     return found.clamp_min(1e-12)
 
 
-def curvature(synthesis: Synthesis, deviation: Tensor) -> Tensor:
+def curvature(synthesis: Synthesis, single: Tensor) -> Tensor:
     """(M,): squared errors of latents, each times its channel's, summed, bound the squared error of the
-    picture (values in 0..1, summed) that they make together. ``deviation`` (M,) is that of the latents.
+    picture (values in 0..1, summed) that they make together.
 
-    What a single latent makes, times the largest factor by which several make more (power iteration at
-    latents of 0).
+    What a ``single`` latent makes (M,), as ``at_zero`` has it, times the largest factor by which several make
+    more (power iteration at latents of 0).
     """
-    zero = torch.zeros(1, len(deviation), _PATCH, _PATCH, device=deviation.device)
+    zero = torch.zeros(1, len(single), _PATCH, _PATCH, device=single.device)
 
     def pixels(latents: Tensor) -> Tensor:
         found: Tensor = synthesis(latents)
         return found
 
-    single = at_zero(synthesis, deviation)
     scale = single.sqrt()[None, :, None, None]
-    vector = torch.randn(zero.shape, generator=torch.Generator().manual_seed(0)).to(deviation.device)
-    factor = torch.ones((), device=deviation.device)
+    vector = torch.randn(zero.shape, generator=torch.Generator().manual_seed(0)).to(single.device)
+    factor = torch.ones((), device=single.device)
     for _ in range(_POWER_STEPS):
         vector = vector / vector.norm()
         _, made = torch.autograd.functional.jvp(pixels, zero, vector / scale)  # type: ignore[no-untyped-call]

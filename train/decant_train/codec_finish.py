@@ -21,7 +21,7 @@ from decant_train import budget
 from decant_train import checkpoint as checkpoints
 from decant_train.checkpoint import Checkpoint
 from decant_train.codec_encoding import MEASURED_ON, Encoding
-from decant_train.codec_loop import VALIDATION_CROP, positions
+from decant_train.codec_loop import VALIDATION_CROP, positions, sent_at
 from decant_train.families.codec import (
     ANCHORS,
     Codec,
@@ -29,6 +29,7 @@ from decant_train.families.codec import (
     alone,
     interpolated_lambdas,
     part,
+    picture_error,
 )
 from decant_train.photos import Photos
 
@@ -160,7 +161,7 @@ def _fit(
             latents, pictures, weight = pool[int(torch.randint(len(pool), (), generator=draw))]
             with budget.autocast(device, "auto"):
                 decoded = synthesis(latents)
-            loss = 255**2 * (_error(decoded, pictures) * weight).mean()
+            loss = 255**2 * (picture_error(decoded, pictures) * weight).mean()
             if options.ms_ssim:
                 loss = loss + options.ms_ssim * (1 - ms_ssim(decoded.float() + 0.5, pictures, data_range=1.0))
             optimizer.zero_grad(set_to_none=True)
@@ -176,11 +177,6 @@ def _fit(
     note()
     synthesis.load_state_dict(best)
     return curve, kept
-
-
-def _error(decoded: Tensor, pictures: Tensor) -> Tensor:
-    """Mean squared error (n,) of what a synthesis made of ``pictures``."""
-    return (decoded - (pictures - 0.5)).square().mean((1, 2, 3))
 
 
 def _done(options: FinishOptions, share: float, step: int, elapsed_s: float) -> float:
@@ -199,14 +195,10 @@ def _note(
     kept, model.synthesis = model.synthesis, synthesis.eval()
     encoder, found, scores = Encoding(model, pictures), {}, []
     for place in VALIDATED_AT:
-        errors, losses = [], []
-        for batch in torch.split(pictures, 8):
-            position = torch.full((len(batch),), place, device=batch.device)
-            bits, latents = encoder.measured(batch, position)
-            errors.append(_error(synthesis(latents).clamp(-0.5, 0.5), batch))
-            losses.append(bits + interpolated_lambdas(position) * 255**2 * errors[-1])
-        found[f"psnr_{place:g}"] = float(-10 * torch.cat(errors).log10().mean())
-        scores.append(float(torch.cat(losses).log().mean()))
+        rate, (error,) = sent_at(encoder, pictures, place)
+        weight = interpolated_lambdas(torch.full_like(rate, place))
+        found[f"psnr_{place:g}"] = float(-10 * error.log10().mean())
+        scores.append(float((rate + weight * 255**2 * error).log().mean()))
     model.synthesis = kept
     means = {"psnr": sum(found.values()) / len(found), "score": sum(scores) / len(scores)}
     return {"step": step, "elapsed_s": elapsed_s} | found | means

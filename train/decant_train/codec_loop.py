@@ -27,7 +27,7 @@ from decant_train.codec_start import (
     start_branches,
     start_from_principal_components,
 )
-from decant_train.families.codec import ANCHORS, PATCH, Codec, interpolated_lambdas
+from decant_train.families.codec import ANCHORS, PATCH, Codec, interpolated_lambdas, picture_error
 from decant_train.optimizers import MuonAdam
 from decant_train.photos import Photos
 
@@ -216,14 +216,7 @@ def validate(model: Codec, pictures: Tensor) -> dict[str, float]:
     encoding = Encoding(model, pictures)
     positions = {str(anchor): float(anchor) for anchor in range(ANCHORS)} | {"middle": (ANCHORS - 1) / 2}
     for name, place in positions.items():
-        rates, errors = [], []
-        for batch in torch.split(pictures, 8):
-            position = torch.full((len(batch),), place, device=batch.device)
-            bits, latents = encoding.measured(batch, position)
-            rates.append(bits)
-            made = [synthesis(latents).clamp(-0.5, 0.5) for synthesis in model.syntheses().values()]
-            errors.append(torch.stack([(x - (batch - 0.5)).square().mean((1, 2, 3)) for x in made]))
-        rate, error = torch.cat(rates), torch.cat(errors, 1)
+        rate, error = sent_at(encoding, pictures, place)
         metrics[f"bpp_{name}"] = float(rate.mean())
         for of, own in zip(model.syntheses(), error, strict=True):
             metrics[f"{of and of + '_'}psnr_{name}"] = float(-10 * own.log10().mean())
@@ -233,6 +226,20 @@ def validate(model: Codec, pictures: Tensor) -> dict[str, float]:
         else:
             score += loss / ANCHORS
     return metrics | {"score": score}
+
+
+@torch.no_grad()
+def sent_at(encoding: Encoding, pictures: Tensor, place: float) -> tuple[Tensor, Tensor]:
+    """Estimated bits per pixel (n,) of ``pictures`` (n, 3, H, W) at quality ``place``, as ``encoding`` sends
+    them, and the squared error (syntheses, n) of what each synthesis of its model makes of that.
+    """
+    rates, errors = [], []
+    for batch in torch.split(pictures, 8):
+        bits, latents = encoding.measured(batch, torch.full((len(batch),), place, device=batch.device))
+        rates.append(bits)
+        made = [synthesis(latents).clamp(-0.5, 0.5) for synthesis in encoding.model.syntheses().values()]
+        errors.append(torch.stack([picture_error(x, batch) for x in made]))
+    return torch.cat(rates), torch.cat(errors, 1)
 
 
 def _spread(options: CodecOptions, done: float) -> float:

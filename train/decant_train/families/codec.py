@@ -420,11 +420,11 @@ class Codec(nn.Module):
             scale = class_scale(self.hyperprior.scale_class(z_hat, offset, symbols))
             y_bits = self._rate(residual, symbols, scale)
             latents = aims + (symbols - residual).detach() / gain
-        error = torch.stack([_error(made(latents), pictures) for made in self.syntheses().values()])
+        error = torch.stack([picture_error(made(latents), pictures) for made in self.syntheses().values()])
         plain = torch.zeros_like(error[0])
         if analysis and encode is not None:
             weights = {name: value.detach() for name, value in self.synthesis.named_parameters()}
-            plain = _error(functional_call(self.synthesis, weights, (y,)), pictures)
+            plain = picture_error(functional_call(self.synthesis, weights, (y,)), pictures)
         pixels = pictures.shape[2] * pictures.shape[3]
         return Terms(y_bits.sum((1, 2, 3)) / pixels, z_bits.sum((1, 2, 3)) / pixels, error, plain)
 
@@ -478,7 +478,7 @@ def normalized(x: Tensor) -> Tensor:
     return x * torch.rsqrt(x.square().mean(1, keepdim=True) + LEAST_SQUARE)
 
 
-def _error(made: Tensor, pictures: Tensor) -> Tensor:
+def picture_error(made: Tensor, pictures: Tensor) -> Tensor:
     """Mean squared error (n,) of what a synthesis made of ``pictures``."""
     return (made - (pictures - 0.5)).square().mean((1, 2, 3))
 
