@@ -34,7 +34,7 @@ class Encoder(RunsOn):
         *,
         runtime: str = "auto",
         device: str = "cpu",
-        precision: str = "float",
+        precision: str = "auto",
         threads: int = 0,
         strict_device: bool = False,
         check_golden: CheckGolden = "once",
@@ -43,13 +43,15 @@ class Encoder(RunsOn):
     ) -> None:
         """Load the encoding graphs of ``bundle``: a name, a bundle's folder, or an open Bundle.
 
-        Latents are float unless another ``precision`` is asked for: an encoder runs once, its errors stay in
-        the file. Raises ModelNotFoundError, BundleError (a decoder-only bundle among others), DeviceError or
+        Unless a ``precision`` is asked for, latents are made in float, since an encoder runs once and its
+        errors stay in the file, and tried on the decoder that a client gets: in int8 where the bundle has it.
+        Raises ModelNotFoundError, BundleError (a decoder-only bundle among others), DeviceError or
         MissingExtraError.
         """
         self.bundle = open_bundle(bundle, bundle_dir)
         self.size_limit = size_limit
-        self._wish = Wish(runtime=runtime, device=device, precision=precision, strict_device=strict_device)
+        self._decoding = Wish(runtime, device, precision, strict_device)
+        self._wish = replace(self._decoding, precision="float" if precision == "auto" else precision)
         self._threads = threads or usable_cores()
         self._check_golden: CheckGolden = check_golden
         super().__init__(load_session(self.bundle, "analysis", self._wish, self._threads, check_golden))
@@ -121,7 +123,8 @@ class Encoder(RunsOn):
     def _load(self, role: str) -> Session:
         if role == "analysis":
             return self.session
-        loaded = load_session(self.bundle, role, self._wish, self._threads, self._check_golden)
+        wish = self._decoding if role == "synthesis" else self._wish
+        loaded = load_session(self.bundle, role, wish, self._threads, self._check_golden)
         self.notes += loaded.notes
         return loaded.session
 

@@ -26,7 +26,7 @@ def encoder(codec: Path) -> Encoder:
 
 @pytest.fixture(scope="session")
 def decoder(codec: Path) -> Decoder:
-    return Decoder(codec, precision="float")
+    return Decoder(codec)
 
 
 @pytest.fixture(scope="session")
@@ -236,6 +236,12 @@ class TestCorrection:
         after, slope = error(decoded(y + descent)), float((correction * descent).sum())
         assert error(there) - after > 0
         assert error(there) - after >= 0.9 * slope  # what a step within the bound promises, but for rounding
+
+    def test_it_is_for_what_a_client_decodes_with(self, codec: Path, decoder: Decoder):
+        assert decoder.precision == "int8"
+        for asked, precision in (("auto", "int8"), ("float", "float")):
+            model = Encoder(codec, precision=asked)
+            assert (model.precision, model._load("synthesis").precision) == ("float", precision)
 
     def test_pixels_beyond_the_picture_do_not_count(self, grid: GridEncoder):
         shape = grid.layout.grid(20, 20)

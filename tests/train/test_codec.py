@@ -42,7 +42,7 @@ from decant_train.families.codec import (
     scale_to_class,
     symbol_bits,
 )
-from decant_train.optimizers import MuonAdam, Scaled, Whitened, orthogonal
+from decant_train.optimizers import Clip, MuonAdam, Scaled, Whitened, orthogonal
 from PIL import Image
 from pytorch_msssim import ms_ssim
 
@@ -587,6 +587,24 @@ def test_muon_steps_are_nearly_orthogonal(shape: tuple[int, int]) -> None:
     values = torch.linalg.svdvals(orthogonal(torch.randn(shape)).float())
     assert values.min() > 0.4
     assert values.max() < 1.4
+
+
+def test_unusual_gradients_are_cut_and_those_without_sense_skipped() -> None:
+    weight, clip = torch.nn.Parameter(torch.zeros(4)), Clip(most=10, unusual=2)
+
+    def norm_after(value: float) -> float:
+        weight.grad = torch.tensor([value, 0.0, 0.0, 0.0])
+        assert clip([weight])
+        return float(weight.grad.norm())
+
+    assert norm_after(30) == pytest.approx(10)
+    for _ in range(400):
+        assert norm_after(1) == pytest.approx(1)
+    assert norm_after(100) == pytest.approx(2, rel=0.1)
+    assert clip.take_cut() == 2
+    weight.grad = torch.tensor([torch.nan, 0.0, 0.0, 0.0])
+    assert not clip([weight])
+    assert (clip.usual, clip.take_cut()) == (pytest.approx(1, rel=0.1), 0)
 
 
 def test_optimizer_state_is_kept_by_the_parameters_names(tmp_path: Path) -> None:

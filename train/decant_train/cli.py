@@ -139,6 +139,7 @@ def train_denoiser(size: str, **given: Any) -> None:
 @click.option("--widen", type=float, help="Share after that in which the range of qualities grows.")
 @click.option("--reach", type=float, help="How far it grows, of all qualities.")
 @click.option("--matrix-rate", type=float, help="Muon's learning rate, of --learning-rate (0.8).")
+@click.option("--hyper-rate", type=float, help="Rate of hyperlatents and means, of --learning-rate (0.3).")
 @click.option("--compile", is_flag=True, help="Compile a part of the step; needs a C++ compiler.")
 @click.option("--begin", type=FOLDER, help="Codec checkpoint to start from, where shapes agree.")
 @click.option("--beside", multiple=True, help="Train this size's synthesis on the same latents; repeatable.")
@@ -156,6 +157,7 @@ def train_codec(size: str, **given: Any) -> None:
         "widen",
         "reach",
         "matrix_rate",
+        "hyper_rate",
         "optimizer",
         "compile",
         "precision",

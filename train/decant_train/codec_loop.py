@@ -28,7 +28,7 @@ from decant_train.codec_start import (
     start_from_principal_components,
 )
 from decant_train.families.codec import ANCHORS, PATCH, Codec, interpolated_lambdas, picture_error
-from decant_train.optimizers import MuonAdam
+from decant_train.optimizers import Clip, MuonAdam
 from decant_train.photos import Photos
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,8 @@ class CodecOptions:
     analysis_every: int = 2  # of these steps, those that train the analysis
     rounds: int = 0  # of correction by the encoder that chooses them
     measured_every: int = 250  # steps between which that encoder takes the synthesis for unchanged
-    clip_norm: float = 3.0
+    clip_norm: float = 3.0  # gradients are cut to this norm,
+    clip_unusual: float = 2.0  # and to so many times the usual one
     average: float = 0.998  # of the weights, per step
     compile: bool = False
     validate_every: int = 1000  # steps
@@ -142,6 +143,7 @@ def fit(
     )
     checkpoint.stopped_by = ""
     encoding: Encoding | None = None
+    clip = Clip(options.clip_norm, options.clip_unusual)
     with (out / "metrics.jsonl").open("a", buffering=1) as log_file, bar:
         while not checkpoint.stopped_by:
             done = _done(options, checkpoint.step, before + time.monotonic() - started)
@@ -166,8 +168,7 @@ def fit(
             (loss + apart).backward()  # type: ignore[no-untyped-call]
             if spread < 1:
                 _move_together(model, spread)
-            norm = nn.utils.clip_grad_norm_(model.parameters(), options.clip_norm)
-            if torch.isfinite(norm):  # a spike is skipped, not followed
+            if clip(model.parameters()):
                 optimizer.step()
             budget.average(
                 averaged, model, min(options.average, (1 + checkpoint.step) / (10 + checkpoint.step))
@@ -192,6 +193,8 @@ def fit(
                     "y_bpp": mean[1],
                     "z_bpp": mean[2],
                     "mse": mean[3],
+                    "gradient": clip.usual,
+                    "cut": clip.take_cut(),
                 }
                 row |= checkpoint.metrics | {"elapsed_s": checkpoint.elapsed_s}
                 log_file.write(json.dumps(row) + "\n")

@@ -9,6 +9,7 @@ Both move a weight alike in all its inputs, which serves inputs of like deviatio
 ``Coordinates`` give a weight such inputs: it is moved as the coefficients of whitened or scaled ones.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, overload
@@ -33,6 +34,34 @@ class Coordinates(Protocol):
         ...
 
     def to(self, device: torch.device) -> "Coordinates": ...
+
+
+class Clip:
+    """Cuts gradients to a norm of at most ``most``, and of ``unusual`` times what it was lately: a running
+    mean over about ``over`` steps, of norms after the cut, so that a few wild batches do not raise it.
+    """
+
+    def __init__(self, most: float, unusual: float, over: int = 100) -> None:
+        self.most, self.unusual, self.over = most, unusual, over
+        self.usual, self._seen, self._cut = 0.0, 0, 0
+
+    def __call__(self, parameters: Iterable[nn.Parameter]) -> bool:
+        """Cut the gradients of ``parameters``; whether they are finite: a step without sense is to be
+        skipped, not followed.
+        """
+        limit = min(self.most, self.unusual * self.usual) if self._seen else self.most
+        norm = float(nn.utils.clip_grad_norm_(parameters, limit))
+        if not math.isfinite(norm):
+            return False
+        self._seen += 1
+        self._cut += norm > limit
+        self.usual += (min(norm, limit) - self.usual) / min(self._seen, self.over)
+        return True
+
+    def take_cut(self) -> int:
+        """How many gradients were cut since this was last asked."""
+        cut, self._cut = self._cut, 0
+        return cut
 
 
 @dataclass(frozen=True)
