@@ -85,7 +85,7 @@ def with_aims(encoder: Encoding, pictures: Sequence[np.ndarray], latents: Sequen
     for i, (pixels, item) in enumerate(zip(pictures, latents, strict=True)):
         qualities = COUNTED[i % 3 :: 3]
         several = (centred(pixels) + 0.5).expand(len(qualities), -1, -1, -1)
-        aims = encoder.aims(several, position[[q - 1 for q in qualities]])
+        aims = encoder.sent(several, position[[q - 1 for q in qualities]]).aims
         found.append(replace(item, aims=dict(zip(qualities, aims.numpy(), strict=True))))
     return found
 

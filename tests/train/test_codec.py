@@ -229,6 +229,31 @@ def test_syntheses_are_finished_on_what_the_encoder_sends(folder: Path, tmp_path
 
 
 @pytest.mark.usefixtures("few_probes")
+def test_the_prior_is_finished_on_the_symbols_that_are_sent(folder: Path, tmp_path: Path) -> None:
+    """They take fewer bits then; only the networks of scale classes move."""
+    photos.pack(folder, tmp_path / "packed.safetensors")
+    seen = photos.load([tmp_path / "packed.safetensors"], 128, validation=False)
+    torch.manual_seed(0)
+    model = Codec(replace(TINY, beside=("nano",)))
+    start_from_principal_components(model, seen.crops(2000, 16, torch.Generator().manual_seed(0)))
+    scale_hyperlatents(model, seen.crops(4, 128, torch.Generator().manual_seed(0)))
+    pictures, position = seen.crops(8, 128, torch.Generator().manual_seed(3)), torch.full((8,), 2.0)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    bits = [float(Encoding(model, pictures).sent(pictures, position).bits.mean())]
+    options = FinishOptions(steps=120, crop=128, batch_size=2, reuse=20, prior_rate=5e-3, log_every=40)
+    start = Checkpoint("codec", model.config, model)
+    finish(start, seen, seen, tmp_path / "out", options, parts=("prior",), progress=False)
+    kept = checkpoints.load(tmp_path / "out")
+    assert isinstance(kept.model, Codec)
+    bits.append(float(Encoding(kept.model, pictures).sent(pictures, position).bits.mean()))
+    assert bits[1] < 0.98 * bits[0]
+    assert kept.metrics["prior_finished_score"] < kept.metrics["prior_begun_score"]
+    moved = {name for name, value in kept.model.state_dict().items() if not torch.equal(value, before[name])}
+    assert {name.split(".")[1] for name in moved} == {"class_hidden", "class_out", "contexts", "half_context"}
+    assert {name.split(".")[0] for name in moved} == {"hyperprior"}
+
+
+@pytest.mark.usefixtures("few_probes")
 def test_a_synthesis_finished_for_ms_ssim_gives_more_of_it(folder: Path, tmp_path: Path) -> None:
     photos.pack(folder, tmp_path / "packed.safetensors")
     seen = photos.load([tmp_path / "packed.safetensors"], 192, validation=False)
@@ -244,7 +269,8 @@ def test_a_synthesis_finished_for_ms_ssim_gives_more_of_it(folder: Path, tmp_pat
         finish(start, seen, seen, tmp_path / str(weight), options, progress=False)
         assert isinstance(start.model, Codec)
         with torch.no_grad():
-            decoded = start.model.synthesis(Encoding(start.model, pictures).decoded(pictures, position)) + 0.5
+            sent = Encoding(start.model, pictures).sent(pictures, position)
+            decoded = start.model.synthesis(sent.latents) + 0.5
         found.append(float(ms_ssim(decoded.clamp(0, 1), pictures, data_range=1.0)))
     assert found[1] > found[0]
     with pytest.raises(ValueError, match="needs crops of 192 pixels"):
@@ -362,7 +388,7 @@ def test_the_encoder_aims_at_latents_that_the_decoder_makes_the_picture_of() -> 
     best = float((codec.synthesis(codec.analysis(pictures)) - pictures).square().mean())
     codec.synthesis.up.weight.mul_(1.4)  # the analysis does not know
     before = float((codec.synthesis(codec.analysis(pictures)) - pictures).square().mean())
-    aims = Encoding(codec, pictures + 0.5).aims(pictures + 0.5, position)
+    aims = Encoding(codec, pictures + 0.5).sent(pictures + 0.5, position).aims
     after = float((codec.synthesis(aims) - pictures).square().mean())
     assert after - best < 0.3 * (before - best)
 
@@ -482,9 +508,9 @@ def test_the_encoder_trades_bits_for_distortion(folder: Path) -> None:
     y_bits, z_bits, error = model(pictures, position)
     losses = [(y_bits + z_bits + weight * error[0]).mean()]
     for rounds in (0, 3):
-        bits, latents = Encoding(model, pictures, rounds).measured(pictures, position)
-        made = model.synthesis(latents).clamp(-0.5, 0.5)
-        losses.append((bits + weight * (made - (pictures - 0.5)).square().mean((1, 2, 3))).mean())
+        sent = Encoding(model, pictures, rounds).sent(pictures, position)
+        made = model.synthesis(sent.latents).clamp(-0.5, 0.5)
+        losses.append((sent.bits + weight * (made - (pictures - 0.5)).square().mean((1, 2, 3))).mean())
     assert losses[0] > losses[1] > losses[2]
 
 

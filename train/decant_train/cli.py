@@ -192,7 +192,7 @@ def train_codec(size: str, **given: Any) -> None:
     "--part",
     "parts",
     multiple=True,
-    help='Size trained beside whose synthesis to finish, "" for the codec\'s own; repeatable (all).',
+    help='"prior", a size trained beside, or "" for the codec\'s own synthesis; repeatable (all).',
 )
 @click.option(
     "--ms-ssim", type=float, help="What 1 - MS-SSIM weighs beside the squared error (300: as much)."
@@ -202,7 +202,9 @@ def train_codec(size: str, **given: Any) -> None:
 @click.option("--seed", default=0)
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def finish(checkpoint: Path, **given: Any) -> None:
-    """Train the syntheses of a codec, and nothing else, on the latents that its encoder sends."""
+    """Train what decoders have of a codec, and nothing else, on what its encoder sends: scale classes (prior)
+    and syntheses.
+    """
     from decant_train import recipes
     from decant_train.codec_finish import FinishOptions
 

@@ -4,6 +4,7 @@ decoded, the decoder's errors taken back to the latents, and chosen again. Table
 
 import copy
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -36,6 +37,20 @@ _LARGEST = 1.6  # of the means of so many, in some hundred places
 MEASURED_ON = 12  # pictures whose latents are probed
 
 
+class Sent(NamedTuple):
+    """What an encoder makes of n pictures: ``aims`` (n, M, h, w), what is rounded at last, its ``symbols``,
+    the dequantized hyperlatents ``z_hat`` and class ``offset`` (n, M) that their classes start from, the
+    ``latents`` (n, M, h, w) that the decoder has in the end, and estimated ``bits`` per pixel (n,).
+    """
+
+    aims: Tensor
+    symbols: Tensor
+    z_hat: Tensor
+    offset: Tensor
+    latents: Tensor
+    bits: Tensor
+
+
 class Encoding:
     """The encoder of ``model``, which it does not change, with so many ``rounds`` of correction. What errors
     of latents do is measured when it is made, on the first of ``pictures`` float32 (n, 3, H, W) in [0, 1]:
@@ -56,23 +71,9 @@ class Encoding:
         found._steps = ()
         return found
 
-    def aims(self, pictures: Tensor, position: Tensor) -> Tensor:
-        """What is rounded at last: latents (n, M, h, w) for pictures float32 (n, 3, H, W) in [0, 1] at
-        quality ``position`` (n,).
-        """
-        return self._coded(pictures, position)[0]
-
-    def decoded(self, pictures: Tensor, position: Tensor) -> Tensor:
-        """The latents (n, M, h, w) that the decoder has in the end; arguments as of ``aims``."""
-        return self._coded(pictures, position)[1]
-
-    def measured(self, pictures: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
-        """Estimated bits per pixel (n,) and the latents that the decoder has; arguments as of ``aims``."""
-        return self._coded(pictures, position)[2:0:-1]
-
     @torch.no_grad()
-    def _coded(self, pictures: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What ``aims`` and ``decoded`` give, and bits per pixel (n,)."""
+    def sent(self, pictures: Tensor, position: Tensor) -> Sent:
+        """What pictures float32 (n, 3, H, W) in [0, 1] become at quality ``position`` (n,)."""
         model, prior = self.model, self.model.hyperprior
         gain, hyper_gain, offset, hyper_class = model.quality(position)
         y: Tensor = model.analysis(pictures - 0.5)
@@ -85,7 +86,7 @@ class Encoding:
         bits = symbol_bits(symbols, scale).sum((1, 2, 3))
         bits += symbol_bits(z, class_scale(hyper_class)[:, :, None, None]).sum((1, 2, 3))
         latents = symbols / gain + prior.with_neighbours(mean, symbols, gain)
-        return y, latents, bits / (pictures.shape[2] * pictures.shape[3])
+        return Sent(y, symbols, z_hat, offset, latents, bits / (pictures.shape[2] * pictures.shape[3]))
 
     @torch.no_grad()
     def __call__(

@@ -1,7 +1,8 @@
-"""The last stage of a codec's training: its syntheses alone, each on the latents that its encoder sends.
+"""The last stage of a codec's training: what its decoders have, on what its encoder sends. First the networks
+of scale classes, on the symbols, then each synthesis on the latents.
 
 A step takes a tenth of one that trains the whole codec, and batches that were encoded serve several steps.
-Nothing else moves, so that bundles of one checkpoint still share their encoder.
+The analysis does not move, so that bundles of one checkpoint still share their encoder.
 """
 
 import copy
@@ -20,19 +21,21 @@ from tqdm import tqdm
 from decant_train import budget
 from decant_train import checkpoint as checkpoints
 from decant_train.checkpoint import Checkpoint
-from decant_train.codec_encoding import MEASURED_ON, Encoding
+from decant_train.codec_encoding import MEASURED_ON, Encoding, Sent
 from decant_train.codec_loop import VALIDATION_CROP, positions, sent_at
 from decant_train.families.codec import (
     ANCHORS,
     Codec,
-    Synthesis,
     alone,
+    class_scale,
     interpolated_lambdas,
     part,
     picture_error,
+    symbol_bits,
 )
 from decant_train.photos import Photos
 
+PRIOR = "prior"
 VALIDATION_CROPS = 12
 MS_SSIM_CROP = 192  # pixels: five scales, the last with a window of 11
 VALIDATED_AT = (1.0, 2.0, (ANCHORS - 1) / 2, 5.0, 6.0)  # qualities
@@ -41,7 +44,7 @@ VALIDATED_AT = (1.0, 2.0, (ANCHORS - 1) / 2, 5.0, 6.0)  # qualities
 @dataclass(frozen=True)
 class FinishOptions:
     """How to finish. The budget is ``steps`` or ``max_minutes``, whichever ends first, in equal parts for
-    every synthesis. Learning rates rise over ``warmup`` steps and fall as a cosine over the last ``decay``.
+    every part. Learning rates rise over ``warmup`` steps and fall as a cosine over the last ``decay``.
     """
 
     steps: int = 0
@@ -49,6 +52,7 @@ class FinishOptions:
     batch_size: int = 8
     crop: int = 192  # pixels, a multiple of 64
     learning_rate: float = 1e-3  # of the renderer's layers
+    prior_rate: float = 1e-3  # of the networks of scale classes
     linear_rate: float = 0.01  # of learning_rate, for the others: the analysis does not follow them
     ms_ssim: float = 0.0  # what 1 - MS-SSIM weighs beside the squared error; 300 about as much
     warmup: int = 50
@@ -82,8 +86,9 @@ def finish(
     parts: Sequence[str] = (),
     progress: bool = True,
 ) -> Checkpoint:
-    """Train syntheses of ``checkpoint.model``, a Codec, one after the other: those of ``parts``, names of
-    sizes trained beside or "" for its own, or all of them. Keep the checkpoint in ``out``.
+    """Train ``parts`` of ``checkpoint.model``, a Codec, one after the other: ``PRIOR``, the networks of its
+    scale classes, and syntheses, by the names of sizes trained beside or "" for its own; or all of them.
+    Keep the checkpoint in ``out``.
     """
     model = checkpoint.model
     assert isinstance(model, Codec)
@@ -93,15 +98,19 @@ def finish(
     budget.keep_freed_memory()
     tests = validation.crops(VALIDATION_CROPS, VALIDATION_CROP, torch.Generator().manual_seed(1))
     lines: list[dict[str, Any]] = []
-    names = list(parts or model.syntheses())
+    names = list(parts or (PRIOR, *model.syntheses()))
     for name in names:
-        single = (part(model, name) if name else alone(model)).to(device).eval()
-        curve, kept = _fit(single, training, tests, options, 1 / len(names), progress)
-        model.syntheses()[name].load_state_dict(single.synthesis.state_dict())
+        beside = name in model.config.beside
+        single = (part(model, name) if beside else alone(model)).to(device).eval()
+        trained = _Prior(single, options) if name == PRIOR else _Synthesis(single, options)
+        curve, kept = _fit(single, trained, training, tests, options, 1 / len(names), progress)
+        of = model.hyperprior if name == PRIOR else model.syntheses()[name]
+        of.load_state_dict(trained.network.state_dict())
         prefix = f"{name}_" if name else ""
         checkpoint.metrics |= {
-            f"{prefix}begun_psnr": curve[0]["psnr"],
-            f"{prefix}finished_psnr": kept["psnr"],
+            f"{prefix}{when}_{what}": row[what]
+            for when, row in (("begun", curve[0]), ("finished", kept))
+            for what in ("psnr", "score")
         }
         lines += [{"part": name} | row for row in curve]
     (out / "finish.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines))
@@ -111,34 +120,85 @@ def finish(
     return checkpoint
 
 
+class _Synthesis:
+    """What trains a codec's synthesis: pictures from the latents that are sent."""
+
+    name = "synthesis"
+
+    def __init__(self, model: Codec, options: FinishOptions) -> None:
+        network = self.network = model.synthesis
+        layers = [list(network.render.parameters()), [*network.up.parameters(), *network.last.parameters()]]
+        rates = [options.learning_rate, options.learning_rate * options.linear_rate]
+        self.groups = [{"params": some, "lr": rate} for some, rate in zip(layers, rates, strict=True) if some]
+        self._ms_ssim = options.ms_ssim
+
+    def batch(self, sent: Sent, pictures: Tensor, position: Tensor) -> tuple[Tensor, ...]:
+        return sent.latents, pictures, interpolated_lambdas(position).sqrt()
+
+    def loss(self, latents: Tensor, pictures: Tensor, weight: Tensor) -> Tensor:
+        with budget.autocast(latents.device, "auto"):
+            decoded = self.network(latents)
+        loss = 255**2 * (picture_error(decoded, pictures) * weight).mean()
+        if self._ms_ssim:
+            loss = loss + self._ms_ssim * (1 - ms_ssim(decoded.float() + 0.5, pictures, data_range=1.0))
+        return loss
+
+
+class _Prior:
+    """What trains the networks of a codec's scale classes: the bits of the symbols that are sent."""
+
+    name = "hyperprior"
+
+    def __init__(self, model: Codec, options: FinishOptions) -> None:
+        network = self.network = model.hyperprior
+        parts = network.class_hidden, network.class_out, network.contexts, network.half_context
+        some = [parameter for part in parts for parameter in part.parameters()]
+        self.groups = [{"params": some, "lr": options.prior_rate}]
+
+    def batch(self, sent: Sent, pictures: Tensor, position: Tensor) -> tuple[Tensor, ...]:
+        pixels = pictures.shape[2] * pictures.shape[3]
+        return (
+            sent.symbols,
+            sent.z_hat,
+            sent.offset,
+            (0.0067 / interpolated_lambdas(position)).sqrt() / pixels,
+        )
+
+    def loss(self, symbols: Tensor, z_hat: Tensor, offset: Tensor, weight: Tensor) -> Tensor:
+        scale = class_scale(self.network.scale_class(z_hat, offset, symbols))
+        return (symbol_bits(symbols, scale).sum((1, 2, 3)) * weight).mean()
+
+
 def _fit(
-    model: Codec, training: Photos, tests: Tensor, options: FinishOptions, share: float, progress: bool
+    model: Codec,
+    part: "_Synthesis | _Prior",
+    training: Photos,
+    tests: Tensor,
+    options: FinishOptions,
+    share: float,
+    progress: bool,
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Train the synthesis of ``model``, which in the end has the averaged weights that were best; returns the
+    """Train ``part`` of ``model``, which in the end has the averaged weights that were best; returns the
     curve and their line of it. Errors of the training latents fall all the time: a decoder can learn to make
     so much of corrections that the encoder cannot follow.
     """
     device = next(model.parameters()).device
     draw = torch.Generator().manual_seed(options.seed)
-    synthesis = model.synthesis.train()
-    layers = [list(synthesis.render.parameters()), [*synthesis.up.parameters(), *synthesis.last.parameters()]]
-    rates = [options.learning_rate, options.learning_rate * options.linear_rate]
-    groups = [{"params": some, "lr": rate} for some, rate in zip(layers, rates, strict=True) if some]
-    optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
+    network = part.network.train()
+    optimizer = torch.optim.Adam(part.groups, betas=(0.9, 0.99))
     base_rates = [group["lr"] for group in optimizer.param_groups]
-    trained = [p for some in layers for p in some]
-    averaged = Synthesis(model.config).to(device)
-    averaged.load_state_dict(synthesis.state_dict())
-    pool: list[tuple[Tensor, Tensor, Tensor]] = []
+    trained = [p for group in optimizer.param_groups for p in group["params"]]
+    averaged = copy.deepcopy(network)
+    pool: list[tuple[Tensor, ...]] = []
     step, started = 0, time.monotonic()
     bar = tqdm(unit="step", disable=not progress, dynamic_ncols=True)
     probes = training.crops(MEASURED_ON, options.crop, torch.Generator().manual_seed(2))
-    curve = [_note(model, averaged, tests, step, 0.0)]
+    curve = [_note(model, part.name, averaged, tests, step, 0.0)]
     best, kept = copy.deepcopy(averaged.state_dict()), curve[0]
 
     def note() -> None:
         nonlocal best, kept
-        curve.append(_note(model, averaged, tests, step, time.monotonic() - started))
+        curve.append(_note(model, part.name, averaged, tests, step, time.monotonic() - started))
         if curve[-1]["score"] < kept["score"] or options.ms_ssim:  # the score has no MS-SSIM: the last then
             best, kept = copy.deepcopy(averaged.state_dict()), curve[-1]
 
@@ -147,35 +207,30 @@ def _fit(
             if step % options.reuse == 0:
                 pictures = training.reduced(options.batch_size, options.crop, draw, grainy=options.grainy)
                 position = positions(options.batch_size, options.reach, draw).to(device)
-                synthesis.eval()
+                network.eval()
                 if step % (options.reuse * options.measured_every) == 0:
                     encoder = Encoding(model, probes)  # what errors of latents do has changed
                 plain = float(torch.rand((), generator=draw)) < options.plain
                 used = encoder.uncorrected() if plain else encoder
-                batch = used.decoded(pictures, position), pictures, interpolated_lambdas(position).sqrt()
-                synthesis.train()
+                batch = part.batch(used.sent(pictures, position), pictures, position)
+                network.train()
                 pool = [*pool[-options.pool + 1 :], batch]
             factor = budget.rate_factor(step, done, warmup=options.warmup, decay=options.decay)
             for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
                 group["lr"] = rate * factor
-            latents, pictures, weight = pool[int(torch.randint(len(pool), (), generator=draw))]
-            with budget.autocast(device, "auto"):
-                decoded = synthesis(latents)
-            loss = 255**2 * (picture_error(decoded, pictures) * weight).mean()
-            if options.ms_ssim:
-                loss = loss + options.ms_ssim * (1 - ms_ssim(decoded.float() + 0.5, pictures, data_range=1.0))
+            loss = part.loss(*pool[int(torch.randint(len(pool), (), generator=draw))])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(trained, options.clip_norm)
             optimizer.step()
-            budget.average(averaged, synthesis, min(options.average, (1 + step) / (10 + step)))
+            budget.average(averaged, network, min(options.average, (1 + step) / (10 + step)))
             step += 1
             bar.update(1)
             if step % options.log_every == 0:
                 note()
                 bar.set_postfix_str(f"{curve[-1]['psnr']:.3f} dB, {curve[-1]['score']:.4f}")
     note()
-    synthesis.load_state_dict(best)
+    network.load_state_dict(best)
     return curve, kept
 
 
@@ -186,19 +241,20 @@ def _done(options: FinishOptions, share: float, step: int, elapsed_s: float) -> 
 
 @torch.no_grad()
 def _note(
-    model: Codec, synthesis: Synthesis, pictures: Tensor, step: int, elapsed_s: float
+    model: Codec, name: str, network: nn.Module, pictures: Tensor, step: int, elapsed_s: float
 ) -> dict[str, Any]:
-    """A line of the curve: PSNR (dB) of what ``synthesis`` makes of the latents that the encoder of ``model``
-    sends with it, at some qualities, its mean over them, and "score", that of the logarithm of the training
-    loss: lower by 0.01 is about 2 % of the bits.
+    """A line of the curve: PSNR (dB) of what the encoder of ``model`` sends with ``network`` in the place of
+    ``name``, at some qualities, its mean over them, and "score", that of the logarithm of the training loss:
+    lower by 0.01 is about 2 % of the bits.
     """
-    kept, model.synthesis = model.synthesis, synthesis.eval()
+    kept = getattr(model, name)
+    setattr(model, name, network.eval())
     encoder, found, scores = Encoding(model, pictures), {}, []
     for place in VALIDATED_AT:
         rate, (error,) = sent_at(encoder, pictures, place)
         weight = interpolated_lambdas(torch.full_like(rate, place))
         found[f"psnr_{place:g}"] = float(-10 * error.log10().mean())
         scores.append(float((rate + weight * 255**2 * error).log().mean()))
-    model.synthesis = kept
+    setattr(model, name, kept)
     means = {"psnr": sum(found.values()) / len(found), "score": sum(scores) / len(scores)}
     return {"step": step, "elapsed_s": elapsed_s} | found | means

@@ -238,9 +238,9 @@ def sent_at(encoding: Encoding, pictures: Tensor, place: float) -> tuple[Tensor,
     """
     rates, errors = [], []
     for batch in torch.split(pictures, 8):
-        bits, latents = encoding.measured(batch, torch.full((len(batch),), place, device=batch.device))
-        rates.append(bits)
-        made = [synthesis(latents).clamp(-0.5, 0.5) for synthesis in encoding.model.syntheses().values()]
+        sent = encoding.sent(batch, torch.full((len(batch),), place, device=batch.device))
+        rates.append(sent.bits)
+        made = [synthesis(sent.latents).clamp(-0.5, 0.5) for synthesis in encoding.model.syntheses().values()]
         errors.append(torch.stack([picture_error(x, batch) for x in made]))
     return torch.cat(rates), torch.cat(errors, 1)
 

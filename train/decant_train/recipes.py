@@ -176,7 +176,7 @@ def finish_codec(
     parts: Sequence[str] = (),
     progress: bool = True,
 ) -> Checkpoint:
-    """Train the syntheses of the codec checkpoint in ``folder``, or those of ``parts``, on what its encoder
+    """Train what decoders have of the codec checkpoint in ``folder``, or ``parts`` of it, on what its encoder
     sends of packed photos or folders of them, and write ``out``.
     """
     start = checkpoints.load(folder)
