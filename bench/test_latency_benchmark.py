@@ -38,7 +38,7 @@ def _archive() -> Path | None:
     """Ready files for a bundle without encoder: the folder named, or what ships beside the bundle."""
     if named := os.environ.get("DECANT_BENCH_ARCHIVE"):
         return Path(named)
-    if any(graph.role == "analysis" for graph in BUNDLE.graphs):
+    if BUNDLE.has("analysis"):
         return None
     return Path(__file__).parents[1] / "artifacts" / "sets" / BUNDLE.name
 

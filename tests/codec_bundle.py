@@ -23,6 +23,7 @@ CONFIG = CodecConfig(
     context_width=8,
     analysis_width=16,
     analysis_blocks=1,
+    predicted=40,
     beside=("nano",),
 )
 
@@ -39,7 +40,7 @@ def checkpoint(config: CodecConfig = CONFIG) -> Checkpoint:
     scale_hyperlatents(model, pictures)
     for name, parameter in model.named_parameters():
         if not parameter.detach().any() and name.startswith(("analysis", "synthesis", "hyperprior")):
-            std = 0.03 if "render" in name else 0.02 if "contexts" in name else 0.003
+            std = 0.03 if "render" in name or "prediction" in name else 0.02 if "contexts" in name else 0.003
             torch.nn.init.normal_(parameter, std=std)
     return Checkpoint("codec", config, model.eval())
 

@@ -100,7 +100,7 @@ def encode(bundle: Bundle, images: ImageSet, archive: Path | None = None) -> lis
     raises.
     """
     if archive is None:
-        if not any(graph.role == "analysis" for graph in bundle.graphs):
+        if not bundle.has("analysis"):
             raise BenchError(
                 f"bundle {bundle.name} has no encoder; give --archive with a .dcn file per image"
             )

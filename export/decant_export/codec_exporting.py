@@ -129,6 +129,8 @@ def export_codec(
             "hyper_analysis": codec_graphs.hyper_analysis(model),
             "synthesis_adjoint": codec_adjoint.adjoint(model),
         }
+        if model.config.predicted:
+            graphs["prediction"] = codec_graphs.prediction(model)
     shown = _golden_pictures()
     _against_torch(model, graphs, shown[0], report)
 
@@ -152,7 +154,7 @@ def export_codec(
                 lambda session: _decode(layout, float_mean, session, files),
                 expected,
             )
-    for role in ("analysis", "hyper_analysis", "synthesis_adjoint") if encoder else ():
+    for role in (role for role in graphs if role not in ("hyper_mean", "synthesis")):
         gate.passed.append((make(role, "float", "onnxruntime", graphs[role]), float("inf")))
     if not any(variant.role == "synthesis" for variant, _ in gate.passed):
         raise ExportError(f"{head['name']}: no graph is left: {'; '.join(r['reason'] for r in gate.refused)}")
@@ -167,7 +169,7 @@ def export_codec(
 def _check_sharing(bundle: Bundle, lender: Bundle | None) -> None:
     if lender is None:
         return
-    for role in ENCODER_ROLES:
+    for role in {graph.role for graph in bundle.graphs}.intersection(ENCODER_ROLES):
         if any(file.of is None for file in bundle.graph(role).files):
             raise ExportError(f"{role} of {bundle.name} is not that of {lender.path}: their encoders differ")
 
@@ -235,11 +237,17 @@ def _against_torch(
     mean = model.hyperprior.mean(z_hat)
     gain = model.quality(torch.tensor([3.0]))[0][:, :, None, None]
     symbols = ((y - mean) * gain).round()
-    decoded = (model.synthesis(symbols / gain + mean) + 0.5).clamp(0, 1).permute(0, 2, 3, 1) * 255
+    latents, first = symbols / gain + mean, model.config.stages[0]
+    known, predicted = (symbols / gain)[:, :first], torch.zeros(0)
+    if model.config.predicted:
+        predicted = model.hyperprior.predicted(symbols[:, :first], gain[:, :first])
+        latents[:, first : first + predicted.shape[1]] += predicted
+    decoded = (model.synthesis(latents) + 0.5).clamp(0, 1).permute(0, 2, 3, 1) * 255
     lacking = torch.from_numpy(pixels / np.float32(255))[None] - decoded / 255
-    correction = codec_adjoint.by_autograd(model, symbols / gain + mean, lacking)
+    correction = codec_adjoint.by_autograd(model, latents, lacking)
     cases = {
-        "synthesis_adjoint": (((symbols / gain + mean).numpy(), lacking.numpy()), correction),
+        "synthesis_adjoint": ((latents.numpy(), lacking.numpy()), correction),
+        "prediction": ((known.numpy(),), predicted),
         "analysis": ((pixels[None],), y),
         "hyper_analysis": ((y.numpy(),), hyper),
         "hyper_mean": ((z_hat.numpy(),), mean),
@@ -261,5 +269,7 @@ def _description(model: Codec, layout: GridLayout, tables: Mapping[str, np.ndarr
     """model.json."""
     deciding = {f"synthesis.{k}": v for k, v in model.synthesis.state_dict().items()}
     deciding |= {f"mean.{k}": v for k, v in model.hyperprior.mean.state_dict().items()}
+    if model.hyperprior.prediction is not None:
+        deciding |= {f"prediction.{k}": v for k, v in model.hyperprior.prediction.state_dict().items()}
     tensors = {name: codec_graphs.array(tensor) for name, tensor in sorted(deciding.items())}
     return writing.model_description((0, 0), layout, dict(sorted(tables.items())), tensors)

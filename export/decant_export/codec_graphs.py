@@ -1,10 +1,10 @@
-"""Float ONNX graphs of the family ``codec``: analysis, hyper_analysis, hyper_mean and synthesis.
+"""Float ONNX graphs of the family ``codec``: analysis, hyper_analysis, hyper_mean, prediction and synthesis.
 
 Convolutions of 1x1 and 3x3, ReLU, Add, Mul, DepthToSpace and SpaceToDepth; in the encoder the principal
 components' 16x16 convolution, leaky rectifiers and root mean squares too. Weights of the encoder's branches
-and of the mean are stored in 8 bits, one scale an output channel, the principal components in half precision,
-and restored when the graph is loaded: ``settled`` rounds a model's weights to those very values, so that
-nothing is lost between it and its graphs. Sizes are free; pixels are uint8 NHWC.
+and of the mean are stored in 8 bits, one scale an output channel, principal components and predictions in
+half precision, and restored when the graph is loaded: ``settled`` rounds a model's weights to those very
+values, so that nothing is lost between it and its graphs. Sizes are free; pixels are uint8 NHWC.
 """
 
 import copy
@@ -32,11 +32,14 @@ STORED_MAX = 127
 
 def settled(model: Codec) -> Codec:
     """A copy of ``model`` whose branches have weights that 8 bits, with a scale a channel, hold exactly, and
-    its principal components ones that half precision holds.
+    its principal components and predictions ones that half precision holds.
     """
     model = copy.deepcopy(model).eval()
     linear = model.analysis.linear
     linear.weight.data.copy_(linear.weight.half().float())
+    if model.hyperprior.prediction is not None:
+        found = _prediction_weight(model)
+        model.hyperprior.prediction.weight.data.mul_(found.half().float() / found.where(found != 0, 1.0))
     for layer in _stored_layers(model):
         steps = _steps(layer.weight.detach())
         layer.weight.data.copy_((layer.weight / steps).round() * steps)
@@ -98,10 +101,19 @@ def hyper_mean(model: Codec) -> onnx.ModelProto:
     return graph.model(x, "float32", [1, model.config.latents, "h", "w"])
 
 
+def prediction(model: Codec) -> onnx.ModelProto:
+    """How far the latents of the first stage are from their means float32 (1, n0, h, w) -> what that adds to
+    the means of the channels after it (1, predicted, h, w).
+    """
+    count, predicted = model.config.stages[0], model.config.predicted
+    graph = GraphBuilder("prediction", "distances", "float32", [1, count, "h", "w"])
+    return graph.model(_predicted(graph, "distances", model), "float32", [1, predicted, "h", "w"])
+
+
 def synthesis(model: Codec) -> onnx.ModelProto:
     """Symbols and mean float32 (1, M, h, w), step float32 (1, M, 1, 1) -> pixels uint8 (1, 16 h, 16 w, 3)."""
     network: Synthesis = model.synthesis
-    graph, latents = synthesis_inputs(model.config.latents)
+    graph, latents = synthesis_inputs(model)
     x = shuffled(graph, conv(graph, latents, network.up, "up"), 4, "quarter")
     for i, layer in enumerate(network.render):
         x = _residual(graph, x, layer, f"render.{i}")
@@ -111,13 +123,37 @@ def synthesis(model: Codec) -> onnx.ModelProto:
     return graph.model(to_pixels(graph, x), "uint8", [1, "height", "width", 3])
 
 
-def synthesis_inputs(m: int) -> tuple[GraphBuilder, str]:
-    """A graph with the inputs of a synthesis of ``m`` latent channels, and the dequantized latents in it."""
+def synthesis_inputs(model: Codec) -> tuple[GraphBuilder, str]:
+    """A graph with the inputs of a synthesis of ``model``'s latents, and the dequantized latents in it."""
+    m = model.config.latents
     graph = GraphBuilder("synthesis", "symbols", "float32", [1, m, "h", "w"])
     graph.input("mean", "float32", [1, m, "h", "w"])
     graph.input("step", "float32", [1, m, 1, 1])
     scaled = graph.node("Mul", ["symbols", "step"], "symbols.scaled")
-    return graph, graph.node("Add", [scaled, "mean"], "latents")
+    latents = graph.node("Add", [scaled, "mean"], "latents.alone" if model.config.predicted else "latents")
+    if not model.config.predicted:
+        return graph, latents
+    count, end = model.config.stages[0], model.config.stages[0] + model.config.predicted
+    ends = [graph.constant(f"predicted.{k}", np.array([v], np.int64)) for k, v in (("0", 0), ("n", count))]
+    axis = graph.constant("predicted.axis", np.array([1], np.int64))
+    first = graph.node("Slice", [scaled, *ends, axis], "distances")
+    pads = graph.constant("predicted.pads", np.array([0, count, 0, 0, 0, m - end, 0, 0], np.int64))
+    added = graph.node("Pad", [_predicted(graph, first, model), pads], "predicted.all")
+    return graph, graph.node("Add", [latents, added], "latents")
+
+
+def _predicted(graph: GraphBuilder, distances: str, model: Codec) -> str:
+    half = graph.constant("prediction.weight.half", _prediction_weight(model).half().numpy())
+    weight = graph.node("Cast", [half], "prediction.weight", to=onnx.TensorProto.FLOAT)
+    return graph.node("Conv", [distances, weight], "predicted", kernel_shape=[3, 3], pads=[1] * 4)
+
+
+def _prediction_weight(model: Codec) -> Tensor:
+    """(predicted, n0, 3, 3), on latents as they are."""
+    layer, deviation = model.hyperprior.prediction, model.hyperprior.deviation
+    assert layer is not None
+    count, end = layer.in_channels, layer.in_channels + layer.out_channels
+    return layer.weight.detach() * deviation[count:end, None, None, None] / deviation[:count, None, None]
 
 
 def array(tensor: Tensor) -> np.ndarray:

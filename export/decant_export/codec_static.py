@@ -157,7 +157,7 @@ class StaticCodec:
         the factors; OpenVINO does products of small matrices faster.
         """
         copies, m = self.latents, self.model.config.latents
-        graph, x = synthesis_inputs(m)
+        graph, x = synthesis_inputs(self.model)
         size = _mixed(m)
         blocks = _blocks(copies.matrix()[:m], size).astype(np.float32)
         if grouped:

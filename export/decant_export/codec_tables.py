@@ -11,7 +11,7 @@ import torch
 from decant import entropy
 from decant.grid import QUALITIES, GridLayout
 from decant.grid_decoder import dequantized
-from decant.grid_encoder import Quantizer, quantized_hyperlatents, symbol_weight
+from decant.grid_encoder import Predict, Quantizer, quantized_hyperlatents, symbol_weight
 from decant_train.codec_encoding import MEASURED_ON, Encoding
 from decant_train.families.codec import (
     ANCHORS,
@@ -121,8 +121,8 @@ def layout_of(encoder: Encoding, latents: Sequence[Latents]) -> tuple[GridLayout
 def symbols_of(
     model: Codec, layout: GridLayout, latents: Latents, quality: int, prices: Prices | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Hyperlatents int32, mean float32, classes uint8 and symbols int32 of a picture; plainly rounded, or
-    chosen by rate and distortion with ``prices``.
+    """Hyperlatents int32, mean float32, classes uint8 and symbols int32 of a picture of one group; plainly
+    rounded, or chosen by rate and distortion with ``prices``.
     """
     row = layout.quality(quality)
     z = quantized_hyperlatents(latents.hyper, row)
@@ -135,14 +135,34 @@ def symbols_of(
     bits, weight = np.zeros((0, 1), np.float32), None
     if prices is not None:
         bits, weight = prices.bits, symbol_weight(_lambdas()[quality - 1], row, prices.curvature)
-    quantizer = Quantizer(layout, row, latents.aims.get(quality, latents.y), mean, weight, bits)
+    y, predict = latents.aims.get(quality, latents.y), _prediction(model)
+    quantizer = Quantizer(layout, row, y, mean, weight, bits, predict)
     symbols, classes = layout.staged(v, row, (0, height, 0, width), quantizer)
-    return z, quantizer.mean, classes, symbols
+    mean = quantizer.mean
+    if quantizer.predicted is not None:
+        mean[layout.stages[0] :][: len(quantizer.predicted)] += quantizer.predicted
+    return z, mean, classes, symbols
+
+
+def _prediction(model: Codec) -> Predict | None:
+    """What the graph ``prediction`` of ``model`` does, by PyTorch; None where it has none."""
+    prior, first = model.hyperprior, model.config.stages[0]
+    if prior.prediction is None:
+        return None
+
+    @torch.no_grad()
+    def predict(distances: np.ndarray) -> np.ndarray:
+        one = torch.ones(1, first, 1, 1)
+        found: np.ndarray = prior.predicted(torch.from_numpy(distances)[None], one)[0].numpy()
+        return found
+
+    return predict
 
 
 def _layout(model: Codec, tables: dict[str, np.ndarray]) -> GridLayout:
     config = model.config
-    halo = -(-(config.render_layers + 1) // 4)  # a quarter of a latent for each 3x3 at 1/4
+    # A latent for the prediction, a quarter of one for each 3x3 at 1/4.
+    halo = bool(config.predicted) - (-(config.render_layers + 1) // 4)
     described: dict[str, Any] = {
         "channels": config.latents,
         "hyper": config.hyper,

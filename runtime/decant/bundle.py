@@ -89,6 +89,10 @@ class Bundle:
             raise BundleError(f"{folder / 'model.json'}: its SHA-256 is not the bundle's model id")
         return cls(folder, manifest, parse_model(model_bytes, f"{folder / 'model.json'}"))
 
+    def has(self, role: str) -> bool:
+        """Whether the bundle has a graph of ``role``."""
+        return any(graph.role == role for graph in self.graphs)
+
     def graph(self, role: str, precision: str | None = None, runtime: str | None = None) -> Graph:
         """The first graph of ``role`` that has this precision and runtime. Raises BundleError when there is
         none.

@@ -309,11 +309,7 @@ def _default_model(bundle_dir: str | None) -> str:
     from decant.bundle import list_bundles, search_folders
     from decant.settings import DEFAULT_MODEL
 
-    found = [
-        bundle
-        for bundle in list_bundles(bundle_dir)
-        if any(graph.role == "analysis" for graph in bundle.graphs)
-    ]
+    found = [bundle for bundle in list_bundles(bundle_dir) if bundle.has("analysis")]
     if not found:
         looked = ", ".join(map(str, search_folders(bundle_dir)))
         raise Failure(f"no bundle that can encode; looked in {looked}; give --bundle-dir or --model")

@@ -118,7 +118,10 @@ class Encoder(RunsOn):
         layout = self.bundle.layout
         assert isinstance(layout, GridLayout)
 
-        return GridEncoder(layout, self.bundle.tables, self._load, overlap=self._threads > 1)
+        predicts = self.bundle.has("prediction")
+        return GridEncoder(
+            layout, self.bundle.tables, self._load, predicts=predicts, overlap=self._threads > 1
+        )
 
     def _load(self, role: str) -> Session:
         if role == "analysis":

@@ -18,6 +18,7 @@ from decant.errors import BundleError, ImageError
 from decant.grid import HYPER_LATENTS, LATENT_PIXELS, QUALITIES, GridLayout, GridShape, Quality
 from decant.grid_decoder import GridDecoder, dequantized, mean_of_group
 from decant.images import Picture
+from decant.neighbours import first_half
 from decant.scales import LARGEST_INPUT
 from decant.sessions import Session
 from decant.settings import DEFAULT_EFFORT, DEFAULT_QUALITY, Settings
@@ -37,6 +38,9 @@ OVERSHOOT = (1.65, 1.05)
 # Where a correction raises the error by so much, around a latent, those after it go half as far.
 FAR = 1.4
 
+# How far the latents of a first stage are from their means float32 (n0, h, w) -> what that adds to the means
+# of the channels after it, float32 (predicted, h, w).
+Predict: TypeAlias = Callable[[np.ndarray], np.ndarray]
 # A quality and its latents section -> the bytes of the whole file.
 Finish: TypeAlias = Callable[[int, bytes], bytes]
 
@@ -57,8 +61,8 @@ class GridEncoder:
     float32 (100,) says how many bits a pixel each quality gives for one unit of mean squared error in 0..255,
     ``synthesis.curvature`` float32 (M,) what a squared error in each latent is worth in the picture, and
     ``synthesis.bound`` float32 (M,), by default the same, what gradients are divided by for a step. ``load``
-    gives the session of a role; what only some efforts need is loaded when first needed. Safe to use from
-    several threads.
+    gives the session of a role; what only some efforts need is loaded when first needed. ``predicts``: the
+    bundle has the graph ``prediction``. Safe to use from several threads.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class GridEncoder:
         tables: Mapping[str, np.ndarray],
         load: Callable[[str], Session],
         *,
+        predicts: bool = False,
         overlap: bool = True,
     ) -> None:
         self.layout = layout
@@ -77,6 +82,7 @@ class GridEncoder:
             self.bound = _positive(tables, "synthesis.bound", layout.channels)
         self.analysis, self.hyper_analysis = load("analysis"), load("hyper_analysis")
         self.hyper_mean = load("hyper_mean")
+        self._predict = _prediction(load("prediction")) if predicts else None
         self._load = load
         self._overlap = overlap
         self._decoder: GridDecoder | None = None
@@ -193,15 +199,21 @@ class GridEncoder:
         v = row.scaled(z)
         hyperlatents = dequantized(v)
         weight = symbol_weight(float(self.lambdas[quality - 1]), row, self.curvature) if effort else None
-        streams = []
+        streams, first = [], layout.stages[0]
+        distances = np.empty((first, shape.h, shape.w), np.float32)
         for group in shape.groups:
             rows, columns = Rectangle(*group).within(whole(shape.h, shape.w))
             mean = mean_of_group(self.hyper_mean, hyperlatents, Rectangle(*group))
-            quantizer = Quantizer(layout, row, y[:, rows, columns], mean, weight, self._bits)
+            quantizer = Quantizer(layout, row, y[:, rows, columns], mean, weight, self._bits, self._predict)
             symbols, classes = layout.staged(v, row, group, quantizer)
             streams.append(layout.encode_group(symbols, classes))
             if coded is not None:
-                coded[:, rows, columns] = symbols * row.step[:, None, None] + quantizer.mean
+                scaled = symbols * row.step[:, None, None]
+                distances[:, rows, columns] = scaled[:first]
+                coded[:, rows, columns] = scaled + quantizer.mean
+        if coded is not None and self._predict is not None:  # a decoder's, which sees all groups
+            predicted = self._predict(distances)
+            coded[first : first + len(predicted)] += predicted
         return layout.write(layout.encode_hyper(z, row), streams)
 
     def _decode(self, data: bytes) -> Picture:
@@ -295,7 +307,8 @@ def quantized(x: np.ndarray, classes: np.ndarray, weight: np.ndarray | None, bit
 
 class Quantizer:
     """``quantized`` of the latents ``y`` of a group, float32 (M, rows, columns), one part after the other.
-    ``mean``, alike, is what hyperlatents give; the first half adds to it once it is chosen.
+    ``mean``, alike, is what hyperlatents give; the first half adds to it once it is chosen. What the first
+    stage predicts, as if no other groups were beside this one, is ``predicted`` in the end.
     """
 
     def __init__(
@@ -306,22 +319,42 @@ class Quantizer:
         mean: np.ndarray,
         weight: np.ndarray | None,
         bits: np.ndarray,
+        predict: Predict | None = None,
     ) -> None:
         self.mean = mean.copy()
+        self.predicted: np.ndarray | None = None
         self._layout, self._quality = layout, quality
         self._steps = (y - mean) * quality.gain[:, None, None]
         self._weight, self._bits = weight, bits
-        self._first = True
+        self._predict = predict
+        self._half: np.ndarray | None = None  # the first half's symbols, until the second half has come
+        self._part = 0
 
     def __call__(self, channels: slice, classes: np.ndarray) -> np.ndarray:
         weight = None if self._weight is None else self._weight[channels]
         symbols = quantized(self._steps[channels], classes, weight, self._bits)
-        if self._first:
-            self._first = False
+        if self._part == 0:
             added = self._layout.neighbours.added(symbols, self._quality.step[channels])
             self.mean[channels] += added
             self._steps[channels] -= added * self._quality.gain[channels, None, None]
+            self._half = symbols
+        elif self._part == 1 and self._predict is not None:
+            assert self._half is not None
+            both = np.where(first_half(*symbols.shape[1:]), self._half, symbols)
+            distances = both * self._quality.step[channels, None, None]
+            self.predicted = self._predict(distances.astype(np.float32, copy=False))
+            after = slice(channels.stop, channels.stop + len(self.predicted))
+            self._steps[after] -= self.predicted * self._quality.gain[after, None, None]
+        self._part += 1
         return symbols
+
+
+def _prediction(session: Session) -> Predict:
+    def predict(distances: np.ndarray) -> np.ndarray:
+        found: np.ndarray = session.run(np.ascontiguousarray(distances[None]))[0]
+        return found
+
+    return predict
 
 
 def highest(fits: Callable[[int], bool]) -> int | None:

@@ -21,8 +21,8 @@ _MAX_DEPTH = 64
 _MAX_NUMBER = 1e9
 _KINDS = {str: "text", int: "a whole number", dict: "an object", list: "a list"}
 
-# Graphs that bundles side by side may share: decoding needs neither.
-ENCODER_ROLES = ("analysis", "hyper_analysis")
+# Graphs that bundles side by side may share: decoding needs none of them.
+ENCODER_ROLES = ("analysis", "hyper_analysis", "prediction")
 
 # The lowest PSNR, in dB, at which a runtime may decode the golden files, where bundle.json gives none.
 DEFAULT_FLOOR_DB = {"float": 48.0}

@@ -18,7 +18,7 @@ from decant.sessions import Session, create_session
 
 # The highest quality of any codec is far above this, what a broken graph gives far below.
 LOWEST_ENCODING_DB = 25
-ENCODING_ROLES = ("analysis", "hyper_analysis", "synthesis_adjoint")
+ENCODING_ROLES = ("analysis", "hyper_analysis", "prediction", "synthesis_adjoint")
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def _encode(bundle: Bundle, role: str, session: Session) -> str:
         return container.write(container.DcnFile(bundle.name, bytes(8), width, height, latents, quality))
 
     decoder = GridDecoder(bundle.layout, load("hyper_mean"), load("synthesis"))
-    encoder = GridEncoder(bundle.layout, bundle.tables, load)
+    encoder = GridEncoder(bundle.layout, bundle.tables, load, predicts=bundle.has("prediction"))
     data = encoder.encode(Picture(pixels), Settings(quality=QUALITIES), finish, "<golden picture>")
     psnr = golden.psnr_db(decoder.decode(container.parse(data)), pixels)
     if not psnr >= LOWEST_ENCODING_DB:

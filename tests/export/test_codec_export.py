@@ -56,6 +56,7 @@ def test_the_bundle_has_every_graph_and_verifies(codec: Path):
     assert {(g.role, g.precision, g.runtime) for g in bundle.graphs} == {
         ("analysis", "float", "onnxruntime"),
         ("hyper_analysis", "float", "onnxruntime"),
+        ("prediction", "float", "onnxruntime"),
         ("synthesis_adjoint", "float", "onnxruntime"),
         *((role, "float", r) for role in ("hyper_mean", "synthesis") for r in ("onnxruntime", "openvino")),
         *(("synthesis", "int8", r) for r in ("onnxruntime", "openvino")),

@@ -268,7 +268,7 @@ class TestSymbols:
             role: PlainSession(
                 encoder.bundle.path / f"{role}.float.onnx", ort.GraphOptimizationLevel.ORT_ENABLE_ALL, 1
             )
-            for role in ("analysis", "hyper_analysis", "hyper_mean")
+            for role in ("analysis", "hyper_analysis", "hyper_mean", "prediction")
         }
         row = layout.quality(40)
         y = sessions["analysis"].run(picture[None])
@@ -280,6 +280,9 @@ class TestSymbols:
         added = layout.neighbours.added(found[:first], row.step[:first])
         assert np.abs(added * row.gain[:first, None, None]).max() > 0.1
         mean[:first] += added
+        predicted = sessions["prediction"].run((found[:first] * row.step[:first, None, None])[None])[0]
+        assert np.abs(predicted * row.gain[first : first + len(predicted), None, None]).max() > 0.5
+        mean[first : first + len(predicted)] += predicted
         expected = np.rint((y[0] - mean) * row.gain[:, None, None])
         classes = layout.staged(v, row, (0, 4, 0, 8), lambda channels, _: found[channels])[1]
         expected[classes == 0] = 0

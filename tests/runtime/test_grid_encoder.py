@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -193,7 +194,7 @@ class TestSettings:
     def test_targets_that_cannot_be_met(self, encoder: Encoder):
         with pytest.raises(ImageError, match=r"x\.png: 0\.001 bits per pixel cannot be met; quality 1 "):
             encoder.encode(photo(), source="x.png", target_bpp=0.001)
-        with pytest.raises(ImageError, match=r"90 dB cannot be met; quality 100 gives 3"):
+        with pytest.raises(ImageError, match=r"90 dB cannot be met; quality 100 gives 2"):
             encoder.encode(photo(), target_psnr=90)
 
     @pytest.mark.parametrize(
@@ -242,6 +243,21 @@ class TestCorrection:
         for asked, precision in (("auto", "int8"), ("float", "float")):
             model = Encoder(codec, precision=asked)
             assert (model.precision, model._load("synthesis").precision) == ("float", precision)
+
+    def test_it_knows_the_latents_that_a_decoder_has(
+        self, encoder: Encoder, grid: GridEncoder, decoder: Decoder
+    ):
+        """Predictions too, which reach from one group of 1024 pixels into the next."""
+        picture = Picture(np.tile(photo(), (1, 4, 1)))
+        analysed = grid.analyse(picture)
+        assert len(analysed.shape.groups) == 2
+        coded = np.empty_like(analysed.y)
+        latents = grid.code(analysed, analysed.y, 100, 1, coded)
+        empty = container.parse(encoder.encode(picture.pixels, 100, effort=0))
+        decoded = decoder.decode(container.write(replace(empty, latents=latents)))
+        step = np.ones((1, grid.layout.channels, 1, 1), np.float32)
+        made = grid._load("synthesis").run(np.zeros_like(coded)[None], coded[None], step)[0]
+        assert psnr_db(made[: picture.height, : picture.width], decoded) > 55
 
     def test_pixels_beyond_the_picture_do_not_count(self, grid: GridEncoder):
         shape = grid.layout.grid(20, 20)

@@ -54,6 +54,7 @@ TINY = CodecConfig(
     analysis_width=16,
     analysis_blocks=1,
     hyper=8,
+    predicted=16,
 )
 
 
@@ -230,7 +231,7 @@ def test_syntheses_are_finished_on_what_the_encoder_sends(folder: Path, tmp_path
 
 @pytest.mark.usefixtures("few_probes")
 def test_the_prior_is_finished_on_the_symbols_that_are_sent(folder: Path, tmp_path: Path) -> None:
-    """They take fewer bits then; only the networks of scale classes move."""
+    """They take fewer bits then; only the networks that symbols go into move."""
     photos.pack(folder, tmp_path / "packed.safetensors")
     seen = photos.load([tmp_path / "packed.safetensors"], 128, validation=False)
     torch.manual_seed(0)
@@ -249,7 +250,9 @@ def test_the_prior_is_finished_on_the_symbols_that_are_sent(folder: Path, tmp_pa
     assert bits[1] < 0.98 * bits[0]
     assert kept.metrics["prior_finished_score"] < kept.metrics["prior_begun_score"]
     moved = {name for name, value in kept.model.state_dict().items() if not torch.equal(value, before[name])}
-    assert {name.split(".")[1] for name in moved} == {"class_hidden", "class_out", "contexts", "half_context"}
+    assert {name.split(".")[1] for name in moved} == {
+        "class_hidden", "class_out", "contexts", "half_context", "half_mean", "prediction",
+    }  # fmt: skip
     assert {name.split(".")[0] for name in moved} == {"hyperprior"}
 
 
@@ -555,6 +558,28 @@ def test_means_of_the_second_half_follow_from_the_symbols_beside() -> None:
         moved = (prior.half_mean_of(other, gain) != added).any(1)[0]
     places = {(y, x) for y, x in moved.nonzero().tolist()}
     assert places == {(2, 3), (4, 3), (3, 2), (3, 4)}
+
+
+def test_means_after_the_first_stage_follow_from_its_symbols() -> None:
+    model = Codec(TINY).eval()
+    prior, first, end = model.hyperprior, TINY.stages[0], TINY.stages[0] + TINY.predicted
+    assert prior.prediction is not None
+    torch.nn.init.normal_(prior.prediction.weight)
+    torch.nn.init.normal_(prior.half_mean.out.weight)
+    y, mean = 3 * torch.randn(1, TINY.latents, 8, 8), torch.zeros(1, TINY.latents, 8, 8)
+    gain = torch.full((1, TINY.latents, 1, 1), 2.0)
+    with torch.no_grad():
+        symbols = model._rounded(y, mean, gain)
+        means = prior.means(mean, symbols, gain)
+        changed = symbols.clone()
+        changed[0, first - 1, 4, 4] += 1
+        moved = prior.means(mean, changed, gain) != means
+    assert ((y - means) * gain - symbols).abs().max() <= 0.5 + 1e-4
+    where = moved[0, first:end].any(0).nonzero().tolist()
+    assert where == [[row, column] for row in (3, 4, 5) for column in (3, 4, 5)]
+    assert not moved[0, end:].any()
+    with pytest.raises(ValueError, match="predicted is 57; the first stage has 8 latents"):
+        replace(TINY, predicted=57)
 
 
 def test_stages_must_add_up() -> None:

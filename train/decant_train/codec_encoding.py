@@ -85,7 +85,7 @@ class Encoding:
         scale = class_scale(prior.scale_class(z_hat, offset, symbols))
         bits = symbol_bits(symbols, scale).sum((1, 2, 3))
         bits += symbol_bits(z, class_scale(hyper_class)[:, :, None, None]).sum((1, 2, 3))
-        latents = symbols / gain + prior.with_neighbours(mean, symbols, gain)
+        latents = symbols / gain + prior.means(mean, symbols, gain)
         return Sent(y, symbols, z_hat, offset, latents, bits / (pictures.shape[2] * pictures.shape[3]))
 
     @torch.no_grad()
@@ -101,21 +101,28 @@ class Encoding:
     ) -> tuple[Tensor, Tensor]:
         """As ``decant_train.families.codec.Encode`` says."""
         model = self.model
-        weight = interpolated_lambdas(position)
-        price = weight[:, None, None, None] * 255**2 / 3 * self.worth[:, None, None] / gain.square()
+        price = self.price(gain, position)
         forms = model.hyperprior.forms(z_hat, offset)
         for step in self._steps:
-            symbols = self._chosen((y - mean) * gain, forms, price, gain)
-            latents = symbols / gain + model.hyperprior.with_neighbours(mean, symbols, gain)
+            symbols = self.chosen((y - mean) * gain, forms, price, gain)
+            latents = symbols / gain + model.hyperprior.means(mean, symbols, gain)
             latents.requires_grad_()
             with torch.enable_grad():
                 made = model.synthesis(latents).clamp(-0.5, 0.5)
                 error = 0.5 * (made - (pictures - 0.5)).square().sum()
             (slope,) = torch.autograd.grad(error, latents)
             y = latents.detach() - step * slope / self.bound[:, None, None]
-        return y, self._chosen((y - mean) * gain, forms, price, gain)
+        return y, self.chosen((y - mean) * gain, forms, price, gain)
 
-    def _chosen(self, x: Tensor, forms: Sequence[Tensor], price: Tensor, gain: Tensor) -> Tensor:
+    def price(self, gain: Tensor, position: Tensor) -> Tensor:
+        """Bits that a unit of squared error, in steps, is worth (n, M, 1, 1), with gains (n, M, 1, 1) of the
+        qualities ``position`` (n,).
+        """
+        weight = interpolated_lambdas(position)[:, None, None, None] * 255**2 / 3
+        return weight * self.worth[:, None, None] / gain.square()
+
+    @torch.no_grad()
+    def chosen(self, x: Tensor, forms: Sequence[Tensor], price: Tensor, gain: Tensor) -> Tensor:
         """x (n, M, h, w) in steps -> of its rounding, one and two steps nearer to 0, and 0, what has the
         least bits + ``price`` times squared error, part by part. ``forms``: the classes of each stage, as far
         as hyperlatents tell.
@@ -127,6 +134,13 @@ class Encoding:
         exact = parts[0] - prior.half_mean_of(first, gain[:, : stages[0]]) * gain[:, : stages[0]]
         form = forms[0] + prior.half_context(magnitude(first) * half)
         found = [torch.where(half, first, self._picked(exact, form, prices[0]))]
+        if prior.prediction is not None:
+            count = prior.prediction.out_channels
+            known = prior.predicted(found[0], gain[:, : stages[0]])
+            known = known * gain[:, stages[0] : stages[0] + count]
+            after = x[:, stages[0] :]
+            after = torch.cat((after[:, :count] - known, after[:, count:]), 1)
+            parts = (parts[0], *torch.split(after, list(stages[1:]), 1))
         seen = magnitude(found[0])
         for i, context in enumerate(prior.contexts, 1):
             found.append(self._picked(parts[i], forms[i] + context(seen), prices[i]))

@@ -1,5 +1,5 @@
 """The last stage of a codec's training: what its decoders have, on what its encoder sends. First the networks
-of scale classes, on the symbols, then each synthesis on the latents.
+of scale classes and means that symbols go into, then each synthesis on the latents.
 
 A step takes a tenth of one that trains the whole codec, and batches that were encoded serve several steps.
 The analysis does not move, so that bundles of one checkpoint still share their encoder.
@@ -31,7 +31,7 @@ from decant_train.families.codec import (
     interpolated_lambdas,
     part,
     picture_error,
-    symbol_bits,
+    rate,
 )
 from decant_train.photos import Photos
 
@@ -52,7 +52,7 @@ class FinishOptions:
     batch_size: int = 8
     crop: int = 192  # pixels, a multiple of 64
     learning_rate: float = 1e-3  # of the renderer's layers
-    prior_rate: float = 1e-3  # of the networks of scale classes
+    prior_rate: float = 1e-3  # of the prior's networks
     linear_rate: float = 0.01  # of learning_rate, for the others: the analysis does not follow them
     ms_ssim: float = 0.0  # what 1 - MS-SSIM weighs beside the squared error; 300 about as much
     warmup: int = 50
@@ -86,9 +86,9 @@ def finish(
     parts: Sequence[str] = (),
     progress: bool = True,
 ) -> Checkpoint:
-    """Train ``parts`` of ``checkpoint.model``, a Codec, one after the other: ``PRIOR``, the networks of its
-    scale classes, and syntheses, by the names of sizes trained beside or "" for its own; or all of them.
-    Keep the checkpoint in ``out``.
+    """Train ``parts`` of ``checkpoint.model``, a Codec, one after the other: ``PRIOR``, the networks of
+    scale classes and means that symbols go into, and syntheses, by the names of sizes trained beside or ""
+    for its own; or all of them. Keep the checkpoint in ``out``.
     """
     model = checkpoint.model
     assert isinstance(model, Codec)
@@ -132,10 +132,12 @@ class _Synthesis:
         self.groups = [{"params": some, "lr": rate} for some, rate in zip(layers, rates, strict=True) if some]
         self._ms_ssim = options.ms_ssim
 
-    def batch(self, sent: Sent, pictures: Tensor, position: Tensor) -> tuple[Tensor, ...]:
-        return sent.latents, pictures, interpolated_lambdas(position).sqrt()
+    def batch(
+        self, encoder: Encoding, sent: Sent, pictures: Tensor, position: Tensor
+    ) -> tuple[Encoding, tuple[Tensor, ...]]:
+        return encoder, (sent.latents, pictures, interpolated_lambdas(position).sqrt())
 
-    def loss(self, latents: Tensor, pictures: Tensor, weight: Tensor) -> Tensor:
+    def loss(self, _: Encoding, latents: Tensor, pictures: Tensor, weight: Tensor) -> Tensor:
         with budget.autocast(latents.device, "auto"):
             decoded = self.network(latents)
         loss = 255**2 * (picture_error(decoded, pictures) * weight).mean()
@@ -145,28 +147,46 @@ class _Synthesis:
 
 
 class _Prior:
-    """What trains the networks of a codec's scale classes: the bits of the symbols that are sent."""
+    """What trains the networks by which symbols say something of those after them, classes and means: the
+    bits of what is sent, chosen anew as they change.
+    """
 
     name = "hyperprior"
 
     def __init__(self, model: Codec, options: FinishOptions) -> None:
+        self._model = model
         network = self.network = model.hyperprior
-        parts = network.class_hidden, network.class_out, network.contexts, network.half_context
+        parts = [network.class_hidden, network.class_out, network.contexts, network.half_context]
+        parts += [network.half_mean, *([] if network.prediction is None else [network.prediction])]
         some = [parameter for part in parts for parameter in part.parameters()]
         self.groups = [{"params": some, "lr": options.prior_rate}]
 
-    def batch(self, sent: Sent, pictures: Tensor, position: Tensor) -> tuple[Tensor, ...]:
-        pixels = pictures.shape[2] * pictures.shape[3]
-        return (
-            sent.symbols,
-            sent.z_hat,
-            sent.offset,
-            (0.0067 / interpolated_lambdas(position)).sqrt() / pixels,
-        )
+    @torch.no_grad()
+    def batch(
+        self, encoder: Encoding, sent: Sent, pictures: Tensor, position: Tensor
+    ) -> tuple[Encoding, tuple[Tensor, ...]]:
+        gain = self._model.quality(position)[0][:, :, None, None]
+        mean = self.network.mean(sent.z_hat)
+        weight = (0.0067 / interpolated_lambdas(position)).sqrt() / (pictures.shape[2] * pictures.shape[3])
+        price = encoder.price(gain, position)
+        return encoder, (sent.aims, mean, gain, sent.z_hat, sent.offset, price, weight)
 
-    def loss(self, symbols: Tensor, z_hat: Tensor, offset: Tensor, weight: Tensor) -> Tensor:
-        scale = class_scale(self.network.scale_class(z_hat, offset, symbols))
-        return (symbol_bits(symbols, scale).sum((1, 2, 3)) * weight).mean()
+    def loss(
+        self,
+        encoder: Encoding,
+        aims: Tensor,
+        mean: Tensor,
+        gain: Tensor,
+        z_hat: Tensor,
+        offset: Tensor,
+        price: Tensor,
+        weight: Tensor,
+    ) -> Tensor:
+        network = self.network
+        symbols = encoder.chosen((aims - mean) * gain, network.forms(z_hat, offset), price, gain)
+        residual = (aims - network.means(mean, symbols, gain)) * gain
+        scale = class_scale(network.scale_class(z_hat, offset, symbols))
+        return (rate(residual, symbols, scale).sum((1, 2, 3)) * weight).mean()
 
 
 def _fit(
@@ -189,7 +209,7 @@ def _fit(
     base_rates = [group["lr"] for group in optimizer.param_groups]
     trained = [p for group in optimizer.param_groups for p in group["params"]]
     averaged = copy.deepcopy(network)
-    pool: list[tuple[Tensor, ...]] = []
+    pool: list[tuple[Encoding, tuple[Tensor, ...]]] = []
     step, started = 0, time.monotonic()
     bar = tqdm(unit="step", disable=not progress, dynamic_ncols=True)
     probes = training.crops(MEASURED_ON, options.crop, torch.Generator().manual_seed(2))
@@ -212,13 +232,14 @@ def _fit(
                     encoder = Encoding(model, probes)  # what errors of latents do has changed
                 plain = float(torch.rand((), generator=draw)) < options.plain
                 used = encoder.uncorrected() if plain else encoder
-                batch = part.batch(used.sent(pictures, position), pictures, position)
+                batch = part.batch(used, used.sent(pictures, position), pictures, position)
                 network.train()
                 pool = [*pool[-options.pool + 1 :], batch]
             factor = budget.rate_factor(step, done, warmup=options.warmup, decay=options.decay)
             for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
                 group["lr"] = rate * factor
-            loss = part.loss(*pool[int(torch.randint(len(pool), (), generator=draw))])
+            used, batch_seen = pool[int(torch.randint(len(pool), (), generator=draw))]
+            loss = part.loss(used, *batch_seen)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(trained, options.clip_norm)

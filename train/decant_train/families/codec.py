@@ -10,7 +10,8 @@ z: it moves pixels, never symbols. The scale class is a network of two layers in
 activations of 8 bits, shifts), so that every machine picks the same table. Channels are coded in stages: to
 the class of a later stage's symbols a second such network adds what the magnitudes of the earlier stages'
 symbols, here and beside, say of it. The first stage, which has the most bits a symbol, is coded in two
-halves, the colours of a checkerboard: the first half adds to classes and means of the second. A quality is a
+halves, the colours of a checkerboard: the first half adds to classes and means of the second, and the whole
+stage to the means of the channels after it (the synthesis begins with that). A quality is a
 row of gains for y, gains for z (as integer multipliers that undo them) and class offsets; rows between the
 trained anchors are interpolated.
 
@@ -57,7 +58,8 @@ TAIL = 0.01  # share of the wide component in the latents' distribution: outlier
 class CodecConfig:
     """Decoder shape: ``latents`` M; renderer at 1/4 of ``render_width`` R channels and ``render_layers``
     residual layers of ``render_hidden`` rectified ones. ``analysis_width`` and ``analysis_blocks`` are the
-    encoder's and cost the decoder nothing. ``beside``: names of sizes whose syntheses are trained on the same
+    encoder's and cost the decoder nothing. ``predicted``: so many channels after the first stage have means
+    that its latents add to. ``beside``: names of sizes whose syntheses are trained on the same
     latents (``part``).
     """
 
@@ -69,6 +71,7 @@ class CodecConfig:
     hyper: int = 32
     class_width: int = 48  # hidden values of the scale network at 1/32
     context_width: int = 48  # hidden values of each stage's context network at 1/16
+    predicted: int = 0
     analysis_width: int = 128
     analysis_blocks: int = 2
     beside: tuple[str, ...] = ()
@@ -80,14 +83,16 @@ class CodecConfig:
             raise ValueError(f"no size {', '.join(sorted(unknown))}; there are {', '.join(SIZES)}")
         if sum(self.stages) != self.latents or min(self.stages) < 1:
             raise ValueError(f"stages {self.stages} do not add up to {self.latents} latents")
+        if not 0 <= self.predicted <= self.latents - self.stages[0]:
+            raise ValueError(f"predicted is {self.predicted}; the first stage has {self.stages[0]} latents")
 
 
 SIZES: dict[str, CodecConfig] = {}
 # They differ in their renderers alone, so that all can be trained on the same latents.
 SIZES |= {
-    "nano": CodecConfig(render_layers=0),
-    "lite": CodecConfig(),
-    "full": CodecConfig(render_width=32, render_layers=5, render_hidden=64),
+    "nano": CodecConfig(render_layers=0, predicted=112),
+    "lite": CodecConfig(predicted=112),
+    "full": CodecConfig(render_width=32, render_layers=5, render_hidden=64, predicted=112),
 }
 
 
@@ -271,6 +276,10 @@ class Hyperprior(nn.Module):
         )
         self.half_context = Context(config.stages[0], config.context_width, config.stages[0])
         self.half_mean = NeighbourMean(config.stages[0], config.context_width)
+        self.prediction: nn.Conv2d | None = None
+        if config.predicted:
+            self.prediction = nn.Conv2d(config.stages[0], config.predicted, 3, padding=1, bias=False)
+            nn.init.zeros_(self.prediction.weight)
 
     def hyperlatents(self, y: Tensor) -> Tensor:
         """Latents (n, M, h, w) -> hyperlatents (n, hyper, h/4, w/4), not yet scaled by a quality's gains."""
@@ -278,13 +287,28 @@ class Hyperprior(nn.Module):
         z: Tensor = self.analysis(torch.cat((normal, normal.abs()), 1))
         return z.float()
 
-    def with_neighbours(self, mean: Tensor, symbols: Tensor, gain: Tensor) -> Tensor:
-        """Means of the latents (n, M, h, w): ``mean`` from the hyperlatents, and in the second half of the
-        first stage what ``symbols`` (n, M, h, w) of the first half add; gains (n, M, 1, 1).
+    def means(self, mean: Tensor, symbols: Tensor, gain: Tensor) -> Tensor:
+        """Means of the latents (n, M, h, w): ``mean`` from the hyperlatents, in the second half of the first
+        stage what ``symbols`` (n, M, h, w) of the first half add, and after it what the stage adds; gains
+        (n, M, 1, 1).
         """
         count = self.stages[0]
-        added = self.half_mean_of(symbols[:, :count], gain[:, :count])
-        return torch.cat((mean[:, :count] + added, mean[:, count:]), 1)
+        first = mean[:, :count] + self.half_mean_of(symbols[:, :count], gain[:, :count])
+        if self.prediction is None:
+            return torch.cat((first, mean[:, count:]), 1)
+        end = count + self.prediction.out_channels
+        predicted = mean[:, count:end] + self.predicted(symbols[:, :count], gain[:, :count])
+        return torch.cat((first, predicted, mean[:, end:]), 1)
+
+    def predicted(self, symbols: Tensor, gain: Tensor) -> Tensor:
+        """What the first stage adds to the means of the channels after it (n, predicted, h, w): ``symbols``
+        of the stage (n, c, h, w) and their gains (n, c, 1, 1).
+        """
+        assert self.prediction is not None
+        count = self.stages[0]
+        unit = self.deviation[:, None, None]
+        found: Tensor = self.prediction(symbols / gain / unit[:count])
+        return found * unit[count : count + found.shape[1]]
 
     def half_mean_of(self, symbols: Tensor, gain: Tensor) -> Tensor:
         """What the first half adds to the means of the first stage, 0 in the first half: ``symbols`` of the
@@ -416,7 +440,7 @@ class Codec(nn.Module):
                 aims, symbols = y, self._rounded(y, mean, gain)
             else:
                 aims, symbols = encode(pictures, y.detach(), z_hat, mean, gain, offset, position)
-            residual = (aims - self.hyperprior.with_neighbours(mean, symbols, gain)) * gain
+            residual = (aims - self.hyperprior.means(mean, symbols, gain)) * gain
             scale = class_scale(self.hyperprior.scale_class(z_hat, offset, symbols))
             y_bits = self._rate(residual, symbols, scale)
             latents = aims + (symbols - residual).detach() / gain
@@ -430,8 +454,10 @@ class Codec(nn.Module):
 
     @torch.no_grad()
     def _rounded(self, y: Tensor, mean: Tensor, gain: Tensor) -> Tensor:
-        near = ((y - mean) * gain).round()
-        return ((y - self.hyperprior.with_neighbours(mean, near, gain)) * gain).round()
+        symbols = ((y - mean) * gain).round()  # right in the first half, then in the first stage, then in all
+        for _ in range(1 if self.hyperprior.prediction is None else 2):
+            symbols = ((y - self.hyperprior.means(mean, symbols, gain)) * gain).round()
+        return symbols
 
 
 def part(model: Codec, name: str) -> Codec:
