@@ -241,7 +241,7 @@ def test_the_prior_is_finished_on_the_symbols_that_are_sent(folder: Path, tmp_pa
     pictures, position = seen.crops(8, 128, torch.Generator().manual_seed(3)), torch.full((8,), 2.0)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     bits = [float(Encoding(model, pictures).sent(pictures, position).bits.mean())]
-    options = FinishOptions(steps=120, crop=128, batch_size=2, reuse=20, prior_rate=5e-3, log_every=40)
+    options = FinishOptions(steps=120, crop=128, batch_size=2, prior_reuse=20, prior_rate=5e-3, log_every=40)
     start = Checkpoint("codec", model.config, model)
     finish(start, seen, seen, tmp_path / "out", options, parts=("prior",), progress=False)
     kept = checkpoints.load(tmp_path / "out")
@@ -269,7 +269,7 @@ def test_a_synthesis_finished_for_ms_ssim_gives_more_of_it(folder: Path, tmp_pat
     for weight in (0.0, 3000.0):
         options = FinishOptions(steps=60, batch_size=2, reuse=20, linear_rate=0.1, ms_ssim=weight, decay=0.5)
         start = Checkpoint("codec", model.config, copy.deepcopy(model))
-        finish(start, seen, seen, tmp_path / str(weight), options, progress=False)
+        finish(start, seen, seen, tmp_path / str(weight), options, parts=("",), progress=False)
         assert isinstance(start.model, Codec)
         with torch.no_grad():
             sent = Encoding(start.model, pictures).sent(pictures, position)

@@ -52,7 +52,8 @@ class FinishOptions:
     batch_size: int = 8
     crop: int = 192  # pixels, a multiple of 64
     learning_rate: float = 1e-3  # of the renderer's layers
-    prior_rate: float = 1e-3  # of the prior's networks
+    prior_rate: float = 5e-4  # of the prior's networks
+    prior_reuse: int = 3  # as reuse: of few crops they learn what is true of no others
     linear_rate: float = 0.01  # of learning_rate, for the others: the analysis does not follow them
     ms_ssim: float = 0.0  # what 1 - MS-SSIM weighs beside the squared error; 300 about as much
     warmup: int = 50
@@ -131,6 +132,7 @@ class _Synthesis:
         rates = [options.learning_rate, options.learning_rate * options.linear_rate]
         self.groups = [{"params": some, "lr": rate} for some, rate in zip(layers, rates, strict=True) if some]
         self._ms_ssim = options.ms_ssim
+        self.reuse = options.reuse
 
     def batch(
         self, encoder: Encoding, sent: Sent, pictures: Tensor, position: Tensor
@@ -160,6 +162,7 @@ class _Prior:
         parts += [network.half_mean, *([] if network.prediction is None else [network.prediction])]
         some = [parameter for part in parts for parameter in part.parameters()]
         self.groups = [{"params": some, "lr": options.prior_rate}]
+        self.reuse = options.prior_reuse
 
     @torch.no_grad()
     def batch(
@@ -224,11 +227,11 @@ def _fit(
 
     with bar:
         while (done := _done(options, share, step, time.monotonic() - started)) < 1:
-            if step % options.reuse == 0:
+            if step % part.reuse == 0:
                 pictures = training.reduced(options.batch_size, options.crop, draw, grainy=options.grainy)
                 position = positions(options.batch_size, options.reach, draw).to(device)
                 network.eval()
-                if step % (options.reuse * options.measured_every) == 0:
+                if step % (part.reuse * options.measured_every) == 0:
                     encoder = Encoding(model, probes)  # what errors of latents do has changed
                 plain = float(torch.rand((), generator=draw)) < options.plain
                 used = encoder.uncorrected() if plain else encoder
