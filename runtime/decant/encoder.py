@@ -34,7 +34,7 @@ class Encoder(RunsOn):
         *,
         runtime: str = "auto",
         device: str = "cpu",
-        precision: str = "auto",
+        precision: str = "float",
         threads: int = 0,
         strict_device: bool = False,
         check_golden: CheckGolden = "once",
@@ -43,15 +43,14 @@ class Encoder(RunsOn):
     ) -> None:
         """Load the encoding graphs of ``bundle``: a name, a bundle's folder, or an open Bundle.
 
-        Unless a ``precision`` is asked for, latents are made in float, since an encoder runs once and its
-        errors stay in the file, and tried on the decoder that a client gets: in int8 where the bundle has it.
-        Raises ModelNotFoundError, BundleError (a decoder-only bundle among others), DeviceError or
-        MissingExtraError.
+        Latents are float unless another ``precision`` is asked for: an encoder runs once, its errors stay in
+        the file. What decoding gives is looked at in float too: where an int8 graph clips, corrections for it
+        would ruin the picture for every other decoder. Raises ModelNotFoundError, BundleError (a decoder-only
+        bundle among others), DeviceError or MissingExtraError.
         """
         self.bundle = open_bundle(bundle, bundle_dir)
         self.size_limit = size_limit
-        self._decoding = Wish(runtime, device, precision, strict_device)
-        self._wish = replace(self._decoding, precision="float" if precision == "auto" else precision)
+        self._wish = Wish(runtime=runtime, device=device, precision=precision, strict_device=strict_device)
         self._threads = threads or usable_cores()
         self._check_golden: CheckGolden = check_golden
         super().__init__(load_session(self.bundle, "analysis", self._wish, self._threads, check_golden))
@@ -126,8 +125,7 @@ class Encoder(RunsOn):
     def _load(self, role: str) -> Session:
         if role == "analysis":
             return self.session
-        wish = self._decoding if role == "synthesis" else self._wish
-        loaded = load_session(self.bundle, role, wish, self._threads, self._check_golden)
+        loaded = load_session(self.bundle, role, self._wish, self._threads, self._check_golden)
         self.notes += loaded.notes
         return loaded.session
 

