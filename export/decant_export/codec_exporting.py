@@ -169,7 +169,7 @@ def export_codec(
 def _check_sharing(bundle: Bundle, lender: Bundle | None) -> None:
     if lender is None:
         return
-    for role in {graph.role for graph in bundle.graphs}.intersection(ENCODER_ROLES):
+    for role in filter(bundle.has, ENCODER_ROLES):
         if any(file.of is None for file in bundle.graph(role).files):
             raise ExportError(f"{role} of {bundle.name} is not that of {lender.path}: their encoders differ")
 

@@ -22,9 +22,10 @@ from decant_train import budget
 from decant_train import checkpoint as checkpoints
 from decant_train.checkpoint import Checkpoint
 from decant_train.codec_encoding import MEASURED_ON, Encoding, Sent
-from decant_train.codec_loop import VALIDATION_CROP, positions, sent_at
+from decant_train.codec_loop import VALIDATION_CROP, positions, sent_at, weighed
 from decant_train.families.codec import (
     ANCHORS,
+    PATCH,
     Codec,
     alone,
     class_scale,
@@ -134,10 +135,8 @@ class _Synthesis:
         self._ms_ssim = options.ms_ssim
         self.reuse = options.reuse
 
-    def batch(
-        self, encoder: Encoding, sent: Sent, pictures: Tensor, position: Tensor
-    ) -> tuple[Encoding, tuple[Tensor, ...]]:
-        return encoder, (sent.latents, pictures, interpolated_lambdas(position).sqrt())
+    def batch(self, sent: Sent, pictures: Tensor, position: Tensor) -> tuple[Tensor, ...]:
+        return sent.latents, pictures, interpolated_lambdas(position).sqrt()
 
     def loss(self, _: Encoding, latents: Tensor, pictures: Tensor, weight: Tensor) -> Tensor:
         with budget.autocast(latents.device, "auto"):
@@ -165,14 +164,9 @@ class _Prior:
         self.reuse = options.prior_reuse
 
     @torch.no_grad()
-    def batch(
-        self, encoder: Encoding, sent: Sent, pictures: Tensor, position: Tensor
-    ) -> tuple[Encoding, tuple[Tensor, ...]]:
+    def batch(self, sent: Sent, pictures: Tensor, position: Tensor) -> tuple[Tensor, ...]:
         gain = self._model.quality(position)[0][:, :, None, None]
-        mean = self.network.mean(sent.z_hat)
-        weight = (0.0067 / interpolated_lambdas(position)).sqrt() / (pictures.shape[2] * pictures.shape[3])
-        price = encoder.price(gain, position)
-        return encoder, (sent.aims, mean, gain, sent.z_hat, sent.offset, price, weight)
+        return sent.aims, self.network.mean(sent.z_hat), gain, sent.z_hat, sent.offset, position
 
     def loss(
         self,
@@ -182,14 +176,14 @@ class _Prior:
         gain: Tensor,
         z_hat: Tensor,
         offset: Tensor,
-        price: Tensor,
-        weight: Tensor,
+        position: Tensor,
     ) -> Tensor:
-        network = self.network
+        network, price = self.network, encoder.price(gain, position)
         symbols = encoder.chosen((aims - mean) * gain, network.forms(z_hat, offset), price, gain)
         residual = (aims - network.means(mean, symbols, gain)) * gain
         scale = class_scale(network.scale_class(z_hat, offset, symbols))
-        return (rate(residual, symbols, scale).sum((1, 2, 3)) * weight).mean()
+        bits = rate(residual, symbols, scale).sum((1, 2, 3)) / (aims.shape[2] * aims.shape[3] * PATCH**2)
+        return weighed(position, bits, torch.zeros_like(bits))
 
 
 def _fit(
@@ -207,12 +201,12 @@ def _fit(
     """
     device = next(model.parameters()).device
     draw = torch.Generator().manual_seed(options.seed)
-    network = part.network.train()
+    network, moves = part.network.train(), isinstance(part, _Synthesis)
     optimizer = torch.optim.Adam(part.groups, betas=(0.9, 0.99))
     base_rates = [group["lr"] for group in optimizer.param_groups]
     trained = [p for group in optimizer.param_groups for p in group["params"]]
     averaged = copy.deepcopy(network)
-    pool: list[tuple[Encoding, tuple[Tensor, ...]]] = []
+    pool: list[tuple[Tensor, ...]] = []
     step, started = 0, time.monotonic()
     bar = tqdm(unit="step", disable=not progress, dynamic_ncols=True)
     probes = training.crops(MEASURED_ON, options.crop, torch.Generator().manual_seed(2))
@@ -231,18 +225,17 @@ def _fit(
                 pictures = training.reduced(options.batch_size, options.crop, draw, grainy=options.grainy)
                 position = positions(options.batch_size, options.reach, draw).to(device)
                 network.eval()
-                if step % (part.reuse * options.measured_every) == 0:
+                if step == 0 or (moves and step % (part.reuse * options.measured_every) == 0):
                     encoder = Encoding(model, probes)  # what errors of latents do has changed
                 plain = float(torch.rand((), generator=draw)) < options.plain
                 used = encoder.uncorrected() if plain else encoder
-                batch = part.batch(used, used.sent(pictures, position), pictures, position)
+                batch = part.batch(used.sent(pictures, position), pictures, position)
                 network.train()
                 pool = [*pool[-options.pool + 1 :], batch]
             factor = budget.rate_factor(step, done, warmup=options.warmup, decay=options.decay)
             for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
                 group["lr"] = rate * factor
-            used, batch_seen = pool[int(torch.randint(len(pool), (), generator=draw))]
-            loss = part.loss(used, *batch_seen)
+            loss = part.loss(encoder, *pool[int(torch.randint(len(pool), (), generator=draw))])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(trained, options.clip_norm)

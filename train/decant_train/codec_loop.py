@@ -162,8 +162,8 @@ def fit(
                 y_bits, z_bits, error, plain = model.terms(
                     batch, position, encoding if sent else None, analysis=turn
                 )
-            loss = _loss(position, y_bits + z_bits, error.mean(0))
-            apart = _loss(position, torch.zeros_like(plain), plain)  # the analysis' own
+            loss = weighed(position, y_bits + z_bits, error.mean(0))
+            apart = weighed(position, torch.zeros_like(plain), plain)  # the analysis' own
             optimizer.zero_grad(set_to_none=True)
             (loss + apart).backward()  # type: ignore[no-untyped-call]
             if spread < 1:
@@ -223,7 +223,7 @@ def validate(model: Codec, pictures: Tensor) -> dict[str, float]:
         metrics[f"bpp_{name}"] = float(rate.mean())
         for of, own in zip(model.syntheses(), error, strict=True):
             metrics[f"{of and of + '_'}psnr_{name}"] = float(-10 * own.log10().mean())
-        loss = float(_loss(torch.full_like(rate, place), rate, error.mean(0)))
+        loss = float(weighed(torch.full_like(rate, place), rate, error.mean(0)))
         if name == "middle":
             metrics["score_middle"] = loss
         else:
@@ -269,7 +269,7 @@ def _move_together(model: Codec, spread: float) -> None:
             rows.grad.lerp_(rows.grad.sum(0, keepdim=True).expand_as(rows), 1 - spread)
 
 
-def _loss(position: Tensor, bits_per_pixel: Tensor, error: Tensor) -> Tensor:
+def weighed(position: Tensor, bits_per_pixel: Tensor, error: Tensor) -> Tensor:
     """Rate + lambda distortion, each image weighed by 1 / sqrt(lambda) (1 at 0.0067) so that high rates do
     not drown low ones.
     """
