@@ -19,6 +19,7 @@ from decant_bench.text_table import number, text_table
 
 if TYPE_CHECKING:
     from decant_train.checkpoint import Checkpoint
+    from matplotlib.figure import Figure
 
 Say = Callable[[str], None]
 
@@ -119,9 +120,20 @@ def _finished(folder: Path) -> "Checkpoint | None":
 
 
 def save_curves(found: record.Record, path: Path) -> None:
-    """PSNR and SSIM against the latent's size, a column for each set size and a line for each depth, as a
-    file of the kind that the suffix says. Raises BenchError where no cell is trained or the suffix is none
-    that matplotlib knows.
+    """``curves`` as a file of the kind that the suffix says. Raises BenchError where no cell is trained or
+    the suffix is none that matplotlib knows.
+    """
+    figure = curves(found)
+    figure.patch.set_alpha(1)
+    try:
+        figure.savefig(path, dpi=150)
+    except ValueError as error:
+        raise BenchError(f"{path}: {error}") from None
+
+
+def curves(found: record.Record) -> "Figure":
+    """PSNR and SSIM against the latent's size, a column for each set size and a line for each depth. Raises
+    BenchError where no cell is trained.
     """
     from decant_bench.plots import COLOURS, INK, blank, dress
 
@@ -131,7 +143,6 @@ def save_curves(found: record.Record, path: Path) -> None:
     sets = sorted({row["set_size"] for row in rows})
     depths = sorted({row["num_layers"] for row in rows})
     figure = blank(2.6 * len(sets) + 0.8, 5.0)
-    figure.patch.set_alpha(1)
     panels = figure.subplots(2, len(sets), squeeze=False, sharex=True, sharey="row")
     for column, count in enumerate(sets):
         for line, (metric, label) in zip(panels, (("psnr_db", "PSNR, dB"), ("ssim", "SSIM")), strict=True):
@@ -148,10 +159,7 @@ def save_curves(found: record.Record, path: Path) -> None:
             dress(axes, "numbers a latent" if metric == "ssim" else "", label if column == 0 else "")
         panels[0][column].set_title(f"{count} pictures", color=INK, fontsize=9)
     panels[0][0].legend(frameon=False, fontsize=8)
-    try:
-        figure.savefig(path, dpi=150)
-    except ValueError as error:
-        raise BenchError(f"{path}: {error}") from None
+    return figure
 
 
 HEADERS = (
@@ -168,8 +176,16 @@ HEADERS = (
 )
 
 
+NOTE = "Ratio: float decoder, latents of 4 bytes a number, as published."
+
+
 def as_text(found: record.Record) -> str:
     """For the terminal."""
+    return f"{text_table(HEADERS, cells(found))}\n{NOTE}"
+
+
+def cells(found: record.Record) -> list[list[str]]:
+    """Rows of a table under HEADERS."""
     rows = []
     for row in found["rows"]:
         cell = [str(row[key]) for key in ("set_size", "num_layers", "latent_dim")]
@@ -180,4 +196,4 @@ def as_text(found: record.Record) -> str:
         rows.append(
             [*cell, number(row["ratio"]), str(row["epochs"]), f"{row['minutes']:.1f}", row["stopped_by"]]
         )
-    return text_table(HEADERS, rows) + "\nRatio: float decoder, latents of 4 bytes a number, as published."
+    return rows

@@ -1,9 +1,10 @@
 """``decant reproduce set``: `small` trained, exported and measured beside JPEG and the codec bundles, and the
 publication's plot of ratio against quality drawn again with all of them.
 
-``out`` holds, each made once: ``small``, ``plain``, ``denoiser`` (checkpoints), ``bundles/small``, ``shapes``
-(graphs of the larger sizes, for sizes and times), ``quality.json``, ``rates.json``, ``latency.json``, and
-``records``, copies of records of earlier measurements that count as ours.
+``out`` holds, each made once: ``small``, ``plain``, ``denoiser``, ``homogeneous`` (checkpoints), the pictures
+``drawings`` of the last, ``bundles/small``, ``shapes`` (graphs of the larger sizes, for sizes and times),
+``quality.json``, ``rates.json``, ``latency.json``, and ``records``, copies of records of earlier measurements
+that count as ours.
 """
 
 import json
@@ -13,18 +14,21 @@ from pathlib import Path
 
 from decant.bundle import Bundle
 
-from decant_bench import latency_table, pages, quality_table, record, set_plots, set_stages
+from decant_bench import grid, latency_table, pages, quality_table, record, set_plots, set_stages
 from decant_bench.errors import BenchError
 from decant_bench.images import ImageSet
 from decant_bench.pages import Plot, Section, Table
+from decant_bench.plots import as_svg
 from decant_bench.published_rows import Row
+from decant_bench.record import Record
 from decant_bench.schedule import Budget
 from decant_bench.set_points import q_of, span_db
-from decant_bench.set_rows import Found, gather, passings_of, published_points, rows_of, series_of
+from decant_bench.set_rows import Found, gather, grid_told, passings_of, published_points, rows_of, series_of
 
 # Of the minutes; what is left measures.
-TRAINING, PLAIN, DENOISER = 0.30, 0.08, 0.08
+TRAINING, PLAIN, DENOISER = 0.25, 0.07, 0.07
 LATENCY = 0.12
+RECORDS = ("quality", "latency", "grid")  # kinds of those of earlier measurements
 
 
 def reproduce(
@@ -37,7 +41,7 @@ def reproduce(
     """All stages that ``max_minutes`` of wall-clock time reach, each begun only while there is time; the
     rows. ``data``: a folder of pictures, the set is its first 64; None for the photos in the wheels.
 
-    Raises BenchError for a record that is none of quality or latency, and what the stages raise.
+    Raises BenchError for a record that is none of RECORDS, and what the stages raise.
     """
     _keep(records, out / "records")
     budget = Budget(max_minutes)
@@ -52,6 +56,7 @@ def reproduce(
         "plain": lambda: set_stages.train(out / "plain", data, PLAIN * max_minutes, plain=True),
         "denoiser": lambda: _denoise(out, data, max_minutes),
         "latency": lambda: _time(out, bundle, pictures, max_minutes, report),
+        "homogeneous": lambda: _train_homogeneous(out, TRAINING * max_minutes),
     }
     for name, stage in stages.items():
         if budget.used_up(1):
@@ -78,7 +83,13 @@ def sections(out: Path) -> list[Section]:
             ),
         ]
         parts.append(Section(f"Latency: {where}", tables=tables, notes=[latency_table.published_note()]))
-    return parts
+    return parts + [_mass_test(where, one) for where, one in found.records("grid")]
+
+
+def _mass_test(where: str, one: Record) -> Section:
+    table = Table(grid.HEADERS, grid.cells(one), note=grid.NOTE)
+    drawn = [pages.plot(as_svg(grid.curves(one), f"grid {where}"), "PSNR and SSIM against the latent's size")]
+    return Section(f"Mass test: {where}", tables=[table], plots=drawn, notes=[grid_told(one)])
 
 
 def _plots(found: Found) -> Section:
@@ -154,6 +165,11 @@ def _denoise(out: Path, data: Path | None, max_minutes: float) -> None:
     pages.write(json.dumps(made), out / "denoiser.json")
 
 
+def _train_homogeneous(out: Path, minutes: float) -> None:
+    set_stages.draw(out / "drawings")
+    set_stages.train(out / "homogeneous", out / "drawings", minutes, plain=False)
+
+
 def _time(
     out: Path,
     bundle: Bundle,
@@ -169,9 +185,8 @@ def _time(
 def _keep(records: Sequence[Path], folder: Path) -> None:
     """Copies, so that a run that goes on has them."""
     for path in records:
-        found = next((kind for kind in ("quality", "latency") if _is(path, kind)), None)
-        if found is None:
-            raise BenchError(f"{path}: no record of decant bench quality or latency")
+        if not any(_is(path, kind) for kind in RECORDS):
+            raise BenchError(f"{path}: no record of decant bench {', '.join(RECORDS[:-1])} or {RECORDS[-1]}")
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, folder / f"{path.resolve().parent.name}-{path.stem}.json")
 

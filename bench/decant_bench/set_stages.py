@@ -23,7 +23,7 @@ from decant_bench.record import Record
 SIDE = 256
 SET = 64  # pictures of `small`
 SAMPLE = 25  # of them are measured, as many as JPEG was measured on in the publication
-CODECS = ("lite", "nano")
+CODECS = ("lite", "nano", "full")
 CODEC_QUALITIES = (3, 15, 30, 45, 60, 80, 100)
 SHAPES = ("base", "large", "xlarge")  # exported with the weights they begin with: for sizes and times
 SSIM_WEIGHT = 0.01  # of 1 - SSIM in the loss, as `small` that ships
@@ -40,6 +40,19 @@ Report = Callable[[str], None]
 def pictures_of(data: Path | None) -> ImageSet:
     """The set: the first SET pictures of ``data`` as squares, or squares of the photos in the wheels."""
     return images.wheel_crops(SET, SIDE) if data is None else images.read_folder(data, SIDE, SET)
+
+
+def draw(folder: Path) -> None:
+    """A homogeneous set: SET plots of one kind, as squares; done once."""
+    from PIL import ImageOps
+
+    from decant_bench.content_drawings import drawings
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in range(SET):
+        path = folder / f"lines_{seed:02}.png"
+        if not path.exists():
+            ImageOps.fit(drawings()["lines"](seed), (SIDE, SIDE)).save(path)
 
 
 def sample_of(pictures: ImageSet) -> ImageSet:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from decant_bench import record, reproduce, reproduce_set, set_plots, set_rows, set_stages
+from decant_bench import images, record, reproduce, reproduce_set, set_plots, set_rows, set_stages
 from decant_bench.errors import BenchError
 from decant_bench.images import ImageSet, wheel_crops
 from decant_bench.published_rows import Row
@@ -245,7 +245,7 @@ def test_options_of_another_system_are_wrong_usage(tmp_path, arguments, message)
 
 
 def test_a_record_of_another_kind_is_refused(tmp_path):
-    with pytest.raises(BenchError, match="no record of decant bench quality or latency"):
+    with pytest.raises(BenchError, match="no record of decant bench quality, latency or grid"):
         reproduce_set.reproduce(None, tmp_path, 1, lambda line: None, [ROOT / "pyproject.toml"])
 
 
@@ -261,3 +261,37 @@ def test_the_commands_are_entry_points_that_load():
     for name in ("evaluate", "reproduce"):
         module, _, attribute = entries[name].partition(":")
         assert getattr(import_module(module), attribute).name == name
+
+
+def test_a_mass_test_and_a_homogeneous_set_fill_their_rows(tmp_path):
+    """The first from its record, on the page as curves; the second beside `small` as it was trained."""
+    same = {"set_size": 32, "refused": None, "epochs": 9, "minutes": 1.0, "stopped_by": "minutes"}
+    same |= {"decoder_bytes": 10**6, "ratio": 0.3}
+    cells = [
+        same | {"num_layers": n, "latent_dim": dim, "psnr_db": 20.0 + n, "ssim": 0.4 + 0.1 * n}
+        for n in (1, 2)
+        for dim in (16, 32)
+    ]
+    made = record.new("grid", {"options": {"minutes": 1.0}, "images": {}}, "decant bench grid")
+    made["rows"] += [*cells, {"num_layers": 3, "latent_dim": 16, "set_size": 32, "refused": "no time"}]
+    record.write(made, tmp_path / "grid.json")
+    for name, ssim in (("small", 0.8), ("homogeneous", 0.6)):
+        (tmp_path / name).mkdir()
+        told = {"metrics": {"ssim": ssim}, "elapsed_s": 60.0, "epoch": 7, "stopped_by": "minutes"}
+        (tmp_path / name / "checkpoint.json").write_text(json.dumps(told))
+    reproduce_set._keep([tmp_path / "grid.json"], tmp_path / "records")
+    rows = {one.figure: one for one in set_rows.rows_of(set_rows.gather(tmp_path))}
+    told = rows["mass test: layers x latents x set size"].ours
+    assert told.startswith("4 cells of 1 minutes: SSIM 0.5000 of 1 layers, 16 numbers, 32 pictures to 0.6000")
+    homogeneous = rows["SSIM of small on a homogeneous set (64 drawings)"]
+    assert homogeneous.ours == "0.8000 -> 0.6000 (-25 %)"
+    (section,) = [s for s in reproduce_set.sections(tmp_path) if s.title.startswith("Mass test")]
+    assert len(section.tables[0].rows) == 5
+    assert "layers: 2" in section.plots[0].svg
+
+
+def test_the_homogeneous_set_is_64_different_drawings(tmp_path):
+    set_stages.draw(tmp_path)
+    paths = sorted(tmp_path.iterdir())
+    assert len({path.read_bytes() for path in paths}) == set_stages.SET
+    assert images.read_folder(tmp_path, set_stages.SIDE, 99).pixels.std() > 10
