@@ -6,7 +6,7 @@ is shifted by a part of a step and read with a part of the weight, so that n cop
 resolution (outlier channel splitting, Zhao et al. 2019).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -66,6 +66,11 @@ class Copies:
         """Stored channels."""
         return len(self.source)
 
+    def first(self) -> "Copies":
+        """The same with one copy of each channel, the first: a part of what is stored."""
+        count = len(self.factor)
+        return replace(self, source=self.source[:count], shift=self.shift[:count])
+
     def matrix(self) -> np.ndarray:
         """Real values -> stored ones before shift and rounding: float64 (k, channels)."""
         found: np.ndarray = (self.factor[:, None] * self.basis)[self.source]
@@ -81,6 +86,14 @@ class Copies:
         back = np.linalg.inv(self.basis) / (self.factor * np.bincount(self.source))
         taken: np.ndarray = np.einsum("oc...,ck->ok...", weight, back[:, self.source]).astype(np.float32)
         return taken
+
+    def shifted(self, weight: np.ndarray) -> np.ndarray:
+        """What shifts add to the products of ``read(weight)`` (out,): nothing, up to rounding, with every
+        copy of a channel.
+        """
+        sums = self.read(weight).sum(axis=(2, 3))
+        found: np.ndarray = sums @ self.shift
+        return found
 
     def write(self, weight: np.ndarray, bias: np.ndarray, repeat: int) -> tuple[np.ndarray, np.ndarray]:
         """Weight (channels * repeat, in, h, w) and bias that give real values -> those that give stored ones;

@@ -8,6 +8,8 @@ One scale holds a whole tensor, and channels differ a hundredfold in range. So
   resolution, and their weights no longer set the step of all others (another 5 to 8 dB);
 * neighbouring latents are stored as their sums and differences, and the renderer's input, which nothing but
   linear layers are beside, in a basis that loses least (2 dB each);
+* what the renderer's layers add is rounded once, when all of it is summed, in ranges of its own; the layers
+  themselves look at sums of one copy of each channel: what is lost there, they hardly see (2 dB);
 * the rectified channels of the renderer's layers are made even exactly;
 * weights are rounded so that products, not weights, change least (GPTQ; 3 to 6 dB);
 * the last convolution gives pixels: its steps are those of uint8, its rounding is the picture's;
@@ -18,7 +20,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx
@@ -36,8 +38,9 @@ from decant_export.variants import make
 
 PIXEL = Scale(1 / 255, 0)
 # Copies beyond the first, a channel: of the latents, and of the renderer's input at 1/4.
-LATENT_COPIES, RENDER_COPIES = 1 / 4, 1 / 2
+LATENT_COPIES, RENDER_COPIES = 1 / 2, 1 / 3
 LIGHT_LATENT_COPIES, LIGHT_RENDER_COPIES = 3 / 8, 2 / 3  # without layers in the renderer
+TOGETHER = 8  # channels that are added: of a number that 4 does not divide kernels take three times as long
 MIXED = 4  # neighbouring latents that are stored as their sums and differences
 UNMIXED = 4  # channels of the renderer's input that stay as they are
 SKIPPED = 4  # of positions at 1/4, so many a one measured
@@ -66,14 +69,16 @@ class StaticCodec:
         gains, extra = _latent_gains(model), round(latent_copies * model.config.latents)
         mixed = neighbours(gains, _mixed(len(gains)))
         self.latents = Copies.of(seen.samples["latents"], np.diag(gains), extra, mixed)
-        # The renderer's input has room for its sums, which then have its scale: adding moves whole steps.
-        quarter = np.concatenate(
-            [x for name, x in seen.samples.items() if name == "quarter" or name.endswith(".sum")], axis=1
-        )
         weight = array(model.synthesis.last.weight)
         errors = np.einsum("oihw,ojhw->ij", weight, weight)
-        mixed = balanced(quarter, errors, UNMIXED)
-        self.quarter = Copies.of(quarter, errors, round(render_copies * len(errors)), mixed)
+
+        def stored(samples: np.ndarray, copies: float) -> Copies:
+            mixed = balanced(samples, errors, UNMIXED)
+            extra = round(copies * len(errors) / TOGETHER) * TOGETHER
+            return Copies.of(samples, errors, extra, mixed)
+
+        self.quarter = stored(seen.samples["quarter"], render_copies)
+        self.added = None if light else stored(seen.samples["added"], 0)
         self.model = _evened(
             model, {name: narrow_ranges(x) for name, x in seen.samples.items() if name.endswith(".first")}
         )
@@ -95,10 +100,13 @@ class StaticCodec:
         x = self._raised(graph, y, (weight, bias, self._moments["up"]), [0] * 4, "up", EVEN, rearranged)
         x = graph.node("Transpose", [x], "quarter.planes", perm=[0, 3, 1, 2]) if rearranged else x
         quarter = Stored(x, EVEN)
-        for i, layer in enumerate(network.render):
-            quarter = self._render(graph, quarter, layer, i)
-        weight, bias = self.quarter.read(array(network.last.weight)), array(_bias(network.last))
-        last = weight, bias + np.float32(0.5) - offset, self._moments["last"]
+        weight, bias = array(network.last.weight), array(_bias(network.last))
+        read = self.quarter.read(weight)
+        if self.added is not None:
+            both = [quarter.name, self._added(graph, quarter, self.added).name]
+            quarter = Stored(graph.node("Concat", both, "rendered", axis=1), EVEN)
+            read = np.concatenate([read, self.added.read(weight)], axis=1)
+        last = read, bias + np.float32(0.5) - offset, self._moments["last"]
         x = self._raised(graph, quarter, last, [1] * 4, "last", PIXEL, rearranged)
         if not rearranged:
             x = graph.node("Transpose", [x], "pixels", perm=[0, 2, 3, 1])
@@ -183,20 +191,36 @@ class StaticCodec:
         both = [first.name, qdq.store(graph, again, EVEN).name]
         return graph, Stored(graph.node("Concat", both, "latents.stored", axis=1), EVEN)
 
-    def _render(self, graph: GraphBuilder, x: Stored, layer: torch.nn.Module, i: int) -> Stored:
-        """x + second(relu(first(x))) at 1/4; x and its sums are stored alike. What is added is shifted in its
-        copies too, so that they round apart: reading a channel, shifts cancel.
+    def _added(self, graph: GraphBuilder, x: Stored, copies: Copies) -> Stored:
+        """What all layers of the renderer add to x, stored as ``copies`` says. Each sees x and what those
+        before it add, in one copy of each channel; the sums have the scale of x, so that adding moves whole
+        steps.
         """
-        assert isinstance(layer, Residual)
-        copies, name = self.quarter, f"render.{i}"
-        weight, bias = copies.read(array(layer.first.weight)), array(_bias(layer.first))
-        moment = self._moments[f"{name}.first"]
-        hidden = qdq.conv(graph, x, weight, bias, [1] * 4, f"{name}.first", RECTIFIED, moment)
-        weight, bias = copies.write(array(layer.second.weight), array(_bias(layer.second)), 1)
-        moment = self._moments[f"{name}.second"]
-        # In the steps of x the sum is exact.
-        added = qdq.conv(graph, hidden, weight, bias, [0] * 4, f"{name}.second", EVEN, moment)
-        return qdq.add(graph, x, added, name, EVEN)
+        layers, seen = [*self.model.synthesis.render], self.quarter.first()
+        unshifted = replace(seen, shift=np.zeros_like(seen.shift))
+        if seen.count < self.quarter.count:
+            bounds = {"from": 0, "to": seen.count, "axis": 1}
+            named = [graph.constant(f"seen.{k}", np.array([v], np.int64)) for k, v in bounds.items()]
+            x = Stored(graph.node("Slice", [x.name, *named], "seen"), EVEN)
+        hidden = []
+        for i, layer in enumerate(layers):
+            assert isinstance(layer, Residual)
+            weight, bias = array(layer.first.weight), array(_bias(layer.first))
+            bias = bias - seen.shifted(weight)
+            name, moment = f"render.{i}", self._moments[f"render.{i}.first"]
+            found = qdq.conv(graph, x, seen.read(weight), bias, [1] * 4, f"{name}.first", RECTIFIED, moment)
+            hidden.append(found.name)
+            if i + 1 < len(layers):
+                weight, bias = unshifted.write(array(layer.second.weight), array(_bias(layer.second)), 1)
+                moment = self._moments[f"{name}.second"]
+                more = qdq.conv(graph, found, weight, bias, [0] * 4, f"{name}.second", EVEN, moment)
+                x = qdq.add(graph, x, more, name, EVEN)
+        every = hidden[0] if len(hidden) == 1 else graph.node("Concat", hidden, "hidden", axis=1)
+        weight = np.concatenate([array(layer.second.weight) for layer in layers], axis=1)
+        bias = np.sum([array(_bias(layer.second)) for layer in layers], axis=0)
+        weight, bias = copies.write(weight, bias, 1)
+        moment = self._moments["added"]
+        return qdq.conv(graph, Stored(every, RECTIFIED), weight, bias, [0] * 4, "added", EVEN, moment)
 
 
 @torch.no_grad()
@@ -245,35 +269,35 @@ def _measure(
             samples.setdefault(name, []).append(x[0].flatten(1).numpy()[:, ::part])
         return x
 
-    def run(name: str, layer: torch.nn.Module, x: torch.Tensor, copies: Copies | None = None) -> torch.Tensor:
-        assert isinstance(layer, torch.nn.Conv2d)
-        if stored is not None:
-            noise = 0.0
-            given = x
-            if copies is not None:
-                given, noise = copies.store(x), EVEN.step**2 / 12
-            side = layer.kernel_size[0]
-            rows = F.unfold(given, side, padding=side // 2)[0]
-            if x.shape[2] > latent.shape[2]:
-                rows = rows[:, ::SKIPPED]
-            moment = (rows @ rows.T).double().numpy() / rows.shape[1]
-            found.moments[name] = found.moments.get(name, 0) + (moment + np.eye(len(moment)) * noise) / len(
-                latents
-            )
-        result: torch.Tensor = layer(x)
-        return result
+    def given(name: str, x: torch.Tensor, side: int, noise: float = 0.0) -> None:
+        rows = F.unfold(x, side, padding=side // 2)[0]
+        if x.shape[2] > latent.shape[2]:
+            rows = rows[:, ::SKIPPED]
+        moment = (rows @ rows.T).double().numpy() / rows.shape[1]
+        moment += np.eye(len(moment)) * noise
+        found.moments[name] = found.moments.get(name, 0) + moment / len(latents)
 
-    network = model.synthesis
-    in_latents, in_quarter = (None, None) if stored is None else (stored.latents, stored.quarter)
+    network, rounding = model.synthesis, EVEN.step**2 / 12
     for latent in latents:
         y = see("latents", torch.from_numpy(latent))
-        x = see("quarter", F.pixel_shuffle(run("up", network.up, y, in_latents), 4))
+        start = x = see("quarter", F.pixel_shuffle(network.up(y), 4))
+        hidden = []
         for i, layer in enumerate(network.render):
             assert isinstance(layer, Residual)
-            hidden = see(f"render.{i}.first", F.relu(run(f"render.{i}.first", layer.first, x, in_quarter)))
-            added = run(f"render.{i}.second", layer.second, hidden)
-            x = see(f"render.{i}.sum", x + added)
-        run("last", network.last, x, in_quarter)
+            hidden.append(see(f"render.{i}.first", F.relu(layer.first(x))))
+            if stored is not None:
+                given(f"render.{i}.first", stored.quarter.first().store(x), 3, rounding)
+                given(f"render.{i}.second", hidden[-1], 1)
+            x = x + layer.second(hidden[-1])
+        if hidden:
+            see("added", x - start)
+        if stored is not None:
+            given("up", stored.latents.store(y), 1, rounding)
+            kept = [stored.quarter.store(start)]
+            if stored.added is not None:
+                given("added", torch.cat(hidden, 1), 1)
+                kept.append(stored.added.store(x - start))
+            given("last", torch.cat(kept, 1), 3, rounding)
     found.samples = {name: np.concatenate(rows, axis=1) for name, rows in samples.items()}
     return found
 

@@ -65,7 +65,7 @@ def test_the_bundle_has_every_graph_and_verifies(codec: Path):
     static = bundle.graph("synthesis", "int8", "onnxruntime")
     assert static.psnr_to_float_db is not None
     assert static.psnr_to_float_db > 48
-    assert static.bytes < 0.55 * bundle.graph("synthesis", "float", "onnxruntime").bytes
+    assert static.bytes < 0.6 * bundle.graph("synthesis", "float", "onnxruntime").bytes
     assert static.kmac_per_pixel is not None
     assert 0.5 < static.kmac_per_pixel < 3
 
@@ -170,6 +170,18 @@ def test_copies_read_what_they_write():
     assert np.bincount(copies.source).tolist() == [5, 2, 1]
     errors = [np.square(_after_storing(c, values, weight) - weight @ values).mean() for c in (copies, none)]
     assert errors[0] < 0.15 * errors[1]
+
+
+def test_the_first_copies_read_what_they_write():
+    """Beside the others each is shifted by a part of a step, which is known."""
+    random = np.random.default_rng(3)
+    values = random.uniform(-1, 1, (3, 4000)).astype(np.float32) * np.array([[8], [2], [0.5]], np.float32)
+    weight = random.standard_normal((4, 3)).astype(np.float32)
+    copies = Copies.of(values, np.eye(3), 5, np.eye(3)).first()
+    assert copies.count == 3
+    assert np.abs(copies.shift).max() > 0.3 * EVEN.step
+    found = _after_storing(copies, values, weight) - copies.shifted(weight[:, :, None, None])[:, None]
+    assert np.abs((found - weight @ values).mean(1)).max() < 0.02 * EVEN.step * np.abs(weight).sum(1).max()
 
 
 def test_copies_go_where_errors_do_most():
