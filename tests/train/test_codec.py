@@ -267,15 +267,17 @@ def test_a_synthesis_finished_for_ms_ssim_gives_more_of_it(folder: Path, tmp_pat
     pictures, position = seen.crops(8, 192, torch.Generator().manual_seed(3)), torch.full((8,), 2.0)
     found = []
     for weight in (0.0, 3000.0):
-        options = FinishOptions(steps=60, batch_size=2, reuse=20, linear_rate=0.1, ms_ssim=weight, decay=0.5)
+        options = FinishOptions(
+            steps=120, batch_size=2, reuse=20, linear_rate=0.3, plain=1.0, ms_ssim=weight, decay=0.5
+        )
         start = Checkpoint("codec", model.config, copy.deepcopy(model))
         finish(start, seen, seen, tmp_path / str(weight), options, parts=("",), progress=False)
         assert isinstance(start.model, Codec)
         with torch.no_grad():
-            sent = Encoding(start.model, pictures).sent(pictures, position)
+            sent = Encoding(start.model, pictures, 0).sent(pictures, position)
             decoded = start.model.synthesis(sent.latents) + 0.5
         found.append(float(ms_ssim(decoded.clamp(0, 1), pictures, data_range=1.0)))
-    assert found[1] > found[0]
+    assert found[1] > found[0], found
     with pytest.raises(ValueError, match="needs crops of 192 pixels"):
         FinishOptions(steps=1, ms_ssim=1.0, crop=128)
 

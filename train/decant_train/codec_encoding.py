@@ -7,10 +7,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
+from decant.grid_encoder import FAR, OVERSHOOT, ROUNDS
+from decant.settings import DEFAULT_EFFORT
 from torch import Tensor
 
 from decant_train.families.codec import (
     CLASSES,
+    PATCH,
     Codec,
     Synthesis,
     class_scale,
@@ -20,7 +24,8 @@ from decant_train.families.codec import (
     symbol_bits,
 )
 
-OVERSHOOT = (1.65, 1.35, 1.05)  # how much further than the bounds, in each round
+IN_FILES = ROUNDS[DEFAULT_EFFORT]  # rounds of correction
+IN_TRAINING = 3  # what most of them bring
 # Of ``curvature``, what symbols are priced at: that bounds errors which add up, and most do not.
 PRICED = 0.7
 # Of ``curvature``, what gradients are divided by: at least so much, and so much times a power of what a
@@ -57,9 +62,8 @@ class Encoding:
     ``worth`` and ``bound``, as ``metrics`` says.
     """
 
-    def __init__(self, model: Codec, pictures: Tensor, rounds: int = len(OVERSHOOT)) -> None:
-        self.model = model
-        self._steps: tuple[float, ...] = OVERSHOOT[len(OVERSHOOT) - rounds :]
+    def __init__(self, model: Codec, pictures: Tensor, rounds: int = IN_TRAINING) -> None:
+        self.model, self._rounds = model, rounds
         self.worth, self.bound = metrics(model, pictures)
         device = self.worth.device
         index = torch.arange(_FINE * (CLASSES - 1) + 1, device=device)[:, None] / _FINE
@@ -68,7 +72,7 @@ class Encoding:
     def uncorrected(self) -> "Encoding":
         """The same encoder without corrections."""
         found = copy.copy(self)
-        found._steps = ()
+        found._rounds = 0
         return found
 
     @torch.no_grad()
@@ -103,15 +107,21 @@ class Encoding:
         model = self.model
         price = self.price(gain, position)
         forms = model.hyperprior.forms(z_hat, offset)
-        for step in self._steps:
+        reach, around = pictures.new_ones(()), pictures.new_full((), torch.inf)
+        first, last = OVERSHOOT
+        for i in range(self._rounds):
             symbols = self.chosen((y - mean) * gain, forms, price, gain)
             latents = symbols / gain + model.hyperprior.means(mean, symbols, gain)
             latents.requires_grad_()
             with torch.enable_grad():
                 made = model.synthesis(latents).clamp(-0.5, 0.5)
-                error = 0.5 * (made - (pictures - 0.5)).square().sum()
+                errors = (made - (pictures - 0.5)).square().sum(1, keepdim=True)
+                error = 0.5 * errors.sum()
             (slope,) = torch.autograd.grad(error, latents)
-            y = latents.detach() - step * slope / self.bound[:, None, None]
+            before, around = around, _around(errors.detach())
+            reach = torch.where(around > FAR * before, reach / 2, reach)
+            step = first + (last - first) * max(0.0, 2 * (i + 1) / self._rounds - 1)
+            y = latents.detach() - step * reach * slope / self.bound[:, None, None]
         return y, self.chosen((y - mean) * gain, forms, price, gain)
 
     def price(self, gain: Tensor, position: Tensor) -> Tensor:
@@ -164,6 +174,13 @@ class Encoding:
             other = cost(fewer)
             taken, least = torch.where(other < least, fewer, taken), torch.minimum(other, least)
         return sign * taken
+
+
+def _around(errors: Tensor) -> Tensor:
+    """Squared errors of pixels (n, 1, 16 h, 16 w) -> their sums around each latent, of its own and its eight
+    neighbours' pixels: (n, 1, h, w).
+    """
+    return F.avg_pool2d(F.avg_pool2d(errors, PATCH, divisor_override=1), 3, 1, 1, divisor_override=1)
 
 
 def metrics(model: Codec, pictures: Tensor) -> tuple[Tensor, Tensor]:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from decant_train import budget
 from decant_train import checkpoint as checkpoints
 from decant_train.checkpoint import Checkpoint
-from decant_train.codec_encoding import MEASURED_ON, Encoding, Sent
+from decant_train.codec_encoding import IN_FILES, MEASURED_ON, Encoding, Sent
 from decant_train.codec_loop import VALIDATION_CROP, positions, sent_at, weighed
 from decant_train.families.codec import (
     ANCHORS,
@@ -266,7 +266,7 @@ def _note(
     """
     kept = getattr(model, name)
     setattr(model, name, network.eval())
-    encoder, found, scores = Encoding(model, pictures), {}, []
+    encoder, found, scores = Encoding(model, pictures, IN_FILES), {}, []
     for place in VALIDATED_AT:
         rate, (error,) = sent_at(encoder, pictures, place)
         weight = interpolated_lambdas(torch.full_like(rate, place))

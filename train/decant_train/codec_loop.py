@@ -19,7 +19,7 @@ from tqdm import tqdm
 from decant_train import budget
 from decant_train import checkpoint as checkpoints
 from decant_train.checkpoint import Checkpoint
-from decant_train.codec_encoding import MEASURED_ON, Encoding
+from decant_train.codec_encoding import IN_FILES, MEASURED_ON, Encoding
 from decant_train.codec_start import (
     coordinates_of,
     revive,
@@ -216,7 +216,7 @@ def validate(model: Codec, pictures: Tensor) -> dict[str, float]:
     model.eval()
     metrics: dict[str, float] = {}
     score = 0.0
-    encoding = Encoding(model, pictures)
+    encoding = Encoding(model, pictures, IN_FILES)
     positions = {str(anchor): float(anchor) for anchor in range(ANCHORS)} | {"middle": (ANCHORS - 1) / 2}
     for name, place in positions.items():
         rate, error = sent_at(encoding, pictures, place)
