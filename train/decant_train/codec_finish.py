@@ -8,7 +8,7 @@ The analysis does not move, so that bundles of one checkpoint still share their 
 import copy
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -99,26 +99,31 @@ def finish(
     out.mkdir(parents=True, exist_ok=True)
     budget.keep_freed_memory()
     tests = validation.crops(VALIDATION_CROPS, VALIDATION_CROP, torch.Generator().manual_seed(1))
+    checkpoint.options = checkpoint.options | {"finish": asdict(options)}
     lines: list[dict[str, Any]] = []
     names = list(parts or (PRIOR, *model.syntheses()))
     for name in names:
         beside = name in model.config.beside
         single = (part(model, name) if beside else alone(model)).to(device).eval()
         trained = _Prior(single, options) if name == PRIOR else _Synthesis(single, options)
-        curve, kept = _fit(single, trained, training, tests, options, 1 / len(names), progress)
         of = model.hyperprior if name == PRIOR else model.syntheses()[name]
-        of.load_state_dict(trained.network.state_dict())
-        prefix = f"{name}_" if name else ""
-        checkpoint.metrics |= {
-            f"{prefix}{when}_{what}": row[what]
-            for when, row in (("begun", curve[0]), ("finished", kept))
-            for what in ("psnr", "score")
-        }
-        lines += [{"part": name} | row for row in curve]
-    (out / "finish.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines))
-    checkpoint.model = model.cpu().eval()
-    checkpoint.options = checkpoint.options | {"finish": asdict(options)}
-    checkpoints.save(out, checkpoint)
+        curve: list[dict[str, Any]] = []
+        for row, kept, weights in _fit(single, trained, training, tests, options, 1 / len(names), progress):
+            curve.append({"part": name} | row)
+            if len(curve) == 1:
+                continue
+            of.load_state_dict(weights)
+            prefix = f"{name}_" if name else ""
+            checkpoint.metrics |= {
+                f"{prefix}{when}_{what}": at[what]
+                for when, at in (("begun", curve[0]), ("finished", kept))
+                for what in ("psnr", "score")
+            }
+            rows = (json.dumps(row) + "\n" for row in [*lines, *curve])
+            (out / "finish.jsonl").write_text("".join(rows))
+            checkpoints.save(out, checkpoint)
+        lines += curve
+    model.eval()
     return checkpoint
 
 
@@ -194,10 +199,10 @@ def _fit(
     options: FinishOptions,
     share: float,
     progress: bool,
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Train ``part`` of ``model``, which in the end has the averaged weights that were best; returns the
-    curve and their line of it. Errors of the training latents fall all the time: a decoder can learn to make
-    so much of corrections that the encoder cannot follow.
+) -> Iterator[tuple[dict[str, Any], dict[str, Any], dict[str, Tensor]]]:
+    """Train ``part`` of ``model``: the lines of the curve, at first, every ``log_every`` steps and at last;
+    with each that of the averaged weights that were best so far, and these. Errors of the training latents
+    fall all the time: a decoder can learn to make so much of corrections that the encoder cannot follow.
     """
     device = next(model.parameters()).device
     draw = torch.Generator().manual_seed(options.seed)
@@ -207,20 +212,14 @@ def _fit(
     trained = [p for group in optimizer.param_groups for p in group["params"]]
     averaged = copy.deepcopy(network)
     pool: list[tuple[Tensor, ...]] = []
-    step, started = 0, time.monotonic()
+    step, done, started = 0, 0.0, time.monotonic()
     bar = tqdm(unit="step", disable=not progress, dynamic_ncols=True)
     probes = training.crops(MEASURED_ON, options.crop, torch.Generator().manual_seed(2))
-    curve = [_note(model, part.name, averaged, tests, step, 0.0)]
-    best, kept = copy.deepcopy(averaged.state_dict()), curve[0]
-
-    def note() -> None:
-        nonlocal best, kept
-        curve.append(_note(model, part.name, averaged, tests, step, time.monotonic() - started))
-        if curve[-1]["score"] < kept["score"] or options.ms_ssim:  # the score has no MS-SSIM: the last then
-            best, kept = copy.deepcopy(averaged.state_dict()), curve[-1]
-
+    kept = _note(model, part.name, averaged, tests, step, 0.0)
+    best = copy.deepcopy(averaged.state_dict())
+    yield kept, kept, best
     with bar:
-        while (done := _done(options, share, step, time.monotonic() - started)) < 1:
+        while done < 1:
             if step % part.reuse == 0:
                 pictures = training.reduced(options.batch_size, options.crop, draw, grainy=options.grainy)
                 position = positions(options.batch_size, options.reach, draw).to(device)
@@ -243,12 +242,14 @@ def _fit(
             budget.average(averaged, network, min(options.average, (1 + step) / (10 + step)))
             step += 1
             bar.update(1)
-            if step % options.log_every == 0:
-                note()
-                bar.set_postfix_str(f"{curve[-1]['psnr']:.3f} dB, {curve[-1]['score']:.4f}")
-    note()
-    network.load_state_dict(best)
-    return curve, kept
+            elapsed_s = time.monotonic() - started
+            done = _done(options, share, step, elapsed_s)
+            if step % options.log_every == 0 or done >= 1:
+                row = _note(model, part.name, averaged, tests, step, elapsed_s)
+                if row["score"] < kept["score"] or options.ms_ssim:  # that is not in the score: the last then
+                    best, kept = copy.deepcopy(averaged.state_dict()), row
+                yield row, kept, best
+                bar.set_postfix_str(f"{row['psnr']:.3f} dB, {row['score']:.4f}")
 
 
 def _done(options: FinishOptions, share: float, step: int, elapsed_s: float) -> float:
