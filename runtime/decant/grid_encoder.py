@@ -56,6 +56,20 @@ class Analysed:
     shape: GridShape
 
 
+@dataclass(frozen=True)
+class HyperPart:
+    """What a ``quality`` makes of the hyperlatents of a picture: its ``row`` of the tables, the quantized
+    ones as they decide classes, the mean float32 (M, rows, columns) of each group, and their stream.
+    """
+
+    quality: int
+    shape: GridShape
+    row: Quality
+    scaled: np.ndarray
+    means: list[np.ndarray]
+    stream: bytes
+
+
 class GridEncoder:
     """The encoding graphs of a ``grid`` bundle at work. ``tables`` are the bundle's: ``quality.lambda``
     float32 (100,) says how many bits a pixel each quality gives for one unit of mean squared error in 0..255,
@@ -141,11 +155,11 @@ class GridEncoder:
         that made them, choose symbols again (majorize, minimize), and keep the best file: the analysis cannot
         know what rounding does.
         """
-        rounds = ROUNDS[effort]
+        rounds, hyper = ROUNDS[effort], self.hyper_part(analysed, quality)
         if not rounds:
-            return finish(quality, self.code(analysed, analysed.y, quality, effort))
+            return finish(quality, self.code(hyper, analysed.y, effort))
         y = np.empty_like(analysed.y)
-        latents = self.code(analysed, analysed.y, quality, effort, y)
+        latents = self.code(hyper, analysed.y, effort, y)
         file = best = finish(quality, latents)
         reach, around = np.ones(y.shape[1:], np.float32), np.full(y.shape[1:], np.inf)
         least = np.inf
@@ -166,7 +180,7 @@ class GridEncoder:
             way *= (first + (last - first) * falling) / self.bound[:, None, None]
             way *= reach
             y += way
-            latents = self.code(analysed, y, quality, effort, y)
+            latents = self.code(hyper, y, effort, y)
             file = finish(quality, latents)
         return best
 
@@ -187,34 +201,40 @@ class GridEncoder:
             correction[:, *kept.within(latents)] = found[:, *kept.within(near)]
         return correction
 
-    def code(
-        self, analysed: Analysed, y: np.ndarray, quality: int, effort: int, coded: np.ndarray | None = None
-    ) -> bytes:
-        """The latents section that comes nearest to ``y`` float32 (M, h, w), with the hyperlatents of
-        ``analysed``. ``coded``, where given, is filled with y as the decoder will have it; it
-        may be ``y``.
-        """
-        layout, row, shape = self.layout, self.layout.quality(quality), analysed.shape
+    def hyper_part(self, analysed: Analysed, quality: int) -> HyperPart:
+        """What ``code`` needs of the hyperlatents, whatever latents are."""
+        row, shape = self.layout.quality(quality), analysed.shape
         z = quantized_hyperlatents(analysed.z, row)
-        v = row.scaled(z)
-        hyperlatents = dequantized(v)
-        weight = symbol_weight(float(self.lambdas[quality - 1]), row, self.curvature) if effort else None
-        streams, first = [], layout.stages[0]
+        scaled = row.scaled(z)
+        hyperlatents = dequantized(scaled)
+        means = [mean_of_group(self.hyper_mean, hyperlatents, Rectangle(*group)) for group in shape.groups]
+        return HyperPart(quality, shape, row, scaled, means, self.layout.encode_hyper(z, row))
+
+    def code(self, hyper: HyperPart, y: np.ndarray, effort: int, coded: np.ndarray | None = None) -> bytes:
+        """The latents section that comes nearest to ``y`` float32 (M, h, w), with hyperlatents that
+        ``hyper_part`` had. ``coded``, where given, is filled with y as the decoder will have it; it may be
+        ``y``.
+        """
+        layout, row, shape = self.layout, hyper.row, hyper.shape
+        distortion = float(self.lambdas[hyper.quality - 1])
+        weight = symbol_weight(distortion, row, self.curvature) if effort else None
+        streams, first, predicted = [], layout.stages[0], None
         distances = np.empty((first, shape.h, shape.w), np.float32)
-        for group in shape.groups:
+        for group, mean in zip(shape.groups, hyper.means, strict=True):
             rows, columns = Rectangle(*group).within(whole(shape.h, shape.w))
-            mean = mean_of_group(self.hyper_mean, hyperlatents, Rectangle(*group))
             quantizer = Quantizer(layout, row, y[:, rows, columns], mean, weight, self._bits, self._predict)
-            symbols, classes = layout.staged(v, row, group, quantizer)
+            symbols, classes = layout.staged(hyper.scaled, row, group, quantizer)
             streams.append(layout.encode_group(symbols, classes))
+            predicted = quantizer.predicted
             if coded is not None:
                 scaled = symbols * row.step[:, None, None]
                 distances[:, rows, columns] = scaled[:first]
                 coded[:, rows, columns] = scaled + quantizer.mean
-        if coded is not None and self._predict is not None:  # a decoder's, which sees all groups
-            predicted = self._predict(distances)
+        if coded is not None and self._predict is not None:
+            if predicted is None or len(shape.groups) > 1:  # a decoder sees all groups
+                predicted = self._predict(distances)
             coded[first : first + len(predicted)] += predicted
-        return layout.write(layout.encode_hyper(z, row), streams)
+        return layout.write(hyper.stream, streams)
 
     def _decode(self, data: bytes) -> Picture:
         """What a decoder makes of a file, without its alpha."""
@@ -238,16 +258,16 @@ def _squared_error(picture: Picture, decoded: Picture) -> float:
 
 def _squared_errors(picture: Picture, decoded: Picture) -> np.ndarray:
     """float64 (h, w): of the pixels that each latent stands for, in 0..255, summed."""
-    size, bands = LATENT_PIXELS, []
-    step = size * max(1, (1 << 20) // (size * picture.width))
-    for top in range(0, picture.height, step):
-        part = slice(top, top + step)
-        difference = decoded.pixels[part].astype(np.float32) - picture.pixels[part]
-        squared = np.square(difference).reshape(*difference.shape[:2], -1).sum(2)
-        rows, columns = (-(-side // size) for side in squared.shape)
-        padded = np.pad(squared, [(0, rows * size - len(squared)), (0, columns * size - squared.shape[1])])
-        bands.append(padded.reshape(rows, size, columns, size).sum((1, 3), dtype=np.float64))
-    return np.concatenate(bands)
+    size, (height, width) = LATENT_PIXELS, decoded.pixels.shape[:2]
+    found = np.empty((-(-height // size), -(-width // size)))
+    for row in range(len(found)):
+        part = slice(size * row, size * (row + 1))
+        lacking = np.subtract(decoded.pixels[part], picture.pixels[part], dtype=np.float32)
+        lacking *= lacking
+        line = lacking.reshape(len(lacking), -1).sum(0)
+        starts = np.arange(0, len(line), size * len(line) // width)
+        np.add.reduceat(line, starts, dtype=np.float64, out=found[row])
+    return found
 
 
 def _with_neighbours(values: np.ndarray) -> np.ndarray:

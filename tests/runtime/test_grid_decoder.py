@@ -371,7 +371,7 @@ def tall(encoder: Encoder, layout: GridLayout, copies: int) -> bytes:
     found = encoder._grid.analyse(Picture(photo(4096, 512)))
     shape = layout.grid(4096, 512 * copies)
     repeated = Analysed(np.tile(found.y, (1, copies, 1)), np.tile(found.z, (1, copies, 1)), shape)
-    latents = encoder._grid.code(repeated, repeated.y, 50, 1)
+    latents = encoder._grid.code(encoder._grid.hyper_part(repeated, 50), repeated.y, 1)
     name, model_id = encoder.bundle.name, bytes.fromhex(encoder.bundle.model_id)[:8]
     return container.write(container.DcnFile(name, model_id, 4096, 512 * copies, latents, 50))
 

@@ -246,7 +246,7 @@ class TestCorrection:
         analysed = grid.analyse(picture)
         assert len(analysed.shape.groups) == 2
         coded = np.empty_like(analysed.y)
-        latents = grid.code(analysed, analysed.y, 100, 1, coded)
+        latents = grid.code(grid.hyper_part(analysed, 100), analysed.y, 1, coded)
         empty = container.parse(encoder.encode(picture.pixels, 100, effort=0))
         decoded = decoder.decode(container.write(replace(empty, latents=latents)))
         step = np.ones((1, grid.layout.channels, 1, 1), np.float32)
