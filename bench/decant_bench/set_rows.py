@@ -313,9 +313,7 @@ def _homogeneous_row(found: Found) -> Row:
 
 def _grid_row(found: Found) -> Row:
     told = "; ".join(f"{grid_told(one)} ({where})" for where, one in found.records("grid"))
-    return Row(
-        "mass test: layers x latents x set size", "curves", told or "-", "decant bench grid, as --record"
-    )
+    return Row("mass test: layers x latents x set size", "curves", told or "-", "decant bench grid, --record")
 
 
 def grid_told(one: Record) -> str:
