@@ -20,12 +20,13 @@ LARGEST_SIDE = 768  # pixels; of a larger picture the middle is shown
 
 @dataclass(frozen=True)
 class Table:
-    """Cells under headers; a header may have two lines."""
+    """Cells under headers; a header may have two lines. Numbers stand at the right, ``words`` at the left."""
 
     headers: Sequence[str]
     rows: Sequence[Sequence[str]]
     title: str = ""
     note: str = ""
+    words: bool = False
 
 
 @dataclass(frozen=True)

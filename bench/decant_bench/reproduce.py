@@ -64,7 +64,7 @@ def as_markdown(rows: Sequence[Row]) -> str:
 
 def page(found: record.Record, rows: Sequence[Row], sections: Sequence[Section]) -> str:
     """The page: the table, then ``sections``."""
-    table = Section("Published and ours", tables=[Table(HEADERS, [_cells(row) for row in rows])])
+    table = Section("Published and ours", tables=[Table(HEADERS, [_cells(row) for row in rows], words=True)])
     title = f"decant: the published system {found['config']['system']!r}"
     records = [("Reproduction", found)]
     return pages.sections_page(title, found["command"], [table, *sections], records=records)
