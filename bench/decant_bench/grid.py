@@ -137,7 +137,7 @@ def curves(found: record.Record) -> "Figure":
     """
     from decant_bench.plots import COLOURS, INK, blank, dress
 
-    rows = [row for row in found["rows"] if row["refused"] is None]
+    rows = trained_rows(found)
     if not rows:
         raise BenchError("no cell is trained: nothing to draw")
     sets = sorted({row["set_size"] for row in rows})
@@ -177,6 +177,26 @@ HEADERS = (
 
 
 NOTE = "Ratio: float decoder, latents of 4 bytes a number, as published."
+
+
+def trained_rows(found: record.Record) -> list[dict[str, Any]]:
+    """Rows of the cells that were trained."""
+    return [row for row in found["rows"] if row["refused"] is None]
+
+
+def told(found: record.Record) -> str:
+    """In a line: how many cells, the best and the worst."""
+    rows = trained_rows(found)
+    if not rows:
+        return "no cell was trained"
+
+    def cell(row: dict[str, Any]) -> str:
+        shape = f"{row['num_layers']} layers, {row['latent_dim']} numbers, {row['set_size']} pictures"
+        return f"{row['ssim']:.4f} of {shape}"
+
+    least, most = (choose(rows, key=lambda row: row["ssim"]) for choose in (min, max))
+    minutes = found["config"]["options"]["minutes"]
+    return f"{len(rows)} cells of {minutes:g} minutes: SSIM {cell(least)} to {cell(most)}"
 
 
 def as_text(found: record.Record) -> str:

@@ -23,7 +23,7 @@ from decant_bench.published_rows import Row
 from decant_bench.record import Record
 from decant_bench.schedule import Budget
 from decant_bench.set_points import q_of, span_db
-from decant_bench.set_rows import Found, gather, grid_told, passings_of, published_points, rows_of, series_of
+from decant_bench.set_rows import Found, gather, passings_of, published_points, rows_of, series_of
 
 # Of the minutes; what is left measures.
 TRAINING, PLAIN, DENOISER = 0.25, 0.07, 0.07
@@ -88,8 +88,11 @@ def sections(out: Path) -> list[Section]:
 
 def _mass_test(where: str, one: Record) -> Section:
     table = Table(grid.HEADERS, grid.cells(one), note=grid.NOTE)
-    drawn = [pages.plot(as_svg(grid.curves(one), f"grid {where}"), "PSNR and SSIM against the latent's size")]
-    return Section(f"Mass test: {where}", tables=[table], plots=drawn, notes=[grid_told(one)])
+    plots = []
+    if grid.trained_rows(one):
+        drawn = as_svg(grid.curves(one), f"grid {where}")
+        plots.append(pages.plot(drawn, "PSNR and SSIM against the latent's size"))
+    return Section(f"Mass test: {where}", tables=[table], plots=plots, notes=[grid.told(one)])
 
 
 def _plots(found: Found) -> Section:

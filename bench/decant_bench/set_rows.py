@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from decant_bench import latency_table, machine, published, quality_table, record
+from decant_bench import grid, latency_table, machine, published, quality_table, record
 from decant_bench.errors import BenchError
 from decant_bench.published_rows import Row
 from decant_bench.record import Record
@@ -312,23 +312,8 @@ def _homogeneous_row(found: Found) -> Row:
 
 
 def _grid_row(found: Found) -> Row:
-    told = "; ".join(f"{grid_told(one)} ({where})" for where, one in found.records("grid"))
+    told = "; ".join(f"{grid.told(one)} ({where})" for where, one in found.records("grid"))
     return Row("mass test: layers x latents x set size", "curves", told or "-", "decant bench grid, --record")
-
-
-def grid_told(one: Record) -> str:
-    """A record of the mass test in a line: its cells, its best and its worst."""
-    rows = [row for row in one["rows"] if row["refused"] is None]
-    if not rows:
-        return "no cell was trained"
-
-    def cell(row: dict[str, Any]) -> str:
-        shape = f"{row['num_layers']} layers, {row['latent_dim']} numbers, {row['set_size']} pictures"
-        return f"{row['ssim']:.4f} of {shape}"
-
-    least, most = (choose(rows, key=lambda row: row["ssim"]) for choose in (min, max))
-    minutes = one["config"]["options"]["minutes"]
-    return f"{len(rows)} cells of {minutes:g} minutes: SSIM {cell(least)} to {cell(most)}"
 
 
 def _left_out() -> list[Row]:

@@ -49,10 +49,11 @@ def draw(folder: Path) -> None:
     from decant_bench.content_drawings import drawings
 
     folder.mkdir(parents=True, exist_ok=True)
+    drawing = drawings()["lines"]
     for seed in range(SET):
         path = folder / f"lines_{seed:02}.png"
         if not path.exists():
-            ImageOps.fit(drawings()["lines"](seed), (SIDE, SIDE)).save(path)
+            ImageOps.fit(drawing(seed), (SIDE, SIDE)).save(path)
 
 
 def sample_of(pictures: ImageSet) -> ImageSet:

@@ -163,7 +163,6 @@ class GridEncoder:
         file = best = finish(quality, latents)
         reach, around = np.ones(y.shape[1:], np.float32), np.full(y.shape[1:], np.inf)
         least = np.inf
-        first, last = OVERSHOOT
         for i in range(rounds + 1):
             decoded = self._decode(file)
             errors = _squared_errors(picture, decoded)
@@ -175,9 +174,8 @@ class GridEncoder:
                 break
             before, around = around, _with_neighbours(errors)
             reach[around > FAR * before] /= 2
-            falling = max(0.0, 2 * (i + 1) / rounds - 1)
             way = self._correction(y, picture, analysed.shape, decoded)
-            way *= (first + (last - first) * falling) / self.bound[:, None, None]
+            way *= overshoot(i, rounds) / self.bound[:, None, None]
             way *= reach
             y += way
             latents = self.code(hyper, y, effort, y)
@@ -251,6 +249,12 @@ class GridEncoder:
         return float("inf") if mse == 0 else float(10 * np.log10(255**2 / mse))
 
 
+def overshoot(i: int, rounds: int) -> float:
+    """How much further than the bounds the correction of round ``i`` of ``rounds`` goes."""
+    first, last = OVERSHOOT
+    return first + (last - first) * max(0.0, 2 * (i + 1) / rounds - 1)
+
+
 def _squared_error(picture: Picture, decoded: Picture) -> float:
     """Of all pixels in 0..255, summed."""
     return float(_squared_errors(picture, decoded).sum())
@@ -260,12 +264,12 @@ def _squared_errors(picture: Picture, decoded: Picture) -> np.ndarray:
     """float64 (h, w): of the pixels that each latent stands for, in 0..255, summed."""
     size, (height, width) = LATENT_PIXELS, decoded.pixels.shape[:2]
     found = np.empty((-(-height // size), -(-width // size)))
+    starts = np.arange(0, width, size) * (decoded.pixels.size // (height * width))
     for row in range(len(found)):
         part = slice(size * row, size * (row + 1))
         lacking = np.subtract(decoded.pixels[part], picture.pixels[part], dtype=np.float32)
         lacking *= lacking
         line = lacking.reshape(len(lacking), -1).sum(0)
-        starts = np.arange(0, len(line), size * len(line) // width)
         np.add.reduceat(line, starts, dtype=np.float64, out=found[row])
     return found
 

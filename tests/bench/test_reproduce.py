@@ -288,6 +288,10 @@ def test_a_mass_test_and_a_homogeneous_set_fill_their_rows(tmp_path):
     (section,) = [s for s in reproduce_set.sections(tmp_path) if s.title.startswith("Mass test")]
     assert len(section.tables[0].rows) == 5
     assert "layers: 2" in section.plots[0].svg
+    made["rows"] = made["rows"][-1:]
+    record.write(made, tmp_path / "records" / "none-grid.json")
+    empty = [s for s in reproduce_set.sections(tmp_path) if s.title == "Mass test: none-grid"]
+    assert [(len(s.plots), list(s.notes)) for s in empty] == [(0, ["no cell was trained"])]
 
 
 def test_the_homogeneous_set_is_64_different_drawings(tmp_path):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from decant.grid_encoder import FAR, OVERSHOOT, ROUNDS
+from decant.grid_encoder import FAR, ROUNDS, overshoot
 from decant.settings import DEFAULT_EFFORT
 from torch import Tensor
 
@@ -108,7 +108,6 @@ class Encoding:
         price = self.price(gain, position)
         forms = model.hyperprior.forms(z_hat, offset)
         reach, around = pictures.new_ones(()), pictures.new_full((), torch.inf)
-        first, last = OVERSHOOT
         for i in range(self._rounds):
             symbols = self.chosen((y - mean) * gain, forms, price, gain)
             latents = symbols / gain + model.hyperprior.means(mean, symbols, gain)
@@ -120,7 +119,7 @@ class Encoding:
             (slope,) = torch.autograd.grad(error, latents)
             before, around = around, _around(errors.detach())
             reach = torch.where(around > FAR * before, reach / 2, reach)
-            step = first + (last - first) * max(0.0, 2 * (i + 1) / self._rounds - 1)
+            step = overshoot(i, self._rounds)
             y = latents.detach() - step * reach * slope / self.bound[:, None, None]
         return y, self.chosen((y - mean) * gain, forms, price, gain)
 
