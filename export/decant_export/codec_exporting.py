@@ -14,7 +14,6 @@ from decant import container
 from decant.bundle import Bundle, canonical_json
 from decant.grid import GridLayout
 from decant.grid_decoder import GridDecoder
-from decant.manifest import ENCODER_ROLES
 from decant.sessions import Session
 from decant_train import checkpoint as checkpoints
 from decant_train import photos, wheel_photos
@@ -32,6 +31,7 @@ from decant_export.variants import RUNTIMES, make
 
 PRECISIONS = ("float", "int8")
 FLOORS = {"float": 48.0, "int8": 40.0}
+SHARED_ROLES = ("analysis", "hyper_analysis")  # what bundles of one encoder have in common
 ADJOINT_TOLERANCE = 0.1  # of its norm: weights in 8 bits switch some rectifiers
 CROP = 256  # pixels on a side of the pictures that tables and ranges are measured on
 GOLDEN_WIDTH, GOLDEN_HEIGHT = 200, 120  # pixels; no multiples of 16, so that cropping is seen
@@ -169,7 +169,7 @@ def export_codec(
 def _check_sharing(bundle: Bundle, lender: Bundle | None) -> None:
     if lender is None:
         return
-    for role in filter(bundle.has, ENCODER_ROLES):
+    for role in filter(bundle.has, SHARED_ROLES):
         if any(file.of is None for file in bundle.graph(role).files):
             raise ExportError(f"{role} of {bundle.name} is not that of {lender.path}: their encoders differ")
 

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from click.testing import CliRunner
 from decant_train import checkpoint as checkpoints
-from decant_train import codec_encoding, photos, wheel_photos
+from decant_train import codec_encoding, codec_loop, photos, wheel_photos
 from decant_train.checkpoint import Checkpoint
 from decant_train.cli import train
-from decant_train.codec_encoding import Encoding, at_zero, curvature, metrics, peaks
-from decant_train.codec_finish import FinishOptions, finish
+from decant_train.codec_encoding import Encoding, at_zero, counted, curvature, metrics, peaks
+from decant_train.codec_finish import FinishOptions, _Synthesis, finish
 from decant_train.codec_loop import CodecOptions, _groups, _move_together, _spread, positions
 from decant_train.codec_start import (
     begin_with,
@@ -24,10 +25,12 @@ from decant_train.codec_start import (
     scale_hyperlatents,
     start_branches,
     start_from_principal_components,
+    turn_from,
 )
 from decant_train.families.codec import (
     ANCHORS,
     CLASSES,
+    DISSIMILARITY,
     FAMILY,
     LEAK,
     Codec,
@@ -35,9 +38,11 @@ from decant_train.families.codec import (
     Rectifier,
     Residual,
     class_scale,
+    distortion,
     first_half,
     interpolated_lambdas,
     part,
+    picture_error,
     rate,
     scale_to_class,
     symbol_bits,
@@ -165,6 +170,12 @@ def few_probes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(codec_encoding, "_PROBES", 6)
 
 
+@pytest.fixture
+def few_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Validation on few crops."""
+    monkeypatch.setattr(codec_loop, "VALIDATION_CROPS", 2)
+
+
 @pytest.mark.usefixtures("few_probes")
 def test_the_command_trains_and_resumes(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -256,30 +267,114 @@ def test_the_prior_is_finished_on_the_symbols_that_are_sent(folder: Path, tmp_pa
     assert {name.split(".")[0] for name in moved} == {"hyperprior"}
 
 
-@pytest.mark.usefixtures("few_probes")
-def test_a_synthesis_finished_for_ms_ssim_gives_more_of_it(folder: Path, tmp_path: Path) -> None:
-    photos.pack(folder, tmp_path / "packed.safetensors")
-    seen = photos.load([tmp_path / "packed.safetensors"], 192, validation=False)
+def test_a_share_of_the_distortion_is_ms_ssim() -> None:
     torch.manual_seed(0)
-    model = Codec(TINY)
+    pictures = F.interpolate(torch.rand(2, 3, 24, 24), size=(192, 192), mode="bilinear")
+    made = pictures - 0.5 + 0.05 * torch.randn_like(pictures)
+    error, similar = picture_error(made, pictures), distortion(made, pictures, 1.0)
+    expected = DISSIMILARITY * (1 - ms_ssim(made + 0.5, pictures, data_range=1.0, size_average=False))
+    assert torch.equal(distortion(made, pictures, 0.0), error)
+    assert torch.allclose(similar, expected)
+    assert torch.allclose(distortion(made, pictures, 0.3), 0.7 * error + 0.3 * expected)
+    with pytest.raises(ValueError, match="share of the distortion"):
+        replace(TINY, ms_ssim=1.5)
+
+
+def _begun(seen: photos.Photos, config: CodecConfig) -> Codec:
+    torch.manual_seed(0)
+    model = Codec(config)
     start_from_principal_components(model, seen.crops(2000, 16, torch.Generator().manual_seed(0)))
     scale_hyperlatents(model, seen.crops(4, 192, torch.Generator().manual_seed(0)))
-    pictures, position = seen.crops(8, 192, torch.Generator().manual_seed(3)), torch.full((8,), 2.0)
-    found = []
-    for weight in (0.0, 3000.0):
-        options = FinishOptions(
-            steps=120, batch_size=2, reuse=20, linear_rate=0.3, plain=1.0, ms_ssim=weight, decay=0.5
-        )
-        start = Checkpoint("codec", model.config, copy.deepcopy(model))
-        finish(start, seen, seen, tmp_path / str(weight), options, parts=("",), progress=False)
-        assert isinstance(start.model, Codec)
-        with torch.no_grad():
-            sent = Encoding(start.model, pictures, 0).sent(pictures, position)
-            decoded = start.model.synthesis(sent.latents) + 0.5
-        found.append(float(ms_ssim(decoded.clamp(0, 1), pictures, data_range=1.0)))
-    assert found[1] > found[0], found
+    return model.eval()
+
+
+def test_a_synthesis_is_finished_for_the_distortion_of_its_codec(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = Codec(replace(TINY, ms_ssim=0.8)).eval()
+    torch.nn.init.normal_(model.synthesis.last.weight, std=0.05)
+    latents, pictures = torch.randn(2, TINY.latents, 12, 12), torch.rand(2, 3, 192, 192)
+    options = FinishOptions(steps=1)
+    with torch.no_grad():
+        encoding = Encoding(model, pictures, 0)
+        loss = _Synthesis(model, options).loss(encoding, latents, pictures, torch.tensor([1.0, 3.0]))
+        found = distortion(model.synthesis(latents), pictures, 0.8)
+    assert float(loss) == pytest.approx(255**2 * float((found * torch.tensor([1.0, 3.0])).mean()), rel=0.02)
+    start, seen = (
+        Checkpoint("codec", model.config, model),
+        photos.Photos([np.zeros((256, 256, 3), np.uint8)], ["a"]),
+    )
     with pytest.raises(ValueError, match="needs crops of 192 pixels"):
-        FinishOptions(steps=1, ms_ssim=1.0, crop=128)
+        finish(start, seen, seen, tmp_path, replace(options, crop=128), progress=False)
+
+
+@pytest.mark.usefixtures("few_probes")
+def test_steps_turn_to_what_errors_count_in_ms_ssim(folder: Path, tmp_path: Path) -> None:
+    """Coarse structure gets finer steps than before, and files give more MS-SSIM for their bits."""
+    photos.pack(folder, tmp_path / "packed.safetensors")
+    seen = photos.load([tmp_path / "packed.safetensors"], 192, validation=False)
+    pictures = seen.crops(3, 192, torch.Generator().manual_seed(3))
+    model = _begun(seen, TINY)
+    assert torch.equal(counted(model, 0.0, pictures), torch.ones(TINY.latents))
+    turned = copy.deepcopy(model)
+    turned.config = replace(TINY, ms_ssim=1.0)
+    turn_from(turned, 0.0, pictures)
+    change = (turned.log_gain - model.log_gain)[0]
+    assert change[:8].mean() > change[-24:].mean() + 0.2
+    curves = []
+    for codec in (model, turned):
+        points = []
+        for place in (1.0, 3.0, 5.0):
+            with torch.no_grad():
+                sent = Encoding(codec, pictures, 0).sent(pictures, torch.full((len(pictures),), place))
+                decoded = (codec.synthesis(sent.latents) + 0.5).clamp(0, 1)
+            lost = 1 - ms_ssim(decoded, pictures, data_range=1.0)
+            points.append([float(-lost.log()), float(sent.bits.log().mean())])
+        curves.append(np.array(points).T)
+    low, high = (end([curve[0, i] for curve in curves]) for i, end in ((0, max), (-1, min)))
+    rates = [np.interp(np.linspace(low, high, 20), *curve) for curve in curves]
+    assert (rates[1] - rates[0]).mean() < -0.01
+
+
+@pytest.mark.usefixtures("few_probes", "few_tests")
+def test_a_codec_turned_to_ms_ssim_keeps_the_encoder_it_begins_with(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FAMILY.sizes, "tiny", TINY)
+    packed = tmp_path / "in"
+    packed.mkdir()
+    names = iter(f"photo_{i:04}.png" for i in range(2000) if photos.is_validation(f"photo_{i:04}.png"))
+    for path in folder.iterdir():
+        Image.open(path).save(packed / path.name)
+    Image.open(folder / "coffee_01a.png").resize((300, 260)).save(packed / next(names))
+    command = ["codec", "tiny", "--images", str(packed), "--batch-size", "2", "--steps", "4", "--quiet"]
+    for out, more in (("plain", []), ("turned", ["--ms-ssim", "0.8", "--keep-encoder", "--begin"])):
+        begin = [str(tmp_path / "plain")] if more else []
+        result = CliRunner().invoke(train, [*command, "--out", str(tmp_path / out), *more, *begin])
+        assert result.exit_code == 0, result.output
+    plain, turned = (checkpoints.load(tmp_path / name).model for name in ("plain", "turned"))
+    assert isinstance(turned, Codec)
+    assert turned.config == replace(TINY, ms_ssim=0.8)
+    kept = ("analysis.", "hyperprior.analysis.", "hyperprior.mean.", "hyperprior.deviation")
+    before = plain.state_dict()
+    for name, value in turned.state_dict().items():
+        assert torch.equal(value, before[name]) or not name.startswith(kept), name
+    for name in ("log_gain", "class_offset", "synthesis.up.weight", "hyperprior.class_out.weight"):
+        assert not torch.equal(turned.state_dict()[name], before[name]), name
+    # Kept as what differs from the other, it is the same codec.
+    of = ["--of", str(tmp_path / "plain")]
+    result = CliRunner().invoke(
+        train, ["compact", str(tmp_path / "turned"), "--out", str(tmp_path / "b"), *of]
+    )
+    assert result.exit_code == 0, result.output
+    sizes = [(tmp_path / name / "weights.safetensors").stat().st_size for name in ("b", "turned")]
+    assert sizes[0] < 0.7 * sizes[1]
+    found = checkpoints.load(tmp_path / "b").model.state_dict()
+    for name, value in turned.state_dict().items():
+        assert torch.allclose(found[name], value, atol=1e-2), name
+        assert torch.equal(found[name], value) or not name.startswith(kept), name
+    (tmp_path / "plain" / "checkpoint.json").unlink()
+    with pytest.raises(checkpoints.CheckpointError, match="plain is not a checkpoint"):
+        checkpoints.load(tmp_path / "b")
 
 
 def test_options_without_an_end_are_refused() -> None:

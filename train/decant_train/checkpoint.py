@@ -56,9 +56,11 @@ def save(
     checkpoint: Checkpoint,
     optimizer: torch.optim.Optimizer | None = None,
     trained: nn.Module | None = None,
+    of: str | None = None,
 ) -> None:
     """Write ``checkpoint`` to ``folder``, made when missing. ``trained``: the network that ``optimizer``
-    moves, where it is another than the checkpoint's.
+    moves, where it is another than the checkpoint's. ``of``: the folder, seen from this one, of a checkpoint
+    that has the weights which are not here.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _replace(
@@ -68,6 +70,8 @@ def save(
         _replace(folder / OPTIMIZER, _optimizer_tensors(trained or checkpoint.model, optimizer))
     description: dict[str, Any] = {"schema": SCHEMA, "family": checkpoint.family}
     description["config"] = dataclasses.asdict(checkpoint.config)
+    if of is not None:
+        description["of"] = of
     for name in ("epoch", "step", "elapsed_s", "metrics", "data", "options", "stopped_by"):
         description[name] = getattr(checkpoint, name)
     temporary = folder / (DESCRIPTION + ".tmp")
@@ -84,6 +88,9 @@ def load(folder: Path | str) -> Checkpoint:
         config = family.config(**description["config"])
         model = family.network(config)
         state = _restored(load_file(folder / WEIGHTS))
+        if (of := description.get("of")) is not None:
+            shared, own = load(folder / of).model.state_dict(), model.state_dict()
+            state = {name: value for name, value in shared.items() if name in own} | state
         model.load_state_dict(state)
     except (KeyError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
         raise CheckpointError(f"{folder} cannot be read as a checkpoint: {error}") from error
@@ -102,14 +109,18 @@ def load_same(folder: Path | str, config: Any) -> Checkpoint:
     return found
 
 
-def save_compact(folder: Path, checkpoint: Checkpoint) -> None:
+def save_compact(folder: Path, checkpoint: Checkpoint, of: Path | None = None) -> None:
     """Write ``checkpoint`` to ``folder`` to keep or begin with: kernels of convolutions with many inputs in
-    8 bits, one scale an output channel, all else as it is; no optimizer.
+    8 bits, one scale an output channel, all else as it is; no optimizer. What is the same in the checkpoint
+    ``of`` stays there, and the description says where that lies.
     """
-    save(folder, checkpoint)
+    shared = {} if of is None else load(of).model.state_dict()
+    save(folder, checkpoint, of=None if of is None else os.path.relpath(of, folder))
     state: dict[str, Tensor] = {}
     for name, tensor in checkpoint.model.state_dict().items():
         tensor = tensor.detach().cpu().contiguous()
+        if name in shared and torch.equal(shared[name], tensor):
+            continue
         exact = name.endswith(_EXACT) or any(part in name for part in _EXACT_PARTS)
         if tensor.ndim == 4 and tensor[0].numel() >= _MANY_INPUTS and not exact:
             steps = tensor.abs().amax((1, 2, 3), keepdim=True).clamp_min(1e-12) / 127

@@ -143,6 +143,10 @@ def train_denoiser(size: str, **given: Any) -> None:
 @click.option("--compile", is_flag=True, help="Compile a part of the step; needs a C++ compiler.")
 @click.option("--begin", type=FOLDER, help="Codec checkpoint to start from, where shapes agree.")
 @click.option("--beside", multiple=True, help="Train this size's synthesis on the same latents; repeatable.")
+@click.option("--ms-ssim", type=float, help="Share of the distortion that is 1 - MS-SSIM (0), 0 to 1.")
+@click.option(
+    "--keep-encoder", is_flag=True, help="Leave the analysis as --begin has it: bundles can share it."
+)
 @_shared
 def train_codec(size: str, **given: Any) -> None:
     """Train the general codec (nano, lite, full) on photos."""
@@ -160,16 +164,18 @@ def train_codec(size: str, **given: Any) -> None:
         "hyper_rate",
         "optimizer",
         "compile",
+        "keep_encoder",
         "precision",
         "device",
     )
+    shape = {name: given[name] for name in ("beside", "ms_ssim") if given[name]}
     options = CodecOptions(**{name: given[name] for name in names if given[name] is not None})
     done = recipes.train_codec(
         size,
         given["out"],
         options,
         images=given["images"],
-        shape={"beside": given["beside"]} if given["beside"] else None,
+        shape=shape,
         begin=given["begin"],
         resume=given["resume"],
         progress=not given["quiet"],
@@ -194,9 +200,6 @@ def train_codec(size: str, **given: Any) -> None:
     multiple=True,
     help='"prior", a size trained beside, or "" for the codec\'s own synthesis; repeatable (all).',
 )
-@click.option(
-    "--ms-ssim", type=float, help="What 1 - MS-SSIM weighs beside the squared error (300: as much)."
-)
 @click.option("--device", default="auto", help="cpu, cuda, or auto.")
 @click.option("--threads", default=1, help="CPU threads.")
 @click.option("--seed", default=0)
@@ -209,7 +212,7 @@ def finish(checkpoint: Path, **given: Any) -> None:
     from decant_train.codec_finish import FinishOptions
 
     _threads(given)
-    names = ("steps", "max_minutes", "batch_size", "learning_rate", "crop", "seed", "device", "ms_ssim")
+    names = ("steps", "max_minutes", "batch_size", "learning_rate", "crop", "seed", "device")
     options = FinishOptions(**{name: given[name] for name in names if given[name] is not None})
     done = recipes.finish_codec(
         checkpoint,
@@ -350,11 +353,12 @@ def pack(folder: Path, out: Path, part: int, parts: int) -> None:
 @train.command("compact")
 @click.argument("checkpoint", type=FOLDER)
 @click.option("--out", required=True, type=FOLDER, help="Folder for the smaller checkpoint.")
-def compact(checkpoint: Path, out: Path) -> None:
+@click.option("--of", type=FOLDER, help="Checkpoint that has the rest: keep only what differs from it.")
+def compact(checkpoint: Path, out: Path, of: Path | None) -> None:
     """Keep a checkpoint's weights in 8 bits: to export, or to begin another training with."""
     from decant_train import checkpoint as checkpoints
 
-    checkpoints.save_compact(out, checkpoints.load(checkpoint))
+    checkpoints.save_compact(out, checkpoints.load(checkpoint), of)
     click.echo(json.dumps({"checkpoint": str(out), "bytes": sum(p.stat().st_size for p in out.iterdir())}))
 
 

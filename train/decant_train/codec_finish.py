@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_msssim import ms_ssim
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -22,23 +21,22 @@ from decant_train import budget
 from decant_train import checkpoint as checkpoints
 from decant_train.checkpoint import Checkpoint
 from decant_train.codec_encoding import IN_FILES, MEASURED_ON, Encoding, Sent
-from decant_train.codec_loop import VALIDATION_CROP, positions, sent_at, weighed
+from decant_train.codec_loop import VALIDATION_CROP, check_crop, positions, sent_at, weighed
 from decant_train.families.codec import (
     ANCHORS,
     PATCH,
     Codec,
     alone,
     class_scale,
+    distortion,
     interpolated_lambdas,
     part,
-    picture_error,
     rate,
 )
 from decant_train.photos import Photos
 
 PRIOR = "prior"
 VALIDATION_CROPS = 12
-MS_SSIM_CROP = 192  # pixels: five scales, the last with a window of 11
 VALIDATED_AT = (1.0, 2.0, (ANCHORS - 1) / 2, 5.0, 6.0)  # qualities
 
 
@@ -56,7 +54,6 @@ class FinishOptions:
     prior_rate: float = 5e-4  # of the prior's networks
     prior_reuse: int = 3  # as reuse: of few crops they learn what is true of no others
     linear_rate: float = 0.01  # of learning_rate, for the others: the analysis does not follow them
-    ms_ssim: float = 0.0  # what 1 - MS-SSIM weighs beside the squared error; 300 about as much
     warmup: int = 50
     decay: float = 0.7
     reuse: int = 12  # steps for each batch that is encoded
@@ -74,8 +71,6 @@ class FinishOptions:
     def __post_init__(self) -> None:
         if not (self.steps > 0 or self.max_minutes > 0):
             raise ValueError("finishing needs a budget: give steps or max_minutes")
-        if self.ms_ssim and self.crop < MS_SSIM_CROP:
-            raise ValueError(f"MS-SSIM needs crops of {MS_SSIM_CROP} pixels, got {self.crop}")
 
 
 def finish(
@@ -94,6 +89,7 @@ def finish(
     """
     model = checkpoint.model
     assert isinstance(model, Codec)
+    check_crop(model, options.crop)
     device = budget.device_of(options.device)
     training.to(device), validation.to(device)
     out.mkdir(parents=True, exist_ok=True)
@@ -137,7 +133,7 @@ class _Synthesis:
         layers = [list(network.render.parameters()), [*network.up.parameters(), *network.last.parameters()]]
         rates = [options.learning_rate, options.learning_rate * options.linear_rate]
         self.groups = [{"params": some, "lr": rate} for some, rate in zip(layers, rates, strict=True) if some]
-        self._ms_ssim = options.ms_ssim
+        self._share = model.config.ms_ssim
         self.reuse = options.reuse
 
     def batch(self, sent: Sent, pictures: Tensor, position: Tensor) -> tuple[Tensor, ...]:
@@ -146,10 +142,7 @@ class _Synthesis:
     def loss(self, _: Encoding, latents: Tensor, pictures: Tensor, weight: Tensor) -> Tensor:
         with budget.autocast(latents.device, "auto"):
             decoded = self.network(latents)
-        loss = 255**2 * (picture_error(decoded, pictures) * weight).mean()
-        if self._ms_ssim:
-            loss = loss + self._ms_ssim * (1 - ms_ssim(decoded.float() + 0.5, pictures, data_range=1.0))
-        return loss
+        return 255**2 * (distortion(decoded, pictures, self._share) * weight).mean()
 
 
 class _Prior:
@@ -246,7 +239,7 @@ def _fit(
             done = _done(options, share, step, elapsed_s)
             if step % options.log_every == 0 or done >= 1:
                 row = _note(model, part.name, averaged, tests, step, elapsed_s)
-                if row["score"] < kept["score"] or options.ms_ssim:  # that is not in the score: the last then
+                if row["score"] < kept["score"]:
                     best, kept = copy.deepcopy(averaged.state_dict()), row
                 yield row, kept, best
                 bar.set_postfix_str(f"{row['psnr']:.3f} dB, {row['score']:.4f}")
@@ -269,10 +262,10 @@ def _note(
     setattr(model, name, network.eval())
     encoder, found, scores = Encoding(model, pictures, IN_FILES), {}, []
     for place in VALIDATED_AT:
-        rate, (error,) = sent_at(encoder, pictures, place)
+        rate, (error,), (distorted,) = sent_at(encoder, pictures, place)
         weight = interpolated_lambdas(torch.full_like(rate, place))
         found[f"psnr_{place:g}"] = float(-10 * error.log10().mean())
-        scores.append(float((rate + weight * 255**2 * error).log().mean()))
+        scores.append(float((rate + weight * 255**2 * distorted).log().mean()))
     setattr(model, name, kept)
     means = {"psnr": sum(found.values()) / len(found), "score": sum(scores) / len(scores)}
     return {"step": step, "elapsed_s": elapsed_s} | found | means

@@ -8,6 +8,7 @@ and Adam's state (to go on from).
 import json
 import logging
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,13 +28,21 @@ from decant_train.codec_start import (
     start_branches,
     start_from_principal_components,
 )
-from decant_train.families.codec import ANCHORS, PATCH, Codec, interpolated_lambdas, picture_error
+from decant_train.families.codec import (
+    ANCHORS,
+    PATCH,
+    Codec,
+    distortion,
+    interpolated_lambdas,
+    picture_error,
+)
 from decant_train.optimizers import Clip, MuonAdam
 from decant_train.photos import Photos
 
 log = logging.getLogger(__name__)
 RAW = "raw.safetensors"
 VALIDATION_CROP, VALIDATION_CROPS = 256, 32
+MS_SSIM_CROP = 192  # pixels: five scales, the last with a window of 11
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,7 @@ class CodecOptions:
     sent: float = 0.2  # share of the budget, at its end, in which files' own symbols are learned on
     analysis_every: int = 2  # of these steps, those that train the analysis
     rounds: int = 0  # of correction by the encoder that chooses them
+    keep_encoder: bool = False  # analyses and means stay as they are, so that bundles can share the first
     measured_every: int = 250  # steps between which that encoder takes the synthesis for unchanged
     clip_norm: float = 3.0  # gradients are cut to this norm,
     clip_unusual: float = 2.0  # and to so many times the usual one
@@ -103,6 +113,7 @@ def fit(
     """
     model = checkpoint.model
     assert isinstance(model, Codec)
+    check_crop(model, options.crop)
     device = budget.device_of(options.device)
     draw = torch.Generator().manual_seed(options.seed * 1_000_003 + checkpoint.step)
     patches = training.crops(60_000, PATCH, torch.Generator().manual_seed(options.seed))
@@ -110,7 +121,10 @@ def fit(
     if not (resume or begun):
         start_from_principal_components(model, patches)
     coordinates = coordinates_of(model, patches)
-    if begun:
+    if options.keep_encoder:
+        for parameter in _of_the_encoder(model):
+            parameter.requires_grad_(False)
+    elif begun:
         revived = revive(model, training.crops(24, options.crop, draw).cpu())
         log.info("%d units that were always off start again", revived)
     elif not resume:
@@ -157,7 +171,7 @@ def fit(
             spread = _spread(options, done)
             position = positions(options.batch_size, spread, draw).to(device)
             model.train()
-            turn = not sent or checkpoint.step % options.analysis_every == 0
+            turn = not (options.keep_encoder or (sent and checkpoint.step % options.analysis_every))
             with autocast:
                 y_bits, z_bits, error, plain = model.terms(
                     batch, position, encoding if sent else None, analysis=turn
@@ -207,6 +221,12 @@ def fit(
     return checkpoint
 
 
+def check_crop(model: Codec, crop: int) -> None:
+    """Raises ValueError where ``crop`` is too small for the distortion that ``model`` is trained for."""
+    if model.config.ms_ssim and crop < MS_SSIM_CROP:
+        raise ValueError(f"MS-SSIM needs crops of {MS_SSIM_CROP} pixels, got {crop}")
+
+
 @torch.no_grad()
 def validate(model: Codec, pictures: Tensor) -> dict[str, float]:
     """Estimated bits per pixel and PSNR (dB) of ``pictures`` (n, 3, H, W), as the encoder sends them (effort
@@ -219,11 +239,11 @@ def validate(model: Codec, pictures: Tensor) -> dict[str, float]:
     encoding = Encoding(model, pictures, IN_FILES)
     positions = {str(anchor): float(anchor) for anchor in range(ANCHORS)} | {"middle": (ANCHORS - 1) / 2}
     for name, place in positions.items():
-        rate, error = sent_at(encoding, pictures, place)
+        rate, error, distorted = sent_at(encoding, pictures, place)
         metrics[f"bpp_{name}"] = float(rate.mean())
         for of, own in zip(model.syntheses(), error, strict=True):
             metrics[f"{of and of + '_'}psnr_{name}"] = float(-10 * own.log10().mean())
-        loss = float(weighed(torch.full_like(rate, place), rate, error.mean(0)))
+        loss = float(weighed(torch.full_like(rate, place), rate, distorted.mean(0)))
         if name == "middle":
             metrics["score_middle"] = loss
         else:
@@ -232,17 +252,19 @@ def validate(model: Codec, pictures: Tensor) -> dict[str, float]:
 
 
 @torch.no_grad()
-def sent_at(encoding: Encoding, pictures: Tensor, place: float) -> tuple[Tensor, Tensor]:
+def sent_at(encoding: Encoding, pictures: Tensor, place: float) -> tuple[Tensor, Tensor, Tensor]:
     """Estimated bits per pixel (n,) of ``pictures`` (n, 3, H, W) at quality ``place``, as ``encoding`` sends
-    them, and the squared error (syntheses, n) of what each synthesis of its model makes of that.
+    them, and the squared error and the distortion (syntheses, n) of what each synthesis of its model makes of
+    that.
     """
-    rates, errors = [], []
+    share, rates, errors, distorted = encoding.model.config.ms_ssim, [], [], []
     for batch in torch.split(pictures, 8):
         sent = encoding.sent(batch, torch.full((len(batch),), place, device=batch.device))
         rates.append(sent.bits)
         made = [synthesis(sent.latents).clamp(-0.5, 0.5) for synthesis in encoding.model.syntheses().values()]
         errors.append(torch.stack([picture_error(x, batch) for x in made]))
-    return torch.cat(rates), torch.cat(errors, 1)
+        distorted.append(torch.stack([distortion(x, batch, share) for x in made]))
+    return torch.cat(rates), torch.cat(errors, 1), torch.cat(distorted, 1)
 
 
 def _spread(options: CodecOptions, done: float) -> float:
@@ -277,6 +299,13 @@ def weighed(position: Tensor, bits_per_pixel: Tensor, error: Tensor) -> Tensor:
     return ((bits_per_pixel + weight * 255**2 * error) * (0.0067 / weight).sqrt()).mean()
 
 
+def _of_the_encoder(model: Codec) -> Iterator[nn.Parameter]:
+    """What bundles that share their encoder's graphs have in common, and the means beside."""
+    prior = model.hyperprior
+    for part in (model.analysis, prior.analysis, prior.mean):
+        yield from part.parameters()
+
+
 def _groups(model: Codec, options: CodecOptions) -> list[dict[str, Any]]:
     syntheses, prior = model.syntheses().values(), model.hyperprior
     linear = [layer for synthesis in syntheses for layer in (synthesis.up, synthesis.last)]
@@ -300,6 +329,8 @@ def _groups(model: Codec, options: CodecOptions) -> list[dict[str, Any]]:
         {"params": [p for p in branches if id(p) not in ours], "lr": rate * options.branch_rate},
         *({"params": some, "lr": rate * part} for part, some in groups),
     ]
+    for group in found:
+        group["params"] = [parameter for parameter in group["params"] if parameter.requires_grad]
     return [group for group in found if group["params"]]
 
 

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from decant_train.codec_encoding import counted
 from decant_train.families.codec import (
     ANCHORS,
     LAMBDAS,
@@ -166,6 +167,17 @@ def begin_with(model: Codec, other: Codec) -> None:
     model.load_state_dict(own | shared)
     for name in set(model.beside) - set(other.beside):
         _begin_as(model.syntheses()[name], model.synthesis, model.hyperprior.deviation)
+
+
+@torch.no_grad()
+def turn_from(model: Codec, share: float, pictures: Tensor) -> None:
+    """Let steps and classes of ``model``, which were trained for a ``share`` of MS-SSIM in the distortion,
+    follow what errors in each channel count in its own. ``pictures`` float32 (n, 3, H, W) in [0, 1].
+    """
+    own = counted(model, model.config.ms_ssim, pictures)
+    change = 0.5 * (own / counted(model, share, pictures)).log()
+    model.log_gain.add_(change)
+    model.class_offset.add_(scale_to_class(change.exp()) - scale_to_class(torch.ones(())))
 
 
 @torch.no_grad()

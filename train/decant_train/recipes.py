@@ -11,9 +11,9 @@ import numpy.typing as npt
 import torch
 
 from decant_train import checkpoint as checkpoints
-from decant_train import codec_finish, codec_loop, data, families, loop, photos, wheel_photos
+from decant_train import codec_encoding, codec_finish, codec_loop, data, families, loop, photos, wheel_photos
 from decant_train.checkpoint import Checkpoint, CheckpointError
-from decant_train.codec_start import begin_with
+from decant_train.codec_start import begin_with, turn_from
 from decant_train.families.codec import Codec
 from decant_train.families.denoiser import Denoiser
 from decant_train.families.set import SetAutoencoder
@@ -147,6 +147,7 @@ def train_codec(
     if size not in family.sizes:
         raise ValueError(f"family codec has no size {size!r}; it has {', '.join(family.sizes)}")
     config = dataclasses.replace(family.sizes[size], **(shape or {}))
+    turned_from: float | None = None
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
     if resume:
@@ -160,7 +161,13 @@ def train_codec(
         if not (isinstance(other, Codec) and isinstance(start.model, Codec)):
             raise CheckpointError(f"{begin} is no codec checkpoint")
         begin_with(start.model, other)
+        if config.ms_ssim != other.config.ms_ssim:
+            turned_from = other.config.ms_ssim
     training, validation = _photos(images, out, options.crop)
+    if turned_from is not None:
+        assert isinstance(start.model, Codec)
+        probes = training.crops(codec_encoding.MEASURED_ON, options.crop, torch.Generator().manual_seed(2))
+        turn_from(start.model, turned_from, probes)
     start.data["pictures"] = [len(training), len(validation)]
     return codec_loop.fit(
         start, training, validation, out, options, resume=resume, begun=begin is not None, progress=progress

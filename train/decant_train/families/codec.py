@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from pytorch_msssim import ms_ssim
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -51,6 +52,9 @@ LAMBDAS = tuple(0.0009 * (0.35 / 0.0009) ** (i / (ANCHORS - 1)) for i in range(A
 LEAK = 0.05  # gradient of rectifiers that are off
 ANALYSIS_SLOPE = 0.1  # of the analysis' rectifiers below 0
 LEAST_SQUARE = 1e-4  # added to the mean square that features are normalized by
+# What 1 - MS-SSIM is multiplied by to stand beside the squared error of pixels in 0..1: on training photos
+# both are then about the same, at every quality.
+DISSIMILARITY = 0.0185
 TAIL = 0.01  # share of the wide component in the latents' distribution: outliers keep a gradient
 
 
@@ -60,7 +64,7 @@ class CodecConfig:
     residual layers of ``render_hidden`` rectified ones. ``analysis_width`` and ``analysis_blocks`` are the
     encoder's and cost the decoder nothing. ``predicted``: so many channels after the first stage have means
     that its latents add to. ``beside``: names of sizes whose syntheses are trained on the same
-    latents (``part``).
+    latents (``part``). ``ms_ssim``: the share of the distortion that is 1 - MS-SSIM (``distortion``).
     """
 
     latents: int = 256
@@ -75,6 +79,7 @@ class CodecConfig:
     analysis_width: int = 128
     analysis_blocks: int = 2
     beside: tuple[str, ...] = ()
+    ms_ssim: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stages", tuple(self.stages))  # from JSON they are lists
@@ -85,6 +90,8 @@ class CodecConfig:
             raise ValueError(f"stages {self.stages} do not add up to {self.latents} latents")
         if not 0 <= self.predicted <= self.latents - self.stages[0]:
             raise ValueError(f"predicted is {self.predicted}; the first stage has {self.stages[0]} latents")
+        if not 0 <= self.ms_ssim <= 1:
+            raise ValueError(f"ms_ssim is a share of the distortion, 0 to 1, got {self.ms_ssim}")
 
 
 SIZES: dict[str, CodecConfig] = {}
@@ -353,7 +360,7 @@ Encode = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], tupl
 
 
 class Terms(NamedTuple):
-    """What training weighs, for each picture: bits of y and of z per pixel (n,), the mean squared error of
+    """What training weighs, for each picture: bits of y and of z per pixel (n,), the distortion of
     each synthesis (1 + beside, n) of what is decoded, and the analysis' (n,), of latents as they are.
     """
 
@@ -444,13 +451,28 @@ class Codec(nn.Module):
             scale = class_scale(self.hyperprior.scale_class(z_hat, offset, symbols))
             y_bits = self._rate(residual, symbols, scale)
             latents = aims + (symbols - residual).detach() / gain
-        error = torch.stack([picture_error(made(latents), pictures) for made in self.syntheses().values()])
+        share = self.config.ms_ssim
+        error = torch.stack(
+            [distortion(made(latents), pictures, share) for made in self.syntheses().values()]
+        )
         plain = torch.zeros_like(error[0])
         if analysis and encode is not None:
             weights = {name: value.detach() for name, value in self.synthesis.named_parameters()}
-            plain = picture_error(functional_call(self.synthesis, weights, (y,)), pictures)
+            plain = distortion(functional_call(self.synthesis, weights, (y,)), pictures, share)
         pixels = pictures.shape[2] * pictures.shape[3]
         return Terms(y_bits.sum((1, 2, 3)) / pixels, z_bits.sum((1, 2, 3)) / pixels, error, plain)
+
+    @torch.no_grad()
+    def decoded_latents(self, pictures: Tensor, position: Tensor) -> Tensor:
+        """What a decoder has of ``pictures`` float32 (n, 3, H, W) in [0, 1] at qualities ``position`` (n,),
+        plainly rounded: latents (n, M, H/16, W/16).
+        """
+        gain, hyper_gain, _, _ = self.quality(position)
+        y, gain = self.analysis(pictures - 0.5), gain[:, :, None, None]
+        z = (self.hyperprior.hyperlatents(y) * hyper_gain[:, :, None, None]).round()
+        mean = self.hyperprior.mean(self.dequantized(z, hyper_gain))
+        symbols = self._rounded(y, mean, gain)
+        return symbols / gain + self.hyperprior.means(mean, symbols, gain)
 
     @torch.no_grad()
     def _rounded(self, y: Tensor, mean: Tensor, gain: Tensor) -> Tensor:
@@ -507,6 +529,18 @@ def normalized(x: Tensor) -> Tensor:
 def picture_error(made: Tensor, pictures: Tensor) -> Tensor:
     """Mean squared error (n,) of what a synthesis made of ``pictures``."""
     return (made - (pictures - 0.5)).square().mean((1, 2, 3))
+
+
+def distortion(made: Tensor, pictures: Tensor, share: float) -> Tensor:
+    """What a codec is trained to keep small (n,): the squared error of what a synthesis made of ``pictures``,
+    and for a ``share`` of it 1 - MS-SSIM instead, times ``DISSIMILARITY``. That needs 161 pixels a side.
+    """
+    error = picture_error(made, pictures)
+    if not share:
+        return error
+    similar = ms_ssim(made.float() + 0.5, pictures, data_range=1.0, size_average=False)
+    mixed: Tensor = (1 - share) * error + share * DISSIMILARITY * (1 - similar)
+    return mixed
 
 
 def interpolated_lambdas(position: Tensor) -> Tensor:
