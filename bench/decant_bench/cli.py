@@ -168,6 +168,7 @@ def quality(
 @click.option("--rounds", type=_POSITIVE, default=12, show_default=True, help="Rounds of decodes.")
 @click.option("--encode-rounds", type=_POSITIVE, default=3, show_default=True, help="Rounds of encodes.")
 @click.option("--seed", default=0, show_default=True, help="Of the order of visits.")
+@click.option("--features", metavar="NPZ", type=_PATH, help="SqueezeNet 1.1: adds a feature distance.")
 @click.option("--show", metavar="NAME", help="The picture of side_by_side.png.  [default: the first]")
 @click.option("--show-bpp", default=0.3, show_default=True, help="Its bits per pixel.")
 @click.option("--show-at", metavar="X,Y", type=Pair(), help="Centre of its detail.")
@@ -178,6 +179,7 @@ def rd(
     bundles: tuple[str, ...],
     bundle_dir: str | None,
     out: Path,
+    features: Path | None,
     show: str | None,
     show_bpp: float,
     show_at: tuple[float, float] | None,
@@ -189,6 +191,7 @@ def rd(
     from decant_bench import pictures as reading
     from decant_bench import rd as lab
     from decant_bench import rd_report, rd_table, side_by_side
+    from decant_bench.features import FeatureDistance
 
     if chosen["against"] is None:
         chosen["against"] = lab.AGAINST
@@ -200,7 +203,8 @@ def rd(
     if show is not None:
         side_by_side.picture_named(found, show)  # said now, not after an hour
     contenders, refused = lab.enter(_open(bundles, bundle_dir), options)
-    result = lab.measure(contenders, found, options, refused=refused, say=_say)
+    distance = None if features is None else FeatureDistance(features)
+    result = lab.measure(contenders, found, options, refused=refused, distance=distance, say=_say)
     centre = None if show_at is None else (round(show_at[0]), round(show_at[1]))
     rd_report.write(result, contenders, found, out, rd_report.Show(show, show_bpp, centre))
     click.echo(rd_table.as_text(result))

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from decant.bundle import Bundle
 from decant.errors import DecantError
@@ -19,10 +19,11 @@ from decant_bench import machine, matched, metrics, rd_curves, rd_groups, record
 from decant_bench.bd_rate import Span
 from decant_bench.contenders import Contender, bundle_contender, codec_contender
 from decant_bench.errors import BenchError
+from decant_bench.features import FeatureDistance
 from decant_bench.pictures import Picture, PictureSet
 
 AGAINST = ("jpeg", "jpeg-opt", "webp-m6", "avif", "jxl")
-_MEAN_OF = ("bits_per_pixel", "psnr_db", "ms_ssim")
+_MEAN_OF = ("bits_per_pixel", "psnr_db", "ms_ssim", "feature_distance")
 
 Say = Callable[[str], None]
 
@@ -59,10 +60,12 @@ def measure(
     options: Options | None = None,
     *,
     refused: Sequence[dict[str, Any]] = (),
+    distance: FeatureDistance | None = None,
     command: str | None = None,
     say: Say = lambda line: None,
 ) -> record.Record:
-    """A record of kind ``rd``: a row for each contender, and the rows of those that ``enter`` refused.
+    """A record of kind ``rd``: a row for each contender, and the rows of those that ``enter`` refused. With a
+    feature ``distance`` also that.
 
     A row that cannot be measured on every picture says why and has no figures. Raises BenchError when the
     anchor cannot be measured.
@@ -72,13 +75,14 @@ def measure(
     result = record.new("rd", _config(contenders, pictures, options), command)
     if machine.busy(result["machine"]["load_average"], result["machine"]["cores_usable"] or 1):
         say(f"the machine is busy (load {result['machine']['load_average'][0]}): times will be long")
+    result["config"]["feature_distance"] = None if distance is None else distance.name
     result["pictures"] = [
         {"name": p.name, "width": p.pixels.shape[1], "height": p.pixels.shape[0]} for p in pictures.pictures
     ]
     rows: dict[str, dict[str, Any]] = {}
     for group in _by_files(contenders):
         say(f"{', '.join(one.label for one in group)}: {len(group[0].qualities)} qualities")
-        rows |= {row["label"]: row for row in _measured(group, pictures, max(options.threads))}
+        rows |= {row["label"]: row for row in _measured(group, pictures, max(options.threads), distance)}
     result["rows"] = [*(rows[one.label] for one in contenders), *refused]
     if options.anchor not in rows or rows[options.anchor]["refused"]:
         raise BenchError(f"the anchor {options.anchor!r} was not measured; name it in --against")
@@ -129,13 +133,15 @@ def _by_files(contenders: Sequence[Contender]) -> list[list[Contender]]:
     return list(groups.values())
 
 
-def _measured(group: Sequence[Contender], pictures: PictureSet, workers: int) -> list[dict[str, Any]]:
+def _measured(
+    group: Sequence[Contender], pictures: PictureSet, workers: int, distance: FeatureDistance | None
+) -> list[dict[str, Any]]:
     """The rows of contenders that share files: each picture is encoded once a quality."""
     rows = [new_row(one.label, one.codec.description) | {"facts": one.facts} for one in group]
     try:
         for quality in group[0].qualities:
             with ThreadPoolExecutor(workers) as pool:
-                jobs = [pool.submit(_figures, group, picture, quality) for picture in pictures.pictures]
+                jobs = [pool.submit(_figures, group, p, quality, distance) for p in pictures.pictures]
                 found = [job.result() for job in jobs]
             for index, row in enumerate(rows):
                 row["points"].append(_point(quality, [figures[index] for figures in found], pictures))
@@ -148,33 +154,42 @@ def _measured(group: Sequence[Contender], pictures: PictureSet, workers: int) ->
     return [row | {"refused": reason, "points": []} for row in rows]
 
 
+class _Figures(NamedTuple):
+    """Of one picture; None: it is too small, or nobody asked."""
+
+    size: int
+    psnr: float
+    similarity: float | None
+    distance: float | None
+
+
 def _figures(
-    group: Sequence[Contender], picture: Picture, quality: int
-) -> list[tuple[int, float, float | None]]:
-    """Bytes, PSNR and MS-SSIM (None where the picture is too small) of one picture, per contender."""
+    group: Sequence[Contender], picture: Picture, quality: int, distance: FeatureDistance | None
+) -> list[_Figures]:
+    """One picture's, per contender."""
     data = group[0].codec.encode(picture.pixels, quality)
     large = min(picture.pixels.shape[:2]) >= metrics.MS_SSIM_SMALLEST
     figures = []
     for one in group:
         decoded = one.codec.decode(data, 1)
         similarity = metrics.ms_ssim(picture.pixels, decoded) if large else None
-        figures.append((len(data), metrics.psnr(picture.pixels, decoded), similarity))
+        between = None if distance is None else distance(picture.pixels, decoded)
+        figures.append(_Figures(len(data), metrics.psnr(picture.pixels, decoded), similarity, between))
     return figures
 
 
-def _point(
-    quality: int, figures: Sequence[tuple[int, float, float | None]], pictures: PictureSet
-) -> dict[str, Any]:
+def _point(quality: int, figures: Sequence[_Figures], pictures: PictureSet) -> dict[str, Any]:
     """One quality: a value per picture and the means. A PSNR without bound is None, and so is its mean."""
-    sizes = [size for size, _, _ in figures]
+    sizes = [one.size for one in figures]
     point: dict[str, Any] = {
         "quality": quality,
         "bytes": sizes,
         "bits_per_pixel": [
             8 * size / picture.pixel_count for size, picture in zip(sizes, pictures.pictures, strict=True)
         ],
-        "psnr_db": [psnr if math.isfinite(psnr) else None for _, psnr, _ in figures],
-        "ms_ssim": [similarity for _, _, similarity in figures],
+        "psnr_db": [one.psnr if math.isfinite(one.psnr) else None for one in figures],
+        "ms_ssim": [one.similarity for one in figures],
+        "feature_distance": [one.distance for one in figures],
     }
     return point | {"mean": {name: rd_curves.mean(point[name]) for name in _MEAN_OF}}
 

@@ -1,6 +1,6 @@
 """From the points of a rate-distortion record to curves and BD-rates."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -10,7 +10,7 @@ from decant_bench.bd_rate import Curve, Span, bd_rate, common_span, curve, to_db
 from decant_bench.errors import BenchError
 from decant_bench.record import Record
 
-METRICS = ("psnr_db", "ms_ssim")
+METRICS = ("psnr_db", "ms_ssim", "feature_distance")
 # The part of the PSNR range that a single picture's curves must share: 4:2:0 keeps some below 34 dB at any
 # rate.
 LEAST_SHARE = 0.35
@@ -18,10 +18,18 @@ LEAST_SHARE_MS_SSIM = 0.8
 LEAST_SHARED_DB = 3.0  # that two curves must share where no range is given
 
 
+# Of a metric's value: what curves are drawn in.
+_IN_DB: dict[str, Callable[[float], float]] = {
+    "psnr_db": lambda value: value,
+    "ms_ssim": to_db,
+    "feature_distance": lambda value: to_db(1 - value),
+}
+
+
 def averaged(row: dict[str, Any], metric: str) -> Curve:
     """Through the means over the pictures at each quality. Raises BenchError for too few points."""
     means = [point["mean"] for point in row["points"]]
-    return _curve(row["label"], [(mean["bits_per_pixel"], mean[metric]) for mean in means], metric)
+    return _curve(row["label"], [(mean["bits_per_pixel"], mean.get(metric)) for mean in means], metric)
 
 
 def of_picture(row: dict[str, Any], index: int, metric: str = "psnr_db") -> Curve:
@@ -36,17 +44,20 @@ def add_bd_rates(record: Record, anchor: str, psnr_range: Span) -> None:
 
     ``average``: of the averaged curves over exactly ``psnr_range``, or None, ``why``, and ``shared``, the
     BD-rate over what both reach of it. ``pictures``: of single pictures, over what both curves reach of it,
-    at least LEAST_SHARE; None where they do not. MS-SSIM (in dB) is compared between the values that the
-    anchor has at the ends of ``psnr_range``, at least LEAST_SHARE_MS_SSIM of that.
+    at least LEAST_SHARE; None where they do not. MS-SSIM and, where it was measured, the feature distance
+    (in dB) are compared between the values that the anchor has at the ends of ``psnr_range``, at least
+    LEAST_SHARE_MS_SSIM of that.
     """
     rows = [row for row in record["rows"] if row["refused"] is None]
     base = next(row for row in rows if row["label"] == anchor)
     for row in rows:
         row["bd_rate"] = {
             "psnr": _psnr(base, row, psnr_range),
-            "ms_ssim": _ms_ssim(base, row, psnr_range),
+            "ms_ssim": _similarity(base, row, psnr_range, "ms_ssim"),
             "pictures": _pictures(base, row, psnr_range, len(record["pictures"])),
         }
+        if record["config"].get("feature_distance") is not None:
+            row["bd_rate"]["features"] = _similarity(base, row, psnr_range, "feature_distance")
     record["bd_rate_matrix"] = {
         row["label"]: {other["label"]: _psnr(other, row, psnr_range)["average"] for other in rows}
         for row in rows
@@ -116,7 +127,7 @@ def mean(values: Sequence[float | None]) -> float | None:
 
 def _curve(label: str, points: list[tuple[float, float | None]], metric: str) -> Curve:
     there = [(rate, value) for rate, value in points if value is not None]
-    values = [to_db(value) if metric == "ms_ssim" else value for _, value in there]
+    values = [_IN_DB[metric](value) for _, value in there]
     return curve(label, [rate for rate, _ in there], values)
 
 
@@ -135,11 +146,11 @@ def _psnr(base: dict[str, Any], row: dict[str, Any], span: Span) -> dict[str, An
     return found
 
 
-def _ms_ssim(base: dict[str, Any], row: dict[str, Any], psnr_range: Span) -> dict[str, Any]:
+def _similarity(base: dict[str, Any], row: dict[str, Any], psnr_range: Span, metric: str) -> dict[str, Any]:
     try:
-        quality, similarity = averaged(base, "psnr_db"), averaged(base, "ms_ssim")
+        quality, similarity = averaged(base, "psnr_db"), averaged(base, metric)
         low, high = (similarity.value_at(quality.rate_at(value)) for value in psnr_range)
-        test = averaged(row, "ms_ssim")
+        test = averaged(row, metric)
         span = common_span(similarity, test, (low, high), LEAST_SHARE_MS_SSIM * (high - low))
         return {"average": bd_rate(similarity, test, span), "span_db": list(span), "why": None}
     except (BenchError, ValueError) as error:

@@ -14,7 +14,11 @@ from decant_bench.record import Record
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TITLES = {"psnr_db": "PSNR, dB", "ms_ssim": "MS-SSIM, dB: -10 log10(1 - MS-SSIM)"}
+TITLES = {
+    "psnr_db": "PSNR, dB",
+    "ms_ssim": "MS-SSIM, dB: -10 log10(1 - MS-SSIM)",
+    "feature_distance": "Features, dB: -10 log10 of their distance",
+}
 SUFFIXES = (".png", ".svg")
 _BASELINE = "#606060"  # codecs are grey and told apart by dashes; bundles have colours
 _DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)))
@@ -22,8 +26,8 @@ _LABEL_GAP = 0.034  # of the height of the axes, between the middles of two labe
 
 
 def save(record: Record, folder: Path) -> list[Path]:
-    """Write ``rd_psnr_db`` and ``rd_ms_ssim`` as PNG and SVG; gives the paths. MS-SSIM is left out where the
-    pictures are too small for it.
+    """Write ``rd_psnr_db``, ``rd_ms_ssim`` and ``rd_feature_distance`` as PNG and SVG; gives the paths. What
+    the pictures are too small for, and what was not measured, is left out.
     """
     written = []
     for metric in TITLES:

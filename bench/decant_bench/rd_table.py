@@ -12,9 +12,11 @@ from decant_bench.text_table import markdown_table, number, percent, ratio, text
 
 POINT_COLUMNS = (
     "picture", "width", "height", "codec", "quality", "bytes", "bits_per_pixel", "psnr_db", "ms_ssim",
+    "feature_distance",
 )  # fmt: skip
 PICTURE_COLUMNS = ("picture", "codec", "anchor", "bd_rate", "from_db", "to_db")
 _AVIF = "avif"
+_COMPARED = {"psnr": "BD-rate", "ms_ssim": "BD-rate, MS-SSIM", "features": "BD-rate, features"}
 
 
 def bd_headers(record: Record) -> tuple[str, ...]:
@@ -29,6 +31,7 @@ def bd_headers(record: Record) -> tuple[str, ...]:
         "highest",
         "pictures",
         "BD-rate,\nMS-SSIM",
+        *(["BD-rate,\nfeatures"] if _distance(record) else []),
     )
 
 
@@ -45,6 +48,7 @@ def bd_rows(record: Record) -> list[list[str]]:
                 *(percent(single[name]) for name in ("mean", "lowest", "highest")),
                 f"{single['count']} of {len(single['bd_rate'])}",
                 percent(found["ms_ssim"]["average"]),
+                *([percent(found["features"]["average"])] if "features" in found else []),
             ]
         )
     return rows
@@ -61,6 +65,7 @@ def bd_note(record: Record) -> str:
         f"of that range, at least {LEAST_SHARE * (high - low):.1f} dB. MS-SSIM: averaged curves in dB, "
         f"between the values of {options['anchor']} at those PSNRs, at least "
         f"{100 * LEAST_SHARE_MS_SSIM:.0f} % of that."
+        + (f" Features: the same of -10 log10 of the mean {_distance(record)}." if _distance(record) else "")
     )
 
 
@@ -68,7 +73,9 @@ def missing(record: Record) -> list[tuple[str, str]]:
     """(what, why) of every row or figure that is not there."""
     found = [(row["label"], row["refused"]) for row in record["rows"] if row["refused"] is not None]
     for row in _measured(record):
-        for name, what in (("psnr", "BD-rate"), ("ms_ssim", "BD-rate, MS-SSIM")):
+        for name, what in _COMPARED.items():
+            if name not in row["bd_rate"]:
+                continue
             figure = row["bd_rate"][name]
             if figure["why"]:
                 why = figure["why"].removeprefix(f"{row['label']}: ")
@@ -189,7 +196,7 @@ def points_csv(record: Record) -> str:
     for row in _measured(record):
         for point in row["points"]:
             for index, picture in enumerate(record["pictures"]):
-                figures = [point[name][index] for name in ("bytes", "bits_per_pixel", "psnr_db", "ms_ssim")]
+                figures = [point[name][index] if name in point else None for name in POINT_COLUMNS[5:]]
                 where = [picture["name"], picture["width"], picture["height"]]
                 rows.append([*where, row["label"], point["quality"], *figures])
     return _csv(POINT_COLUMNS, rows)
@@ -206,6 +213,12 @@ def pictures_csv(record: Record) -> str:
         ):
             rows.append([picture["name"], row["label"], anchor, value, *(span or (None, None))])
     return _csv(PICTURE_COLUMNS, rows)
+
+
+def _distance(record: Record) -> str | None:
+    """The feature distance that was measured; records of before have none."""
+    name: str | None = record["config"].get("feature_distance")
+    return name
 
 
 def _measured(record: Record) -> list[dict[str, Any]]:

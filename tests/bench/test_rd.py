@@ -246,7 +246,7 @@ def test_labels_keep_apart_and_in_order():
 
 
 def test_every_curve_is_named_in_the_figure(measured):
-    for metric in rd_plots.TITLES:
+    for metric in ("psnr_db", "ms_ssim"):
         figure = rd_plots.draw(measured, metric)
         (axes,) = figure.axes
         assert {text.get_text() for text in axes.texts} == {"jpeg", "jpeg-opt", "webp"}
@@ -269,6 +269,43 @@ def test_a_detail_is_enlarged_twice_pixel_by_pixel():
     assert sheet.shape == (2 * 192 + 30, 4 * 192 + 8, 3)
     expected = ramp[:192, 108:].repeat(2, axis=0).repeat(2, axis=1)
     assert np.array_equal(sheet[30:, : 2 * 192], expected)
+
+
+class Blurred:
+    """A feature distance: the squared error of the pictures' means over 4x4 pixels."""
+
+    name = "distance of means"
+
+    def __call__(self, original: np.ndarray, decoded: np.ndarray) -> float:
+        means = [
+            picture[: len(picture) // 4 * 4, : picture.shape[1] // 4 * 4]
+            .reshape(len(picture) // 4, 4, -1, 4, 3)
+            .mean((1, 3))
+            for picture in (original, decoded)
+        ]
+        return float(np.square(means[0] - means[1]).mean() / 255**2)
+
+
+def test_a_feature_distance_is_measured_and_compared_beside(pictures, measured):
+    contenders, _ = rd.enter([], OPTIONS)
+    found = rd.measure(contenders[:2], pictures, replace(OPTIONS, match_bpp=0), distance=Blurred())
+    jpeg = row_of(found, "jpeg")
+    point = jpeg["points"][1]
+    codec = codec_contender("jpeg", QUALITIES).codec
+    decoded = [codec.decode(codec.encode(p.pixels, 20), 1) for p in pictures.pictures]
+    expected = [Blurred()(p.pixels, other) for p, other in zip(pictures.pictures, decoded, strict=True)]
+    assert point["feature_distance"] == expected
+    assert point["mean"]["feature_distance"] == pytest.approx(np.mean(expected))
+    assert jpeg["bd_rate"]["features"]["average"] == pytest.approx(0)
+    optimised = row_of(found, "jpeg-opt")["bd_rate"]
+    assert optimised["features"]["average"] == pytest.approx(optimised["ms_ssim"]["average"], abs=0.01)
+    assert "distance of means" in rd_table.as_markdown(found)
+    assert "features" in rd_table.bd_headers(found)[-1]
+    assert "feature_distance" in {metric for metric in rd_plots.TITLES if rd_plots.draw(found, metric)}
+    # Nobody asked: no column, no figure.
+    assert "features" not in row_of(measured, "jpeg")["bd_rate"]
+    assert not any("features" in header for header in rd_table.bd_headers(measured))
+    assert rd_plots.draw(measured, "feature_distance") is None
 
 
 def test_the_command_writes_a_folder(pictures, tmp_path):
