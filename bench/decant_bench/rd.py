@@ -72,10 +72,9 @@ def measure(
     """
     options = options or Options()
     groups = rd_groups.members(pictures) if options.groups else {}
-    result = record.new("rd", _config(contenders, pictures, options), command)
+    result = record.new("rd", _config(contenders, pictures, options, distance), command)
     if machine.busy(result["machine"]["load_average"], result["machine"]["cores_usable"] or 1):
         say(f"the machine is busy (load {result['machine']['load_average'][0]}): times will be long")
-    result["config"]["feature_distance"] = None if distance is None else distance.name
     result["pictures"] = [
         {"name": p.name, "width": p.pixels.shape[1], "height": p.pixels.shape[0]} for p in pictures.pictures
     ]
@@ -194,7 +193,12 @@ def _point(quality: int, figures: Sequence[_Figures], pictures: PictureSet) -> d
     return point | {"mean": {name: rd_curves.mean(point[name]) for name in _MEAN_OF}}
 
 
-def _config(contenders: Sequence[Contender], pictures: PictureSet, options: Options) -> dict[str, Any]:
+def _config(
+    contenders: Sequence[Contender],
+    pictures: PictureSet,
+    options: Options,
+    distance: FeatureDistance | None,
+) -> dict[str, Any]:
     chosen = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(options).items()}
     return {
         "options": chosen,
@@ -209,4 +213,5 @@ def _config(contenders: Sequence[Contender], pictures: PictureSet, options: Opti
             for one in contenders
         ],
         "ms_ssim": metrics.SSIM_PARAMETERS | {"weights": list(metrics.MS_SSIM_WEIGHTS)},
+        "feature_distance": None if distance is None else distance.name,
     }

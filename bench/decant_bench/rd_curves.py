@@ -139,11 +139,7 @@ def _psnr(base: dict[str, Any], row: dict[str, Any], span: Span) -> dict[str, An
     try:
         return {"average": bd_rate(anchor, test, span), "span_db": list(span), "why": None}
     except BenchError as error:
-        found = _nothing(error)
-    with suppress(BenchError):
-        common = common_span(anchor, test, span, LEAST_SHARE * (span[1] - span[0]))
-        found |= {"shared": bd_rate(anchor, test, common), "span_db": list(common)}
-    return found
+        return _over_less(error, anchor, test, span)
 
 
 def _similarity(base: dict[str, Any], row: dict[str, Any], psnr_range: Span, metric: str) -> dict[str, Any]:
@@ -151,10 +147,22 @@ def _similarity(base: dict[str, Any], row: dict[str, Any], psnr_range: Span, met
         quality, similarity = averaged(base, "psnr_db"), averaged(base, metric)
         low, high = (similarity.value_at(quality.rate_at(value)) for value in psnr_range)
         test = averaged(row, metric)
-        span = common_span(similarity, test, (low, high), LEAST_SHARE_MS_SSIM * (high - low))
-        return {"average": bd_rate(similarity, test, span), "span_db": list(span), "why": None}
     except (BenchError, ValueError) as error:
         return _nothing(error)
+    try:
+        span = common_span(similarity, test, (low, high), LEAST_SHARE_MS_SSIM * (high - low))
+        return {"average": bd_rate(similarity, test, span), "span_db": list(span), "why": None}
+    except BenchError as error:
+        return _over_less(error, similarity, test, (low, high))
+
+
+def _over_less(error: Exception, anchor: Curve, test: Curve, span: Span) -> dict[str, Any]:
+    """No BD-rate over ``span``, and why, but over what both curves reach of it, at least LEAST_SHARE."""
+    found = _nothing(error)
+    with suppress(BenchError):
+        common = common_span(anchor, test, span, LEAST_SHARE * (span[1] - span[0]))
+        found |= {"shared": bd_rate(anchor, test, common), "span_db": list(common)}
+    return found
 
 
 def _nothing(error: Exception) -> dict[str, Any]:
