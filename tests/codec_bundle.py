@@ -46,9 +46,14 @@ def checkpoint(config: CodecConfig = CONFIG) -> Checkpoint:
 
 
 def write(
-    folder: Path, *, name: str = "codec", part: str | None = None, encoder_of: Path | None = None
+    folder: Path,
+    *,
+    name: str = "codec",
+    part: str | None = None,
+    encoder_of: Path | None = None,
+    of: Checkpoint | None = None,
 ) -> Path:
-    """Export it to ``folder``/``name``, for ONNX Runtime and OpenVINO; returns that path."""
+    """Export it, or ``of``, to ``folder``/``name``, for ONNX Runtime and OpenVINO; returns that path."""
     head = {
         "name": name,
         "version": "1.0.0",
@@ -57,5 +62,5 @@ def write(
         "data": "photos in the wheels of scikit-image and scikit-learn",
         "training": {},
     }
-    export_codec(checkpoint(), folder / name, head, pictures=16, part=part, encoder_of=encoder_of)
+    export_codec(of or checkpoint(), folder / name, head, pictures=16, part=part, encoder_of=encoder_of)
     return folder / name

@@ -2,13 +2,14 @@
 
 Convolutions of 1x1 and 3x3, ReLU, Add, Mul, DepthToSpace and SpaceToDepth; in the encoder the principal
 components' 16x16 convolution, leaky rectifiers and root mean squares too. Weights of the encoder's branches
-and of the mean are stored in 8 bits, one scale an output channel, principal components and predictions in
-half precision, and restored when the graph is loaded: ``settled`` rounds a model's weights to those very
-values, so that nothing is lost between it and its graphs. Sizes are free; pixels are uint8 NHWC.
+and of the mean are stored in 8 bits, one scale an output channel, principal components, predictions and the
+synthesis in half precision, and restored when the graph is loaded: ``settled`` rounds a model's weights to
+those very values, so that nothing is lost between it and its graphs. Sizes are free; pixels are uint8 NHWC.
 """
 
 import copy
 from collections.abc import Iterable
+from typing import Literal
 
 import numpy as np
 import onnx
@@ -28,15 +29,17 @@ from decant_export.onnx_graph import GraphBuilder
 from decant_export.pictures import PICTURE, from_pixels, to_pixels
 
 STORED_MAX = 127
+HALF: Literal["half"] = "half"
 
 
 def settled(model: Codec) -> Codec:
     """A copy of ``model`` whose branches have weights that 8 bits, with a scale a channel, hold exactly, and
-    its principal components and predictions ones that half precision holds.
+    its principal components, predictions and synthesis ones that half precision holds.
     """
     model = copy.deepcopy(model).eval()
-    linear = model.analysis.linear
-    linear.weight.data.copy_(linear.weight.half().float())
+    decoding = [layer for layer in model.synthesis.modules() if isinstance(layer, nn.Conv2d)]
+    for layer in (model.analysis.linear, *decoding):
+        layer.weight.data.copy_(layer.weight.half().float())
     if model.hyperprior.prediction is not None:
         found = _prediction_weight(model)
         model.hyperprior.prediction.weight.data.mul_(found.half().float() / found.where(found != 0, 1.0))
@@ -52,8 +55,7 @@ def analysis(model: Codec) -> onnx.ModelProto:
     graph = GraphBuilder("analysis", "pixels", "uint8", [1, "height", "width", 3])
     x = from_pixels(graph, "pixels")
     picture = graph.node("Sub", [x, graph.constant("half", np.float32(0.5))], "centred")
-    half = graph.constant("linear.weight.half", network.linear.weight.detach().half().numpy())
-    weight = graph.node("Cast", [half], "linear.weight", to=onnx.TensorProto.FLOAT)
+    weight = halved(graph, network.linear.weight, "linear.weight")
     assert network.linear.bias is not None
     bias = graph.constant("linear.bias", array(network.linear.bias))
     side = [PATCH, PATCH]
@@ -114,10 +116,10 @@ def synthesis(model: Codec) -> onnx.ModelProto:
     """Symbols and mean float32 (1, M, h, w), step float32 (1, M, 1, 1) -> pixels uint8 (1, 16 h, 16 w, 3)."""
     network: Synthesis = model.synthesis
     graph, latents = synthesis_inputs(model)
-    x = shuffled(graph, conv(graph, latents, network.up, "up"), 4, "quarter")
+    x = shuffled(graph, conv(graph, latents, network.up, "up", stored=HALF), 4, "quarter")
     for i, layer in enumerate(network.render):
         x = _residual(graph, x, layer, f"render.{i}")
-    x = shuffled(graph, conv(graph, x, network.last, "last"), 4, "full")
+    x = shuffled(graph, conv(graph, x, network.last, "last", stored=HALF), 4, "full")
     half = graph.constant("half", np.float32(0.5))
     x = graph.node("Add", [x, half], PICTURE)
     return graph.model(to_pixels(graph, x), "uint8", [1, "height", "width", 3])
@@ -143,8 +145,7 @@ def synthesis_inputs(model: Codec) -> tuple[GraphBuilder, str]:
 
 
 def _predicted(graph: GraphBuilder, distances: str, model: Codec) -> str:
-    half = graph.constant("prediction.weight.half", _prediction_weight(model).half().numpy())
-    weight = graph.node("Cast", [half], "prediction.weight", to=onnx.TensorProto.FLOAT)
+    weight = halved(graph, _prediction_weight(model), "prediction.weight")
     return graph.node("Conv", [distances, weight], "predicted", kernel_shape=[3, 3], pads=[1] * 4)
 
 
@@ -176,10 +177,20 @@ def _steps(weight: Tensor) -> Tensor:
     return (weight.abs().amax((1, 2, 3), keepdim=True) / STORED_MAX).clamp_min(1e-12)
 
 
-def conv(graph: GraphBuilder, x: str, layer: nn.Conv2d, name: str, *, stored: bool = False) -> str:
-    """A convolution padded to keep its size; ``stored``: weights kept in 8 bits."""
+def halved(graph: GraphBuilder, weight: Tensor, name: str) -> str:
+    """``weight``, kept in half precision and made floats when the graph is loaded."""
+    half = graph.constant(f"{name}.half", weight.detach().half().numpy())
+    return graph.node("Cast", [half], name, to=onnx.TensorProto.FLOAT)
+
+
+def conv(
+    graph: GraphBuilder, x: str, layer: nn.Conv2d, name: str, *, stored: bool | Literal["half"] = False
+) -> str:
+    """A convolution padded to keep its size; ``stored``: weights kept in 8 bits, or in ``HALF`` precision."""
     weight, kernel = layer.weight.detach(), list(layer.kernel_size)
-    if stored:
+    if stored == HALF:
+        weights = halved(graph, weight, f"{name}.weight")
+    elif stored:
         steps = _steps(weight)
         values = graph.constant(f"{name}.weight.int8", (weight / steps).round().to(torch.int8).numpy())
         scales = [
@@ -222,8 +233,9 @@ def _normalized(graph: GraphBuilder, x: str, name: str) -> str:
 
 def _residual(graph: GraphBuilder, x: str, block: nn.Module, name: str) -> str:
     assert isinstance(block, Residual)
-    y = graph.node("Relu", [conv(graph, x, block.first, f"{name}.first")], f"{name}.relu")
-    return graph.node("Add", [x, conv(graph, y, block.second, f"{name}.second")], name)
+    y = conv(graph, x, block.first, f"{name}.first", stored=HALF)
+    y = conv(graph, graph.node("Relu", [y], f"{name}.relu"), block.second, f"{name}.second", stored=HALF)
+    return graph.node("Add", [x, y], name)
 
 
 def shuffled(graph: GraphBuilder, x: str, block: int, name: str) -> str:
