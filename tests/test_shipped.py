@@ -7,10 +7,12 @@ import pytest
 from decant import Decoder, Encoder
 from decant.bundle import Bundle
 from decant.verify import verify_bundle
+from decant_bench import metrics
 from decant_train import wheel_photos
 
 SHIPPED = Path(__file__).parents[1] / "artifacts" / "decant_bundles"
-CODECS = {"lite": 1_000_000, "nano": 800_000, "full": 1_700_000}  # most bytes of the whole int8 decoder
+# Most bytes of the whole int8 decoder.
+CODECS = {"lite": 1_000_000, "nano": 800_000, "full": 1_700_000, "lite-ms-ssim": 1_000_000}
 
 
 @pytest.mark.parametrize("name", ["small", *CODECS])
@@ -60,3 +62,30 @@ def test_files_are_for_every_decoder(name: str) -> None:
     pictures = (Decoder(name, precision=precision, threads=1).decode(data) for precision in ("int8", "float"))
     fast, exact = (np.square(picture.astype(np.float32) - page).mean() for picture in pictures)
     assert exact < 1.02 * fast
+
+
+def test_the_perceptual_bundle_gives_more_ms_ssim_for_its_bytes() -> None:
+    """And less PSNR; its encoder's graphs are those of ``lite``."""
+    shared = ("analysis", "hyper_analysis")
+    files = [file for role in shared for file in Bundle.open(SHIPPED / "lite-ms-ssim").graph(role).files]
+    assert {file.of for file in files} == {"lite"}
+    pictures = wheel_photos.crops(8)[4:]
+    curves = {}
+    for name in ("lite", "lite-ms-ssim"):
+        encoder, decoder = Encoder(name, threads=1), Decoder(name, threads=1)
+        points = []
+        for quality in (10, 30, 50, 70, 90):
+            coded = [encoder.encode(picture, quality) for picture in pictures]
+            decoded = [decoder.decode(data) for data in coded]
+            pairs = list(zip(pictures, decoded, strict=True))
+            similar = np.mean([metrics.ms_ssim(*pair) for pair in pairs])
+            psnr = np.mean([metrics.psnr(*pair) for pair in pairs])
+            points.append((np.log(sum(map(len, coded))), -10 * np.log10(1 - similar), psnr))
+        curves[name] = np.array(points).T
+    rates = [curve[0] for curve in curves.values()]
+    shared_rates = np.linspace(max(r[0] for r in rates), min(r[-1] for r in rates), 20)
+    mean, perceptual = (
+        [np.interp(shared_rates, curve[0], values) for values in curve[1:]] for curve in curves.values()
+    )
+    assert (perceptual[0] - mean[0]).mean() > 0.3
+    assert (perceptual[1] - mean[1]).mean() < 0
