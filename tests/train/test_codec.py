@@ -351,6 +351,9 @@ def test_a_codec_turned_to_ms_ssim_keeps_the_encoder_it_begins_with(
         begin = [str(tmp_path / "plain")] if more else []
         result = CliRunner().invoke(train, [*command, "--out", str(tmp_path / out), *more, *begin])
         assert result.exit_code == 0, result.output
+    result = CliRunner().invoke(train, [*command, "--out", str(tmp_path / "new"), "--keep-encoder"])
+    assert result.exit_code == 1
+    assert "begin with a checkpoint" in result.output
     plain, turned = (checkpoints.load(tmp_path / name).model for name in ("plain", "turned"))
     assert isinstance(turned, Codec)
     assert turned.config == replace(TINY, ms_ssim=0.8)

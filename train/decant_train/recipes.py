@@ -146,6 +146,8 @@ def train_codec(
     family = families.get("codec")
     if size not in family.sizes:
         raise ValueError(f"family codec has no size {size!r}; it has {', '.join(family.sizes)}")
+    if options.keep_encoder and begin is None and not resume:
+        raise ValueError("a new codec has no encoder to keep: begin with a checkpoint")
     config = dataclasses.replace(family.sizes[size], **(shape or {}))
     turned_from: float | None = None
     out.mkdir(parents=True, exist_ok=True)
