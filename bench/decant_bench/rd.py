@@ -23,7 +23,7 @@ from decant_bench.features import FeatureDistance
 from decant_bench.pictures import Picture, PictureSet
 
 AGAINST = ("jpeg", "jpeg-opt", "webp-m6", "avif", "jxl")
-_MEAN_OF = ("bits_per_pixel", "psnr_db", "ms_ssim", "feature_distance")
+_MEAN_OF = ("bits_per_pixel", *rd_curves.METRICS)
 
 Say = Callable[[str], None]
 

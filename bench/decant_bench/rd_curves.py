@@ -10,20 +10,18 @@ from decant_bench.bd_rate import Curve, Span, bd_rate, common_span, curve, to_db
 from decant_bench.errors import BenchError
 from decant_bench.record import Record
 
-METRICS = ("psnr_db", "ms_ssim", "feature_distance")
-# The part of the PSNR range that a single picture's curves must share: 4:2:0 keeps some below 34 dB at any
-# rate.
-LEAST_SHARE = 0.35
-LEAST_SHARE_MS_SSIM = 0.8
-LEAST_SHARED_DB = 3.0  # that two curves must share where no range is given
-
-
-# Of a metric's value: what curves are drawn in.
+# Metrics, and of a value of each what curves are drawn in.
 _IN_DB: dict[str, Callable[[float], float]] = {
     "psnr_db": lambda value: value,
     "ms_ssim": to_db,
     "feature_distance": lambda value: to_db(1 - value),
 }
+METRICS = tuple(_IN_DB)
+# The part of the PSNR range that a single picture's curves must share: 4:2:0 keeps some below 34 dB at any
+# rate.
+LEAST_SHARE = 0.35
+LEAST_SHARE_MS_SSIM = 0.8
+LEAST_SHARED_DB = 3.0  # that two curves must share where no range is given
 
 
 def averaged(row: dict[str, Any], metric: str) -> Curve:

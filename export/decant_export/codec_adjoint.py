@@ -47,20 +47,20 @@ def _forward(graph: GraphBuilder, network: Synthesis) -> list[str]:
     passes: list[str] = []
     if not len(network.render):
         return passes
-    x = shuffled(graph, conv(graph, "latents", network.up, "up", stored=True), 4, "quarter")
+    x = shuffled(graph, conv(graph, "latents", network.up, "up"), 4, "quarter")
     for i, layer in enumerate(network.render):
         assert isinstance(layer, Residual)
-        first = conv(graph, x, layer.first, f"render.{i}.first", stored=True)
+        first = conv(graph, x, layer.first, f"render.{i}.first")
         y = graph.node("Relu", [first], f"render.{i}.relu")
         passes.append(graph.node("Sign", [y], f"render.{i}.passes"))
         if i + 1 < len(network.render):
-            second = conv(graph, y, layer.second, f"render.{i}.second", stored=True)
+            second = conv(graph, y, layer.second, f"render.{i}.second")
             x = graph.node("Add", [x, second], f"render.{i}.sum")
     return passes
 
 
 def _back(graph: GraphBuilder, x: str, layer: nn.Conv2d, name: str) -> str:
-    return conv(graph, x, layer, name, stored=True)
+    return conv(graph, x, layer, name)
 
 
 def _turned(layer: nn.Conv2d) -> nn.Conv2d:

@@ -9,7 +9,6 @@ those very values, so that nothing is lost between it and its graphs. Sizes are 
 
 import copy
 from collections.abc import Iterable
-from typing import Literal
 
 import numpy as np
 import onnx
@@ -29,7 +28,6 @@ from decant_export.onnx_graph import GraphBuilder
 from decant_export.pictures import PICTURE, from_pixels, to_pixels
 
 STORED_MAX = 127
-HALF: Literal["half"] = "half"
 
 
 def settled(model: Codec) -> Codec:
@@ -61,14 +59,14 @@ def analysis(model: Codec) -> onnx.ModelProto:
     side = [PATCH, PATCH]
     linear = graph.node("Conv", [picture, weight, bias], "linear", kernel_shape=side, strides=side)
     x = unshuffled(graph, picture, 4, "blocks")
-    x = _leaky(graph, conv(graph, x, reordered(network.stem, 4), "stem", stored=True), "quarter")
+    x = _leaky(graph, conv(graph, x, reordered(network.stem, 4), "stem"), "quarter")
     x = unshuffled(graph, x, 2, "quarter.blocks")
-    x = conv(graph, x, reordered(network.eighth_in, 2), "eighth_in", stored=True)
+    x = conv(graph, x, reordered(network.eighth_in, 2), "eighth_in")
     x = _residuals(graph, x, network.eighth, "eighth")
     x = unshuffled(graph, x, 2, "eighth.blocks")
-    x = conv(graph, x, reordered(network.sixteenth_in, 2), "sixteenth_in", stored=True)
+    x = conv(graph, x, reordered(network.sixteenth_in, 2), "sixteenth_in")
     x = _residuals(graph, x, network.sixteenth, "sixteenth")
-    added = conv(graph, _normalized(graph, x, "sixteenth"), network.out, "out", stored=True)
+    added = conv(graph, _normalized(graph, x, "sixteenth"), network.out, "out")
     latents = graph.node("Add", [linear, added], "latents")
     return graph.model(latents, "float32", [1, model.config.latents, "h", "w"])
 
@@ -82,11 +80,11 @@ def hyper_analysis(model: Codec) -> onnx.ModelProto:
     normal = graph.node("Asinh", [normal], "normal")
     both = graph.node("Concat", [normal, graph.node("Abs", [normal], "size")], "both", axis=1)
     first, _, _, second, _, _, third = model.hyperprior.analysis
-    x = graph.node("Relu", [conv(graph, both, module(first), "first", stored=True)], "first.relu")
+    x = graph.node("Relu", [conv(graph, both, module(first), "first")], "first.relu")
     x = unshuffled(graph, x, 2, "first.blocks")
-    x = conv(graph, x, reordered(module(second), 2), "second", stored=True)
+    x = conv(graph, x, reordered(module(second), 2), "second")
     x = unshuffled(graph, graph.node("Relu", [x], "second.relu"), 2, "second.blocks")
-    x = conv(graph, x, reordered(module(third), 2), "hyperlatents", stored=True)
+    x = conv(graph, x, reordered(module(third), 2), "hyperlatents")
     return graph.model(x, "float32", [1, hyper, "hyper_h", "hyper_w"])
 
 
@@ -96,10 +94,10 @@ def hyper_mean(model: Codec) -> onnx.ModelProto:
         "hyper_mean", "hyperlatents", "float32", [1, model.config.hyper, "hyper_h", "hyper_w"]
     )
     first, _, _, second, _, _, last = model.hyperprior.mean
-    x = shuffled(graph, conv(graph, "hyperlatents", module(first), "first", stored=True), 2, "first.up")
-    x = conv(graph, graph.node("Relu", [x], "first.relu"), module(second), "second", stored=True)
+    x = shuffled(graph, conv(graph, "hyperlatents", module(first), "first"), 2, "first.up")
+    x = conv(graph, graph.node("Relu", [x], "first.relu"), module(second), "second")
     x = graph.node("Relu", [shuffled(graph, x, 2, "second.up")], "second.relu")
-    x = conv(graph, x, module(last), "mean", stored=True)
+    x = conv(graph, x, module(last), "mean")
     return graph.model(x, "float32", [1, model.config.latents, "h", "w"])
 
 
@@ -116,10 +114,10 @@ def synthesis(model: Codec) -> onnx.ModelProto:
     """Symbols and mean float32 (1, M, h, w), step float32 (1, M, 1, 1) -> pixels uint8 (1, 16 h, 16 w, 3)."""
     network: Synthesis = model.synthesis
     graph, latents = synthesis_inputs(model)
-    x = shuffled(graph, conv(graph, latents, network.up, "up", stored=HALF), 4, "quarter")
+    x = shuffled(graph, conv(graph, latents, network.up, "up", half=True), 4, "quarter")
     for i, layer in enumerate(network.render):
         x = _residual(graph, x, layer, f"render.{i}")
-    x = shuffled(graph, conv(graph, x, network.last, "last", stored=HALF), 4, "full")
+    x = shuffled(graph, conv(graph, x, network.last, "last", half=True), 4, "full")
     half = graph.constant("half", np.float32(0.5))
     x = graph.node("Add", [x, half], PICTURE)
     return graph.model(to_pixels(graph, x), "uint8", [1, "height", "width", 3])
@@ -183,14 +181,12 @@ def halved(graph: GraphBuilder, weight: Tensor, name: str) -> str:
     return graph.node("Cast", [half], name, to=onnx.TensorProto.FLOAT)
 
 
-def conv(
-    graph: GraphBuilder, x: str, layer: nn.Conv2d, name: str, *, stored: bool | Literal["half"] = False
-) -> str:
-    """A convolution padded to keep its size; ``stored``: weights kept in 8 bits, or in ``HALF`` precision."""
+def conv(graph: GraphBuilder, x: str, layer: nn.Conv2d, name: str, *, half: bool = False) -> str:
+    """A convolution padded to keep its size; weights kept in 8 bits, or in ``half`` precision."""
     weight, kernel = layer.weight.detach(), list(layer.kernel_size)
-    if stored == HALF:
+    if half:
         weights = halved(graph, weight, f"{name}.weight")
-    elif stored:
+    else:
         steps = _steps(weight)
         values = graph.constant(f"{name}.weight.int8", (weight / steps).round().to(torch.int8).numpy())
         scales = [
@@ -198,8 +194,6 @@ def conv(
             graph.constant(f"{name}.weight.zero", np.zeros(len(weight), np.int8)),
         ]
         weights = graph.node("DequantizeLinear", [values, *scales], f"{name}.weight", axis=0)
-    else:
-        weights = graph.constant(f"{name}.weight", array(weight))
     inputs = [x, weights]
     if layer.bias is not None:
         inputs.append(graph.constant(f"{name}.bias", array(layer.bias)))
@@ -211,8 +205,8 @@ def _residuals(graph: GraphBuilder, x: str, blocks: Iterable[nn.Module], name: s
     for i, block in enumerate(blocks):
         assert isinstance(block, NormalizedResidual)
         at = f"{name}.{i}"
-        y = conv(graph, _normalized(graph, x, f"{at}.in"), block.first, f"{at}.first", stored=True)
-        y = conv(graph, _leaky(graph, y, f"{at}.first"), block.second, f"{at}.second", stored=True)
+        y = conv(graph, _normalized(graph, x, f"{at}.in"), block.first, f"{at}.first")
+        y = conv(graph, _leaky(graph, y, f"{at}.first"), block.second, f"{at}.second")
         x = graph.node("Add", [x, y], at)
     return x
 
@@ -233,8 +227,8 @@ def _normalized(graph: GraphBuilder, x: str, name: str) -> str:
 
 def _residual(graph: GraphBuilder, x: str, block: nn.Module, name: str) -> str:
     assert isinstance(block, Residual)
-    y = conv(graph, x, block.first, f"{name}.first", stored=HALF)
-    y = conv(graph, graph.node("Relu", [y], f"{name}.relu"), block.second, f"{name}.second", stored=HALF)
+    y = conv(graph, x, block.first, f"{name}.first", half=True)
+    y = conv(graph, graph.node("Relu", [y], f"{name}.relu"), block.second, f"{name}.second", half=True)
     return graph.node("Add", [x, y], name)
 
 

@@ -71,6 +71,27 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def begun(seen: photos.Photos, config: CodecConfig, crop: int = 128) -> Codec:
+    """A codec of ``config`` set to the principal components of ``seen``."""
+    torch.manual_seed(0)
+    model = Codec(config)
+    start_from_principal_components(model, seen.crops(2000, 16, torch.Generator().manual_seed(0)))
+    scale_hyperlatents(model, seen.crops(4, crop, torch.Generator().manual_seed(0)))
+    return model
+
+
+def with_validation(folder: Path, into: Path) -> Path:
+    """A folder ``into`` of the photos in ``folder``, and one of them again under a name that is kept for
+    validation.
+    """
+    names = (f"photo_{i:04}.png" for i in range(2000) if photos.is_validation(f"photo_{i:04}.png"))
+    into.mkdir()
+    for path in folder.iterdir():
+        Image.open(path).save(into / path.name)
+    Image.open(folder / "coffee_01a.png").save(into / next(names))
+    return into
+
+
 def test_symbol_probabilities_sum_to_one_and_keep_a_gradient_in_the_tails() -> None:
     symbols = torch.arange(-4000, 4001).float()
     for scale in (0.11, 1.0, 20.0):
@@ -181,13 +202,7 @@ def test_the_command_trains_and_resumes(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(FAMILY.sizes, "tiny", TINY)
-    # Validation needs pictures on its side: names are chosen so that one falls there.
-    names = iter(f"photo_{i:04}.png" for i in range(2000) if photos.is_validation(f"photo_{i:04}.png"))
-    source = tmp_path / "in"
-    source.mkdir()
-    for path in folder.iterdir():
-        Image.open(path).save(source / path.name)
-    Image.open(folder / "coffee_01a.png").save(source / next(names))
+    source = with_validation(folder, tmp_path / "in")
     base = [
         "codec",
         "tiny",
@@ -216,10 +231,7 @@ def test_syntheses_are_finished_on_what_the_encoder_sends(folder: Path, tmp_path
     """Those asked for are mended, and nothing else moves."""
     photos.pack(folder, tmp_path / "packed.safetensors")
     seen = photos.load([tmp_path / "packed.safetensors"], 128, validation=False)
-    torch.manual_seed(0)
-    model = Codec(replace(TINY, beside=("nano", "full")))
-    start_from_principal_components(model, seen.crops(2000, 16, torch.Generator().manual_seed(0)))
-    scale_hyperlatents(model, seen.crops(4, 128, torch.Generator().manual_seed(0)))
+    model = begun(seen, replace(TINY, beside=("nano", "full")))
     with torch.no_grad():
         for synthesis in model.syntheses().values():
             synthesis.last.weight += 0.02 * torch.randn_like(synthesis.last.weight)
@@ -245,10 +257,7 @@ def test_the_prior_is_finished_on_the_symbols_that_are_sent(folder: Path, tmp_pa
     """They take fewer bits then; only the networks that symbols go into move."""
     photos.pack(folder, tmp_path / "packed.safetensors")
     seen = photos.load([tmp_path / "packed.safetensors"], 128, validation=False)
-    torch.manual_seed(0)
-    model = Codec(replace(TINY, beside=("nano",)))
-    start_from_principal_components(model, seen.crops(2000, 16, torch.Generator().manual_seed(0)))
-    scale_hyperlatents(model, seen.crops(4, 128, torch.Generator().manual_seed(0)))
+    model = begun(seen, replace(TINY, beside=("nano",)))
     pictures, position = seen.crops(8, 128, torch.Generator().manual_seed(3)), torch.full((8,), 2.0)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     bits = [float(Encoding(model, pictures).sent(pictures, position).bits.mean())]
@@ -280,14 +289,6 @@ def test_a_share_of_the_distortion_is_ms_ssim() -> None:
         replace(TINY, ms_ssim=1.5)
 
 
-def _begun(seen: photos.Photos, config: CodecConfig) -> Codec:
-    torch.manual_seed(0)
-    model = Codec(config)
-    start_from_principal_components(model, seen.crops(2000, 16, torch.Generator().manual_seed(0)))
-    scale_hyperlatents(model, seen.crops(4, 192, torch.Generator().manual_seed(0)))
-    return model.eval()
-
-
 def test_a_synthesis_is_finished_for_the_distortion_of_its_codec(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = Codec(replace(TINY, ms_ssim=0.8)).eval()
@@ -313,7 +314,7 @@ def test_steps_turn_to_what_errors_count_in_ms_ssim(folder: Path, tmp_path: Path
     photos.pack(folder, tmp_path / "packed.safetensors")
     seen = photos.load([tmp_path / "packed.safetensors"], 192, validation=False)
     pictures = seen.crops(3, 192, torch.Generator().manual_seed(3))
-    model = _begun(seen, TINY)
+    model = begun(seen, TINY, 192).eval()
     assert torch.equal(counted(model, 0.0, pictures), torch.ones(TINY.latents))
     turned = copy.deepcopy(model)
     turned.config = replace(TINY, ms_ssim=1.0)
@@ -340,13 +341,8 @@ def test_a_codec_turned_to_ms_ssim_keeps_the_encoder_it_begins_with(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(FAMILY.sizes, "tiny", TINY)
-    packed = tmp_path / "in"
-    packed.mkdir()
-    names = iter(f"photo_{i:04}.png" for i in range(2000) if photos.is_validation(f"photo_{i:04}.png"))
-    for path in folder.iterdir():
-        Image.open(path).save(packed / path.name)
-    Image.open(folder / "coffee_01a.png").resize((300, 260)).save(packed / next(names))
-    command = ["codec", "tiny", "--images", str(packed), "--batch-size", "2", "--steps", "4", "--quiet"]
+    source = with_validation(folder, tmp_path / "in")
+    command = ["codec", "tiny", "--images", str(source), "--batch-size", "2", "--steps", "4", "--quiet"]
     for out, more in (("plain", []), ("turned", ["--ms-ssim", "0.8", "--keep-encoder", "--begin"])):
         begin = [str(tmp_path / "plain")] if more else []
         result = CliRunner().invoke(train, [*command, "--out", str(tmp_path / out), *more, *begin])

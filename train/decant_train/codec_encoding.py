@@ -25,6 +25,7 @@ from decant_train.families.codec import (
     magnitude,
     symbol_bits,
 )
+from decant_train.photos import Photos
 
 IN_FILES = ROUNDS[DEFAULT_EFFORT]  # rounds of correction
 IN_TRAINING = 3  # what most of them bring
@@ -84,10 +85,8 @@ class Encoding:
         model, prior = self.model, self.model.hyperprior
         gain, hyper_gain, offset, hyper_class = model.quality(position)
         y: Tensor = model.analysis(pictures - 0.5)
-        z = (prior.hyperlatents(y) * hyper_gain[:, :, None, None]).round()
-        z_hat = model.dequantized(z, hyper_gain)
+        z, z_hat, mean = model.rounded_hyperlatents(y, hyper_gain)
         gain = gain[:, :, None, None]
-        mean = prior.mean(z_hat)
         y, symbols = self(pictures, y, z_hat, mean, gain, offset, position)
         scale = class_scale(prior.scale_class(z_hat, offset, symbols))
         bits = symbol_bits(symbols, scale).sum((1, 2, 3))
@@ -183,6 +182,11 @@ def _around(errors: Tensor) -> Tensor:
     neighbours' pixels: (n, 1, h, w).
     """
     return F.avg_pool2d(F.avg_pool2d(errors, PATCH, divisor_override=1), 3, 1, 1, divisor_override=1)
+
+
+def probes(training: Photos, crop: int) -> Tensor:
+    """Crops of training photos on which ``metrics`` measures: the same in every run."""
+    return training.crops(MEASURED_ON, crop, torch.Generator().manual_seed(2))
 
 
 def metrics(model: Codec, pictures: Tensor) -> tuple[Tensor, Tensor]:

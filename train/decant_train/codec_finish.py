@@ -20,7 +20,7 @@ from tqdm import tqdm
 from decant_train import budget
 from decant_train import checkpoint as checkpoints
 from decant_train.checkpoint import Checkpoint
-from decant_train.codec_encoding import IN_FILES, MEASURED_ON, Encoding, Sent
+from decant_train.codec_encoding import IN_FILES, Encoding, Sent, probes
 from decant_train.codec_loop import VALIDATION_CROP, check_crop, positions, sent_at, weighed
 from decant_train.families.codec import (
     ANCHORS,
@@ -207,7 +207,7 @@ def _fit(
     pool: list[tuple[Tensor, ...]] = []
     step, done, started = 0, 0.0, time.monotonic()
     bar = tqdm(unit="step", disable=not progress, dynamic_ncols=True)
-    probes = training.crops(MEASURED_ON, options.crop, torch.Generator().manual_seed(2))
+    measured_on = probes(training, options.crop)
     kept = _note(model, part.name, averaged, tests, step, 0.0)
     best = copy.deepcopy(averaged.state_dict())
     yield kept, kept, best
@@ -218,7 +218,7 @@ def _fit(
                 position = positions(options.batch_size, options.reach, draw).to(device)
                 network.eval()
                 if step == 0 or (moves and step % (part.reuse * options.measured_every) == 0):
-                    encoder = Encoding(model, probes)  # what errors of latents do has changed
+                    encoder = Encoding(model, measured_on)  # what errors of latents do has changed
                 plain = float(torch.rand((), generator=draw)) < options.plain
                 used = encoder.uncorrected() if plain else encoder
                 batch = part.batch(used.sent(pictures, position), pictures, position)

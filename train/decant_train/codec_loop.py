@@ -20,7 +20,7 @@ from tqdm import tqdm
 from decant_train import budget
 from decant_train import checkpoint as checkpoints
 from decant_train.checkpoint import Checkpoint
-from decant_train.codec_encoding import IN_FILES, MEASURED_ON, Encoding
+from decant_train.codec_encoding import IN_FILES, Encoding, probes
 from decant_train.codec_start import (
     coordinates_of,
     revive,
@@ -143,7 +143,7 @@ def fit(
     checkpoint.options = asdict(options)
     out.mkdir(parents=True, exist_ok=True)
     budget.keep_freed_memory()
-    probes = training.crops(MEASURED_ON, options.crop, torch.Generator().manual_seed(2))
+    measured_on = probes(training, options.crop)
     tests = validation.crops(VALIDATION_CROPS, VALIDATION_CROP, torch.Generator().manual_seed(1))
     autocast = budget.autocast(device, options.precision)
     started, before = time.monotonic(), checkpoint.elapsed_s
@@ -166,7 +166,7 @@ def fit(
                 group["lr"] = rate * factor
             sent = done >= 1 - options.sent
             if sent and (encoding is None or checkpoint.step % options.measured_every == 0):
-                encoding = Encoding(model.eval(), probes, options.rounds)
+                encoding = Encoding(model.eval(), measured_on, options.rounds)
             batch = training.reduced(options.batch_size, options.crop, draw)
             spread = _spread(options, done)
             position = positions(options.batch_size, spread, draw).to(device)

@@ -11,8 +11,9 @@ import numpy.typing as npt
 import torch
 
 from decant_train import checkpoint as checkpoints
-from decant_train import codec_encoding, codec_finish, codec_loop, data, families, loop, photos, wheel_photos
+from decant_train import codec_finish, codec_loop, data, families, loop, photos, wheel_photos
 from decant_train.checkpoint import Checkpoint, CheckpointError
+from decant_train.codec_encoding import probes
 from decant_train.codec_start import begin_with, turn_from
 from decant_train.families.codec import Codec
 from decant_train.families.denoiser import Denoiser
@@ -149,7 +150,7 @@ def train_codec(
     if options.keep_encoder and begin is None and not resume:
         raise ValueError("a new codec has no encoder to keep: begin with a checkpoint")
     config = dataclasses.replace(family.sizes[size], **(shape or {}))
-    turned_from: float | None = None
+    share = config.ms_ssim  # that the weights were trained for
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
     if resume:
@@ -163,13 +164,11 @@ def train_codec(
         if not (isinstance(other, Codec) and isinstance(start.model, Codec)):
             raise CheckpointError(f"{begin} is no codec checkpoint")
         begin_with(start.model, other)
-        if config.ms_ssim != other.config.ms_ssim:
-            turned_from = other.config.ms_ssim
+        share = other.config.ms_ssim
     training, validation = _photos(images, out, options.crop)
-    if turned_from is not None:
+    if share != config.ms_ssim:
         assert isinstance(start.model, Codec)
-        probes = training.crops(codec_encoding.MEASURED_ON, options.crop, torch.Generator().manual_seed(2))
-        turn_from(start.model, turned_from, probes)
+        turn_from(start.model, share, probes(training, options.crop))
     start.data["pictures"] = [len(training), len(validation)]
     return codec_loop.fit(
         start, training, validation, out, options, resume=resume, begun=begin is not None, progress=progress

@@ -463,14 +463,22 @@ class Codec(nn.Module):
         return Terms(y_bits.sum((1, 2, 3)) / pixels, z_bits.sum((1, 2, 3)) / pixels, error, plain)
 
     @torch.no_grad()
+    def rounded_hyperlatents(self, y: Tensor, hyper_gain: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Symbols of the hyperlatents of y (n, M, h, w), the hyperlatents that a decoder has, and the mean of
+        y that it makes of them (n, M, h, w); gains (n, hyper).
+        """
+        z = (self.hyperprior.hyperlatents(y) * hyper_gain[:, :, None, None]).round()
+        z_hat = self.dequantized(z, hyper_gain)
+        return z, z_hat, self.hyperprior.mean(z_hat)
+
+    @torch.no_grad()
     def decoded_latents(self, pictures: Tensor, position: Tensor) -> Tensor:
         """What a decoder has of ``pictures`` float32 (n, 3, H, W) in [0, 1] at qualities ``position`` (n,),
         plainly rounded: latents (n, M, H/16, W/16).
         """
         gain, hyper_gain, _, _ = self.quality(position)
         y, gain = self.analysis(pictures - 0.5), gain[:, :, None, None]
-        z = (self.hyperprior.hyperlatents(y) * hyper_gain[:, :, None, None]).round()
-        mean = self.hyperprior.mean(self.dequantized(z, hyper_gain))
+        _, _, mean = self.rounded_hyperlatents(y, hyper_gain)
         symbols = self._rounded(y, mean, gain)
         return symbols / gain + self.hyperprior.means(mean, symbols, gain)
 
