@@ -25,9 +25,12 @@ from decant_train import families
 
 SCHEMA = 1
 _STEPS, _MANY_INPUTS = "/step", 48
-# Transforms whose precision is the picture's, and kernels that are integers already.
-_EXACT = ("linear.weight", "up.weight", "last.weight", "class_hidden.weight", "class_out.weight")
-_EXACT_PARTS = (".contexts.", ".half_context.")
+# Transforms whose precision is the picture's: exported in half precision.
+_HALF = ("linear.weight", "up.weight", "last.weight")
+# Kernels that a decoder has as integers, in this unit (``decant_train.families.codec``).
+_WHOLE = ("class_hidden.weight", "class_out.weight")
+_WHOLE_PARTS = (".contexts.", ".half_contexts.")
+_UNIT = 2.0**-6
 WEIGHTS, OPTIMIZER, DESCRIPTION = "weights.safetensors", "optimizer.safetensors", "checkpoint.json"
 
 
@@ -110,8 +113,9 @@ def load_same(folder: Path | str, config: Any) -> Checkpoint:
 
 
 def save_compact(folder: Path, checkpoint: Checkpoint, of: Path | None = None) -> None:
-    """Write ``checkpoint`` to ``folder`` to keep or begin with: kernels of convolutions with many inputs in
-    8 bits, one scale an output channel, all else as it is; no optimizer. What is the same in the checkpoint
+    """Write ``checkpoint`` to ``folder`` to keep or begin with, as precise as bundles are: kernels of
+    convolutions with many inputs in 8 bits, one scale an output channel, transforms in half precision, what
+    decoders have as integers as these, all else as it is; no optimizer. What is the same in the checkpoint
     ``of`` stays there, and the description says where that lies.
     """
     shared = {} if of is None else load(of).model.state_dict()
@@ -121,8 +125,13 @@ def save_compact(folder: Path, checkpoint: Checkpoint, of: Path | None = None) -
         tensor = tensor.detach().cpu().contiguous()
         if name in shared and torch.equal(shared[name], tensor):
             continue
-        exact = name.endswith(_EXACT) or any(part in name for part in _EXACT_PARTS)
-        if tensor.ndim == 4 and tensor[0].numel() >= _MANY_INPUTS and not exact:
+        whole = name.endswith(_WHOLE) or any(part in name for part in _WHOLE_PARTS)
+        if tensor.ndim == 4 and whole:
+            values = (tensor / _UNIT).round().clamp(-127, 127)
+            state[name], state[name + _STEPS] = values.to(torch.int8), torch.tensor(_UNIT)
+        elif name.endswith(_HALF):
+            state[name] = tensor.half()
+        elif tensor.ndim == 4 and tensor[0].numel() >= _MANY_INPUTS:
             steps = tensor.abs().amax((1, 2, 3), keepdim=True).clamp_min(1e-12) / 127
             state[name], state[name + _STEPS] = (tensor / steps).round().to(torch.int8), steps
         else:
