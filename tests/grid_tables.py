@@ -71,27 +71,39 @@ def scale_tensors(channels: int, hyper: int, class_width: int, seed: int = 0) ->
     }
 
 
-def context_tensors(stages: list[int], context_width: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """The tensors `context.*`, random."""
+def context_tensors(latent: dict[str, Any], seed: int = 0) -> dict[str, np.ndarray]:
+    """The tensors `context.*` of what model.json says, random."""
     random = np.random.default_rng(seed)
     tensors = {"context.magnitude": np.minimum(24 * np.arange(256) ** 0.7, 255).astype(np.uint8)}
+    stages, width, mixed = latent["stages"], latent["context_width"], latent.get("mixed_width", 0)
+
+    def part(name: str, known: int, count: int) -> None:
+        size, seen = (width, 3 * known), mixed or width
+        tensors[f"{name}.hidden_weight"] = random.integers(-40, 60, size).astype(np.int8)
+        tensors[f"{name}.hidden_bias"] = random.integers(-2000, 4000, width).astype(np.int32)
+        tensors[f"{name}.out_weight"] = random.integers(-20, 21, (count, seen)).astype(np.int8)
+        if mixed:
+            below = (4 * mixed, latent["class_width"])
+            tensors[f"{name}.mixed_weight"] = random.integers(-40, 50, (mixed, width)).astype(np.int8)
+            tensors[f"{name}.below_weight"] = random.integers(-40, 50, below).astype(np.int8)
+            tensors[f"{name}.mixed_bias"] = random.integers(-2000, 4000, mixed).astype(np.int32)
+
     for i, count in enumerate(stages):
-        size = (context_width, 3 * (sum(stages[:i]) or count))
-        tensors[f"context.{i}.hidden_weight"] = random.integers(-40, 60, size).astype(np.int8)
-        tensors[f"context.{i}.hidden_bias"] = random.integers(-2000, 4000, context_width).astype(np.int32)
-        tensors[f"context.{i}.out_weight"] = random.integers(-20, 21, (count, context_width)).astype(np.int8)
+        part(f"context.{i}", sum(stages[:i]) or count, count)
+        if 0 < i < latent.get("halves", 1):
+            part(f"context.{i}.half", sum(stages[: i + 1]), count)
     return tensors
 
 
-def near_tensors(count: int, context_width: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """The tensors `near.*` for a first stage of ``count`` channels, random."""
-    random = np.random.default_rng(seed)
-    shapes = {
-        "near.hidden_weight": (context_width, 4 * count),
-        "near.hidden_bias": (context_width,),
-        "near.out_weight": (count, context_width),
-        "near.out_bias": (count,),
-    }
+def near_tensors(stages: list[int], context_width: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """The tensors `near.*` for the ``stages`` in halves, random."""
+    random, shapes = np.random.default_rng(seed), {}
+    for i, count in enumerate(stages):
+        name = f"near.{i}" if i else "near"
+        shapes[f"{name}.hidden_weight"] = (context_width, 4 * count)
+        shapes[f"{name}.hidden_bias"] = (context_width,)
+        shapes[f"{name}.out_weight"] = (count, context_width)
+        shapes[f"{name}.out_bias"] = (count,)
     return {name: random.normal(0, 0.2, shape).astype(np.float16) for name, shape in shapes.items()}
 
 
@@ -115,8 +127,11 @@ def grid_model(
     halo: int = 5,
     stages: Sequence[int] = (),
     context_width: int = 5,
+    **more: int,
 ) -> dict[str, Any]:
-    """The part of model.json that the layout reads; one stage where none are given."""
+    """The part of model.json that the layout reads; one stage where none are given. ``more``: keys that may
+    be absent.
+    """
     return {
         "image": {"width": 0, "height": 0, "channels": 3, "colour": "srgb"},
         "latent": {
@@ -128,18 +143,20 @@ def grid_model(
             "halo": halo,
             "stages": list(stages) or [channels],
             "context_width": context_width,
+            **more,
         },
     }
 
 
 def grid_tensors(model: dict[str, Any], runs: dict[int, int] | None = None) -> dict[str, np.ndarray]:
     """All tensors of a model."""
-    channels, hyper, width = (model["latent"][key] for key in ("channels", "hyper", "class_width"))
+    latent = model["latent"]
+    channels, hyper, width = (latent[key] for key in ("channels", "hyper", "class_width"))
     return {
         **quality_tensors(channels, hyper),
         **scale_tensors(channels, hyper, width),
-        **context_tensors(model["latent"]["stages"], model["latent"]["context_width"]),
-        **near_tensors(model["latent"]["stages"][0], model["latent"]["context_width"]),
+        **context_tensors(latent),
+        **near_tensors(latent["stages"][: latent.get("halves", 1)], latent["context_width"]),
         **entropy_tensors(runs),
     }
 

@@ -100,24 +100,30 @@ def linear(weight: list[int], column: list[int]) -> list[int]:
     return [sum(a * b for a, b in zip(row, column, strict=True)) for row in rows]
 
 
-def hidden_layer(tables: Tables, name: str, column: list[int]) -> list[int]:
-    sums = zip(linear(tables[f"{name}.hidden_weight"], column), tables[f"{name}.hidden_bias"], strict=True)
-    return [min(max((total + bias + 32) >> 6, 0), 255) for total, bias in sums]
+def hidden_layer(sums: list[int], biases: list[int]) -> list[int]:
+    return [min(max((total + bias + 32) >> 6, 0), 255) for total, bias in zip(sums, biases, strict=True)]
 
 
-def scale_sums(v: Grid, hyper: range, y: int, x: int, tables: Tables) -> list[int]:
-    """f of all channels of a latent; shuffled, plane 4c + 2i + j holds the places of row i and column j."""
+def scale_hidden(v: Grid, hyper: range, y: int, x: int, tables: Tables) -> list[int]:
+    """The hidden values at a latent; shuffled, plane 4c + 2i + j holds the places of row i and column j."""
     near = [v.get((k, y // 4 + i, x // 4 + j), 0) for k in hyper for i in (-1, 0, 1) for j in (-1, 0, 1)]
-    hidden = hidden_layer(tables, "scale", near)[y // 2 % 2 * 2 + x // 2 % 2 :: 4]
-    return linear(tables["scale.out_weight"], hidden)[y % 2 * 2 + x % 2 :: 4]
+    sums = linear(tables["scale.hidden_weight"], near)
+    return hidden_layer(sums, tables["scale.hidden_bias"])[y // 2 % 2 * 2 + x // 2 % 2 :: 4]
 
 
-def context_sums(e: Grid, stage: int, before: range, y: int, x: int, tables: Tables) -> list[int]:
-    """g of the channels of a stage, of the magnitudes ``e`` of its group's channels ``before``."""
-    near = [e[c, y, x] for c in before]
-    near += [e.get((c, y, x - 1), 0) + e.get((c, y, x + 1), 0) for c in before]
-    near += [e.get((c, y - 1, x), 0) + e.get((c, y + 1, x), 0) for c in before]
-    return linear(tables[f"context.{stage}.out_weight"], hidden_layer(tables, f"context.{stage}", near))
+def context_sums(
+    e: Grid, name: str, known: int, below: list[int], y: int, x: int, tables: Tables
+) -> list[int]:
+    """g of the channels of a part, of the magnitudes ``e`` of its group's channels ``known`` by then."""
+    near = [e.get((c, y, x), 0) for c in range(known)]
+    near += [e.get((c, y, x - 1), 0) + e.get((c, y, x + 1), 0) for c in range(known)]
+    near += [e.get((c, y - 1, x), 0) + e.get((c, y + 1, x), 0) for c in range(known)]
+    d = hidden_layer(linear(tables[f"{name}.hidden_weight"], near), tables[f"{name}.hidden_bias"])
+    if f"{name}.mixed_weight" in tables:
+        more = linear(tables[f"{name}.below_weight"], below)[y % 2 * 2 + x % 2 :: 4]
+        sums = [a + b for a, b in zip(linear(tables[f"{name}.mixed_weight"], d), more, strict=True)]
+        d = hidden_layer(sums, tables[f"{name}.mixed_bias"])
+    return linear(tables[f"{name}.out_weight"], d)
 
 
 def decode(file: Path, bundle: Path) -> tuple[Grid, Grid]:
@@ -133,13 +139,18 @@ def decode(file: Path, bundle: Path) -> tuple[Grid, Grid]:
     places = list(product(hyper, range((h + 3) // 4), range((w + 3) // 4)))
     z = dict(zip(places, decode_part(first, [hyper_class[k] for k, _, _ in places], tables), strict=True))
     v = {place: min(max(a * multiplier[place[0]], -(1 << 22)), 1 << 22) for place, a in z.items()}
-    f = {(y, x): scale_sums(v, hyper, y, x, tables) for y, x in product(range(h), range(w))}
+    below = {(y, x): scale_hidden(v, hyper, y, x, tables) for y, x in product(range(h), range(w))}
+    rows = {at: linear(tables["scale.out_weight"], below[at]) for at in below}
+    f = {(y, x): sums[y % 2 * 2 + x % 2 :: 4] for (y, x), sums in rows.items()}
     for (top, left), coder in zip(corners, coders, strict=True):
         square, e = list(product(range(top, min(top + side, h)), range(left, min(left + side, w)))), Grid()
         for stage, (start, end) in enumerate(pairwise([0, *accumulate(latent["stages"])])):
-            for colours in [(0, 1)] if stage else [(0,), (1,)]:
-                classes, last = Grid(), square if colours != (0,) else []
-                g = {at: context_sums(e, stage, range(start or end), *at, tables) for at in last}
+            for colours in [(0,), (1,)] if stage < latent.get("halves", 1) else [(0, 1)]:
+                classes, second, g = Grid(), colours == (1,), {}
+                if stage or second:
+                    name = f"context.{stage}" + (".half" if stage and second else "")
+                    known = end if second else start
+                    g = {at: context_sums(e, name, known, below[at], *at, tables) for at in square}
                 for c, at in product(range(start, end), square):
                     total = f[at][c] + 256 * (offset[c] - 64) + (g[at][c - start] if g else 0)
                     classes[c, *at] = min(max(total >> 10, 0), 31) if sum(at) % 2 in colours else 0

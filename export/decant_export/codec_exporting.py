@@ -238,9 +238,11 @@ def _against_torch(
     gain = model.quality(torch.tensor([3.0]))[0][:, :, None, None]
     symbols = ((y - mean) * gain).round()
     latents, first = symbols / gain + mean, model.config.stages[0]
-    known, predicted = (symbols / gain)[:, :first], torch.zeros(0)
-    if model.config.predicted:
-        predicted = model.hyperprior.predicted(symbols[:, :first], gain[:, :first])
+    known, predicted = symbols[:, :0], torch.zeros(0)
+    if model.hyperprior.prediction is not None:
+        count = model.hyperprior.prediction.in_channels
+        known = (symbols / gain)[:, :count]
+        predicted = model.hyperprior.predicted(symbols[:, :count], gain[:, :count])
         latents[:, first : first + predicted.shape[1]] += predicted
     decoded = (model.synthesis(latents) + 0.5).clamp(0, 1).permute(0, 2, 3, 1) * 255
     lacking = torch.from_numpy(pixels / np.float32(255))[None] - decoded / 255
@@ -270,6 +272,6 @@ def _description(model: Codec, layout: GridLayout, tables: Mapping[str, np.ndarr
     deciding = {f"synthesis.{k}": v for k, v in model.synthesis.state_dict().items()}
     deciding |= {f"mean.{k}": v for k, v in model.hyperprior.mean.state_dict().items()}
     if model.hyperprior.prediction is not None:
-        deciding |= {f"prediction.{k}": v for k, v in model.hyperprior.prediction.state_dict().items()}
+        deciding["prediction.weight"] = model.hyperprior.prediction_weight()
     tensors = {name: codec_graphs.array(tensor) for name, tensor in sorted(deciding.items())}
     return writing.model_description((0, 0), layout, dict(sorted(tables.items())), tensors)

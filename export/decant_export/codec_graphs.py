@@ -38,10 +38,13 @@ def settled(model: Codec) -> Codec:
     decoding = [layer for layer in model.synthesis.modules() if isinstance(layer, nn.Conv2d)]
     for layer in (model.analysis.linear, *decoding):
         layer.weight.data.copy_(layer.weight.half().float())
-    if model.hyperprior.prediction is not None:
+    stored = _stored_layers(model)
+    if model.config.predicting:
+        stored.append(_prediction(model))
+    elif model.config.predicted:
         found = _prediction_weight(model)
-        model.hyperprior.prediction.weight.data.mul_(found.half().float() / found.where(found != 0, 1.0))
-    for layer in _stored_layers(model):
+        _prediction(model).weight.data.mul_(found.half().float() / found.where(found != 0, 1.0))
+    for layer in stored:
         steps = _steps(layer.weight.detach())
         layer.weight.data.copy_((layer.weight / steps).round() * steps)
     return model
@@ -102,10 +105,10 @@ def hyper_mean(model: Codec) -> onnx.ModelProto:
 
 
 def prediction(model: Codec) -> onnx.ModelProto:
-    """How far the latents of the first stage are from their means float32 (1, n0, h, w) -> what that adds to
-    the means of the channels after it (1, predicted, h, w).
+    """How far the first latents are from their means float32 (1, known, h, w) -> what that adds to the means
+    of the channels after the first stage (1, predicted, h, w), of each stage from those before it.
     """
-    count, predicted = model.config.stages[0], model.config.predicted
+    count, predicted = _prediction(model).in_channels, model.config.predicted
     graph = GraphBuilder("prediction", "distances", "float32", [1, count, "h", "w"])
     return graph.model(_predicted(graph, "distances", model), "float32", [1, predicted, "h", "w"])
 
@@ -133,26 +136,43 @@ def synthesis_inputs(model: Codec) -> tuple[GraphBuilder, str]:
     latents = graph.node("Add", [scaled, "mean"], "latents.alone" if model.config.predicted else "latents")
     if not model.config.predicted:
         return graph, latents
-    count, end = model.config.stages[0], model.config.stages[0] + model.config.predicted
+    first, count = model.config.stages[0], _prediction(model).in_channels
+    end = first + model.config.predicted
     ends = [graph.constant(f"predicted.{k}", np.array([v], np.int64)) for k, v in (("0", 0), ("n", count))]
     axis = graph.constant("predicted.axis", np.array([1], np.int64))
-    first = graph.node("Slice", [scaled, *ends, axis], "distances")
-    pads = graph.constant("predicted.pads", np.array([0, count, 0, 0, 0, m - end, 0, 0], np.int64))
-    added = graph.node("Pad", [_predicted(graph, first, model), pads], "predicted.all")
+    distances = graph.node("Slice", [scaled, *ends, axis], "distances")
+    pads = graph.constant("predicted.pads", np.array([0, first, 0, 0, 0, m - end, 0, 0], np.int64))
+    added = graph.node("Pad", [_predicted(graph, distances, model), pads], "predicted.all")
     return graph, graph.node("Add", [latents, added], "latents")
 
 
 def _predicted(graph: GraphBuilder, distances: str, model: Codec) -> str:
-    weight = halved(graph, _prediction_weight(model), "prediction.weight")
-    return graph.node("Conv", [distances, weight], "predicted", kernel_shape=[3, 3], pads=[1] * 4)
+    """Weights of many channels are kept in 8 bits: of distances over the channels' deviations, since these
+    differ a hundredfold.
+    """
+    if model.config.predicting:
+        prior, first, weight = model.hyperprior, model.config.stages[0], model.hyperprior.prediction_weight()
+        known = prior.deviation[: weight.shape[1]].reshape(1, -1, 1, 1)
+        unit = graph.constant("prediction.unit", array(1 / known))
+        distances = graph.node("Mul", [distances, unit], "distances.even")
+        units = prior.deviation[first : first + len(weight), None, None, None]
+        weights = _stored(graph, weight.detach(), "prediction.weight", units)
+    else:
+        weights = halved(graph, _prediction_weight(model), "prediction.weight")
+    return graph.node("Conv", [distances, weights], "predicted", kernel_shape=[3, 3], pads=[1] * 4)
 
 
 def _prediction_weight(model: Codec) -> Tensor:
-    """(predicted, n0, 3, 3), on latents as they are."""
-    layer, deviation = model.hyperprior.prediction, model.hyperprior.deviation
-    assert layer is not None
-    count, end = layer.in_channels, layer.in_channels + layer.out_channels
-    return layer.weight.detach() * deviation[count:end, None, None, None] / deviation[:count, None, None]
+    """(predicted, known, 3, 3), on latents as they are."""
+    prior, first, deviation = model.hyperprior, model.config.stages[0], model.hyperprior.deviation
+    weight = prior.prediction_weight().detach()
+    count, known = weight.shape[:2]
+    return weight * deviation[first : first + count, None, None, None] / deviation[:known, None, None]
+
+
+def _prediction(model: Codec) -> nn.Conv2d:
+    assert model.hyperprior.prediction is not None
+    return model.hyperprior.prediction
 
 
 def array(tensor: Tensor) -> np.ndarray:
@@ -181,19 +201,21 @@ def halved(graph: GraphBuilder, weight: Tensor, name: str) -> str:
     return graph.node("Cast", [half], name, to=onnx.TensorProto.FLOAT)
 
 
+def _stored(graph: GraphBuilder, weight: Tensor, name: str, units: Tensor | float = 1.0) -> str:
+    """``weight`` (out, in, side, side) times ``units`` (out, 1, 1, 1), kept in 8 bits."""
+    steps = _steps(weight)
+    values = graph.constant(f"{name}.int8", (weight / steps).round().to(torch.int8).numpy())
+    scales = [
+        graph.constant(f"{name}.step", array(steps * units).reshape(-1)),
+        graph.constant(f"{name}.zero", np.zeros(len(weight), np.int8)),
+    ]
+    return graph.node("DequantizeLinear", [values, *scales], name, axis=0)
+
+
 def conv(graph: GraphBuilder, x: str, layer: nn.Conv2d, name: str, *, half: bool = False) -> str:
     """A convolution padded to keep its size; weights kept in 8 bits, or in ``half`` precision."""
     weight, kernel = layer.weight.detach(), list(layer.kernel_size)
-    if half:
-        weights = halved(graph, weight, f"{name}.weight")
-    else:
-        steps = _steps(weight)
-        values = graph.constant(f"{name}.weight.int8", (weight / steps).round().to(torch.int8).numpy())
-        scales = [
-            graph.constant(f"{name}.weight.step", array(steps).reshape(-1)),
-            graph.constant(f"{name}.weight.zero", np.zeros(len(weight), np.int8)),
-        ]
-        weights = graph.node("DequantizeLinear", [values, *scales], f"{name}.weight", axis=0)
+    weights = halved(graph, weight, f"{name}.weight") if half else _stored(graph, weight, f"{name}.weight")
     inputs = [x, weights]
     if layer.bias is not None:
         inputs.append(graph.constant(f"{name}.bias", array(layer.bias)))

@@ -11,7 +11,7 @@ import torch
 from decant import entropy
 from decant.grid import QUALITIES, GridLayout
 from decant.grid_decoder import dequantized
-from decant.grid_encoder import Predict, Quantizer, quantized_hyperlatents, symbol_weight
+from decant.grid_encoder import Prediction, Quantizer, quantized_hyperlatents, symbol_weight
 from decant_train.codec_encoding import MEASURED_ON, Encoding
 from decant_train.families.codec import (
     ANCHORS,
@@ -23,7 +23,10 @@ from decant_train.families.codec import (
     WEIGHT_BITS,
     Codec,
     Context,
+    NeighbourMean,
     class_scale,
+    distortion,
+    interpolated_lambdas,
     magnitude,
     symbol_bits,
 )
@@ -41,6 +44,9 @@ CODED_BELOW = 4.0
 # Position of quality 100 among the anchors: one beyond the last, where finer steps still gain.
 TOP = ANCHORS
 COUNTED = tuple(range(4, 101, 8))  # qualities whose symbols are counted
+# How much longer each step is than the one before, on how many pictures that is tried, at which positions.
+LONGER, TRIED_ON, TRIED_AT = 1.15, 8, (2.0, 5.0)
+WORTH_IT = 0.002  # of the loss: near the longest that pay there are those that diverge on other pictures
 
 
 @dataclass(frozen=True)
@@ -75,8 +81,33 @@ def latents_of(model: Codec, pictures: Sequence[np.ndarray]) -> list[Latents]:
 
 
 def encoder_of(model: Codec, pictures: Sequence[np.ndarray]) -> Encoding:
-    """The encoder of ``model``, measured on the first of ``pictures`` uint8 (H, W, 3)."""
-    return Encoding(model, torch.cat([centred(pixels) + 0.5 for pixels in pictures[:MEASURED_ON]]))
+    """The encoder of ``model``, measured on the first of ``pictures`` uint8 (H, W, 3). Its bound is what
+    errors that add up can do, and most do not: steps are made longer as long as files get better by it.
+    """
+
+    def several(chosen: Sequence[np.ndarray]) -> torch.Tensor:
+        return torch.cat([centred(pixels) + 0.5 for pixels in chosen])
+
+    encoder = Encoding(model, several(pictures[:MEASURED_ON]))
+    tried = several(pictures[-TRIED_ON:])
+    factor, least = 1.0, _score(encoder.farther(1.0), tried)
+    while (score := _score(encoder.farther(LONGER * factor), tried)) < least - WORTH_IT:
+        factor, least = LONGER * factor, score
+    encoder.bound = encoder.bound / factor
+    return encoder
+
+
+@torch.no_grad()
+def _score(encoder: Encoding, pictures: torch.Tensor) -> float:
+    """Mean logarithm of bits + lambda distortion of what ``encoder`` sends."""
+    model, found = encoder.model, []
+    for place in TRIED_AT:
+        position = torch.full((len(pictures),), place)
+        sent = encoder.sent(pictures, position)
+        made = model.synthesis(sent.latents).clamp(-0.5, 0.5)
+        error = distortion(made, pictures, model.config.ms_ssim)
+        found.append((sent.bits + 255**2 * interpolated_lambdas(position) * error).log())
+    return float(torch.cat(found).mean())
 
 
 def with_aims(encoder: Encoding, pictures: Sequence[np.ndarray], latents: Sequence[Latents]) -> list[Latents]:
@@ -144,19 +175,22 @@ def symbols_of(
     return z, mean, classes, symbols
 
 
-def _prediction(model: Codec) -> Predict | None:
-    """What the graph ``prediction`` of ``model`` does, by PyTorch; None where it has none."""
-    prior, first = model.hyperprior, model.config.stages[0]
-    if prior.prediction is None:
-        return None
+class _Prediction:
+    """What the graph ``prediction`` of ``model`` does, by PyTorch."""
+
+    def __init__(self, model: Codec) -> None:
+        assert model.hyperprior.prediction is not None
+        self._prior, self.known = model.hyperprior, model.hyperprior.prediction.in_channels
 
     @torch.no_grad()
-    def predict(distances: np.ndarray) -> np.ndarray:
-        one = torch.ones(1, first, 1, 1)
-        found: np.ndarray = prior.predicted(torch.from_numpy(distances)[None], one)[0].numpy()
+    def __call__(self, distances: np.ndarray) -> np.ndarray:
+        one = torch.ones(1, self.known, 1, 1)
+        found: np.ndarray = self._prior.predicted(torch.from_numpy(distances)[None], one)[0].numpy()
         return found
 
-    return predict
+
+def _prediction(model: Codec) -> Prediction | None:
+    return None if model.hyperprior.prediction is None else _Prediction(model)
 
 
 def _layout(model: Codec, tables: dict[str, np.ndarray]) -> GridLayout:
@@ -169,6 +203,8 @@ def _layout(model: Codec, tables: dict[str, np.ndarray]) -> GridLayout:
         "stages": list(config.stages),
         "class_width": config.class_width,
         "context_width": config.context_width,
+        "halves": config.halves,
+        "mixed_width": config.mixed_width,
         "group": GROUP,
         "halo": halo,
     }
@@ -211,27 +247,37 @@ def _scale_network(model: Codec) -> dict[str, np.ndarray]:
     }
     symbols = torch.arange(MAGNITUDE_MAX + 1).float()
     tables["context.magnitude"] = (array(magnitude(symbols)) * 2**VALUE_BITS).astype(np.uint8)
-    for i, context in enumerate([prior.half_context, *prior.contexts]):
+    parts = {f"context.{i}": context for i, context in enumerate(prior.contexts, 1)}
+    parts |= {f"context.{i}.half" if i else "context.0": half for i, half in enumerate(prior.half_contexts)}
+    for name, context in parts.items():
         assert isinstance(context, Context)
-        tables[f"context.{i}.hidden_weight"] = _integers(context.hidden)[:, :, 0, 0]
-        tables[f"context.{i}.hidden_bias"] = _integer_bias(context.hidden)
-        tables[f"context.{i}.out_weight"] = _integers(context.out)[:, :, 0, 0]
+        tables[f"{name}.hidden_weight"] = _integers(context.hidden)[:, :, 0, 0]
+        tables[f"{name}.hidden_bias"] = _integer_bias(context.hidden)
+        tables[f"{name}.out_weight"] = _integers(context.out)[:, :, 0, 0]
+        if context.mixed is not None:
+            assert context.mixed_below is not None
+            tables[f"{name}.mixed_weight"] = _integers(context.mixed)[:, :, 0, 0]
+            tables[f"{name}.below_weight"] = _integers(context.mixed_below)[:, :, 0, 0]
+            tables[f"{name}.mixed_bias"] = _integer_bias(context.mixed)
     return tables
 
 
 def _neighbour_mean(model: Codec) -> dict[str, np.ndarray]:
-    """What the first half adds to means, in the latents' own unit."""
+    """What first halves add to means, in the latents' own unit."""
     prior = model.hyperprior
-    network, unit = prior.half_mean, array(prior.deviation[: prior.stages[0]])
-    hidden, out = network.hidden, network.out
-    assert hidden.bias is not None
-    assert out.bias is not None
-    tables = {
-        "near.hidden_weight": array(hidden.weight)[:, :, 0, 0] / np.tile(unit, 4),
-        "near.hidden_bias": array(hidden.bias),
-        "near.out_weight": array(out.weight)[:, :, 0, 0] * unit[:, None],
-        "near.out_bias": array(out.bias) * unit,
-    }
+    tables: dict[str, np.ndarray] = {}
+    for i, (network, channels) in enumerate(zip(prior.half_means, prior.channels(), strict=False)):
+        assert isinstance(network, NeighbourMean)
+        unit, name = array(prior.deviation[channels]), f"near.{i}" if i else "near"
+        hidden, out = network.hidden, network.out
+        assert hidden.bias is not None
+        assert out.bias is not None
+        tables |= {
+            f"{name}.hidden_weight": array(hidden.weight)[:, :, 0, 0] / np.tile(unit, 4),
+            f"{name}.hidden_bias": array(hidden.bias),
+            f"{name}.out_weight": array(out.weight)[:, :, 0, 0] * unit[:, None],
+            f"{name}.out_bias": array(out.bias) * unit,
+        }
     return {name: table.astype(np.float16) for name, table in tables.items()}
 
 

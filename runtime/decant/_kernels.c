@@ -134,27 +134,44 @@ static int bit_length(size_t value)
 
 /* ---- the tables of a bundle ---- */
 
+/* What earlier symbols add to the classes of a part. `width` is context_width; what classes see has `seen` values:
+ * mixed_width where there is a second layer, else the same. */
 typedef struct {
-    int known, channels;  /* channels whose symbols are known; those of the stage */
+    int known;            /* channels whose symbols are known */
     float *hidden_weight; /* (width, 3 * known), in units of HIDDEN_UNIT: the place, beside, above and below */
     float *hidden_bias;   /* (width,), alike, with the half that rounds */
-    float *out_weight;    /* (channels, width), in units of FORM_UNIT */
+    float *mixed_weight;  /* (PLACES, mixed_width, class_width + width): of the scale network's values, then of those */
+    float *mixed_bias;    /* (mixed_width,), with the half that rounds */
+    float *out_weight;    /* (channels, seen), in units of FORM_UNIT */
     float *out_bound;     /* the same, 0 where it is negative */
+} Context;
+
+/* A stage, of which the first ones are coded in two halves: what adds to the classes of all of it or of its first
+ * half (nothing in the first stage), to those of its second half, and to the means there (decant.neighbours). */
+typedef struct {
+    int channels;
+    Context context, half;
+    float *near_hidden, *near_hidden_bias, *near_out, *near_out_bias;
 } Stage;
 
 typedef struct {
     uint8_t radius[CLASSES];
     uint16_t runs[CLASSES];
     Alphabet symbols[CLASSES], zeros[CLASSES];
-    int channels, hyper, class_width, context_width, stages, most_known;
+    int channels, hyper, class_width, context_width, mixed_width, stages, halves, most_known;
     int32_t *hyper_weight; /* (hyper, 9, PLACES * class_width) */
     int32_t *hyper_bias;   /* (PLACES * class_width,), with the half that rounds */
-    float *near_hidden, *near_hidden_bias, *near_out, *near_out_bias; /* of decant.neighbours */
     float *scale_weight; /* (PLACES, channels, class_width), in units of FORM_UNIT */
     float *scale_bound;  /* (channels, class_width): the largest of all places, at least 0 */
     Stage stage[MOST_STAGES];
     uint8_t magnitude[MAGNITUDES];
 } Tables;
+
+static void free_context(Context *context)
+{
+    free(context->hidden_weight), free(context->hidden_bias), free(context->mixed_weight), free(context->mixed_bias);
+    free(context->out_weight), free(context->out_bound);
+}
 
 static void free_tables(Tables *tables)
 {
@@ -163,11 +180,11 @@ static void free_tables(Tables *tables)
         free(tables->zeros[c].ends), free(tables->zeros[c].entries);
     }
     for (int i = 0; i < MOST_STAGES; i++) {
-        free(tables->stage[i].hidden_weight), free(tables->stage[i].hidden_bias);
-        free(tables->stage[i].out_weight), free(tables->stage[i].out_bound);
+        Stage *stage = tables->stage + i;
+        free_context(&stage->context), free_context(&stage->half);
+        free(stage->near_hidden), free(stage->near_hidden_bias), free(stage->near_out), free(stage->near_out_bias);
     }
     free(tables->scale_weight), free(tables->scale_bound), free(tables->hyper_weight), free(tables->hyper_bias);
-    free(tables->near_hidden), free(tables->near_hidden_bias), free(tables->near_out), free(tables->near_out_bias);
     free(tables);
 }
 
@@ -528,7 +545,7 @@ typedef struct {
     int *channels;   /* of the rows of a product */
     uint8_t *paired; /* (step,): classes of a row */
     uint8_t *classes; /* (channels of the stage, rows, columns) */
-    float *floats;    /* (channels, padded): hidden values of means */
+    float *floats;    /* (channels, padded): hidden values of means, or of a context's second layer */
     float *out;       /* (channels, rows, columns) */
 } Group;
 
@@ -538,10 +555,17 @@ static inline int panels_of(int rows)
     return (rows + ROWS - 1) / ROWS;
 }
 
+/* How many values of a context classes see. */
+static inline int seen_of(const Tables *tables)
+{
+    return tables->mixed_width ? tables->mixed_width : tables->context_width;
+}
+
 /* Inputs at a place: those from hyperlatents, then those from a context, in whole panels. */
 static inline int depth_of(const Tables *tables)
 {
-    return tables->class_width + panels_of(tables->context_width) * ROWS;
+    int width = tables->context_width > tables->mixed_width ? tables->context_width : tables->mixed_width;
+    return tables->class_width + panels_of(width) * ROWS;
 }
 
 static inline float *inputs_of(const Group *group, int place)
@@ -588,36 +612,62 @@ static void add_features(Group *group, int from, int to)
     }
 }
 
-/* The hidden values of a stage's context, as inputs at the places of `which`. */
-static void add_context(Group *group, const Stage *stage, const int *which, int places)
+/* Weights (rows, depth), row after row, and what they begin with, as panels; returns how many. */
+static int panels_from(Group *group, const float *weight, const float *first, int rows, int depth)
+{
+    for (int row = 0; row < panels_of(rows) * ROWS; row++) {
+        float *panel = group->panels + (size_t)(row / ROWS) * depth * ROWS + row % ROWS;
+        group->first[row] = row < rows ? first[row] : 0;
+        for (int k = 0; k < depth; k++)
+            panel[k * ROWS] = row < rows ? weight[(size_t)row * depth + k] : 0;
+    }
+    return panels_of(rows);
+}
+
+/* The values of a context that classes see, as inputs at the places of `which`. */
+static void add_context(Group *group, const Context *context, const int *which, int places)
 {
     const Tables *tables = group->tables;
-    int width = tables->context_width, depth = 3 * group->live_count, panels = panels_of(width);
+    int width = tables->context_width, depth = 3 * group->live_count, panels = panels_of(width), seen = seen_of(tables);
     for (int d = 0; d < panels * ROWS; d++) {
         float *panel = group->panels + (size_t)(d / ROWS) * depth * ROWS + d % ROWS;
-        const float *weight = stage->hidden_weight + (size_t)(d < width ? d : 0) * 3 * stage->known;
-        group->first[d] = d < width ? stage->hidden_bias[d] : 0;
+        const float *weight = context->hidden_weight + (size_t)(d < width ? d : 0) * 3 * context->known;
+        group->first[d] = d < width ? context->hidden_bias[d] : 0;
         for (int k = 0; k < group->live_count; k++)
             for (int t = 0; t < 3; t++)
-                panel[(3 * k + t) * ROWS] = d < width ? weight[t * stage->known + group->live[k]] : 0;
+                panel[(3 * k + t) * ROWS] = d < width ? weight[t * context->known + group->live[k]] : 0;
     }
     memset(group->largest, 0, (size_t)panels * ROWS * sizeof(int32_t));
     for (int p = 0; p < places; p++)
         products_as_hidden(inputs_of(group, which[p]) + (size_t)tables->class_width * group->padded, group->largest,
                            group->first, group->panels, features_of(group, which[p]), depth, group->padded, panels);
-    for (int d = 0; d < panels * ROWS; d++)
+    if (tables->mixed_width) {
+        depth = tables->class_width + width;
+        memset(group->largest, 0, (size_t)panels_of(seen) * ROWS * sizeof(int32_t));
+        for (int p = 0; p < places; p++) {
+            const float *weight = context->mixed_weight + (size_t)which[p] * seen * depth;
+            float *inputs = inputs_of(group, which[p]);
+            panels = panels_from(group, weight, context->mixed_bias, seen, depth);
+            products_as_hidden(group->floats, group->largest, group->first, group->panels, inputs, depth, group->padded,
+                               panels);
+            memcpy(inputs + (size_t)tables->class_width * group->padded, group->floats,
+                   (size_t)seen * group->padded * sizeof(float));
+        }
+    }
+    for (int d = 0; d < seen; d++)
         group->reach[tables->class_width + d] = (float)group->largest[d];
 }
 
 /* Channels of a stage whose classes are not 0 throughout, as are most channels of most pictures: those whose
  * sums can reach 1. `depth`: how many inputs count. */
-static int find_channels(Group *group, const Stage *stage, int before, const int32_t *offset, int depth)
+static int find_channels(
+    Group *group, int channels, const Context *context, int before, const int32_t *offset, int depth)
 {
     const Tables *tables = group->tables;
     int width = tables->class_width, count = 0;
-    for (int c = 0; c < stage->channels; c++) {
+    for (int c = 0; c < channels; c++) {
         const float *scale = tables->scale_bound + (size_t)(before + c) * width;
-        const float *near = stage->out_bound + (size_t)c * tables->context_width;
+        const float *near = context ? context->out_bound + (size_t)c * seen_of(tables) : NULL;
         float most = (float)offset[before + c] / FORM_UNIT;
         for (int k = 0; k < width; k++)
             most += scale[k] * group->reach[k];
@@ -629,15 +679,16 @@ static int find_channels(Group *group, const Stage *stage, int before, const int
     return count;
 }
 
-/* The classes of the channels from `before` on of a stage, at the places of `which`; 0 elsewhere. */
+/* The classes of the `channels` of a stage from `before` on, with a `context` or without (NULL), at the places of
+ * `which`; 0 elsewhere. */
 static void find_classes(
-    Group *group, const Stage *stage, int before, const int32_t *offset, int context, const int *which, int places)
+    Group *group, int channels, const Context *context, int before, const int32_t *offset, const int *which, int places)
 {
     const Tables *tables = group->tables;
-    int width = tables->class_width, depth = width + (context ? tables->context_width : 0);
-    int count = find_channels(group, stage, before, offset, depth), panels = panels_of(count);
+    int width = tables->class_width, seen = seen_of(tables), depth = width + (context ? seen : 0);
+    int count = find_channels(group, channels, context, before, offset, depth), panels = panels_of(count);
     size_t plane = (size_t)panels * ROWS * group->padded;
-    memset(group->classes, 0, stage->channels * group->size);
+    memset(group->classes, 0, channels * group->size);
     for (int i = 0; count && i < 2; i++) {
         memset(group->found, 0, 2 * plane);
         for (int p = 0; p < places; p++) {
@@ -647,7 +698,7 @@ static void find_classes(
                 float *panel = group->panels + (size_t)(row / ROWS) * depth * ROWS + row % ROWS;
                 int c = row < count ? group->channels[row] : group->channels[0];
                 const float *scale = tables->scale_weight + ((size_t)which[p] * tables->channels + before + c) * width;
-                const float *near = stage->out_weight + (size_t)c * tables->context_width;
+                const float *near = context ? context->out_weight + (size_t)c * seen : NULL;
                 group->first[row] = (float)offset[before + c] / FORM_UNIT;
                 for (int k = 0; k < width; k++)
                     panel[k * ROWS] = scale[k];
@@ -678,10 +729,13 @@ static void free_group(Group *group)
 static int make_group(Group *group)
 {
     const Tables *tables = group->tables;
-    size_t depth = (size_t)depth_of(tables), known = (size_t)tables->stage[0].channels;
-    size_t most = (size_t)tables->context_width, deepest = 3 * (size_t)tables->most_known;
-    for (int i = 0; i < tables->stages; i++)
-        most = (size_t)tables->stage[i].channels > most ? (size_t)tables->stage[i].channels : most;
+    size_t depth = (size_t)depth_of(tables), known = 0;
+    size_t most = depth - (size_t)tables->class_width, deepest = 3 * (size_t)tables->most_known;
+    for (int i = 0; i < tables->stages; i++) {
+        size_t channels = (size_t)tables->stage[i].channels;
+        most = channels > most ? channels : most;
+        known = i < tables->halves && channels > known ? channels : known;
+    }
     most = (most + ROWS - 1) / ROWS * ROWS;
     deepest = deepest > depth ? deepest : depth;
     deepest = deepest > 4 * known ? deepest : 4 * known;
@@ -761,28 +815,15 @@ static int add_hyper(Group *group, const int32_t *v, int rows, int columns, int 
     return made;
 }
 
-/* Weights (rows, depth), row after row, and what they begin with, as panels; returns how many. */
-static int panels_from(Group *group, const float *weight, const float *first, int rows, int depth)
-{
-    for (int row = 0; row < panels_of(rows) * ROWS; row++) {
-        float *panel = group->panels + (size_t)(row / ROWS) * depth * ROWS + row % ROWS;
-        group->first[row] = row < rows ? first[row] : 0;
-        for (int k = 0; k < depth; k++)
-            panel[k * ROWS] = row < rows ? weight[(size_t)row * depth + k] : 0;
-    }
-    return panels_of(rows);
-}
-
-/* What the first half of stage 0 adds to the means of the second: `added` float32 (n0, rows, columns), which holds
- * zeros (decant.neighbours). `step` (n0,): the quality's. */
-static void add_means(Group *group, const float *step, float *added)
+/* What the first half of a stage adds to the means of its second: `added` float32 (channels, rows, columns), which
+ * holds zeros (decant.neighbours). `step` (channels,): the quality's; `out`: the stage's symbols. Features end here. */
+static void add_means(Group *group, const Stage *stage, const float *out, const float *step, float *added)
 {
     static const int odd[] = {1, 2};
-    const Tables *tables = group->tables;
-    int count = tables->stage[0].channels, width = tables->context_width;
+    int count = stage->channels, width = group->tables->context_width;
     size_t across = group->step + 2, padded = group->padded;
     for (int c = 0; c < count; c++) {
-        const float *symbols = group->out + (size_t)c * group->size;
+        const float *symbols = out + (size_t)c * group->size;
         for (int y = 0; y < group->rows; y++)
             for (int x = 0; x < group->columns; x++)
                 group->edged[(y + 1) * across + x + 1] =
@@ -801,9 +842,9 @@ static void add_means(Group *group, const float *step, float *added)
     for (int p = 0; p < 2; p++) {
         int i = odd[p] >> 1, j = odd[p] & 1;
         float *features = features_of(group, odd[p]);
-        int panels = panels_from(group, tables->near_hidden, tables->near_hidden_bias, width, 4 * count);
+        int panels = panels_from(group, stage->near_hidden, stage->near_hidden_bias, width, 4 * count);
         products_as_floats(group->floats, group->first, group->panels, features, 4 * count, padded, panels, 1);
-        panels = panels_from(group, tables->near_out, tables->near_out_bias, count, width);
+        panels = panels_from(group, stage->near_out, stage->near_out_bias, count, width);
         products_as_floats(features, group->first, group->panels, group->floats, width, padded, panels, 0);
         for (int c = 0; c < count; c++)
             for (int y = i; y < group->rows; y += 2) {
@@ -820,29 +861,35 @@ static Problem decode_stages(
 {
     static const int every[] = {0, 1, 2, 3}, even[] = {0, 3}, odd[] = {1, 2};
     const Tables *tables = group->tables;
-    const Stage *first = tables->stage;
-    find_classes(group, first, 0, offset, 0, even, 2);
-    if (decode_part(tables, coder, group->classes, first->channels * group->size, group->out, outcome))
-        return outcome->problem;
-    add_means(group, step, added);
-    add_features(group, 0, first->channels);
-    add_context(group, first, odd, 2);
-    find_classes(group, first, 0, offset, 1, odd, 2);
-    if (decode_part(tables, coder, group->classes, first->channels * group->size, group->out, outcome))
-        return outcome->problem;
-    group->live_count = 0;
-    int before = first->channels, featured = 0;
-    for (int i = 1; i < tables->stages; i++) {
+    int before = 0;
+    for (int i = 0; i < tables->stages; i++) {
         const Stage *stage = tables->stage + i;
-        add_features(group, featured, before);
-        featured = before;
-        add_context(group, stage, every, 4);
-        find_classes(group, stage, before, offset, 1, every, 4);
-        if (decode_part(tables, coder, group->classes, stage->channels * group->size,
-                        group->out + before * group->size, outcome))
+        const Context *context = i ? &stage->context : NULL;
+        int halved = i < tables->halves, places = halved ? 2 : 4, end = before + stage->channels;
+        float *out = group->out + (size_t)before * group->size;
+        const int *which = halved ? even : every;
+        if (context)
+            add_context(group, context, which, places);
+        find_classes(group, stage->channels, context, before, offset, which, places);
+        if (decode_part(tables, coder, group->classes, stage->channels * group->size, out, outcome))
             return outcome->problem;
-        before += stage->channels;
+        if (halved) {
+            int live_count = group->live_count;
+            add_features(group, before, end); /* of the first half: the second is 0 so far */
+            add_context(group, &stage->half, odd, 2);
+            group->live_count = live_count;
+            find_classes(group, stage->channels, &stage->half, before, offset, odd, 2);
+            if (decode_part(tables, coder, group->classes, stage->channels * group->size, out, outcome))
+                return outcome->problem;
+        }
+        if (i + 1 < tables->stages)
+            add_features(group, before, end);
+        before = end;
     }
+    before = 0;
+    for (int i = 0; i < tables->halves; before += tables->stage[i++].channels)
+        add_means(group, tables->stage + i, group->out + (size_t)before * group->size, step + before,
+                  added + (size_t)before * group->size);
     return FINE;
 }
 
@@ -916,37 +963,6 @@ static int copy_of(PyObject *object, void *to, Py_ssize_t size)
     return 1;
 }
 
-static int fill_stages(Tables *tables, PyObject *stages)
-{
-    int before = 0;
-    tables->stages = (int)PyTuple_Size(stages);
-    if (tables->stages < 1 || tables->stages > MOST_STAGES)
-        return PyErr_SetString(PyExc_ValueError, "1 to 8 stages expected"), 0;
-    for (int i = 0; i < tables->stages; i++) {
-        Stage *stage = tables->stage + i;
-        PyObject *weight, *bias, *out;
-        if (!PyArg_ParseTuple(PyTuple_GetItem(stages, i), "iOOO", &stage->channels, &weight, &bias, &out))
-            return 0;
-        if (stage->channels < 1)
-            return PyErr_SetString(PyExc_ValueError, "a stage without channels"), 0;
-        stage->known = i ? before : stage->channels;
-        tables->most_known = stage->known > tables->most_known ? stage->known : tables->most_known;
-        before += stage->channels;
-        size_t width = (size_t)tables->context_width;
-        float rounding = HIDDEN_UNIT / 2;
-        if (!(stage->hidden_weight = floats_of(weight, width * 3 * stage->known, 0, 0, HIDDEN_UNIT)) ||
-            !(stage->hidden_bias = floats_of(bias, width, 1, rounding, HIDDEN_UNIT)) ||
-            !(stage->out_weight = floats_of(out, width * stage->channels, 0, 0, FORM_UNIT)) ||
-            !(stage->out_bound = floats_of(out, width * stage->channels, 0, 0, FORM_UNIT)))
-            return 0;
-        for (size_t k = 0; k < width * stage->channels; k++)
-            stage->out_bound[k] = stage->out_bound[k] < 0 ? 0 : stage->out_bound[k];
-    }
-    if (before != tables->channels)
-        return PyErr_SetString(PyExc_ValueError, "stages do not add up to the channels"), 0;
-    return 1;
-}
-
 static int fill_scales(Tables *tables, PyObject *hidden, PyObject *bias, PyObject *weight)
 {
     size_t channels = (size_t)tables->channels, width = (size_t)tables->class_width, outputs = PLACES * width;
@@ -992,31 +1008,97 @@ static float *numbers_of(PyObject *object, size_t count)
     return found;
 }
 
-static int fill_near(Tables *tables, PyObject *near)
+/* The weights of a context of a stage: hidden_weight, hidden_bias, out_weight, and where it has a second layer
+ * mixed_weight, below_weight, mixed_bias. */
+static int fill_context(Tables *tables, Context *context, int known, int channels, PyObject *weights)
+{
+    PyObject *hidden, *bias, *out, *mixed = NULL, *below = NULL, *mixed_bias = NULL;
+    size_t width = (size_t)tables->context_width, seen = (size_t)seen_of(tables), under = (size_t)tables->class_width;
+    float rounding = HIDDEN_UNIT / 2;
+    if (!PyArg_ParseTuple(weights, tables->mixed_width ? "OOOOOO" : "OOO", &hidden, &bias, &out, &mixed, &below,
+                          &mixed_bias))
+        return 0;
+    context->known = known;
+    tables->most_known = known > tables->most_known ? known : tables->most_known;
+    if (!(context->hidden_weight = floats_of(hidden, width * 3 * known, 0, 0, HIDDEN_UNIT)) ||
+        !(context->hidden_bias = floats_of(bias, width, 1, rounding, HIDDEN_UNIT)) ||
+        !(context->out_weight = floats_of(out, seen * channels, 0, 0, FORM_UNIT)) ||
+        !(context->out_bound = floats_of(out, seen * channels, 0, 0, FORM_UNIT)))
+        return 0;
+    for (size_t k = 0; k < seen * channels; k++)
+        context->out_bound[k] = context->out_bound[k] < 0 ? 0 : context->out_bound[k];
+    if (!tables->mixed_width)
+        return 1;
+    if (!(context->mixed_bias = floats_of(mixed_bias, seen, 1, rounding, HIDDEN_UNIT)))
+        return 0;
+    float *own = floats_of(mixed, seen * width, 0, 0, HIDDEN_UNIT), *at = NULL;
+    float *other = floats_of(below, PLACES * seen * under, 0, 0, HIDDEN_UNIT);
+    if (own && other && !(at = context->mixed_weight = malloc(PLACES * seen * (under + width) * sizeof(float))))
+        PyErr_NoMemory();
+    for (size_t p = 0; at && p < PLACES; p++)
+        for (size_t d = 0; d < seen; d++, at += under + width) {
+            memcpy(at, other + (PLACES * d + p) * under, under * sizeof(float));
+            memcpy(at + under, own + d * width, width * sizeof(float));
+        }
+    free(own), free(other);
+    return at != NULL;
+}
+
+static int fill_near(Tables *tables, Stage *stage, PyObject *near)
 {
     PyObject *hidden, *hidden_bias, *out, *out_bias;
-    size_t width = (size_t)tables->context_width, count = (size_t)tables->stage[0].channels;
+    size_t width = (size_t)tables->context_width, count = (size_t)stage->channels;
     if (!PyArg_ParseTuple(near, "OOOO", &hidden, &hidden_bias, &out, &out_bias))
         return 0;
-    return (tables->near_hidden = numbers_of(hidden, width * 4 * count)) &&
-           (tables->near_hidden_bias = numbers_of(hidden_bias, width)) &&
-           (tables->near_out = numbers_of(out, count * width)) && (tables->near_out_bias = numbers_of(out_bias, count));
+    return (stage->near_hidden = numbers_of(hidden, width * 4 * count)) &&
+           (stage->near_hidden_bias = numbers_of(hidden_bias, width)) &&
+           (stage->near_out = numbers_of(out, count * width)) && (stage->near_out_bias = numbers_of(out_bias, count));
+}
+
+/* Stages as (channels, context, half, near), None where there is none: the first has no context, and only the first
+ * ones, as many as halves, have the others. */
+static int fill_stages(Tables *tables, PyObject *stages)
+{
+    int before = 0;
+    tables->stages = (int)PyTuple_Size(stages);
+    if (tables->stages < 1 || tables->stages > MOST_STAGES)
+        return PyErr_SetString(PyExc_ValueError, "1 to 8 stages expected"), 0;
+    for (int i = 0; i < tables->stages; i++) {
+        Stage *stage = tables->stage + i;
+        PyObject *context, *half, *near;
+        if (!PyArg_ParseTuple(PyTuple_GetItem(stages, i), "iOOO", &stage->channels, &context, &half, &near))
+            return 0;
+        if (stage->channels < 1)
+            return PyErr_SetString(PyExc_ValueError, "a stage without channels"), 0;
+        int end = before + stage->channels;
+        if (i && !fill_context(tables, &stage->context, before, stage->channels, context))
+            return 0;
+        if (half != Py_None) {
+            if (tables->halves++ != i)
+                return PyErr_SetString(PyExc_ValueError, "halves after a stage without"), 0;
+            if (!fill_context(tables, &stage->half, end, stage->channels, half) || !fill_near(tables, stage, near))
+                return 0;
+        }
+        before = end;
+    }
+    if (before != tables->channels)
+        return PyErr_SetString(PyExc_ValueError, "stages do not add up to the channels"), 0;
+    return 1;
 }
 
 static PyObject *py_tables(PyObject *module, PyObject *arguments)
 {
     (void)module;
-    PyObject *radius, *runs, *counts, *run_counts, *hidden, *bias, *weight, *magnitude, *stages, *near;
+    PyObject *radius, *runs, *counts, *run_counts, *hidden, *bias, *weight, *magnitude, *stages;
     Tables *tables = calloc(1, sizeof(Tables));
     if (!tables)
         return PyErr_NoMemory();
-    if (!PyArg_ParseTuple(arguments, "OOOOiiiiOOOOO!O!", &radius, &runs, &counts, &run_counts, &tables->channels,
-                          &tables->hyper, &tables->class_width, &tables->context_width, &hidden, &bias, &weight,
-                          &magnitude, &PyTuple_Type, &stages, &PyTuple_Type, &near) ||
+    if (!PyArg_ParseTuple(arguments, "OOOOiiiiiOOOOO!", &radius, &runs, &counts, &run_counts, &tables->channels,
+                          &tables->hyper, &tables->class_width, &tables->context_width, &tables->mixed_width, &hidden,
+                          &bias, &weight, &magnitude, &PyTuple_Type, &stages) ||
         !copy_of(radius, tables->radius, sizeof tables->radius) || !copy_of(runs, tables->runs, sizeof tables->runs) ||
         !fill_alphabets(tables, counts, run_counts) || !fill_scales(tables, hidden, bias, weight) ||
-        !copy_of(magnitude, tables->magnitude, sizeof tables->magnitude) || !fill_stages(tables, stages) ||
-        !fill_near(tables, near)) {
+        !copy_of(magnitude, tables->magnitude, sizeof tables->magnitude) || !fill_stages(tables, stages)) {
         free_tables(tables);
         return NULL;
     }
@@ -1055,7 +1137,9 @@ static PyObject *py_decode_group(PyObject *module, PyObject *arguments)
     if (group.rows < 1 || group.columns < 1 || top < 0 || left < 0 || group.rows > 4 * (hyper_rows - top) ||
         group.columns > 4 * (hyper_columns - left))
         return PyErr_SetString(PyExc_ValueError, "a group that the hyperlatents do not cover"), NULL;
-    Py_ssize_t size = (Py_ssize_t)group.rows * group.columns, first = tables->stage[0].channels;
+    Py_ssize_t size = (Py_ssize_t)group.rows * group.columns, first = 0; /* channels of stages in halves */
+    for (int i = 0; i < tables->halves; i++)
+        first += tables->stage[i].channels;
     Py_ssize_t sizes[BUFFERS] = {-1, 4 * (Py_ssize_t)tables->hyper * hyper_rows * hyper_columns,
                                  4 * (Py_ssize_t)tables->channels, 4 * first, 4 * size * tables->channels,
                                  4 * size * first};

@@ -13,12 +13,12 @@ def tables(
     hyper: int,
     class_width: int,
     context_width: int,
+    mixed_width: int,
     hidden_weight: NDArray[Any],
     hidden_bias: NDArray[Any],
     out_weight: NDArray[Any],
     magnitude: NDArray[Any],
     stages: tuple[tuple[Any, ...], ...],
-    near: tuple[NDArray[Any], ...],
     /,
 ) -> Any: ...
 def decode_group(

@@ -112,15 +112,13 @@ class Encoder(RunsOn):
 
     def _grid_encoder(self) -> "GridEncoder":
         from decant.grid import GridLayout
-        from decant.grid_encoder import GridEncoder
+        from decant.grid_encoder import GridEncoder, predicting
 
         layout = self.bundle.layout
         assert isinstance(layout, GridLayout)
 
-        predicts = self.bundle.has("prediction")
-        return GridEncoder(
-            layout, self.bundle.tables, self._load, predicts=predicts, overlap=self._threads > 1
-        )
+        known, overlap = predicting(self.bundle), self._threads > 1
+        return GridEncoder(layout, self.bundle.tables, self._load, predicts=known, overlap=overlap)
 
     def _load(self, role: str) -> Session:
         if role == "analysis":

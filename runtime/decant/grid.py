@@ -15,7 +15,7 @@ from decant import native
 from decant.contexts import ContextNetwork
 from decant.entropy import CLASSES, EntropyTables
 from decant.errors import BundleError, FormatError
-from decant.neighbours import NeighbourMean, first_half
+from decant.neighbours import NeighbourMeans, first_half
 from decant.scales import LARGEST_INPUT, ScaleNetwork
 from decant.tables import tensor_of
 
@@ -25,6 +25,7 @@ HYPER_LATENTS = 4
 _OFFSET_UNIT, _OFFSET_ZERO = 256, 64  # class_offset: quarters of a class, 64 is none
 _INPUT_UNIT = 16
 _KEYS = {"layout", "channels", "hyper", "class_width", "group", "halo", "stages", "context_width"}
+_MORE = {"halves": 1, "mixed_width": 0}  # keys that may be absent, and what that means
 _LIMITS = {
     "channels": (1, 4096),
     "hyper": (1, 1024),
@@ -32,12 +33,14 @@ _LIMITS = {
     "group": (16, 512),
     "halo": (0, 1024),
     "context_width": (1, 1024),
+    "halves": (1, 8),
+    "mixed_width": (0, 1024),
 }
 _MOST_STAGES = 8
 
 # The channels of a part and their classes uint8 (n, rows, columns) -> their symbols: integers of that shape,
-# within +-32767, and 0 where the class is 0. The first stage's channels come twice, for one half and then for
-# the other; the half that is not asked for has class 0.
+# within +-32767, and 0 where the class is 0. Channels of a stage in halves come twice, for one half and then
+# for the other; the half that is not asked for has class 0.
 Choose: TypeAlias = Callable[[slice, np.ndarray], np.ndarray]
 
 
@@ -88,8 +91,8 @@ class Quality:
 class GridLayout:
     """Latents of ``channels`` x h x w and hyperlatents of ``hyper`` x hz x wz, in groups of ``group`` x
     ``group`` latents; ``halo`` is how far, in latents, synthesis looks. The channels of a group are coded in
-    ``stages`` of so many, the first in two halves; classes depend on the symbols of the parts before through
-    ``context_width`` planes.
+    ``stages`` of so many, the first ``halves`` of them in two halves; classes depend on the symbols of the
+    parts before through ``context_width`` planes, and with ``mixed_width`` through so many of a second layer.
     """
 
     name = "grid"
@@ -100,26 +103,36 @@ class GridLayout:
         self.group, self.halo = described["group"], described["halo"]
         self.stages: list[int] = list(described["stages"])
         self.context_width: int = described["context_width"]
+        self.halves, self.mixed_width = (described.get(key, value) for key, value in _MORE.items())
+        self._channels = [
+            slice(end - count, end) for end, count in zip(accumulate(self.stages), self.stages, strict=True)
+        ]
         self.entropy = EntropyTables.from_tensors(tensors)
         self.scales = ScaleNetwork.from_tensors(tensors, self.channels, self.hyper, self.class_width)
-        self.contexts = ContextNetwork.from_tensors(tensors, self.stages, self.context_width, self.scales)
-        self.neighbours = NeighbourMean.from_tensors(tensors, self.stages[0], self.context_width)
+        widths = self.context_width, self.scales, self.halves, self.mixed_width
+        self.contexts = ContextNetwork.from_tensors(tensors, self.stages, *widths)
+        halved = self.stages[: self.halves]
+        self.neighbours = NeighbourMeans.from_tensors(tensors, halved, self.context_width)
         self._quality = _quality_tables(tensors, self.channels, self.hyper)
         # What decodes streams in C, where that is to be had.
-        sizes = self.channels, self.hyper, self.class_width, self.context_width
-        self.native = native.decoder_of(tensors, *sizes, self.stages)
+        sizes = self.channels, self.hyper, self.class_width, self.context_width, self.mixed_width
+        self.native = native.decoder_of(tensors, *sizes, self.stages, self.halves)
 
     @classmethod
     def from_model(cls, model: Mapping[str, Any], tables: Mapping[str, np.ndarray]) -> "GridLayout":
         """The layout that ``model.json`` describes. Raises BundleError."""
         latent = model["latent"]
-        if set(latent) != _KEYS:
+        if set(latent) - set(_MORE) != _KEYS:
             raise BundleError(f"latent layout grid: keys {sorted(latent)}; {sorted(_KEYS)} expected")
         for key, (low, high) in _LIMITS.items():
-            value = latent[key]
+            value = latent.get(key, _MORE.get(key))
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
                 raise BundleError(f"latent layout grid: {key} {value!r}; {low}..{high} expected")
         _check_stages(latent["stages"], latent["channels"])
+        if latent.get("halves", 1) > len(latent["stages"]):
+            raise BundleError(
+                f"latent layout grid: halves {latent['halves']}; there are {len(latent['stages'])} stages"
+            )
         if latent["group"] % HYPER_LATENTS:
             raise BundleError(f"latent layout grid: group {latent['group']}; a multiple of 4 expected")
         if (model["image"]["width"], model["image"]["height"]) != (0, 0):
@@ -128,6 +141,7 @@ class GridLayout:
 
     def to_model(self) -> dict[str, Any]:
         """The value of ``latent`` in model.json."""
+        more = {"halves": self.halves, "mixed_width": self.mixed_width}
         return {
             "layout": self.name,
             "channels": self.channels,
@@ -137,6 +151,7 @@ class GridLayout:
             "halo": self.halo,
             "stages": self.stages,
             "context_width": self.context_width,
+            **{key: value for key, value in more.items() if value != _MORE[key]},
         }
 
     def tables(self) -> dict[str, np.ndarray]:
@@ -222,9 +237,9 @@ class GridLayout:
     def decode_group(
         self, payload: GridPayload, index: int, v: np.ndarray, shape: GridShape, quality: Quality, source: str
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Of group ``index``: the symbols, float32 (M, rows, columns) of integers, and what its first half
-        adds to the means of the first stage, float32 (n0, rows, columns). ``v`` is ``quality.scaled`` of the
-        picture's hyperlatents. Raises FormatError.
+        """Of group ``index``: the symbols, float32 (M, rows, columns) of integers, and what first halves add
+        to the means of the stages that have halves, float32 (their channels, rows, columns). ``v`` is
+        ``quality.scaled`` of the picture's hyperlatents. Raises FormatError.
         """
         group, stream_bytes, source = shape.groups[index], payload.groups[index], f"{source}: group {index}"
         if self.native is not None:
@@ -239,8 +254,7 @@ class GridLayout:
 
         self._classes(v, quality, group, read)
         stream.finish()
-        first = self.stages[0]
-        return symbols, self.neighbours.added(symbols[:first], quality.step[:first])
+        return symbols, self.neighbours.added(symbols, quality.step)
 
     def staged(
         self, v: np.ndarray, quality: Quality, group: tuple[int, int, int, int], choose: Choose
@@ -249,16 +263,16 @@ class GridLayout:
         group or any rectangle that is coded as one; ``choose`` is asked for the symbols of one part after
         the other. ``v`` is ``quality.scaled`` of the picture's hyperlatents.
         """
-        chosen = []
+        half = first_half(group[1] - group[0], group[3] - group[2])
+        stages: dict[int, np.ndarray] = {}
 
         def keep(channels: slice, classes: np.ndarray) -> np.ndarray:
-            chosen.append(choose(channels, classes))
-            return chosen[-1]
+            chosen, begun = choose(channels, classes), stages.get(channels.start)
+            stages[channels.start] = chosen if begun is None else np.where(half, begun, chosen)
+            return chosen
 
         classes = self._classes(v, quality, group, keep)
-        first, second, *others = chosen
-        half = first_half(*classes.shape[1:])
-        return np.concatenate([np.where(half, first, second), *others]), classes
+        return np.concatenate(list(stages.values())), classes
 
     def _classes(
         self, v: np.ndarray, quality: Quality, group: tuple[int, int, int, int], choose: Choose
@@ -268,18 +282,21 @@ class GridLayout:
         frame = self.scales.frame(v, (y0, y1), (x0, x1))
         contexts = self.contexts.group(frame)
         classes = np.empty((self.channels, y1 - y0, x1 - x0), np.uint8)
-        channels, half = slice(0, self.stages[0]), first_half(y1 - y0, x1 - x0)
-        begun = self.scales.classes(frame, quality.class_offset, channels) * half
-        symbols = choose(channels, begun)
-        context = contexts.half(symbols * half)
-        ended = self.scales.classes(frame, quality.class_offset, channels, context) * ~half
-        symbols = np.where(half, symbols, choose(channels, ended))
-        classes[channels] = begun + ended
-        for end, count in list(zip(accumulate(self.stages), self.stages, strict=True))[1:]:
-            context = contexts.add(symbols)
-            channels = slice(end - count, end)
-            classes[channels] = self.scales.classes(frame, quality.class_offset, channels, context)
-            symbols = choose(channels, classes[channels])
+        half, context = first_half(y1 - y0, x1 - x0), None
+        for i, channels in enumerate(self._channels):
+            found = self.scales.classes(frame, quality.class_offset, channels, context)
+            if i < self.halves:
+                begun = found * half
+                symbols = choose(channels, begun)
+                context = contexts.half(symbols * half)
+                ended = self.scales.classes(frame, quality.class_offset, channels, context) * ~half
+                symbols = np.where(half, symbols, choose(channels, ended))
+                found = begun + ended
+            else:
+                symbols = choose(channels, found)
+            classes[channels] = found
+            if i + 1 < len(self.stages):
+                context = contexts.add(symbols)
         return classes
 
     def encode_hyper(self, z: np.ndarray, quality: Quality) -> bytes:
@@ -290,10 +307,12 @@ class GridLayout:
         """Integer symbols (M, rows, columns) of a group with their ``classes``, as ``staged`` gives them ->
         its stream.
         """
-        cuts = list(accumulate(self.stages))[:-1]
-        (values, first), *others = zip(np.split(symbols, cuts), np.split(classes, cuts), strict=True)
-        half = first_half(*first.shape[1:])
-        return self.entropy.encode([(values, first * half), (values, first * ~half), *others])
+        half, parts = first_half(*symbols.shape[1:]), []
+        for i, channels in enumerate(self._channels):
+            values, found = symbols[channels], classes[channels]
+            kinds = (found * half, found * ~half) if i < self.halves else (found,)
+            parts += [(values, kind) for kind in kinds]
+        return self.entropy.encode(parts)
 
     def _hyper_classes(self, quality: Quality, shape: tuple[int, ...]) -> np.ndarray:
         return np.broadcast_to(quality.hyper_class[:, None, None], shape)

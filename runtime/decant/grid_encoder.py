@@ -8,11 +8,12 @@ last digits, which moves pixels by as little.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
 from decant import container
+from decant.bundle import Bundle
 from decant.entropy import LARGEST_SYMBOL
 from decant.errors import BundleError, ImageError
 from decant.grid import HYPER_LATENTS, LATENT_PIXELS, QUALITIES, GridLayout, GridShape, Quality
@@ -34,13 +35,12 @@ TILE_HALO = 192
 ROUNDS = (0, 0, 8, 12, 16, 20, 28, 36, 48, 64)
 # How much further than the bundle's bounds corrections go, at first and at last. Rounding holds symbols where
 # they are; longer steps get them out of places that shorter ones end in.
-OVERSHOOT = (1.65, 1.05)
+OVERSHOOT = (1.5, 1.05)
+# How much of what a round moved its aims by the next one moves them again (heavy ball).
+MOMENTUM = 0.25
 # Where a correction raises the error by so much, around a latent, those after it go half as far.
 FAR = 1.4
 
-# How far the latents of a first stage are from their means float32 (n0, h, w) -> what that adds to the means
-# of the channels after it, float32 (predicted, h, w).
-Predict: TypeAlias = Callable[[np.ndarray], np.ndarray]
 # A quality and its latents section -> the bytes of the whole file.
 Finish: TypeAlias = Callable[[int, bytes], bytes]
 
@@ -75,8 +75,9 @@ class GridEncoder:
     float32 (100,) says how many bits a pixel each quality gives for one unit of mean squared error in 0..255,
     ``synthesis.curvature`` float32 (M,) what a squared error in each latent is worth in the picture, and
     ``synthesis.bound`` float32 (M,), by default the same, what gradients are divided by for a step. ``load``
-    gives the session of a role; what only some efforts need is loaded when first needed. ``predicts``: the
-    bundle has the graph ``prediction``. Safe to use from several threads.
+    gives the session of a role; what only some efforts need is loaded when first needed. ``predicts``: of how
+    many channels the bundle's graph ``prediction`` takes the latents, None where it has none. Safe to use
+    from several threads.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class GridEncoder:
         tables: Mapping[str, np.ndarray],
         load: Callable[[str], Session],
         *,
-        predicts: bool = False,
+        predicts: int | None = None,
         overlap: bool = True,
     ) -> None:
         self.layout = layout
@@ -96,7 +97,9 @@ class GridEncoder:
             self.bound = _positive(tables, "synthesis.bound", layout.channels)
         self.analysis, self.hyper_analysis = load("analysis"), load("hyper_analysis")
         self.hyper_mean = load("hyper_mean")
-        self._predict = _prediction(load("prediction")) if predicts else None
+        self._predict = None
+        if predicts is not None:
+            self._predict = _PredictionGraph(load("prediction"), predicts)
         self._load = load
         self._overlap = overlap
         self._decoder: GridDecoder | None = None
@@ -158,8 +161,8 @@ class GridEncoder:
         rounds, hyper = ROUNDS[effort], self.hyper_part(analysed, quality)
         if not rounds:
             return finish(quality, self.code(hyper, analysed.y, effort))
-        y = np.empty_like(analysed.y)
-        latents = self.code(hyper, analysed.y, effort, y)
+        y, aims, moved = np.empty_like(analysed.y), analysed.y, None
+        latents = self.code(hyper, aims, effort, y)
         file = best = finish(quality, latents)
         reach, around = np.ones(y.shape[1:], np.float32), np.full(y.shape[1:], np.inf)
         least = np.inf
@@ -176,9 +179,12 @@ class GridEncoder:
             reach[around > FAR * before] /= 2
             way = self._correction(y, picture, analysed.shape, decoded)
             way *= overshoot(i, rounds) / self.bound[:, None, None]
+            if moved is not None:
+                way += np.multiply(moved, MOMENTUM, out=moved)
             way *= reach
-            y += way
-            latents = self.code(hyper, y, effort, y)
+            way += y
+            aims, moved = way, way - aims
+            latents = self.code(hyper, aims, effort, y)
             file = finish(quality, latents)
         return best
 
@@ -217,7 +223,8 @@ class GridEncoder:
         distortion = float(self.lambdas[hyper.quality - 1])
         weight = symbol_weight(distortion, row, self.curvature) if effort else None
         streams, first, predicted = [], layout.stages[0], None
-        distances = np.empty((first, shape.h, shape.w), np.float32)
+        known = self._predict.known if self._predict is not None else 0
+        distances = np.empty((known, shape.h, shape.w), np.float32)
         for group, mean in zip(shape.groups, hyper.means, strict=True):
             rows, columns = Rectangle(*group).within(whole(shape.h, shape.w))
             quantizer = Quantizer(layout, row, y[:, rows, columns], mean, weight, self._bits, self._predict)
@@ -226,7 +233,7 @@ class GridEncoder:
             predicted = quantizer.predicted
             if coded is not None:
                 scaled = symbols * row.step[:, None, None]
-                distances[:, rows, columns] = scaled[:first]
+                distances[:, rows, columns] = scaled[:known]
                 coded[:, rows, columns] = scaled + quantizer.mean
         if coded is not None and self._predict is not None:
             if predicted is None or len(shape.groups) > 1:  # a decoder sees all groups
@@ -329,10 +336,21 @@ def quantized(x: np.ndarray, classes: np.ndarray, weight: np.ndarray | None, bit
     return symbols
 
 
+class Prediction(Protocol):
+    """What latents of the first ``known`` channels add to the means of those of later stages."""
+
+    known: int
+
+    def __call__(self, distances: np.ndarray) -> np.ndarray:
+        """How far they are from their means float32 (known, h, w), 0 where that is not known yet -> what to
+        add (predicted, h, w) from the second stage on; of each stage from those before it.
+        """
+
+
 class Quantizer:
     """``quantized`` of the latents ``y`` of a group, float32 (M, rows, columns), one part after the other.
-    ``mean``, alike, is what hyperlatents give; the first half adds to it once it is chosen. What the first
-    stage predicts, as if no other groups were beside this one, is ``predicted`` in the end.
+    ``mean``, alike, is what hyperlatents give; first halves add to it once they are chosen. What stages
+    predict, as if no other groups were beside this one, is ``predicted`` in the end.
     """
 
     def __init__(
@@ -343,7 +361,7 @@ class Quantizer:
         mean: np.ndarray,
         weight: np.ndarray | None,
         bits: np.ndarray,
-        predict: Predict | None = None,
+        predict: Prediction | None = None,
     ) -> None:
         self.mean = mean.copy()
         self.predicted: np.ndarray | None = None
@@ -351,34 +369,63 @@ class Quantizer:
         self._steps = (y - mean) * quality.gain[:, None, None]
         self._weight, self._bits = weight, bits
         self._predict = predict
-        self._half: np.ndarray | None = None  # the first half's symbols, until the second half has come
-        self._part = 0
+        if predict is not None:
+            self._distances = np.zeros((predict.known, *y.shape[1:]), np.float32)
+        self._half: np.ndarray | None = None  # a first half's symbols, until the second half has come
 
     def __call__(self, channels: slice, classes: np.ndarray) -> np.ndarray:
         weight = None if self._weight is None else self._weight[channels]
         symbols = quantized(self._steps[channels], classes, weight, self._bits)
-        if self._part == 0:
-            added = self._layout.neighbours.added(symbols, self._quality.step[channels])
+        near = self._layout.neighbours.of(channels)
+        if near is not None and self._half is None:
+            added = near.added(symbols, self._quality.step[channels])
             self.mean[channels] += added
             self._steps[channels] -= added * self._quality.gain[channels, None, None]
             self._half = symbols
-        elif self._part == 1 and self._predict is not None:
-            assert self._half is not None
-            both = np.where(first_half(*symbols.shape[1:]), self._half, symbols)
-            distances = both * self._quality.step[channels, None, None]
-            self.predicted = self._predict(distances.astype(np.float32, copy=False))
-            after = slice(channels.stop, channels.stop + len(self.predicted))
-            self._steps[after] -= self.predicted * self._quality.gain[after, None, None]
-        self._part += 1
+            return symbols
+        if self._predict is not None and channels.start < self._predict.known:
+            both = symbols
+            if self._half is not None:
+                both = np.where(first_half(*symbols.shape[1:]), self._half, symbols)
+            self._learn(channels, both, self._predict)
+        self._half = None
         return symbols
 
+    def _learn(self, channels: slice, symbols: np.ndarray, predict: Prediction) -> None:
+        """Take what these ``symbols`` of a whole stage say of the means of the stages after it."""
+        own = slice(channels.start, min(channels.stop, predict.known))
+        self._distances[own] = (symbols * self._quality.step[channels, None, None])[: own.stop - own.start]
+        before, self.predicted = self.predicted, predict(self._distances)
+        first = self._layout.stages[0]
+        after = slice(channels.stop, first + len(self.predicted))
+        new = self.predicted[channels.stop - first :]
+        if before is not None:
+            new = new - before[channels.stop - first :]
+        self._steps[after] -= new * self._quality.gain[after, None, None]
 
-def _prediction(session: Session) -> Predict:
-    def predict(distances: np.ndarray) -> np.ndarray:
-        found: np.ndarray = session.run(np.ascontiguousarray(distances[None]))[0]
+
+def predicting(bundle: Bundle) -> int | None:
+    """Of how many channels the graph ``prediction`` of ``bundle`` takes the latents; None where it has none.
+    Raises BundleError where its input says no number.
+    """
+    if not bundle.has("prediction"):
+        return None
+    graph = bundle.graph("prediction")
+    shape = graph.inputs[0].shape if graph.inputs else ()
+    if len(shape) != 4 or not isinstance(shape[1], int):
+        raise BundleError(f"bundle {bundle.name}: graph prediction takes {list(shape)}; channels expected")
+    return shape[1]
+
+
+class _PredictionGraph:
+    """The graph ``prediction`` of a bundle, on ``known`` channels."""
+
+    def __init__(self, session: Session, known: int) -> None:
+        self._session, self.known = session, known
+
+    def __call__(self, distances: np.ndarray) -> np.ndarray:
+        found: np.ndarray = self._session.run(np.ascontiguousarray(distances[None]))[0]
         return found
-
-    return predict
 
 
 def highest(fits: Callable[[int], bool]) -> int | None:

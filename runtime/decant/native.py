@@ -17,6 +17,7 @@ from decant.entropy import NOT_ENDED, TOO_FAR, TOO_LARGE, TOO_MANY, check_stream
 from decant.errors import FormatError
 
 VARIABLE = "DECANT_NATIVE"
+_NEAR = ("hidden_weight", "hidden_bias", "out_weight", "out_bias")
 _REFUSALS = (TOO_MANY, TOO_LARGE, TOO_FAR, NOT_ENDED)  # as _kernels.c numbers them, from 1 on
 
 
@@ -44,16 +45,31 @@ def decoder_of(
     hyper: int,
     class_width: int,
     context_width: int,
+    mixed_width: int,
     stages: Sequence[int],
+    halves: int,
 ) -> "NativeDecoder | None":
     """The decoder of a layout's checked ``tensors`` (names of tables.safetensors), where there is one."""
     if not available():
         return None
-    contexts = tuple(
-        (count, *(tensors[f"context.{i}.{name}"] for name in ("hidden_weight", "hidden_bias", "out_weight")))
+    weights = ["hidden_weight", "hidden_bias", "out_weight"]
+    weights += ["mixed_weight", "below_weight", "mixed_bias"] if mixed_width else []
+
+    def context(name: str) -> tuple[np.ndarray, ...]:
+        return tuple(tensors[f"{name}.{weight}"] for weight in weights)
+
+    def near(name: str) -> tuple[np.ndarray, ...]:
+        return tuple(tensors[f"{name}.{weight}"].astype(np.float32) for weight in _NEAR)
+
+    parts = tuple(
+        (
+            count,
+            context(f"context.{i}") if i else None,
+            context(f"context.{i}.half" if i else "context.0") if i < halves else None,
+            near(f"near.{i}" if i else "near") if i < halves else None,
+        )
         for i, count in enumerate(stages)
     )
-    near = ("hidden_weight", "hidden_bias", "out_weight", "out_bias")
     assert _KERNELS is not None
     tables = _KERNELS.tables(
         *(tensors[f"entropy.{name}"] for name in ("radius", "runs", "counts", "run_counts")),
@@ -61,21 +77,21 @@ def decoder_of(
         hyper,
         class_width,
         context_width,
+        mixed_width,
         *(tensors[f"scale.{name}"] for name in ("hidden_weight", "hidden_bias", "out_weight")),
         tensors["context.magnitude"],
-        contexts,
-        tuple(tensors[f"near.{name}"].astype(np.float32) for name in near),
+        parts,
     )
-    return NativeDecoder(_KERNELS, tables, channels, stages[0])
+    return NativeDecoder(_KERNELS, tables, channels, sum(stages[:halves]))
 
 
 class NativeDecoder:
-    """The tables of one bundle in C, for ``channels`` of which the first stage has ``first``. Safe to use
-    from several threads, which do not wait for one another.
+    """The tables of one bundle in C, for ``channels`` of which the first ``halved`` are of stages in halves.
+    Safe to use from several threads, which do not wait for one another.
     """
 
-    def __init__(self, kernels: ModuleType, tables: Any, channels: int, first: int) -> None:
-        self._kernels, self._tables, self._channels, self._first = kernels, tables, channels, first
+    def __init__(self, kernels: ModuleType, tables: Any, channels: int, halved: int) -> None:
+        self._kernels, self._tables, self._channels, self._halved = kernels, tables, channels, halved
 
     def decode_part(self, stream: bytes | memoryview, classes: np.ndarray, source: str) -> np.ndarray:
         """float32 array of integers, of the shape of ``classes`` (uint8): the symbols of a stream of one
@@ -97,7 +113,7 @@ class NativeDecoder:
         source: str,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Of a ``group`` (y0, y1, x0, x1) of latents: the symbols, float32 (M, rows, columns) of integers,
-        and what the first half adds to the means of the first stage, float32 (n0, rows, columns).
+        and what first halves add to the means of stages in halves, float32 (halved, rows, columns).
 
         ``v`` int32 (hyper, hz, wz) are the picture's hyperlatents, ``offset`` int32 (M,) and ``step`` float32
         (M,) the quality's. Raises FormatError.
@@ -106,14 +122,14 @@ class NativeDecoder:
         y0, y1, x0, x1 = group
         rows, columns = y1 - y0, x1 - x0
         symbols = np.zeros((self._channels, rows, columns), np.float32)
-        added = np.zeros((self._first, rows, columns), np.float32)
+        added = np.zeros((self._halved, rows, columns), np.float32)
         problem = self._kernels.decode_group(
             self._tables,
             stream,
             np.ascontiguousarray(v, np.int32),
             (*v.shape[1:], y0 // 4, x0 // 4),
             np.ascontiguousarray(offset, np.int32),
-            np.ascontiguousarray(step[: self._first], np.float32),
+            np.ascontiguousarray(step[: self._halved], np.float32),
             (rows, columns),
             symbols,
             added,

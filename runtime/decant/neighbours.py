@@ -1,10 +1,11 @@
-"""What the first half of a group's first stage adds to the means of its second half.
+"""What the first half of a stage of a group adds to the means of its second half.
 
 Means are float and move pixels, never symbols, so this network is float too. It is small enough for numpy,
 and asks for no session of its own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
 
 import numpy as np
 
@@ -16,8 +17,8 @@ _NEIGHBOURS = 4
 
 
 def first_half(rows: int, columns: int) -> np.ndarray:
-    """bool (rows, columns): the places of a group's first stage that are coded first, those of an even
-    y + x.
+    """bool (rows, columns): the places of a stage in halves that are coded first, those of an even y + x in a
+    group.
     """
     half: np.ndarray = (np.arange(rows)[:, None] + np.arange(columns)) % 2 == 0
     return half
@@ -34,15 +35,16 @@ class NeighbourMean:
         hidden_bias: np.ndarray,
         out_weight: np.ndarray,
         out_bias: np.ndarray,
+        name: str = "near",
     ) -> None:
         self._tensors = {
-            "near.hidden_weight": hidden_weight,
-            "near.hidden_bias": hidden_bias,
-            "near.out_weight": out_weight,
-            "near.out_bias": out_bias,
+            f"{name}.hidden_weight": hidden_weight,
+            f"{name}.hidden_bias": hidden_bias,
+            f"{name}.out_weight": out_weight,
+            f"{name}.out_bias": out_bias,
         }
         if not all(np.isfinite(tensor).all() for tensor in self._tensors.values()):
-            raise BundleError("tables: near.* holds a number that is not finite")
+            raise BundleError(f"tables: {name}.* holds a number that is not finite")
         self._hidden_weight, self._out_weight = (
             hidden_weight.astype(np.float32),
             out_weight.astype(np.float32),
@@ -51,13 +53,18 @@ class NeighbourMean:
         self._out_bias = out_bias.astype(np.float32)[:, None]
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, np.ndarray], channels: int, width: int) -> "NeighbourMean":
-        """The tables named ``near.*``, for a first stage of ``channels``. Raises BundleError."""
+    def from_tensors(
+        cls, tensors: Mapping[str, np.ndarray], channels: int, width: int, name: str = "near"
+    ) -> "NeighbourMean":
+        """The tables named ``near.*``, or after another ``name``, for a stage of ``channels``. Raises
+        BundleError.
+        """
         return cls(
-            tensor_of(tensors, "near.hidden_weight", np.float16, (width, _NEIGHBOURS * channels)),
-            tensor_of(tensors, "near.hidden_bias", np.float16, (width,)),
-            tensor_of(tensors, "near.out_weight", np.float16, (channels, width)),
-            tensor_of(tensors, "near.out_bias", np.float16, (channels,)),
+            tensor_of(tensors, f"{name}.hidden_weight", np.float16, (width, _NEIGHBOURS * channels)),
+            tensor_of(tensors, f"{name}.hidden_bias", np.float16, (width,)),
+            tensor_of(tensors, f"{name}.out_weight", np.float16, (channels, width)),
+            tensor_of(tensors, f"{name}.out_bias", np.float16, (channels,)),
+            name,
         )
 
     def to_tensors(self) -> dict[str, np.ndarray]:
@@ -65,7 +72,7 @@ class NeighbourMean:
         return dict(self._tensors)
 
     def added(self, symbols: np.ndarray, step: np.ndarray) -> np.ndarray:
-        """float32 (c, rows, columns): what to add to the means of a group's first stage, 0 in its first half,
+        """float32 (c, rows, columns): what to add to the means of a group's stage, 0 in its first half,
         from ``symbols`` (c, rows, columns), of which those of the first half count, and the ``step`` (c,) of
         their quality.
         """
@@ -82,3 +89,44 @@ class NeighbourMean:
         found = np.zeros((count, rows * columns), np.float32)
         found[:, places] = exact_product(self._out_weight, hidden) + self._out_bias
         return found.reshape(count, rows, columns)
+
+
+class NeighbourMeans:
+    """The networks of all stages in halves, the first ones of a group; ``stages``: the channels of each."""
+
+    def __init__(self, networks: Sequence[NeighbourMean], stages: Sequence[int]) -> None:
+        self._networks = networks
+        ends = accumulate(stages)
+        self._channels = [slice(end - count, end) for end, count in zip(ends, stages, strict=True)]
+
+    @classmethod
+    def from_tensors(
+        cls, tensors: Mapping[str, np.ndarray], stages: Sequence[int], width: int
+    ) -> "NeighbourMeans":
+        """The tables ``near.*`` of the first stage and ``near.1.*``, ... of those after it. Raises
+        BundleError.
+        """
+        found = [
+            NeighbourMean.from_tensors(tensors, count, width, f"near.{i}" if i else "near")
+            for i, count in enumerate(stages)
+        ]
+        return cls(found, stages)
+
+    def to_tensors(self) -> dict[str, np.ndarray]:
+        """The tensors that ``from_tensors`` reads."""
+        return {name: tensor for one in self._networks for name, tensor in one.to_tensors().items()}
+
+    def of(self, channels: slice) -> NeighbourMean | None:
+        """The network of the stage with these channels, None where it is coded at once."""
+        both = zip(self._networks, self._channels, strict=True)
+        return next((network for network, own in both if own == channels), None)
+
+    def added(self, symbols: np.ndarray, step: np.ndarray) -> np.ndarray:
+        """As ``NeighbourMean.added``, of all stages in halves: of the first channels of ``symbols`` (M, rows,
+        columns) and ``step`` (M,).
+        """
+        found = [
+            network.added(symbols[channels], step[channels])
+            for network, channels in zip(self._networks, self._channels, strict=True)
+        ]
+        return np.concatenate(found)

@@ -93,7 +93,7 @@ class ScaleNetwork:
         self.hidden_bias = hidden_bias
         self.out_weight = out_weight
         hidden, self.hyper = hidden_weight.shape[:2]
-        self.channels = len(out_weight) // 4
+        self.channels, self.class_width = len(out_weight) // 4, hidden // 4
         # (hyper, 9, hidden): a product takes whole hyperlatents' blocks of it.
         self._taps = np.ascontiguousarray(hidden_weight.reshape(hidden, self.hyper, 9).transpose(1, 2, 0))
         self._tap_sums = np.abs(self._taps.astype(np.int64)).sum(axis=1)

@@ -133,7 +133,7 @@ def _encode(bundle: Bundle, role: str, session: Session) -> str:
         return "gives latents that can be stored"
     from decant.grid import QUALITIES, GridLayout
     from decant.grid_decoder import GridDecoder
-    from decant.grid_encoder import GridEncoder
+    from decant.grid_encoder import GridEncoder, predicting
     from decant.images import Picture
     from decant.settings import Settings
 
@@ -149,7 +149,7 @@ def _encode(bundle: Bundle, role: str, session: Session) -> str:
         return container.write(container.DcnFile(bundle.name, bytes(8), width, height, latents, quality))
 
     decoder = GridDecoder(bundle.layout, load("hyper_mean"), load("synthesis"))
-    encoder = GridEncoder(bundle.layout, bundle.tables, load, predicts=bundle.has("prediction"))
+    encoder = GridEncoder(bundle.layout, bundle.tables, load, predicts=predicting(bundle))
     data = encoder.encode(Picture(pixels), Settings(quality=QUALITIES), finish, "<golden picture>")
     psnr = golden.psnr_db(decoder.decode(container.parse(data)), pixels)
     if not psnr >= LOWEST_ENCODING_DB:

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from decant import Decoder, Encoder
+from decant import Decoder, Encoder, native
 from decant.bundle import Bundle, seal
 from decant.cli import main
 from decant.errors import BundleError
+from decant.grid import GridLayout
 from decant_export import codec_adjoint, codec_graphs, codec_tables
 from decant_export.codec_copies import EVEN, Copies, balanced, neighbours
 from decant_export.codec_static import StaticCodec, _evened, _measure
@@ -25,8 +26,10 @@ from decant_export.qdq import compensated
 from decant_export.variants import make
 from decant_train import checkpoint as checkpoints
 from decant_train import wheel_photos
+from decant_train.checkpoint import Checkpoint
 from decant_train.codec_encoding import Encoding
-from decant_train.families.codec import Codec, Residual, part
+from decant_train.codec_start import refined
+from decant_train.families.codec import Codec, Residual, alone, part
 from safetensors.numpy import load_file
 
 
@@ -131,6 +134,53 @@ def test_a_codec_turned_to_another_distortion_shares_the_analyses(codec: Path, t
     before, after = (load_file(b.path / "tables.safetensors") for b in (Bundle.open(lender), bundle))
     change = after["synthesis.curvature"] / before["synthesis.curvature"]
     assert change[:8].mean() > 1.5 * change[-16:].mean()
+
+
+def test_a_finer_prior_is_coded_as_it_is_trained(
+    codec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Stages in halves, contexts that mix, means from several stages: what the runtime makes of them."""
+    lender = shutil.copytree(codec, tmp_path / "codec")
+    start = codec_bundle.checkpoint()
+    assert isinstance(start.model, Codec)
+    single = alone(start.model)
+    finer = replace(single.config, stages=(8, 8, 16, 96), halves=3, context_width=12, mixed_width=10)
+    model = refined(single, replace(finer, predicted=100, predicting=32))
+    prior = model.hyperprior
+    with torch.no_grad():
+        for context in (*prior.contexts, *prior.half_contexts):
+            context.out.weight += 0.1 * torch.randn_like(context.out.weight)
+        for near in prior.half_means:
+            near.out.weight += 0.1 * torch.randn_like(near.out.weight)
+        assert prior.prediction is not None
+        prior.prediction.weight += 0.02 * torch.randn_like(prior.prediction.weight)
+    start = Checkpoint("codec", model.config, model)
+    bundle = Bundle.open(codec_bundle.write(tmp_path, name="finer", encoder_of=lender, of=start))
+    bundle.verify()
+    layout = bundle.layout
+    assert isinstance(layout, GridLayout)
+    assert (layout.halves, layout.mixed_width, layout.stages) == (3, 10, [8, 8, 16, 96])
+    assert bundle.graph("prediction").inputs[0].shape == (1, 32, "h", "w")
+    picture = wheel_photos.crops(2, 128)[1]
+    settled = codec_graphs.settled(model)
+    (item,) = codec_tables.latents_of(settled, [picture])
+    row = layout.quality(60)
+    z, mean, classes, symbols = codec_tables.symbols_of(settled, layout, item, 60)
+    with torch.no_grad():
+        known, gain = torch.from_numpy(symbols).float()[None], torch.from_numpy(row.gain)[None, :, None, None]
+        z_hat = torch.from_numpy(row.scaled(z) / 16).float()[None]
+        offset = torch.from_numpy(row.class_offset / 1024).float()[None]
+        trained = settled.hyperprior.scale_class(z_hat, offset, known)[0].floor().clamp(0, 31)
+        means = settled.hyperprior.means(settled.hyperprior.mean(z_hat), known, gain)[0]
+    assert (trained.numpy() == classes).mean() > 0.99  # ties round to even there, and up here
+    assert np.abs(trained.numpy() - classes).max() <= 1
+    assert len(np.unique(classes)) > 4
+    np.testing.assert_allclose(mean, means.numpy(), atol=1e-3)
+    data = Encoder(bundle).encode(picture, 80)
+    decoded = Decoder(bundle).decode(data)
+    assert np.abs(decoded.astype(int) - picture).mean() < 12
+    monkeypatch.setenv(native.VARIABLE, "0")
+    assert np.array_equal(Decoder(Bundle.open(bundle.path)).decode(data), decoded)
 
 
 def test_an_encoder_that_differs_is_not_shared(codec: Path, tmp_path: Path):

@@ -104,7 +104,7 @@ def test_the_plain_sums_are_those_of_the_reference_decoder():
     e = {tuple(place): int(value) for place, value in np.ndenumerate(magnitudes)}
     expected = plain(TENSORS, 2, symbols)
     for y, x in np.ndindex(3, 4):
-        assert context_sums(e, 2, range(5), y, x, tables) == expected[:, y, x].tolist()
+        assert context_sums(e, "context.2", 5, [], y, x, tables) == expected[:, y, x].tolist()
 
 
 @pytest.mark.parametrize("scale", [1, 40, 32767])

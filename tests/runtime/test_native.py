@@ -16,14 +16,20 @@ pytestmark = pytest.mark.skipif(not native.available(), reason="decant was insta
 RUNS = {1: 5, 2: 40, 4: 2, 12: 3}
 
 
-def layout_of(stages: tuple[int, ...], class_width: int = 4, context_width: int = 5) -> GridLayout:
+def layout_of(
+    stages: tuple[int, ...], class_width: int = 4, context_width: int = 5, **more: int
+) -> GridLayout:
     shape = {"channels": sum(stages), "class_width": class_width, "context_width": context_width}
-    model = grid_tables.grid_model(stages=stages, **shape)
+    model = grid_tables.grid_model(stages=stages, **shape, **more)
     return GridLayout.from_model(model, grid_tables.grid_tensors(model, RUNS))
 
 
 LAYOUTS = {stages: layout_of(stages) for stages in ((6,), (1, 2, 3), (7, 30, 2, 9))}
 LAYOUTS[16, 48, 192] = layout_of((16, 48, 192), 48, 48)
+LAYOUTS[2, 9, 1] = layout_of((2, 9, 1), halves=2)
+LAYOUTS[3, 5, 4] = layout_of((3, 5, 4), mixed_width=6)
+LAYOUTS[4, 1, 3] = layout_of((4, 1, 3), 7, 11, halves=3, mixed_width=2)
+LAYOUTS[16, 16, 32, 64, 128] = layout_of((16, 16, 32, 64, 128), 48, 80, halves=4, mixed_width=80)
 
 
 def outcome(layout: GridLayout, payload: bytes, width: int, height: int, q: int) -> list[np.ndarray] | str:
@@ -73,7 +79,7 @@ def test_symbols_are_those_of_numpy(stages: tuple[int, ...], width: int, height:
 
 
 @given(
-    st.sampled_from(list(LAYOUTS)[:3]),
+    st.sampled_from([stages for stages in LAYOUTS if len(stages) < 4 and sum(stages) < 50]),
     st.binary(max_size=400).map(lambda data: bytes(1) + data),
     st.integers(1, 260),
     st.integers(1, 100),

@@ -9,7 +9,7 @@ import pytest
 from decant.errors import BundleError
 from decant.neighbours import NeighbourMean, first_half
 
-TENSORS = grid_tables.near_tensors(3, 5)
+TENSORS = grid_tables.near_tensors([3], 5)
 NETWORK = NeighbourMean.from_tensors(TENSORS, 3, 5)
 
 

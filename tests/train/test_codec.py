@@ -21,6 +21,7 @@ from decant_train.codec_loop import CodecOptions, _groups, _move_together, _spre
 from decant_train.codec_start import (
     begin_with,
     coordinates_of,
+    refined,
     revive,
     scale_hyperlatents,
     start_branches,
@@ -271,7 +272,7 @@ def test_the_prior_is_finished_on_the_symbols_that_are_sent(folder: Path, tmp_pa
     assert kept.metrics["prior_finished_score"] < kept.metrics["prior_begun_score"]
     moved = {name for name, value in kept.model.state_dict().items() if not torch.equal(value, before[name])}
     assert {name.split(".")[1] for name in moved} == {
-        "class_hidden", "class_out", "contexts", "half_context", "half_mean", "prediction",
+        "class_hidden", "class_out", "contexts", "half_contexts", "half_means", "prediction",
     }  # fmt: skip
     assert {name.split(".")[0] for name in moved} == {"hyperprior"}
 
@@ -613,45 +614,57 @@ def test_the_encoder_trades_bits_for_distortion(folder: Path) -> None:
     assert losses[0] > losses[1] > losses[2]
 
 
-def test_a_stage_sees_the_symbols_of_those_before_it() -> None:
-    model = small_codec(stages=(4, 4, 8)).eval()
+@pytest.mark.parametrize(("halves", "mixed"), [(1, 0), (2, 0), (2, 5), (3, 0)])
+def test_a_stage_sees_the_symbols_of_those_before_it(halves: int, mixed: int) -> None:
+    model = small_codec(stages=(4, 4, 8), halves=halves, mixed_width=mixed).eval()
     prior, z, offset = model.hyperprior, torch.randn(1, 4, 2, 2).round(), torch.full((1, 16), 16.0)
-    torch.nn.init.normal_(prior.contexts[0].out.weight)
-    torch.nn.init.normal_(prior.contexts[1].out.weight)
-    torch.nn.init.normal_(prior.half_context.out.weight)
+    for context in (*prior.contexts, *prior.half_contexts):
+        torch.nn.init.normal_(context.out.weight)
     symbols = torch.randint(-9, 9, (1, 16, 8, 8)).float()
     half = first_half(symbols)
     assert half[3, 3]
     with torch.no_grad():
         classes = prior.scale_class(z, offset, symbols)
-        other = symbols.clone()
-        other[:, 1, 3, 3] = 200
-        moved = (prior.scale_class(z, offset, other) != classes)[0, :4]
-        assert moved[:, 3, 4].any()
-        assert not moved[:, half].any()
-        # A symbol of the second half changes no class of its stage.
-        for channel, first, place in ((1, 4, (3, 4)), (6, 8, (3, 3)), (12, 16, (3, 3))):
-            other = symbols.clone()
-            other[:, channel, *place] = 200
-            moved = (prior.scale_class(z, offset, other) != classes)[0]
-            assert not moved[:first].any()
-            assert first == 16 or moved[first:, *place].any()
-            assert not moved[:, 0, 0].any()
+        for i, own in enumerate(prior.channels()):
+            for place in ((3, 3), (3, 4)):  # of the first half and of the second
+                other = symbols.clone()
+                other[:, own.start + 1, *place] = 200
+                moved = (prior.scale_class(z, offset, other) != classes)[0]
+                assert not moved[: own.start].any()
+                assert not moved[own][:, half].any()
+                assert moved[own].any() == (i < halves and place == (3, 3))
+                assert own.stop == 16 or moved[own.stop :, *place].any()
+                assert not moved[:, 0, 0].any()
     assert torch.equal(classes * 1024, (classes * 1024).round())  # integers, as in the decoder
 
 
+def test_classes_mix_what_hyperlatents_and_symbols_say() -> None:
+    prior = small_codec(stages=(4, 12), mixed_width=5).eval().hyperprior
+    torch.nn.init.normal_(prior.contexts[0].out.weight)
+    seen, below = torch.rand(1, 4, 8, 8).mul(64).round() / 16, torch.rand(1, 8, 4, 4).mul(64).round() / 16
+    with torch.no_grad():
+        added = prior.contexts[0](seen, below)
+        apart = prior.contexts[0](seen, 0 * below) + prior.contexts[0](0 * seen, below)
+        assert (added != apart - prior.contexts[0](0 * seen, 0 * below)).any()
+        other = below.clone()
+        other[:, :, 1, 2] += 1
+        moved = (prior.contexts[0](seen, other) != added).any(1)[0].nonzero().tolist()
+    assert set(map(tuple, moved)) <= {(2, 4), (2, 5), (3, 4), (3, 5)}
+    assert moved
+
+
 def test_means_of_the_second_half_follow_from_the_symbols_beside() -> None:
-    prior = small_codec(stages=(4, 12)).eval().hyperprior
-    torch.nn.init.normal_(prior.half_mean.out.weight)
-    symbols, gain = torch.randint(-9, 9, (1, 4, 8, 8)).float(), torch.rand(1, 4, 1, 1) + 0.5
+    prior = small_codec(stages=(4, 12), halves=2).eval().hyperprior
+    torch.nn.init.normal_(prior.half_means[1].out.weight)
+    symbols, gain = torch.randint(-9, 9, (1, 12, 8, 8)).float(), torch.rand(1, 12, 1, 1) + 0.5
     half = first_half(symbols)
     with torch.no_grad():
-        added = prior.half_mean_of(symbols, gain)
+        added = prior.half_mean_of(1, symbols, gain)
         assert not added[..., half].any()
-        assert torch.equal(added, prior.half_mean_of(symbols * half, gain))
+        assert torch.equal(added, prior.half_mean_of(1, symbols * half, gain))
         other = symbols.clone()
         other[:, 2, 3, 3] += 5
-        moved = (prior.half_mean_of(other, gain) != added).any(1)[0]
+        moved = (prior.half_mean_of(1, other, gain) != added).any(1)[0]
     places = {(y, x) for y, x in moved.nonzero().tolist()}
     assert places == {(2, 3), (4, 3), (3, 2), (3, 4)}
 
@@ -661,7 +674,7 @@ def test_means_after_the_first_stage_follow_from_its_symbols() -> None:
     prior, first, end = model.hyperprior, TINY.stages[0], TINY.stages[0] + TINY.predicted
     assert prior.prediction is not None
     torch.nn.init.normal_(prior.prediction.weight)
-    torch.nn.init.normal_(prior.half_mean.out.weight)
+    torch.nn.init.normal_(prior.half_means[0].out.weight)
     y, mean = 3 * torch.randn(1, TINY.latents, 8, 8), torch.zeros(1, TINY.latents, 8, 8)
     gain = torch.full((1, TINY.latents, 1, 1), 2.0)
     with torch.no_grad():
@@ -676,6 +689,66 @@ def test_means_after_the_first_stage_follow_from_its_symbols() -> None:
     assert not moved[0, end:].any()
     with pytest.raises(ValueError, match="predicted is 57; the first stage has 8 latents"):
         replace(TINY, predicted=57)
+
+
+def test_means_follow_from_the_stages_before() -> None:
+    model = small_codec(stages=(4, 4, 8), halves=2, predicted=12, predicting=8).eval()
+    prior = model.hyperprior
+    assert prior.prediction is not None
+    torch.nn.init.normal_(prior.prediction.weight)
+    for near in prior.half_means:
+        torch.nn.init.normal_(near.out.weight)
+    y, mean, gain = 3 * torch.randn(1, 16, 8, 8), torch.zeros(1, 16, 8, 8), torch.full((1, 16, 1, 1), 2.0)
+    with torch.no_grad():
+        symbols = model._rounded(y, mean, gain)
+        means = prior.means(mean, symbols, gain)
+        assert ((y - means) * gain - symbols).abs().max() <= 0.5 + 1e-4  # all parts are settled
+        for channel, own in ((1, slice(0, 4)), (5, slice(4, 8))):
+            other = symbols.clone()
+            other[0, channel, 3, 3] += 4
+            moved = (prior.means(mean, other, gain) != means)[0]
+            assert not moved[: own.start].any()
+            assert moved[own].any(0).nonzero().tolist() == [[2, 3], [3, 2], [3, 4], [4, 3]]
+            where = moved[own.stop :].any(0).nonzero().tolist()
+            assert where == [[row, column] for row in (2, 3, 4) for column in (2, 3, 4)]
+        for stage, channels in enumerate(prior.channels()[1:], 1):  # as an encoder asks for them
+            known = slice(0, min(channels.start, 8))
+            single = prior.predicted(symbols[:, known], gain[:, known], stage)
+            every = prior.predicted(symbols[:, :8], gain[:, :8])
+            assert torch.allclose(single, every[:, channels.start - 4 : channels.stop - 4], atol=1e-5)
+    with pytest.raises(ValueError, match="halves is 4; there are 3 stages"):
+        replace(model.config, halves=4)
+    with pytest.raises(ValueError, match="predicting is 17; there are 16 latents"):
+        replace(model.config, predicting=17)
+
+
+def test_a_refined_prior_begins_as_the_one_it_refines() -> None:
+    torch.manual_seed(3)
+    old = small_codec(stages=(4, 12), predicted=6).eval()
+    prior = old.hyperprior
+    with torch.no_grad():
+        for parameter in (*prior.contexts.parameters(), *prior.half_contexts.parameters()):
+            parameter.normal_(std=0.3)
+        for parameter in prior.half_means.parameters():
+            parameter.normal_(std=0.3)
+        prior.prediction.weight.normal_(std=0.3)  # type: ignore[union-attr]
+    finer = replace(old.config, stages=(4, 4, 8), halves=2, context_width=11, mixed_width=13)
+    finer = replace(finer, predicted=12, predicting=8)
+    new = refined(old, finer)
+    assert new.config == finer
+    symbols, z = torch.randint(-9, 9, (2, 16, 8, 8)).float(), torch.randn(2, 4, 2, 2).mul(16).round() / 16
+    gain, offset = torch.rand(2, 16, 1, 1) + 0.5, torch.full((2, 16), 16.0)
+    with torch.no_grad():
+        classes = prior.scale_class(z, offset, symbols)
+        assert torch.equal(new.hyperprior.scale_class(z, offset, symbols), classes)
+        assert torch.equal(new.hyperprior.means(symbols, symbols, gain), prior.means(symbols, symbols, gain))
+    for stages in ((8, 8), (2, 2, 12)):
+        with pytest.raises(ValueError, match="do not part"):
+            refined(old, replace(finer, stages=stages, predicted=0))
+    with pytest.raises(ValueError, match="only the prior"):
+        refined(old, replace(finer, render_layers=old.config.render_layers + 1, render_hidden=5))
+    with pytest.raises(ValueError, match="cannot be refined again"):
+        refined(new, finer)
 
 
 def test_stages_must_add_up() -> None:
@@ -780,7 +853,7 @@ def test_a_compact_checkpoint_is_nearly_the_same_codec(tmp_path: Path) -> None:
     assert isinstance(found, Codec)
     assert torch.equal(found.analysis.linear.weight, model.analysis.linear.weight)
     assert torch.allclose(found.analysis.out.weight, model.analysis.out.weight, atol=1e-3)
-    for exact in ("class_hidden", "contexts.0.hidden", "contexts.0.out", "half_context.out"):
+    for exact in ("class_hidden", "contexts.0.hidden", "contexts.0.out", "half_contexts.0.out"):
         kept, weight = (m.hyperprior.get_submodule(exact).weight for m in (found, model))
         assert torch.equal(kept, weight)
     first, second = (m.state_dict()["hyperprior.analysis.0.weight"] for m in (found, model))

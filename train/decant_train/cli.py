@@ -194,6 +194,13 @@ def train_codec(size: str, **given: Any) -> None:
 @click.option("--batch-size", type=int, help="Crops per step.")
 @click.option("--crop", type=int, help="Side of the training crops, a multiple of 64 pixels.")
 @click.option("--learning-rate", type=float, help="Adam's, for the renderer's layers.")
+@click.option("--prior-rate", type=float, help="Adam's, for the prior's networks.")
+@click.option("--mean-rate", type=float, help="Of that, for the means of hyperlatents (0: they stay).")
+@click.option(
+    "--own-prior",
+    metavar="SIZE",
+    help='Begin a finer prior for this size alone, trained beside, or "" for the codec\'s own.',
+)
 @click.option(
     "--part",
     "parts",
@@ -212,7 +219,8 @@ def finish(checkpoint: Path, **given: Any) -> None:
     from decant_train.codec_finish import FinishOptions
 
     _threads(given)
-    names = ("steps", "max_minutes", "batch_size", "learning_rate", "crop", "seed", "device")
+    names = ["steps", "max_minutes", "batch_size", "crop", "seed", "device"]
+    names += ["learning_rate", "prior_rate", "mean_rate"]
     options = FinishOptions(**{name: given[name] for name in names if given[name] is not None})
     done = recipes.finish_codec(
         checkpoint,
@@ -220,6 +228,7 @@ def finish(checkpoint: Path, **given: Any) -> None:
         options,
         images=given["images"],
         parts=given["parts"],
+        own_prior=given["own_prior"],
         progress=not given["quiet"],
     )
     figures = {

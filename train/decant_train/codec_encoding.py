@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from decant.grid_encoder import FAR, ROUNDS, overshoot
+from decant.grid_encoder import FAR, MOMENTUM, ROUNDS, overshoot
 from decant.settings import DEFAULT_EFFORT
 from torch import Tensor
 
@@ -79,6 +79,12 @@ class Encoding:
         found._rounds = 0
         return found
 
+    def farther(self, factor: float) -> "Encoding":
+        """The same encoder with steps so many times as long, and the rounds that files have."""
+        found = copy.copy(self)
+        found.bound, found._rounds = self.bound / factor, IN_FILES
+        return found
+
     @torch.no_grad()
     def sent(self, pictures: Tensor, position: Tensor) -> Sent:
         """What pictures float32 (n, 3, H, W) in [0, 1] become at quality ``position`` (n,)."""
@@ -108,10 +114,11 @@ class Encoding:
         """As ``decant_train.families.codec.Encode`` says."""
         model = self.model
         price = self.price(gain, position)
-        forms = model.hyperprior.forms(z_hat, offset)
+        forms, hidden = model.hyperprior.forms(z_hat, offset)
         reach, around = pictures.new_ones(()), pictures.new_full((), torch.inf)
+        moved = torch.zeros_like(y)
         for i in range(self._rounds):
-            symbols = self.chosen((y - mean) * gain, forms, price, gain)
+            symbols = self.chosen((y - mean) * gain, forms, hidden, price, gain)
             latents = symbols / gain + model.hyperprior.means(mean, symbols, gain)
             latents.requires_grad_()
             with torch.enable_grad():
@@ -122,8 +129,10 @@ class Encoding:
             before, around = around, _around(errors.detach())
             reach = torch.where(around > FAR * before, reach / 2, reach)
             step = overshoot(i, self._rounds)
-            y = latents.detach() - step * reach * slope / self.bound[:, None, None]
-        return y, self.chosen((y - mean) * gain, forms, price, gain)
+            way = MOMENTUM * moved - step * slope / self.bound[:, None, None]
+            aims = latents.detach() + reach * way
+            y, moved = aims, aims - y
+        return y, self.chosen((y - mean) * gain, forms, hidden, price, gain)
 
     def price(self, gain: Tensor, position: Tensor) -> Tensor:
         """Bits that a unit of squared error, in steps, is worth (n, M, 1, 1), with gains (n, M, 1, 1) of the
@@ -133,31 +142,35 @@ class Encoding:
         return weight * self.worth[:, None, None] / gain.square()
 
     @torch.no_grad()
-    def chosen(self, x: Tensor, forms: Sequence[Tensor], price: Tensor, gain: Tensor) -> Tensor:
+    def chosen(
+        self, x: Tensor, forms: Sequence[Tensor], hidden: Tensor, price: Tensor, gain: Tensor
+    ) -> Tensor:
         """x (n, M, h, w) in steps -> of its rounding, one and two steps nearer to 0, and 0, what has the
         least bits + ``price`` times squared error, part by part. ``forms``: the classes of each stage, as far
-        as hyperlatents tell.
+        as hyperlatents tell, and the ``hidden`` values of that.
         """
-        prior, stages = self.model.hyperprior, self.model.config.stages
-        parts, prices = torch.split(x, list(stages), 1), torch.split(price, list(stages), 1)
-        half = first_half(x)
-        first = self._picked(parts[0], forms[0], prices[0])
-        exact = parts[0] - prior.half_mean_of(first, gain[:, : stages[0]]) * gain[:, : stages[0]]
-        form = forms[0] + prior.half_context(magnitude(first) * half)
-        found = [torch.where(half, first, self._picked(exact, form, prices[0]))]
-        if prior.prediction is not None:
-            count = prior.prediction.out_channels
-            known = prior.predicted(found[0], gain[:, : stages[0]])
-            known = known * gain[:, stages[0] : stages[0] + count]
-            after = x[:, stages[0] :]
-            after = torch.cat((after[:, :count] - known, after[:, count:]), 1)
-            parts = (parts[0], *torch.split(after, list(stages[1:]), 1))
-        seen = magnitude(found[0])
-        for i, context in enumerate(prior.contexts, 1):
-            found.append(self._picked(parts[i], forms[i] + context(seen), prices[i]))
-            if i + 1 < len(stages):
-                seen = torch.cat((seen, magnitude(found[-1])), 1)
-        return torch.cat(found, 1)
+        prior, half = self.model.hyperprior, first_half(x)
+        found = x[:, :0]  # the symbols of the stages so far
+        seen = found
+        for i, own in enumerate(prior.channels()):
+            exact, form = x[:, own], forms[i]
+            if i and prior.prediction is not None:
+                known = found[:, : prior.prediction.in_channels]
+                added = prior.predicted(known, gain[:, : known.shape[1]], i)
+                count = added.shape[1]
+                added = added * gain[:, own][:, :count]
+                exact = torch.cat((exact[:, :count] - added, exact[:, count:]), 1)
+            context = prior.contexts[i - 1](seen, hidden) if i else 0
+            symbols = self._picked(exact, form + context, price[:, own])
+            if i < len(prior.half_contexts):
+                exact = exact - prior.half_mean_of(i, symbols, gain[:, own]) * gain[:, own]
+                known = torch.cat((seen, magnitude(symbols) * half), 1)
+                again = self._picked(exact, form + prior.half_contexts[i](known, hidden), price[:, own])
+                symbols = torch.where(half, symbols, again)
+            found = torch.cat((found, symbols), 1)
+            if own.stop < x.shape[1]:
+                seen = torch.cat((seen, magnitude(symbols)), 1)
+        return found
 
     def _picked(self, exact: Tensor, form: Tensor, price: Tensor) -> Tensor:
         """The symbols of one part; bits as of ``_FINE`` classes for one, which is as good."""

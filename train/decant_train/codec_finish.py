@@ -52,6 +52,7 @@ class FinishOptions:
     crop: int = 192  # pixels, a multiple of 64
     learning_rate: float = 1e-3  # of the renderer's layers
     prior_rate: float = 5e-4  # of the prior's networks
+    mean_rate: float = 0.0  # of prior_rate, for the means that hyperlatents give
     prior_reuse: int = 3  # as reuse: of few crops they learn what is true of no others
     linear_rate: float = 0.01  # of learning_rate, for the others: the analysis does not follow them
     warmup: int = 50
@@ -155,29 +156,33 @@ class _Prior:
     def __init__(self, model: Codec, options: FinishOptions) -> None:
         self._model = model
         network = self.network = model.hyperprior
-        parts = [network.class_hidden, network.class_out, network.contexts, network.half_context]
-        parts += [network.half_mean, *([] if network.prediction is None else [network.prediction])]
+        parts = [network.class_hidden, network.class_out, network.contexts, network.half_contexts]
+        parts += [network.half_means, *([] if network.prediction is None else [network.prediction])]
         some = [parameter for part in parts for parameter in part.parameters()]
         self.groups = [{"params": some, "lr": options.prior_rate}]
+        if options.mean_rate:
+            rate = options.prior_rate * options.mean_rate
+            self.groups.append({"params": list(network.mean.parameters()), "lr": rate})
         self.reuse = options.prior_reuse
 
     @torch.no_grad()
     def batch(self, sent: Sent, pictures: Tensor, position: Tensor) -> tuple[Tensor, ...]:
         gain = self._model.quality(position)[0][:, :, None, None]
-        return sent.aims, self.network.mean(sent.z_hat), gain, sent.z_hat, sent.offset, position
+        return sent.aims, gain, sent.z_hat, sent.offset, position
 
     def loss(
         self,
         encoder: Encoding,
         aims: Tensor,
-        mean: Tensor,
         gain: Tensor,
         z_hat: Tensor,
         offset: Tensor,
         position: Tensor,
     ) -> Tensor:
         network, price = self.network, encoder.price(gain, position)
-        symbols = encoder.chosen((aims - mean) * gain, network.forms(z_hat, offset), price, gain)
+        mean = network.mean(z_hat)
+        forms, hidden = network.forms(z_hat, offset)
+        symbols = encoder.chosen((aims - mean) * gain, forms, hidden, price, gain)
         residual = (aims - network.means(mean, symbols, gain)) * gain
         scale = class_scale(network.scale_class(z_hat, offset, symbols))
         bits = rate(residual, symbols, scale).sum((1, 2, 3)) / (aims.shape[2] * aims.shape[3] * PATCH**2)

@@ -15,6 +15,9 @@ from decant_train.families.codec import (
     PATCH,
     PIXELS,
     Codec,
+    CodecConfig,
+    Context,
+    NeighbourMean,
     Residual,
     Synthesis,
     class_scale,
@@ -230,8 +233,79 @@ def _rectified(model: Codec) -> list[tuple[nn.Conv2d, nn.Conv2d]]:
     for network in (prior.analysis, prior.mean):
         layers = [layer for layer in network if isinstance(layer, nn.Conv2d)]
         pairs += list(itertools.pairwise(layers))
-    pairs.append((prior.half_mean.hidden, prior.half_mean.out))
+    for mean in prior.half_means:
+        assert isinstance(mean, NeighbourMean)
+        pairs.append((mean.hidden, mean.out))
     return [(a, b) for a, b in pairs if isinstance(a, nn.Conv2d) and isinstance(b, nn.Conv2d)]
+
+
+@torch.no_grad()
+def refined(model: Codec, config: CodecConfig) -> Codec:
+    """A codec of ``config`` that codes and decodes as ``model``, a codec of one synthesis, does, and can
+    learn more: its stages part those of ``model``, more of them have halves, and its context networks are
+    wider, mix, and see what is known by then. Raises ValueError where ``config`` is no refinement.
+    """
+    old, found = model.hyperprior, Codec(config)
+    new, state = found.hyperprior, found.state_dict()
+    before = {name: value for name, value in model.state_dict().items() if name in state}
+    same = {name: value for name, value in before.items() if value.shape == state[name].shape}
+    changed = [name for name in before if name not in same]
+    networks = ("hyperprior.contexts.", "hyperprior.half_", "hyperprior.prediction.")
+    if other := [name for name in changed if not name.startswith(networks)]:
+        raise ValueError(f"{other[0]} has another shape: only the prior can be refined")
+    kept = {name: value for name, value in same.items() if not name.startswith(networks)}
+    found.load_state_dict(state | kept)
+    coarse = old.channels()
+    if new.stages[0] != old.stages[0] or not {c.stop for c in coarse} <= {c.stop for c in new.channels()}:
+        raise ValueError(f"stages {new.stages} do not part {old.stages} after the first")
+    for i, own in enumerate(new.channels()):
+        stage = next(j for j, channels in enumerate(coarse) if own.stop <= channels.stop)
+        rows = slice(own.start - coarse[stage].start, own.stop - coarse[stage].start)
+        if i:
+            _widen(old.contexts[stage - 1], new.contexts[i - 1], rows)
+        if i < len(new.half_contexts):
+            halved = stage < len(old.half_contexts) and coarse[stage] == own
+            _widen(
+                old.half_contexts[stage] if halved else old.contexts[stage - 1], new.half_contexts[i], rows
+            )
+            if halved:
+                _copy_into(new.half_means[i], old.half_means[stage])
+    if old.prediction is not None:
+        assert new.prediction is not None
+        count, known = old.prediction.weight.shape[:2]
+        new.prediction.weight[:count, :known] = old.prediction.weight
+    return found.eval()
+
+
+def _widen(old: nn.Module, new: nn.Module, rows: slice) -> None:
+    """Have ``new`` add to classes what ``old`` adds to those of its channels ``rows``."""
+    assert isinstance(old, Context)
+    assert isinstance(new, Context)
+    if old.mixed is not None:
+        raise ValueError("a prior whose contexts mix cannot be refined again")
+    width, planes = old.hidden.weight.shape[:2]
+    known, wider = planes // 3, new.hidden.in_channels // 3
+    for plane in range(3):
+        there = slice(plane * wider, plane * wider + known)
+        new.hidden.weight[:width, plane * wider : (plane + 1) * wider] = 0
+        new.hidden.weight[:width, there] = old.hidden.weight[:, plane * known : (plane + 1) * known]
+    _bias(new.hidden)[:width] = _bias(old.hidden)
+    if new.mixed is not None:
+        assert new.mixed_below is not None
+        new.mixed.weight[:width] = torch.eye(width, new.hidden.out_channels)[:, :, None, None]
+        _bias(new.mixed)[:width] = 0
+        new.mixed_below.weight[: 4 * width] = 0
+    new.out.weight[:, :width] = old.out.weight[rows]
+
+
+def _copy_into(new: nn.Module, old: nn.Module) -> None:
+    """Have the network ``new`` of neighbours do what ``old`` does."""
+    assert isinstance(old, NeighbourMean)
+    assert isinstance(new, NeighbourMean)
+    width = old.hidden.out_channels
+    new.hidden.weight[:width], _bias(new.hidden)[:width] = old.hidden.weight, _bias(old.hidden)
+    new.out.weight[:, :width] = old.out.weight
+    _bias(new.out).copy_(_bias(old.out))
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from decant_train import checkpoint as checkpoints
 from decant_train import codec_finish, codec_loop, data, families, loop, photos, wheel_photos
 from decant_train.checkpoint import Checkpoint, CheckpointError
 from decant_train.codec_encoding import probes
-from decant_train.codec_start import begin_with, turn_from
-from decant_train.families.codec import Codec
+from decant_train.codec_start import begin_with, refined, turn_from
+from decant_train.families.codec import OWN_PRIOR, Codec, alone, part
 from decant_train.families.denoiser import Denoiser
 from decant_train.families.set import SetAutoencoder
 from decant_train.pairs import make_pairs
@@ -182,16 +183,23 @@ def finish_codec(
     *,
     images: Sequence[Path],
     parts: Sequence[str] = (),
+    own_prior: str | None = None,
     progress: bool = True,
 ) -> Checkpoint:
     """Train what decoders have of the codec checkpoint in ``folder``, or ``parts`` of it, on what its encoder
-    sends of packed photos or folders of them, and write ``out``.
+    sends of packed photos or folders of them, and write ``out``. ``own_prior``: of the size of this name
+    alone, trained beside (or "" for the checkpoint's own), with a finer prior that begins as the shared one.
+    Raises CheckpointError, ValueError.
     """
     start = checkpoints.load(folder)
     if not isinstance(start.model, Codec):
         raise CheckpointError(f"{folder} is no codec checkpoint")
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
+    if own_prior is not None:
+        single = part(start.model, own_prior) if own_prior else alone(start.model)
+        start.model = refined(single, replace(single.config, **OWN_PRIOR))
+        start.config = start.model.config
     training, validation = _photos(images, out, options.crop)
     return codec_finish.finish(start, training, validation, out, options, parts=parts, progress=progress)
 

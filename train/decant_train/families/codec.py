@@ -9,9 +9,9 @@ Rate: y is coded as round((y - mean) * gain) with the table of its scale class. 
 z: it moves pixels, never symbols. The scale class is a network of two layers in integers (weights and
 activations of 8 bits, shifts), so that every machine picks the same table. Channels are coded in stages: to
 the class of a later stage's symbols a second such network adds what the magnitudes of the earlier stages'
-symbols, here and beside, say of it. The first stage, which has the most bits a symbol, is coded in two
-halves, the colours of a checkerboard: the first half adds to classes and means of the second, and the whole
-stage to the means of the channels after it (the synthesis begins with that). A quality is a
+symbols, here and beside, say of it. The first stages, which have the most bits a symbol, are coded in two
+halves, the colours of a checkerboard: the first half adds to classes and means of the second, and whole
+stages to the means of the channels after them (the synthesis begins with that). A quality is a
 row of gains for y, gains for z (as integer multipliers that undo them) and class offsets; rows between the
 trained anchors are interpolated.
 
@@ -23,6 +23,7 @@ Then all that the decoder has learns on the symbols that an encoder chooses by r
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
@@ -62,9 +63,12 @@ TAIL = 0.01  # share of the wide component in the latents' distribution: outlier
 class CodecConfig:
     """Decoder shape: ``latents`` M; renderer at 1/4 of ``render_width`` R channels and ``render_layers``
     residual layers of ``render_hidden`` rectified ones. ``analysis_width`` and ``analysis_blocks`` are the
-    encoder's and cost the decoder nothing. ``predicted``: so many channels after the first stage have means
-    that its latents add to. ``beside``: names of sizes whose syntheses are trained on the same
-    latents (``part``). ``ms_ssim``: the share of the distortion that is 1 - MS-SSIM (``distortion``).
+    encoder's and cost the decoder nothing. ``halves``: so many stages are coded in two halves.
+    ``mixed_width``: hidden values of a second layer of the context networks, which sees those of the scale
+    network too; 0 for none. ``predicted``: so many channels after the first stage have means that latents of
+    the stages before add to, of the first ``predicting`` channels (those of the first stage if 0).
+    ``beside``: names of sizes whose syntheses are trained on the same latents (``part``). ``ms_ssim``: the
+    share of the distortion that is 1 - MS-SSIM (``distortion``).
     """
 
     latents: int = 256
@@ -74,8 +78,11 @@ class CodecConfig:
     stages: tuple[int, ...] = (16, 48, 192)  # channels of each coding stage, together ``latents``
     hyper: int = 32
     class_width: int = 48  # hidden values of the scale network at 1/32
-    context_width: int = 48  # hidden values of each stage's context network at 1/16
+    context_width: int = 48  # hidden values of each part's context network at 1/16
+    halves: int = 1
+    mixed_width: int = 0
     predicted: int = 0
+    predicting: int = 0
     analysis_width: int = 128
     analysis_blocks: int = 2
     beside: tuple[str, ...] = ()
@@ -88,6 +95,10 @@ class CodecConfig:
             raise ValueError(f"no size {', '.join(sorted(unknown))}; there are {', '.join(SIZES)}")
         if sum(self.stages) != self.latents or min(self.stages) < 1:
             raise ValueError(f"stages {self.stages} do not add up to {self.latents} latents")
+        if not 1 <= self.halves <= len(self.stages):
+            raise ValueError(f"halves is {self.halves}; there are {len(self.stages)} stages")
+        if not 0 <= self.predicting <= self.latents:
+            raise ValueError(f"predicting is {self.predicting}; there are {self.latents} latents")
         if not 0 <= self.predicted <= self.latents - self.stages[0]:
             raise ValueError(f"predicted is {self.predicted}; the first stage has {self.stages[0]} latents")
         if not 0 <= self.ms_ssim <= 1:
@@ -100,6 +111,17 @@ SIZES |= {
     "nano": CodecConfig(render_layers=0, predicted=112),
     "lite": CodecConfig(predicted=112),
     "full": CodecConfig(render_width=32, render_layers=5, render_hidden=64, predicted=112),
+}
+
+
+# A prior of one bundle's own: what a decoder of several times the multiplications can afford.
+OWN_PRIOR: dict[str, Any] = {
+    "stages": (16, 16, 32, 64, 128),
+    "halves": 4,
+    "context_width": 80,
+    "mixed_width": 80,
+    "predicted": 240,
+    "predicting": 64,
 }
 
 
@@ -206,30 +228,39 @@ class Synthesis(nn.Module):
 
 
 class Context(nn.Module):
-    """What the magnitudes of earlier stages' symbols add to the classes of one stage: those at a place, of
-    its neighbours left and right together, and of those above and below.
+    """What the magnitudes of symbols known before add to the classes of one part: those at a place, of its
+    neighbours left and right together, and of those above and below. With ``mixed`` values in a second layer,
+    that sees the ``below`` hidden values of the scale network beside them.
     """
 
-    def __init__(self, known: int, width: int, channels: int) -> None:
+    def __init__(self, known: int, width: int, channels: int, mixed: int = 0, below: int = 0) -> None:
         super().__init__()
         self.hidden = nn.Conv2d(3 * known, width, 1)
-        self.out = nn.Conv2d(width, channels, 1, bias=False)
+        self.mixed = nn.Conv2d(width, mixed, 1) if mixed else None
+        self.mixed_below = nn.Conv2d(below, 4 * mixed, 1, bias=False) if mixed else None
+        self.out = nn.Conv2d(mixed or width, channels, 1, bias=False)
         _zero(self.out)
 
-    def forward(self, seen: Tensor) -> Tensor:
-        """Magnitudes (n, known, h, w) -> classes to add (n, channels, h, w), in the decoder's integers with
-        straight-through gradients. Not for autocast.
+    def forward(self, seen: Tensor, below: Tensor | None = None) -> Tensor:
+        """Magnitudes (n, known, h, w), and where it mixes, the scale network's hidden values (n, below, h/2,
+        w/2) -> classes to add (n, channels, h, w), in the decoder's integers with straight-through gradients.
+        Not for autocast.
         """
         padded = F.pad(seen, (1, 1, 1, 1))
         beside = padded[:, :, 1:-1, :-2] + padded[:, :, 1:-1, 2:]
         above = padded[:, :, :-2, 1:-1] + padded[:, :, 2:, 1:-1]
         hidden = _integer_hidden(self.hidden, torch.cat((seen, beside, above), 1))
+        if self.mixed is not None:
+            assert self.mixed_below is not None
+            assert below is not None
+            more = F.conv2d(below, _grid(self.mixed_below.weight, WEIGHT_BITS, 127))
+            hidden = _integer_hidden(self.mixed, hidden, F.pixel_shuffle(more, 2))
         return F.conv2d(hidden, _grid(self.out.weight, WEIGHT_BITS, 127))
 
 
 class NeighbourMean(nn.Module):
-    """What the first half of the first stage's latents adds to the means of the second half, from the four
-    neighbours of each.
+    """What the first half of a stage's latents adds to the means of the second half, from the four neighbours
+    of each.
     """
 
     def __init__(self, channels: int, width: int) -> None:
@@ -277,16 +308,24 @@ class Hyperprior(nn.Module):
         self.class_out = nn.Conv2d(config.class_width, 4 * m, 1, bias=False)
         nn.init.normal_(self.class_out.weight, std=0.05)
         self.stages = config.stages
-        self.contexts = nn.ModuleList(
-            Context(sum(config.stages[:i]), config.context_width, config.stages[i])
-            for i in range(1, len(config.stages))
+        ends = list(accumulate(config.stages))
+        widths = config.context_width, config.mixed_width, config.class_width
+
+        def context(known: int, stage: int) -> Context:
+            width, mixed, below = widths
+            return Context(known, width, config.stages[stage], mixed, below)
+
+        self.contexts = nn.ModuleList(context(ends[i - 1], i) for i in range(1, len(ends)))
+        self.half_contexts = nn.ModuleList(context(ends[i], i) for i in range(config.halves))
+        self.half_means = nn.ModuleList(
+            NeighbourMean(config.stages[i], config.context_width) for i in range(config.halves)
         )
-        self.half_context = Context(config.stages[0], config.context_width, config.stages[0])
-        self.half_mean = NeighbourMean(config.stages[0], config.context_width)
         self.prediction: nn.Conv2d | None = None
         if config.predicted:
-            self.prediction = nn.Conv2d(config.stages[0], config.predicted, 3, padding=1, bias=False)
+            known = config.predicting or config.stages[0]
+            self.prediction = nn.Conv2d(known, config.predicted, 3, padding=1, bias=False)
             nn.init.zeros_(self.prediction.weight)
+        self.register_load_state_dict_pre_hook(_renamed)  # type: ignore[no-untyped-call]
 
     def hyperlatents(self, y: Tensor) -> Tensor:
         """Latents (n, M, h, w) -> hyperlatents (n, hyper, h/4, w/4), not yet scaled by a quality's gains."""
@@ -295,62 +334,100 @@ class Hyperprior(nn.Module):
         return z.float()
 
     def means(self, mean: Tensor, symbols: Tensor, gain: Tensor) -> Tensor:
-        """Means of the latents (n, M, h, w): ``mean`` from the hyperlatents, in the second half of the first
-        stage what ``symbols`` (n, M, h, w) of the first half add, and after it what the stage adds; gains
-        (n, M, 1, 1).
+        """Means of the latents (n, M, h, w): ``mean`` from the hyperlatents, and what ``symbols`` (n, M, h,
+        w) add: in the second half of a stage those of the first, and in later stages those of the stages
+        before; gains (n, M, 1, 1).
         """
-        count = self.stages[0]
-        first = mean[:, :count] + self.half_mean_of(symbols[:, :count], gain[:, :count])
+        added = [
+            self.half_mean_of(i, symbols[:, channels], gain[:, channels])
+            for i, channels in enumerate(self.channels()[: len(self.half_means)])
+        ]
+        halved = sum(self.stages[: len(added)])
+        mean = torch.cat((mean[:, :halved] + torch.cat(added, 1), mean[:, halved:]), 1)
         if self.prediction is None:
-            return torch.cat((first, mean[:, count:]), 1)
-        end = count + self.prediction.out_channels
-        predicted = mean[:, count:end] + self.predicted(symbols[:, :count], gain[:, :count])
-        return torch.cat((first, predicted, mean[:, end:]), 1)
+            return mean
+        known, start = self.prediction.in_channels, self.stages[0]
+        end = start + self.prediction.out_channels
+        predicted = mean[:, start:end] + self.predicted(symbols[:, :known], gain[:, :known])
+        return torch.cat((mean[:, :start], predicted, mean[:, end:]), 1)
 
-    def predicted(self, symbols: Tensor, gain: Tensor) -> Tensor:
-        """What the first stage adds to the means of the channels after it (n, predicted, h, w): ``symbols``
-        of the stage (n, c, h, w) and their gains (n, c, 1, 1).
-        """
+    def channels(self) -> list[slice]:
+        """The channels of each stage."""
+        return [
+            slice(end - count, end) for end, count in zip(accumulate(self.stages), self.stages, strict=True)
+        ]
+
+    def prediction_weight(self) -> Tensor:
+        """(predicted, known, 3, 3): of ``prediction``, 0 where a channel is not of an earlier stage."""
         assert self.prediction is not None
-        count = self.stages[0]
-        unit = self.deviation[:, None, None]
-        found: Tensor = self.prediction(symbols / gain / unit[:count])
-        return found * unit[count : count + found.shape[1]]
+        stage = torch.repeat_interleave(torch.arange(len(self.stages)), torch.tensor(self.stages))
+        stage = stage.to(self.prediction.weight.device)
+        start, (count, known) = self.stages[0], self.prediction.weight.shape[:2]
+        earlier = stage[:known] < stage[start : start + count, None]
+        return self.prediction.weight * earlier[:, :, None, None]
 
-    def half_mean_of(self, symbols: Tensor, gain: Tensor) -> Tensor:
-        """What the first half adds to the means of the first stage, 0 in the first half: ``symbols`` of the
-        stage (n, c, h, w), of which those of the first half count, and their gains (n, c, 1, 1).
+    def predicted(self, symbols: Tensor, gain: Tensor, stage: int | None = None) -> Tensor:
+        """What stages add to the means of the channels after the first (n, predicted, h, w): ``symbols`` of
+        the channels that means are predicted from (n, known, h, w) and their gains (n, known, 1, 1). Of one
+        ``stage``: to its channels alone, (n, up to its number, h, w), from as many of them as are known.
         """
-        unit = self.deviation[: self.stages[0], None, None]
+        weight, unit, known = self.prediction_weight(), self.deviation[:, None, None], symbols.shape[1]
+        start = self.stages[0]
+        end = start + len(weight)
+        if stage is not None:
+            first, last = start, end
+            channels = self.channels()[stage]
+            start, end = channels.start, min(channels.stop, last)
+            weight = weight[start - first : max(end - first, 0), :known]
+        if not len(weight):
+            return symbols[:, :0]
+        found: Tensor = F.conv2d(symbols / gain / unit[:known], weight, padding=1)
+        return found * unit[start:end]
+
+    def half_mean_of(self, stage: int, symbols: Tensor, gain: Tensor) -> Tensor:
+        """What the first half adds to the means of ``stage``, 0 in the first half: ``symbols`` of the stage
+        (n, c, h, w), of which those of the first half count, and their gains (n, c, 1, 1).
+        """
+        unit = self.deviation[self.channels()[stage], None, None]
         first = first_half(symbols)
-        added: Tensor = self.half_mean(symbols / gain / unit * first) * unit * ~first
+        added: Tensor = self.half_means[stage](symbols / gain / unit * first) * unit * ~first
         return added
 
-    def forms(self, z: Tensor, offsets: Tensor) -> list[Tensor]:
+    def forms(self, z: Tensor, offsets: Tensor) -> tuple[list[Tensor], Tensor]:
         """What dequantized hyperlatents z (n, hyper, h/4, w/4), on the grid of 2^-VALUE_BITS, and offsets
-        (n, M) say of the classes of each stage: (n, channels, h, w), continuous in training.
+        (n, M) say of the classes of each stage: (n, channels, h, w), continuous in training; and the hidden
+        values of that (n, class_width, h/2, w/2).
 
         Weights, hidden values and sums are the integers the decoder has, with straight-through gradients.
         """
         hidden = F.pixel_shuffle(_integer_hidden(self.class_hidden, z), 2)
         form = F.conv2d(hidden, _grid(self.class_out.weight, WEIGHT_BITS, 127))
         form = F.pixel_shuffle(form, 2) + offsets[:, :, None, None]
-        return list(torch.split(form, list(self.stages), 1))
+        return list(torch.split(form, list(self.stages), 1)), hidden
 
     def scale_class(self, z: Tensor, offsets: Tensor, symbols: Tensor) -> Tensor:
         """Class of every latent (n, M, h, w): ``forms``, and what the symbols (n, M, h, w) of the parts
         before add.
         """
         with torch.autocast(z.device.type, enabled=False):
-            forms = self.forms(z, offsets)
-            known = self.stages[0]
-            seen = magnitude(symbols[:, : max(known, symbols.shape[1] - self.stages[-1])].detach())
-            first = first_half(symbols)
-            forms[0] = forms[0] + self.half_context(seen[:, :known] * first) * ~first
-            for i, context in enumerate(self.contexts, 1):
-                forms[i] = forms[i] + context(seen[:, :known])
-                known += self.stages[i]
-        return torch.cat(forms, 1)
+            forms, hidden = self.forms(z, offsets)
+            found, first, channels = [], first_half(symbols), self.channels()
+            last = max(channels[len(self.half_contexts) - 1].stop, channels[-1].start)
+            seen = magnitude(symbols[:, :last].detach())
+            for i, (form, own) in enumerate(zip(forms, channels, strict=True)):
+                added = self.contexts[i - 1](seen[:, : own.start], hidden) if i else torch.zeros_like(form)
+                if i < len(self.half_contexts):
+                    known = torch.cat((seen[:, : own.start], seen[:, own] * first), 1)
+                    added = torch.where(first, added, self.half_contexts[i](known, hidden))
+                found.append(form + added)
+        return torch.cat(found, 1)
+
+
+def _renamed(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Weights as they were named when only the first stage had halves."""
+    for old in ("half_context", "half_mean"):
+        for name in [name for name in state if name.startswith(f"{prefix}{old}.")]:
+            state[name.replace(f"{old}.", f"{old}s.0.", 1)] = state.pop(name)
 
 
 # Pictures, their latents (n, M, h, w), dequantized hyperlatents, the mean from these (n, M, h, w), gains
@@ -484,8 +561,9 @@ class Codec(nn.Module):
 
     @torch.no_grad()
     def _rounded(self, y: Tensor, mean: Tensor, gain: Tensor) -> Tensor:
-        symbols = ((y - mean) * gain).round()  # right in the first half, then in the first stage, then in all
-        for _ in range(1 if self.hyperprior.prediction is None else 2):
+        symbols = ((y - mean) * gain).round()  # right in the first half, then in one part after the other
+        parts = len(self.config.stages) + self.config.halves
+        for _ in range(self.config.halves if self.hyperprior.prediction is None else parts - 1):
             symbols = ((y - self.hyperprior.means(mean, symbols, gain)) * gain).round()
         return symbols
 
@@ -563,14 +641,25 @@ def _between_anchors(rows: Tensor, position: Tensor) -> Tensor:
     return torch.lerp(rows[low], rows[low + 1], part)
 
 
+class _Clipped(torch.autograd.Function):
+    """Classes within those there are; beyond, only a gradient that leads back counts."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.clamp(0, CLASSES - 1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        ((x,), (gradient,)) = ctx.saved_tensors, gradients
+        away = ((x < 0) & (gradient > 0)) | ((x > CLASSES - 1) & (gradient < 0))
+        return gradient.masked_fill(away, 0)
+
+
 def class_scale(index: Tensor) -> Tensor:
     """Standard deviation of a (continuous) scale class; clipped with a gradient that lets it come back."""
-    index = (
-        index + (index.clamp(0, CLASSES - 1) - index).detach()
-        if index.requires_grad
-        else index.clamp(0, CLASSES - 1)
-    )
-    return torch.exp(math.log(SCALE_MIN) + index * (math.log(SCALE_MAX / SCALE_MIN) / (CLASSES - 1)))
+    clipped: Tensor = _Clipped.apply(index)  # type: ignore[no-untyped-call]
+    return torch.exp(math.log(SCALE_MIN) + clipped * (math.log(SCALE_MAX / SCALE_MIN) / (CLASSES - 1)))
 
 
 def scale_to_class(scale: Tensor) -> Tensor:
@@ -627,8 +716,8 @@ def _grid(x: Tensor, bits: int, most: int) -> Tensor:
     return _round((x * 2.0**bits).clamp(-most, most)) / 2.0**bits
 
 
-def _integer_hidden(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    """relu(layer(x)), x on the grid of 2^-VALUE_BITS, with the integers that the decoder has."""
+def _integer_hidden(layer: nn.Conv2d, x: Tensor, more: Tensor | float = 0.0) -> Tensor:
+    """relu(layer(x) + more), x on the grid of 2^-VALUE_BITS, with the integers that the decoder has."""
     assert layer.bias is not None
     sums = F.conv2d(
         x,
@@ -636,7 +725,7 @@ def _integer_hidden(layer: nn.Conv2d, x: Tensor) -> Tensor:
         _grid(layer.bias, WEIGHT_BITS + VALUE_BITS, 2**23),
         padding=layer.padding,
     )
-    return _grid(sums.clamp_min(0), VALUE_BITS, HIDDEN_MAX)
+    return _grid((sums + more).clamp_min(0), VALUE_BITS, HIDDEN_MAX)
 
 
 def _linear_path(layer: nn.Conv2d, x: Tensor) -> Tensor:
