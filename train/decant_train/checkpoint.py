@@ -123,20 +123,25 @@ def save_compact(folder: Path, checkpoint: Checkpoint, of: Path | None = None) -
     state: dict[str, Tensor] = {}
     for name, tensor in checkpoint.model.state_dict().items():
         tensor = tensor.detach().cpu().contiguous()
-        if name in shared and torch.equal(shared[name], tensor):
-            continue
-        whole = name.endswith(_WHOLE) or any(part in name for part in _WHOLE_PARTS)
-        if tensor.ndim == 4 and whole:
-            values = (tensor / _UNIT).round().clamp(-127, 127)
-            state[name], state[name + _STEPS] = values.to(torch.int8), torch.tensor(_UNIT)
-        elif name.endswith(_HALF):
-            state[name] = tensor.half()
-        elif tensor.ndim == 4 and tensor[0].numel() >= _MANY_INPUTS:
-            steps = tensor.abs().amax((1, 2, 3), keepdim=True).clamp_min(1e-12) / 127
-            state[name], state[name + _STEPS] = (tensor / steps).round().to(torch.int8), steps
-        else:
-            state[name] = tensor
+        kept = _compact(name, tensor)
+        same = (torch.equal(shared[name], x) for x in (tensor, _restored(kept)[name]) if name in shared)
+        if not any(same):
+            state |= kept
     _replace(folder / WEIGHTS, state)
+
+
+def _compact(name: str, tensor: Tensor) -> dict[str, Tensor]:
+    """How ``save_compact`` keeps a tensor of this name."""
+    whole = name.endswith(_WHOLE) or any(part in name for part in _WHOLE_PARTS)
+    if tensor.ndim == 4 and whole:
+        values = (tensor / _UNIT).round().clamp(-127, 127)
+        return {name: values.to(torch.int8), name + _STEPS: torch.tensor(_UNIT)}
+    if name.endswith(_HALF):
+        return {name: tensor.half()}
+    if tensor.ndim == 4 and tensor[0].numel() >= _MANY_INPUTS:
+        steps = tensor.abs().amax((1, 2, 3), keepdim=True).clamp_min(1e-12) / 127
+        return {name: (tensor / steps).round().to(torch.int8), name + _STEPS: steps}
+    return {name: tensor}
 
 
 def load_optimizer(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> bool:
