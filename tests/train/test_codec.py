@@ -863,3 +863,16 @@ def test_a_compact_checkpoint_is_nearly_the_same_codec(tmp_path: Path) -> None:
     again = [*command[:3], str(tmp_path / "again"), "--of", str(tmp_path / "compact")]
     assert CliRunner().invoke(train, again).exit_code == 0
     assert load_file(tmp_path / "again" / "weights.safetensors") == {}
+    # A synthesis that the other has beside its own is not kept twice.
+    both = Codec(replace(model.config, beside=("nano",))).eval()
+    checkpoints.save(tmp_path / "both", Checkpoint("codec", both.config, both))
+    single = part(both, "nano")
+    with torch.no_grad():
+        single.log_gain[0, 0] = 0.5
+    checkpoints.save(tmp_path / "single", Checkpoint("codec", single.config, single))
+    of = ["--of", str(tmp_path / "both")]
+    lent = ["compact", str(tmp_path / "single"), "--out", str(tmp_path / "lent"), *of]
+    assert CliRunner().invoke(train, lent).exit_code == 0
+    assert list(load_file(tmp_path / "lent" / "weights.safetensors")) == ["log_gain"]
+    for name, value in checkpoints.load(tmp_path / "lent").model.state_dict().items():
+        assert torch.equal(value, single.state_dict()[name]), name

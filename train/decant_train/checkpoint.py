@@ -12,6 +12,7 @@ interrupted save leaves the one before.
 import dataclasses
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,10 +61,11 @@ def save(
     optimizer: torch.optim.Optimizer | None = None,
     trained: nn.Module | None = None,
     of: str | None = None,
+    same: Mapping[str, str] | None = None,
 ) -> None:
     """Write ``checkpoint`` to ``folder``, made when missing. ``trained``: the network that ``optimizer``
     moves, where it is another than the checkpoint's. ``of``: the folder, seen from this one, of a checkpoint
-    that has the weights which are not here.
+    that has the weights which are not here; ``same``: what those are called there that have another name.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _replace(
@@ -74,7 +76,7 @@ def save(
     description: dict[str, Any] = {"schema": SCHEMA, "family": checkpoint.family}
     description["config"] = dataclasses.asdict(checkpoint.config)
     if of is not None:
-        description["of"] = of
+        description["of"], description["same"] = of, dict(same or {})
     for name in ("epoch", "step", "elapsed_s", "metrics", "data", "options", "stopped_by"):
         description[name] = getattr(checkpoint, name)
     temporary = folder / (DESCRIPTION + ".tmp")
@@ -93,7 +95,8 @@ def load(folder: Path | str) -> Checkpoint:
         state = _restored(load_file(folder / WEIGHTS))
         if (of := description.get("of")) is not None:
             shared, own = load(folder / of).model.state_dict(), model.state_dict()
-            state = {name: value for name, value in shared.items() if name in own} | state
+            lent = {name: shared[there] for name, there in description.get("same", {}).items()}
+            state = {name: value for name, value in shared.items() if name in own} | lent | state
         model.load_state_dict(state)
     except (KeyError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
         raise CheckpointError(f"{folder} cannot be read as a checkpoint: {error}") from error
@@ -119,15 +122,26 @@ def save_compact(folder: Path, checkpoint: Checkpoint, of: Path | None = None) -
     ``of`` stays there, and the description says where that lies.
     """
     shared = {} if of is None else load(of).model.state_dict()
-    save(folder, checkpoint, of=None if of is None else os.path.relpath(of, folder))
+    named = {_content(value): name for name, value in shared.items()}
     state: dict[str, Tensor] = {}
+    same: dict[str, str] = {}
     for name, tensor in checkpoint.model.state_dict().items():
         tensor = tensor.detach().cpu().contiguous()
         kept = _compact(name, tensor)
-        same = (torch.equal(shared[name], x) for x in (tensor, _restored(kept)[name]) if name in shared)
-        if not any(same):
+        alike = [_content(tensor), _content(_restored(kept)[name])]
+        if name in shared and _content(shared[name]) in alike:
+            continue
+        there = next((named[content] for content in alike if content in named), None)
+        if there is None:
             state |= kept
+        else:
+            same[name] = there
+    save(folder, checkpoint, of=None if of is None else os.path.relpath(of, folder), same=same)
     _replace(folder / WEIGHTS, state)
+
+
+def _content(tensor: Tensor) -> tuple[tuple[int, ...], bytes]:
+    return tuple(tensor.shape), tensor.numpy().tobytes()
 
 
 def _compact(name: str, tensor: Tensor) -> dict[str, Tensor]:
