@@ -111,6 +111,11 @@ def scale_hidden(v: Grid, hyper: range, y: int, x: int, tables: Tables) -> list[
     return hidden_layer(sums, tables["scale.hidden_bias"])[y // 2 % 2 * 2 + x // 2 % 2 :: 4]
 
 
+def scale_sums(hidden: list[int], y: int, x: int, tables: Tables) -> list[int]:
+    """f of all channels of a latent, of the hidden values there."""
+    return linear(tables["scale.out_weight"], hidden)[y % 2 * 2 + x % 2 :: 4]
+
+
 def context_sums(
     e: Grid, name: str, known: int, below: list[int], y: int, x: int, tables: Tables
 ) -> list[int]:
@@ -140,8 +145,7 @@ def decode(file: Path, bundle: Path) -> tuple[Grid, Grid]:
     z = dict(zip(places, decode_part(first, [hyper_class[k] for k, _, _ in places], tables), strict=True))
     v = {place: min(max(a * multiplier[place[0]], -(1 << 22)), 1 << 22) for place, a in z.items()}
     below = {(y, x): scale_hidden(v, hyper, y, x, tables) for y, x in product(range(h), range(w))}
-    rows = {at: linear(tables["scale.out_weight"], below[at]) for at in below}
-    f = {(y, x): sums[y % 2 * 2 + x % 2 :: 4] for (y, x), sums in rows.items()}
+    f = {at: scale_sums(hidden, *at, tables) for at, hidden in below.items()}
     for (top, left), coder in zip(corners, coders, strict=True):
         square, e = list(product(range(top, min(top + side, h)), range(left, min(left + side, w)))), Grid()
         for stage, (start, end) in enumerate(pairwise([0, *accumulate(latent["stages"])])):

@@ -406,15 +406,23 @@ class Quantizer:
 
 def predicting(bundle: Bundle) -> int | None:
     """Of how many channels the graph ``prediction`` of ``bundle`` takes the latents; None where it has none.
-    Raises BundleError where its input says no number.
+    Raises BundleError where it takes or gives others than the layout has.
     """
     if not bundle.has("prediction"):
         return None
-    graph = bundle.graph("prediction")
-    shape = graph.inputs[0].shape if graph.inputs else ()
-    if len(shape) != 4 or not isinstance(shape[1], int):
-        raise BundleError(f"bundle {bundle.name}: graph prediction takes {list(shape)}; channels expected")
-    return shape[1]
+    graph, layout = bundle.graph("prediction"), bundle.layout
+    assert isinstance(layout, GridLayout)
+    shapes = [tensor.shape for tensor in (*graph.inputs[:1], *graph.outputs[:1])]
+    known, predicted = (shape[1] if len(shape) == 4 else None for shape in shapes)
+    most = layout.channels - layout.stages[0]
+    fits = isinstance(known, int) and 1 <= known <= layout.channels
+    if not (fits and isinstance(predicted, int) and 1 <= predicted <= most):
+        raise BundleError(
+            f"bundle {bundle.name}: graph prediction makes {predicted} channels of {known}; at most {most} "
+            f"of at most {layout.channels} expected"
+        )
+    assert isinstance(known, int)
+    return known
 
 
 class _PredictionGraph:

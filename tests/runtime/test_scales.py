@@ -10,7 +10,7 @@ from decant.scales import LARGEST_INPUT, ScaleNetwork, exact_product
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from reference_decoder import scale_sums
+from reference_decoder import scale_hidden, scale_sums
 
 LARGEST_OFFSET = 4 * 32767
 
@@ -22,7 +22,7 @@ def plain(tensors: dict[str, np.ndarray], v: np.ndarray, offset: np.ndarray) -> 
     tables = {name: tensor.reshape(-1).tolist() for name, tensor in tensors.items()}
     classes = np.full((len(offset), 4 * v.shape[1], 4 * v.shape[2]), 255, np.uint8)
     for y, x in np.ndindex(classes.shape[1:]):
-        sums = scale_sums(inputs, shape[0], y, x, tables)
+        sums = scale_sums(scale_hidden(inputs, shape[0], y, x, tables), y, x, tables)
         classes[:, y, x] = np.clip((np.array(sums) + 4 * offset.astype(int)) >> 10, 0, 31)
     return classes
 
