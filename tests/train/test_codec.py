@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from click.testing import CliRunner
 from decant_train import checkpoint as checkpoints
-from decant_train import codec_encoding, codec_loop, photos, wheel_photos
+from decant_train import codec_encoding, codec_finish, codec_loop, photos, recipes, wheel_photos
 from decant_train.checkpoint import Checkpoint
 from decant_train.cli import train
 from decant_train.codec_encoding import Encoding, at_zero, counted, curvature, metrics, peaks
@@ -63,6 +63,9 @@ TINY = CodecConfig(
     hyper=8,
     predicted=16,
 )
+
+
+TWO = replace(TINY, beside=("nano",))
 
 
 @pytest.fixture(scope="module")
@@ -276,6 +279,36 @@ def test_the_prior_is_finished_on_the_symbols_that_are_sent(folder: Path, tmp_pa
         "class_hidden", "class_out", "contexts", "half_contexts", "half_means", "prediction",
     }  # fmt: skip
     assert {name.split(".")[0] for name in moved} == {"hyperprior"}
+
+
+@pytest.mark.usefixtures("few_probes")
+def test_the_command_gives_a_size_a_prior_of_its_own(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It begins with the weights of the size; only its prior moves, means of hyperlatents too when asked."""
+    source = with_validation(folder, tmp_path / "in")
+    model = begun(
+        photos.load([photos.packed(source, tmp_path / "p.safetensors")], 128, validation=False), TWO
+    )
+    checkpoints.save(tmp_path / "shared", Checkpoint("codec", model.config, model))
+    finer = {"stages": (8, 8, 16, 32), "halves": 2, "context_width": 50, "mixed_width": 52}
+    monkeypatch.setattr(recipes, "OWN_PRIOR", finer | {"predicted": 56, "predicting": 16})
+    monkeypatch.setattr(codec_finish, "VALIDATION_CROPS", 2)
+    command = ["finish", str(tmp_path / "shared"), "--images", str(source), "--out", str(tmp_path / "own")]
+    command += ["--steps", "4", "--batch-size", "2", "--crop", "128", "--quiet", "--part", "prior"]
+    result = CliRunner().invoke(train, [*command, "--own-prior", "nano", "--mean-rate", "0.1"])
+    assert result.exit_code == 0, result.output
+    own, before = checkpoints.load(tmp_path / "own").model, part(model, "nano").state_dict()
+    assert isinstance(own, Codec)
+    assert (own.config.beside, own.config.halves, own.config.predicting) == ((), 2, 16)
+    for name, value in own.state_dict().items():
+        if name.startswith(("analysis", "synthesis", "hyperprior.analysis", "log_")):
+            assert torch.equal(value, before[name]), name
+    rows = [json.loads(line) for line in (tmp_path / "own" / "finish.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [0, 4]
+    result = CliRunner().invoke(train, [*command, "--own-prior", "huge"])
+    assert result.exit_code == 1
+    assert "no synthesis 'huge'" in result.output
 
 
 def test_a_share_of_the_distortion_is_ms_ssim() -> None:
