@@ -194,7 +194,7 @@ class TestSettings:
     def test_targets_that_cannot_be_met(self, encoder: Encoder):
         with pytest.raises(ImageError, match=r"x\.png: 0\.001 bits per pixel cannot be met; quality 1 "):
             encoder.encode(photo(), source="x.png", target_bpp=0.001)
-        with pytest.raises(ImageError, match=r"90 dB cannot be met; quality 100 gives 2"):
+        with pytest.raises(ImageError, match=r"90 dB cannot be met; quality 100 gives [23]\d\."):
             encoder.encode(photo(), target_psnr=90)
 
     @pytest.mark.parametrize(
