@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 from decant import entropy
+from decant.contexts import half_name
 from decant.grid import QUALITIES, GridLayout
 from decant.grid_decoder import dequantized
 from decant.grid_encoder import Prediction, Quantizer, quantized_hyperlatents, symbol_weight
+from decant.neighbours import near_name
 from decant_train.codec_encoding import MEASURED_ON, Encoding
 from decant_train.families.codec import (
     ANCHORS,
@@ -248,7 +250,7 @@ def _scale_network(model: Codec) -> dict[str, np.ndarray]:
     symbols = torch.arange(MAGNITUDE_MAX + 1).float()
     tables["context.magnitude"] = (array(magnitude(symbols)) * 2**VALUE_BITS).astype(np.uint8)
     parts = {f"context.{i}": context for i, context in enumerate(prior.contexts, 1)}
-    parts |= {f"context.{i}.half" if i else "context.0": half for i, half in enumerate(prior.half_contexts)}
+    parts |= {half_name(i): half for i, half in enumerate(prior.half_contexts)}
     for name, context in parts.items():
         assert isinstance(context, Context)
         tables[f"{name}.hidden_weight"] = _integers(context.hidden)[:, :, 0, 0]
@@ -268,7 +270,7 @@ def _neighbour_mean(model: Codec) -> dict[str, np.ndarray]:
     tables: dict[str, np.ndarray] = {}
     for i, (network, channels) in enumerate(zip(prior.half_means, prior.channels(), strict=False)):
         assert isinstance(network, NeighbourMean)
-        unit, name = array(prior.deviation[channels]), f"near.{i}" if i else "near"
+        unit, name = array(prior.deviation[channels]), near_name(i)
         hidden, out = network.hidden, network.out
         assert hidden.bias is not None
         assert out.bias is not None

@@ -23,6 +23,11 @@ from decant.tables import tensor_of
 _MAGNITUDES = 256
 
 
+def half_name(stage: int) -> str:
+    """What the tables of the context of the second half of ``stage`` are called."""
+    return f"context.{stage}.half" if stage else "context.0"
+
+
 class ContextNetwork:
     """Magnitudes of a place and its four neighbours, 1x1 convolution, shift, in some bundles a second 1x1
     convolution, of the scale network's hidden values too, and shift, 1x1 convolution (docs/format.md):
@@ -62,8 +67,7 @@ class ContextNetwork:
                 whole = PartContext.from_tensors(tensors, f"context.{i}", before, count, *widths)
                 whole.check(largest)
             if i < halves:
-                name = f"context.{i}.half" if i else "context.0"
-                part = PartContext.from_tensors(tensors, name, end, count, *widths)
+                part = PartContext.from_tensors(tensors, half_name(i), end, count, *widths)
                 part.check(largest)
                 second.append(part)
             found.append(whole)
@@ -95,6 +99,7 @@ class PartContext:
         self.name = name
         self.tensors = {f"{name}.{key}": value for key, value in tensors.items()}
         self._raw = tensors
+        self.known = tensors["hidden_weight"].shape[1] // 3
         # (D, b, 3), (D, 1) and (n, D), with what the shifts divide by in them.
         hidden_weight, unit = tensors["hidden_weight"], np.float32(1 << HIDDEN_SHIFT)
         taps = hidden_weight.reshape(len(hidden_weight), 3, -1).transpose(0, 2, 1)
@@ -192,32 +197,32 @@ class GroupContexts:
         self._before = 0
         # Of the channels whose magnitudes are not 0 throughout: which they are, and their features.
         self._channels = np.zeros(0, np.int64)
-        self._features = np.zeros((0, 3, frame.height, frame.width), np.float32)
+        most = max(part.known for part in (*network.stages, *network.halves) if part is not None)
+        self._features = np.empty((most, 3, frame.height, frame.width), np.float32)
 
     def half(self, symbols: np.ndarray) -> Context:
         """Integer ``symbols`` (n, rows, columns) of the first half of the next stage, 0 elsewhere -> the
         context of its second half.
         """
-        channels, features = self._with(symbols)
+        channels = self._with(symbols)
+        features = self._features[: len(channels)]
         return self._network.halves[self._stage].context(channels, features, self._frame)
 
     def add(self, symbols: np.ndarray) -> Context:
         """Integer ``symbols`` (n, rows, columns) of the next stage -> the context of the stage after it."""
-        self._channels, self._features = self._with(symbols)
+        self._channels = self._with(symbols)
         self._before += len(symbols)
         self._stage += 1
         part = self._network.stages[self._stage]
         assert part is not None
-        return part.context(self._channels, self._features, self._frame)
+        return part.context(self._channels, self._features[: len(self._channels)], self._frame)
 
-    def _with(self, symbols: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The channels and features so far with those of ``symbols`` of the next stage."""
+    def _with(self, symbols: np.ndarray) -> np.ndarray:
+        """The channels so far with those of ``symbols`` of the next stage, whose features are filled in."""
         live, magnitudes = self._magnitudes(symbols)
         known = len(self._channels)
-        features = np.empty((known + len(live), *self._features.shape[1:]), np.float32)
-        features[:known] = self._features
-        self._fill(features[known:], magnitudes)
-        return np.concatenate([self._channels, live + self._before]), features
+        self._fill(self._features[known : known + len(live)], magnitudes)
+        return np.concatenate([self._channels, live + self._before])
 
     def _magnitudes(self, symbols: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Which channels are not 0 throughout, and the magnitudes of these, uint8."""

@@ -6,7 +6,6 @@ symbols of each group (docs/format.md).
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,7 +14,7 @@ from decant import native
 from decant.contexts import ContextNetwork
 from decant.entropy import CLASSES, EntropyTables
 from decant.errors import BundleError, FormatError
-from decant.neighbours import NeighbourMeans, first_half
+from decant.neighbours import NeighbourMeans, channels_of, first_half
 from decant.scales import LARGEST_INPUT, ScaleNetwork
 from decant.tables import tensor_of
 
@@ -104,9 +103,7 @@ class GridLayout:
         self.stages: list[int] = list(described["stages"])
         self.context_width: int = described["context_width"]
         self.halves, self.mixed_width = (described.get(key, value) for key, value in _MORE.items())
-        self._channels = [
-            slice(end - count, end) for end, count in zip(accumulate(self.stages), self.stages, strict=True)
-        ]
+        self._channels = channels_of(self.stages)
         self.entropy = EntropyTables.from_tensors(tensors)
         self.scales = ScaleNetwork.from_tensors(tensors, self.channels, self.hyper, self.class_width)
         widths = self.context_width, self.scales, self.halves, self.mixed_width

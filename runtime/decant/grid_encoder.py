@@ -161,7 +161,7 @@ class GridEncoder:
         rounds, hyper = ROUNDS[effort], self.hyper_part(analysed, quality)
         if not rounds:
             return finish(quality, self.code(hyper, analysed.y, effort))
-        y, aims, moved = np.empty_like(analysed.y), analysed.y, None
+        y, aims, moved = np.empty_like(analysed.y), analysed.y, np.zeros_like(analysed.y)
         latents = self.code(hyper, aims, effort, y)
         file = best = finish(quality, latents)
         reach, around = np.ones(y.shape[1:], np.float32), np.full(y.shape[1:], np.inf)
@@ -179,8 +179,7 @@ class GridEncoder:
             reach[around > FAR * before] /= 2
             way = self._correction(y, picture, analysed.shape, decoded)
             way *= overshoot(i, rounds) / self.bound[:, None, None]
-            if moved is not None:
-                way += np.multiply(moved, MOMENTUM, out=moved)
+            way += np.multiply(moved, MOMENTUM, out=moved)
             way *= reach
             way += y
             aims, moved = way, way - aims
@@ -415,13 +414,16 @@ def predicting(bundle: Bundle) -> int | None:
     shapes = [tensor.shape for tensor in (*graph.inputs[:1], *graph.outputs[:1])]
     known, predicted = (shape[1] if len(shape) == 4 else None for shape in shapes)
     most = layout.channels - layout.stages[0]
-    fits = isinstance(known, int) and 1 <= known <= layout.channels
-    if not (fits and isinstance(predicted, int) and 1 <= predicted <= most):
+    if not (
+        isinstance(known, int)
+        and isinstance(predicted, int)
+        and 1 <= known <= layout.channels
+        and 1 <= predicted <= most
+    ):
         raise BundleError(
             f"bundle {bundle.name}: graph prediction makes {predicted} channels of {known}; at most {most} "
             f"of at most {layout.channels} expected"
         )
-    assert isinstance(known, int)
     return known
 
 

@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from decant.contexts import half_name
 from decant.entropy import NOT_ENDED, TOO_FAR, TOO_LARGE, TOO_MANY, check_stream
 from decant.errors import FormatError
+from decant.neighbours import near_name
 
 VARIABLE = "DECANT_NATIVE"
 _NEAR = ("hidden_weight", "hidden_bias", "out_weight", "out_bias")
@@ -65,8 +67,8 @@ def decoder_of(
         (
             count,
             context(f"context.{i}") if i else None,
-            context(f"context.{i}.half" if i else "context.0") if i < halves else None,
-            near(f"near.{i}" if i else "near") if i < halves else None,
+            context(half_name(i)) if i < halves else None,
+            near(near_name(i)) if i < halves else None,
         )
         for i, count in enumerate(stages)
     )

@@ -24,6 +24,16 @@ def first_half(rows: int, columns: int) -> np.ndarray:
     return half
 
 
+def near_name(stage: int) -> str:
+    """What the tables of the network of ``stage`` are called."""
+    return f"near.{stage}" if stage else "near"
+
+
+def channels_of(stages: Sequence[int]) -> list[slice]:
+    """The channels of each of ``stages`` of so many."""
+    return [slice(end - count, end) for end, count in zip(accumulate(stages), stages, strict=True)]
+
+
 class NeighbourMean:
     """The four neighbours of each place, 1x1 convolution, ReLU, 1x1 convolution: float16 ``hidden_weight``
     (D, 4 c), ``hidden_bias`` (D,), ``out_weight`` (c, D) and ``out_bias`` (c,), c the channels of the stage.
@@ -96,8 +106,7 @@ class NeighbourMeans:
 
     def __init__(self, networks: Sequence[NeighbourMean], stages: Sequence[int]) -> None:
         self._networks = networks
-        ends = accumulate(stages)
-        self._channels = [slice(end - count, end) for end, count in zip(ends, stages, strict=True)]
+        self._channels = channels_of(stages)
 
     @classmethod
     def from_tensors(
@@ -107,8 +116,7 @@ class NeighbourMeans:
         BundleError.
         """
         found = [
-            NeighbourMean.from_tensors(tensors, count, width, f"near.{i}" if i else "near")
-            for i, count in enumerate(stages)
+            NeighbourMean.from_tensors(tensors, count, width, near_name(i)) for i, count in enumerate(stages)
         ]
         return cls(found, stages)
 

@@ -62,15 +62,17 @@ def save(
     trained: nn.Module | None = None,
     of: str | None = None,
     same: Mapping[str, str] | None = None,
+    weights: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write ``checkpoint`` to ``folder``, made when missing. ``trained``: the network that ``optimizer``
     moves, where it is another than the checkpoint's. ``of``: the folder, seen from this one, of a checkpoint
     that has the weights which are not here; ``same``: what those are called there that have another name.
+    ``weights``: what is written of the weights instead of all as they are.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(
-        folder / WEIGHTS, {k: v.detach().cpu().contiguous() for k, v in checkpoint.model.state_dict().items()}
-    )
+    if weights is None:
+        weights = {k: v.detach().cpu().contiguous() for k, v in checkpoint.model.state_dict().items()}
+    _replace(folder / WEIGHTS, weights)
     if optimizer is not None:
         _replace(folder / OPTIMIZER, _optimizer_tensors(trained or checkpoint.model, optimizer))
     description: dict[str, Any] = {"schema": SCHEMA, "family": checkpoint.family}
@@ -136,8 +138,8 @@ def save_compact(folder: Path, checkpoint: Checkpoint, of: Path | None = None) -
             state |= kept
         else:
             same[name] = there
-    save(folder, checkpoint, of=None if of is None else os.path.relpath(of, folder), same=same)
-    _replace(folder / WEIGHTS, state)
+    lender = None if of is None else os.path.relpath(of, folder)
+    save(folder, checkpoint, of=lender, same=same, weights=state)
 
 
 def _content(tensor: Tensor) -> tuple[tuple[int, ...], bytes]:
@@ -226,7 +228,7 @@ def _names(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
     return [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
 
 
-def _replace(path: Path, tensors: dict[str, Tensor]) -> None:
+def _replace(path: Path, tensors: Mapping[str, Tensor]) -> None:
     temporary = path.with_name(path.name + ".tmp")
-    save_file(tensors, temporary)
+    save_file(dict(tensors), temporary)
     os.replace(temporary, path)

@@ -247,13 +247,14 @@ def refined(model: Codec, config: CodecConfig) -> Codec:
     """
     old, found = model.hyperprior, Codec(config)
     new, state = found.hyperprior, found.state_dict()
-    before = {name: value for name, value in model.state_dict().items() if name in state}
-    same = {name: value for name, value in before.items() if value.shape == state[name].shape}
-    changed = [name for name in before if name not in same]
     networks = ("hyperprior.contexts.", "hyperprior.half_", "hyperprior.prediction.")
-    if other := [name for name in changed if not name.startswith(networks)]:
+    kept = {
+        name: value
+        for name, value in model.state_dict().items()
+        if name in state and not name.startswith(networks)
+    }
+    if other := [name for name, value in kept.items() if value.shape != state[name].shape]:
         raise ValueError(f"{other[0]} has another shape: only the prior can be refined")
-    kept = {name: value for name, value in same.items() if not name.startswith(networks)}
     found.load_state_dict(state | kept)
     coarse = old.channels()
     if new.stages[0] != old.stages[0] or not {c.stop for c in coarse} <= {c.stop for c in new.channels()}:
@@ -283,12 +284,10 @@ def _widen(old: nn.Module, new: nn.Module, rows: slice) -> None:
     assert isinstance(new, Context)
     if old.mixed is not None:
         raise ValueError("a prior whose contexts mix cannot be refined again")
-    width, planes = old.hidden.weight.shape[:2]
-    known, wider = planes // 3, new.hidden.in_channels // 3
-    for plane in range(3):
-        there = slice(plane * wider, plane * wider + known)
-        new.hidden.weight[:width, plane * wider : (plane + 1) * wider] = 0
-        new.hidden.weight[:width, there] = old.hidden.weight[:, plane * known : (plane + 1) * known]
+    width = old.hidden.out_channels
+    kinds, wider = (layer.weight[:width].view(width, 3, -1) for layer in (old.hidden, new.hidden))
+    wider.zero_()
+    wider[:, :, : kinds.shape[2]] = kinds
     _bias(new.hidden)[:width] = _bias(old.hidden)
     if new.mixed is not None:
         assert new.mixed_below is not None
