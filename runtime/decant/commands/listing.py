@@ -1,0 +1,58 @@
+"""``decant models`` and ``decant devices``: what is here."""
+
+import json
+
+import click
+
+from decant.commands.options import bundle_dir_option, json_option
+
+
+@click.command()
+@bundle_dir_option
+@json_option
+def models(bundle_dir: str | None, as_json: bool) -> None:
+    """List the bundles that can be found."""
+    from decant.bundle import list_bundles, search_folders
+    from decant.describe import describe_bundle, table
+
+    found = list_bundles(bundle_dir)
+    if as_json:
+        click.echo(json.dumps([describe_bundle(bundle) for bundle in found], indent=2))
+        return
+    if not found:
+        looked = ", ".join(map(str, search_folders(bundle_dir)))
+        click.echo(f"decant: no bundles; looked in {looked}", err=True)
+        return
+    rows = [
+        {
+            "name": bundle.name,
+            "version": bundle.version,
+            "model id": bundle.model_id[:16],
+            "pixels": "x".join(map(str, bundle.image)) if any(bundle.image) else "any",
+            "folder": str(bundle.path),
+        }
+        for bundle in found
+    ]
+    click.echo(table(rows))
+
+
+@click.command()
+@json_option
+def devices(as_json: bool) -> None:
+    """List the devices that the installed runtimes see."""
+    from dataclasses import asdict
+
+    from decant.describe import table
+    from decant.devices import RUNTIMES, available_devices
+    from decant.errors import MissingExtraError
+
+    found = []
+    for runtime in RUNTIMES:
+        try:
+            found += [asdict(device) for device in available_devices(runtime)]
+        except MissingExtraError as error:
+            click.echo(f"decant: {error}", err=True)
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    elif found:
+        click.echo(table(found))

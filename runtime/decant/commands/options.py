@@ -1,0 +1,56 @@
+"""Options that several commands share."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from decant.container import DEFAULT_SIZE_LIMIT
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def combined(*options: Callable[[_F], _F]) -> Callable[[_F], _F]:
+    def decorate(function: _F) -> _F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+bundle_dir_option = click.option(
+    "--bundle-dir", metavar="DIR", help="Look for bundles here first (a bundle, or a folder of bundles)."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+threads_option = click.option(
+    "--threads", type=click.IntRange(0, 1024), default=0, help="CPU threads; 0 means all.", show_default=True
+)
+size_limit_option = click.option(
+    "--size-limit",
+    type=click.IntRange(1),
+    default=DEFAULT_SIZE_LIMIT,
+    metavar="PIXELS",
+    show_default=True,
+    help="Refuse larger pictures.",
+)
+running_options = combined(
+    bundle_dir_option,
+    click.option(
+        "--device",
+        type=click.Choice(["cpu", "npu", "gpu", "auto"]),
+        default="cpu",
+        show_default=True,
+        help="Where to run.",
+    ),
+    click.option(
+        "--runtime",
+        type=click.Choice(["auto", "onnxruntime", "openvino"]),
+        default="auto",
+        show_default=True,
+        help="What to run with.",
+    ),
+    threads_option,
+    click.option("--strict-device", is_flag=True, help="Fail rather than run anything on another device."),
+    size_limit_option,
+)
