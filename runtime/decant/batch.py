@@ -13,8 +13,9 @@ from decant.bundle import find_bundle
 from decant.decoder import Decoder
 from decant.encoder import Encoder
 from decant.errors import DecantError, ImageError, SizeLimitError
-from decant.output import save_picture, write_atomically
+from decant.output import save_picture
 from decant.sessions import usable_cores
+from decant.writing import write_atomically
 
 Work = Callable[[Path, Path], None]
 # Called after each file with its path, and what went wrong or None.

@@ -15,9 +15,9 @@ from decant.golden import CheckGolden
 from decant.images import Picture, metadata_of, read, read_opaque
 from decant.latents import FixedLayout
 from decant.loading import RunsOn, load_session
-from decant.output import write_atomically
 from decant.sessions import Session, usable_cores
 from decant.settings import DEFAULT_MODEL, Settings
+from decant.writing import write_atomically
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -25,8 +25,8 @@ from decant.errors import BundleError, GoldenError
 from decant.folders import user_cache_folder
 from decant.latents import FixedLayout
 from decant.manifest import Graph, canonical_json
-from decant.output import write_atomically
 from decant.sessions import Session, create_session
+from decant.writing import write_atomically
 
 CheckGolden = Literal["once", "always", "never"]
 

@@ -1,14 +1,10 @@
-"""Writing files so that they appear whole or not at all, and pictures in the formats that ``decant decode``
-gives.
-"""
+"""Writing pictures in the formats that ``decant decode`` gives."""
 
-import os
-import secrets
-from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from decant.errors import ImageError
+from decant.writing import write_atomically
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,44 +18,41 @@ PICTURE_SUFFIXES = (*_FORMATS, ".npy")
 _TIFF_XMP = 700
 
 
-def write_atomically(path: str | os.PathLike[str], write: Callable[[IO[bytes]], Any]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, then rename it; nothing is left when ``write``
-    fails.
+def save_picture(path: Path, pixels: "np.ndarray", file: "DcnFile", suffix: str = "") -> None:
+    """Write uint8 (H, W, 3) or (H, W, 4) to ``path``, in the format of its suffix or of ``suffix``.
 
-    Raises OSError, and whatever ``write`` raises.
+    Every format of ``PICTURE_SUFFIXES`` is lossless. Raises as ``write_picture`` does, and OSError.
     """
-    final = Path(path)
-    temporary = final.with_name(f".{final.name[:100]}.{secrets.token_hex(4)}.tmp")
-    # os.open and not tempfile: the file gets the permissions that the user's umask gives to any new file.
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            write(stream)
-        os.replace(temporary, final)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_atomically(
+        path, lambda stream: write_picture(stream, suffix or path.suffix, pixels, file, str(path))
+    )
 
 
-def save_picture(path: Path, pixels: "np.ndarray", file: "DcnFile") -> None:
-    """Write uint8 (H, W, 3) or (H, W, 4) by the suffix of ``path`` (``PICTURE_SUFFIXES``), grey as grey, with
-    the metadata of ``file`` where the format holds it.
+def write_picture(
+    stream: IO[bytes], suffix: str, pixels: "np.ndarray", file: "DcnFile", source: str = "<stream>"
+) -> None:
+    """Write uint8 (H, W, 3) or (H, W, 4) to a stream, grey as grey, with the metadata of ``file`` where the
+    format of ``suffix`` holds it. ``source`` names the picture in messages.
 
-    Every format is lossless. Raises ImageError for a suffix or a picture that cannot be written, OSError.
+    Raises ImageError for a suffix or a picture that cannot be written.
     """
-    suffix = path.suffix.lower()
+    suffix = suffix.lower()
     if suffix not in PICTURE_SUFFIXES:
-        raise ImageError(f"{path}: suffix {suffix or '(none)'}; {' '.join(PICTURE_SUFFIXES)} can be written")
+        raise ImageError(
+            f"{source}: suffix {suffix or '(none)'}; {' '.join(PICTURE_SUFFIXES)} can be written"
+        )
     if suffix == ".npy":
         import numpy as np
 
-        write_atomically(path, lambda stream: np.save(stream, pixels))
+        np.save(stream, pixels)
         return
     from PIL import Image
 
     has_alpha = pixels.shape[2] == 4
     if suffix == ".ppm" and has_alpha:
-        raise ImageError(f"{path}: the picture has alpha, which PPM does not hold; write .png, .webp or .tif")
+        raise ImageError(
+            f"{source}: the picture has alpha, which PPM does not hold; write .png, .webp or .tif"
+        )
     if file.grey and suffix != ".ppm":
         pixels = pixels[:, :, ::3] if has_alpha else pixels[:, :, 0]  # channels are red, green, blue, alpha
     image = Image.fromarray(pixels)
@@ -74,9 +67,9 @@ def save_picture(path: Path, pixels: "np.ndarray", file: "DcnFile") -> None:
         options |= {"lossless": True, "exact": True}  # exact: keep the colours of transparent pixels
     options = {key: value for key, value in options.items() if value is not None}
     try:
-        write_atomically(path, lambda stream: image.save(stream, _FORMATS[suffix], **options))
+        image.save(stream, _FORMATS[suffix], **options)
     except ValueError as error:  # what Pillow raises for metadata that the format cannot hold
-        raise ImageError(f"{path}: cannot be written: {error}") from None
+        raise ImageError(f"{source}: cannot be written: {error}") from None
 
 
 def _png_text(file: "DcnFile") -> "PngInfo | None":
