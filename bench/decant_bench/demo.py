@@ -174,10 +174,11 @@ def _encode(bundle: Bundle, out: Path, images: Path | None) -> ImageSet:
 
 def _decode(out: Path, count: int) -> dict[str, np.ndarray]:
     """Decode the archive into PNG files, as `decant decode` does; the pictures read back, by name."""
-    from decant.batch import decoding, pairs, run_all
+    from decant.batch import FileDecoder, run_all
+    from decant.plan import plan_folder
 
-    jobs = pairs(out / "archive", out / "decoded", (".dcn",), ".png")
-    work = decoding(
+    jobs = plan_folder(out / "archive", out / "decoded", (".dcn",), ".png").jobs
+    work = FileDecoder(
         bundle_dir=str(out / "bundles"),
         precision="auto",
         denoise=False,
@@ -187,7 +188,7 @@ def _decode(out: Path, count: int) -> dict[str, np.ndarray]:
         strict_device=False,
         size_limit=1 << 24,
     )
-    failed = run_all(jobs, work, lambda path, error: _say(error) if error else None)
+    failed = run_all(jobs, work, lambda job, result: _say(result) if isinstance(result, str) else None)
     if failed or len(jobs) != count:
         raise BenchError(f"{failed} of {len(jobs)} files could not be decoded; {count} pictures were encoded")
     found = {}

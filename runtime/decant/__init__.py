@@ -12,6 +12,7 @@ imported.
 from importlib import import_module
 
 from decant.errors import (
+    AnimationWarning,
     BundleError,
     DecantError,
     DeviceError,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "AnimationWarning",
     "Bundle",
     "BundleError",
     "DecantError",

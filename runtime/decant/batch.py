@@ -1,137 +1,209 @@
 """Encoding and decoding files and whole folders: what ``decant encode`` and ``decant decode`` do."""
 
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from decant import container
 from decant.bundle import find_bundle
 from decant.decoder import Decoder
 from decant.encoder import Encoder
 from decant.errors import DecantError, ImageError, SizeLimitError
+from decant.frames import has_more_frames
 from decant.output import save_picture
+from decant.plan import Job
+from decant.reading import open_regular, read_dcn
 from decant.sessions import usable_cores
-from decant.writing import write_atomically
+from decant.writing import check_destination, is_same_file, write_atomically
 
-Work = Callable[[Path, Path], None]
-# Called after each file with its path, and what went wrong or None.
-Report = Callable[[Path, str | None], None]
+if TYPE_CHECKING:
+    import numpy as np
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
-def decoding(bundle_dir: str | None, crop: tuple[int, int, int, int] | None = None, **options: Any) -> Work:
-    """A function (file, picture) -> None that decodes with the bundle each file names, loading every decoder
-    once; all of each picture, or its ``crop`` (x, y, width, height).
+@dataclass(frozen=True)
+class Done:
+    """What became of one file: its picture's size in pixels, and the bytes of the ``.dcn`` file."""
 
-    ``options`` are Decoder's. The function raises DecantError and OSError.
+    width: int
+    height: int
+    bytes: int
+    more_frames: bool = False  # the picture read had frames or pages after the one that was encoded
+
+    @property
+    def bits_per_pixel(self) -> float:
+        """Bits of the whole ``.dcn`` file for each pixel."""
+        return 8 * self.bytes / (self.width * self.height)
+
+
+# Called after each job with what came of it: ``Done``, or a message that names the file.
+Report = Callable[[Job, Done | str], None]
+Work = Callable[[Path, Path], Done]
+
+
+class FileDecoder:
+    """Decodes files with the bundle that each names, loading every decoder once; all of each picture, or its
+    ``crop`` (x, y, width, height). ``options`` are Decoder's.
     """
-    decoders: dict[tuple[str, bytes], Decoder | DecantError] = {}
-    lock = threading.Lock()
 
-    def decoder_of(file: container.DcnFile) -> Decoder:
+    def __init__(
+        self,
+        bundle_dir: str | None,
+        crop: tuple[int, int, int, int] | None = None,
+        suffix: str = "",
+        **options: Any,
+    ) -> None:
+        """``suffix`` says the picture format where the name of the output does not."""
+        self._bundle_dir = bundle_dir
+        self._crop = crop
+        self._suffix = suffix
+        self._options = options
+        self._decoders: dict[tuple[str, bytes], Decoder | DecantError] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, source: Path, target: Path) -> Done:
+        """Decode the file ``source`` into the picture ``target``. Raises DecantError, OSError."""
+        check_output(source, target)
+        data = read_dcn(source)
+        pixels, file = self.decode(data, str(source))
+        save_picture(target, pixels, file, self._suffix)
+        return Done(file.width, file.height, len(data))
+
+    def decode(self, data: bytes, source: str) -> "tuple[np.ndarray, container.DcnFile]":
+        """The bytes of a file -> pixels uint8 (H, W, 3) or (H, W, 4), and the parsed file. Raises
+        DecantError.
+        """
+        file = container.parse(data, source)
+        decoder = self._decoder(file)
+        if self._crop is None:
+            return decoder.decode_file(file, source), file
+        return decoder.decode_file_region(file, self._crop, source), file
+
+    def _decoder(self, file: container.DcnFile) -> Decoder:
         key = (file.name, file.model_id)
-        with lock:
-            if key not in decoders:
+        with self._lock:
+            if key not in self._decoders:
                 try:
-                    decoders[key] = Decoder(find_bundle(*key, bundle_dir), **options)
+                    self._decoders[key] = Decoder(find_bundle(*key, self._bundle_dir), **self._options)
                 except DecantError as error:
-                    decoders[key] = error
-            found = decoders[key]
-        if isinstance(found, DecantError):
-            raise found
-        return found
-
-    def decode(source: Path, target: Path) -> None:
-        file = container.parse(source.read_bytes(), str(source))
-        decoder = decoder_of(file)
-        if crop is None:
-            pixels = decoder.decode_file(file, str(source))
-        else:
-            pixels = decoder.decode_file_region(file, crop, str(source))
-        save_picture(target, pixels, file)
-
-    return decode
+                    self._decoders[key] = error
+            loaded = self._decoders[key]
+        if isinstance(loaded, DecantError):
+            raise loaded
+        return loaded
 
 
-def encoding(encoder: Encoder, **settings: Any) -> Work:
-    """A function (picture, file) -> None that encodes with the ``settings`` of ``Encoder.encode``. It raises
-    DecantError and OSError.
-    """
+class FileEncoder:
+    """Encodes picture files with the ``settings`` of ``Encoder.encode``."""
 
-    def encode(source: Path, target: Path) -> None:
+    def __init__(self, encoder: Encoder, *, refuse_animated: bool = False, **settings: Any) -> None:
+        """``refuse_animated`` refuses pictures of more than one frame or page, which are otherwise encoded
+        by their first.
+        """
+        self._encoder = encoder
+        self._refuse_animated = refuse_animated
+        self._settings = settings
+
+    def __call__(self, source: Path, target: Path) -> Done:
+        """Encode the picture ``source`` into the file ``target``. Raises DecantError, OSError."""
+        check_output(source, target)
+        with open_regular(source) as stream:
+            data, done = self.encode(stream, str(source))
+        write_atomically(target, lambda out: out.write(data))
+        return done
+
+    def encode(self, stream: IO[bytes], source: str) -> tuple[bytes, Done]:
+        """The picture in an open file -> the bytes of a ``.dcn`` file. Raises DecantError."""
         from PIL import Image, UnidentifiedImageError
 
-        with source.open("rb") as stream:  # so that a missing file stays an OSError of its own
-            try:
-                with Image.open(stream) as image:
-                    data = encoder.encode(image, source=str(source), **settings)
-            except UnidentifiedImageError:
-                raise ImageError(f"{source}: not an image in a format that Pillow reads") from None
-            except (DecantError, MemoryError):
-                raise
-            except Image.DecompressionBombError:
-                raise SizeLimitError(
-                    f"{source}: more pixels than the limit, {encoder.size_limit}; raise it with --size-limit"
-                ) from None
-            except Exception as error:  # Pillow's readers raise whatever a broken file leads them to
-                raise ImageError(f"{source}: cannot be read: {error}") from None
-        write_atomically(target, lambda out: out.write(data))
+        try:
+            with Image.open(stream) as image:
+                more = has_more_frames(image)
+                if more and self._refuse_animated:
+                    raise ImageError(f"{source}: has more than one frame or page")
+                data = self._encoder.encode(image, source=source, **self._settings)
+        except UnidentifiedImageError:
+            raise ImageError(f"{source}: not an image in a format that Pillow reads") from None
+        except (DecantError, MemoryError):
+            raise
+        except Image.DecompressionBombError:
+            raise SizeLimitError(
+                f"{source}: more pixels than the limit, {self._encoder.size_limit}; "
+                "raise it with --size-limit"
+            ) from None
+        except Exception as error:  # Pillow's readers raise whatever a broken file leads them to
+            raise ImageError(f"{source}: cannot be read: {error}") from None
+        header = container.parse_header(data)
+        return data, Done(header.width, header.height, len(data), more)
 
-    return encode
 
-
-def pairs(source: Path, target: Path, suffixes: Iterable[str], new_suffix: str) -> list[tuple[Path, Path]]:
-    """(file, result) for every file under ``source`` with one of ``suffixes``, at the same place under
-    ``target``, by path.
-
-    Raises ImageError when two files would become one.
+def check_output(source: Path, target: Path, *, streams: bool = False) -> None:
+    """Refuse an output that cannot be written or is the input itself, before the work; ``streams`` True lets
+    devices and FIFOs pass. Raises ImageError, OSError.
     """
-    known = set(suffixes)
-    found: dict[Path, Path] = {}
-    for folder, folders, names in os.walk(source):
-        folders.sort()
-        for name in sorted(names):
-            path = Path(folder) / name
-            if path.suffix.lower() not in known:
-                continue
-            result = target / path.relative_to(source).with_suffix(new_suffix)
-            if result in found:
-                raise ImageError(f"{found[result]} and {path} would both become {result}; rename one")
-            found[result] = path
-    return [(path, result) for result, path in found.items()]
+    check_destination(target, streams=streams)
+    if is_same_file(source, target):
+        raise ImageError(f"{target}: is the input itself ({source}); choose another name")
 
 
-def run_all(jobs: list[tuple[Path, Path]], work: Work, report: Report, threads: int = 0) -> int:
-    """Do ``work`` on every pair, several at a time; a file that fails is reported and the rest go on. Returns
+def run_all(jobs: list[Job], work: Work, report: Report, threads: int = 0) -> int:
+    """Do ``work`` on every job, several at a time; a file that fails is reported and the rest go on. Returns
     how many failed.
     """
 
-    def one(job: tuple[Path, Path]) -> str | None:
-        source, target = job
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            work(source, target)
-        except DecantError as error:
-            return str(error)
-        except OSError as error:
-            return f"{error.filename or source}: {error.strerror or error}"
-        return None
+    def one(job: Job) -> Done:
+        job[1].parent.mkdir(parents=True, exist_ok=True)
+        return work(*job)
 
     failed = 0
-    workers = threads or usable_cores()
-    with ThreadPoolExecutor(workers) as pool:
-        # In portions: an archive may hold millions of files, and a pool would queue them all.
-        for portion in _portions(jobs, 16 * workers):
-            for (source, _), message in zip(portion, pool.map(one, portion), strict=True):
-                failed += message is not None
-                report(source, message)
+    for job, result in in_parallel(jobs, one, lambda job: str(job[0]), threads):
+        failed += isinstance(result, str)
+        report(job, result)
     return failed
 
 
-def _portions(jobs: list[tuple[Path, Path]], size: int) -> Iterator[list[tuple[Path, Path]]]:
-    rest = iter(jobs)
+def in_parallel(
+    items: Iterable[_Item], work: Callable[[_Item], _Result], name: Callable[[_Item], str], threads: int = 0
+) -> Iterator[tuple[_Item, _Result | str]]:
+    """Each item with what ``work`` gave, or with a message where it raised, in order.
+
+    Whatever one item raises, for want of memory too, is that item's failure; the others go on.
+    """
+
+    def one(item: _Item) -> _Result | str:
+        try:
+            return work(item)
+        except Exception as error:
+            return message_of(error, name(item))
+
+    workers = threads or usable_cores()
+    pool = ThreadPoolExecutor(workers)
+    try:
+        # In portions: an archive may hold millions of files, and a pool would queue them all.
+        for portion in _portions(items, 16 * workers):
+            yield from zip(portion, pool.map(one, portion), strict=True)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def message_of(error: Exception, source: str) -> str:
+    """One line for an error in a file: what is wrong, and where."""
+    if isinstance(error, DecantError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"{source}: not enough memory"
+    if isinstance(error, OSError):
+        return f"{error.filename or source}: {error.strerror or error}"
+    return f"{source}: {type(error).__name__}: {error}"
+
+
+def _portions(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
+    rest = iter(items)
     while portion := list(islice(rest, size)):
         yield portion

@@ -11,16 +11,18 @@ import click
 
 from decant.commands.decode import decode
 from decant.commands.encode import encode
-from decant.commands.inspecting import info, verify
+from decant.commands.info import info
 from decant.commands.listing import devices, models
+from decant.commands.verify import verify
 from decant.plugins import CommandGroup
+from decant.terminal import say
 
 
 class _Messages(logging.Handler):
     """Library warnings as our one-line messages on stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(f"decant: {record.getMessage()}", err=True)
+        say(f"decant: {record.getMessage()}")
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})

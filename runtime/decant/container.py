@@ -67,7 +67,11 @@ class DcnFile:
 
 
 def check_size(width: int, height: int, source: str, limit: int) -> None:
-    """Raise SizeLimitError for a picture of more than ``limit`` pixels."""
+    """Raise SizeLimitError for more than ``limit`` pixels, or for a side longer than a file can say."""
+    if max(width, height) > MAX_SIDE:
+        raise SizeLimitError(
+            f"{source}: {width}x{height} pixels; a side has at most {MAX_SIDE}; resize or divide the picture"
+        )
     if width * height > limit:
         raise SizeLimitError(
             f"{source}: {width}x{height} pixels; the limit is {limit}; raise it with --size-limit"

@@ -7,6 +7,7 @@ from typing import Any
 from decant.bundle import Bundle
 from decant.container import DcnFile
 from decant.manifest import Graph
+from decant.text import escaped
 
 
 def describe_file(file: DcnFile, path: str, size: int, bundle: Bundle | None = None) -> dict[str, Any]:
@@ -94,7 +95,7 @@ def as_text(described: dict[str, Any]) -> str:
 
 def table(rows: list[dict[str, str]]) -> str:
     """Rows of the same keys as aligned columns under their names."""
-    cells = [list(rows[0]), *([_printable(cell) for cell in row.values()] for row in rows)]
+    cells = [list(rows[0]), *([escaped(cell) for cell in row.values()] for row in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -111,9 +112,4 @@ def _shown(value: Any) -> str:
         return ", ".join(f"{key} {_shown(item)}" for key, item in value.items())
     if isinstance(value, list):
         return f"{len(value)}" if value and isinstance(value[0], dict) else ", ".join(map(str, value))
-    return _printable(str(value))
-
-
-def _printable(text: str) -> str:
-    """What a terminal would obey rather than show (from a bundle's texts or a path) is shown as a mark."""
-    return "".join(c if c.isprintable() else "\ufffd" for c in text)
+    return escaped(str(value))

@@ -11,13 +11,14 @@ from decant.bundle import Bundle, open_bundle
 from decant.container import DEFAULT_SIZE_LIMIT, DcnFile
 from decant.devices import Wish
 from decant.errors import ImageError
+from decant.frames import warn_of_frames
 from decant.golden import CheckGolden
 from decant.images import Picture, metadata_of, read, read_opaque
 from decant.latents import FixedLayout
 from decant.loading import RunsOn, load_session
 from decant.sessions import Session, usable_cores
 from decant.settings import DEFAULT_MODEL, Settings
-from decant.writing import write_atomically
+from decant.writing import check_dcn_name, check_destination, write_atomically
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -80,9 +81,11 @@ class Encoder(RunsOn):
         ``target_psnr`` dB. ``effort`` 0 rounds latents, 1 chooses them by rate and distortion, 2 (the
         default) and above by the decoder's errors besides, round after round: more rounds the higher it is.
 
-        Raises ImageError for a size, mode or setting that the model does not take and a target that cannot
-        be met, SizeLimitError.
+        A picture of several frames or pages is encoded by its first, with an AnimationWarning. Raises
+        ImageError for a size, mode or setting that the model does not take and a target that cannot be met,
+        SizeLimitError.
         """
+        warn_of_frames(image, source)
         settings = Settings(quality, effort, target_bpp, target_psnr)
         if self._grid is None:
             if settings != Settings():
@@ -159,8 +162,11 @@ def save_file(
     """Encode ``image`` with ``model`` into the file ``path``, which appears whole or not at all; settings are
     those of ``Encoder.encode``, ``options`` are Encoder's.
 
-    Raises OSError when the file cannot be written, and what Encoder raises.
+    Raises OSError when the file cannot be written, ImageError for the name of another picture format, and
+    what Encoder raises.
     """
+    check_dcn_name(path)
+    check_destination(path)
     data = Encoder(model, **options).encode(
         image, quality, effort=effort, target_bpp=target_bpp, target_psnr=target_psnr
     )

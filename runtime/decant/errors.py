@@ -11,7 +11,11 @@
     └── MissingExtraError     an optional dependency is not installed
 
 Each message is one line: what is wrong, where, and what to do about it.
+
+``AnimationWarning`` is the one warning: a picture has frames that are not encoded.
 """
+
+from decant.text import escaped
 
 
 class DecantError(Exception):
@@ -20,8 +24,7 @@ class DecantError(Exception):
     def __init__(self, message: str) -> None:
         # Messages quote other libraries and file contents; whatever those hold, ours stays one printable
         # line.
-        line = " ".join(message.split())
-        super().__init__("".join(c if c.isprintable() else "\ufffd" for c in line))
+        super().__init__(escaped(" ".join(message.split())))
 
 
 class FormatError(DecantError):
@@ -54,3 +57,10 @@ class SizeLimitError(DecantError):
 
 class MissingExtraError(DecantError):
     """An optional dependency is not installed; the message holds the pip command."""
+
+
+class AnimationWarning(UserWarning):
+    """The picture has more frames or pages than the one that is encoded.
+
+    ``warnings.simplefilter("error", AnimationWarning)`` refuses such pictures.
+    """

@@ -2,12 +2,19 @@
 when they are called.
 """
 
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import click
 
 from decant.errors import DecantError, MissingExtraError
+from decant.terminal import accept_every_character, say
+from decant.text import escaped
 
 GROUP = "decant.commands"
 
@@ -19,16 +26,25 @@ class Failure(click.ClickException):
 
     def show(self, file: Any = None) -> None:
         """Print ``decant: message``."""
-        click.echo(f"decant: {self.format_message()}", err=True, file=file)
+        say(f"decant: {self.format_message()}")
 
 
 class CommandGroup(click.Group):
     """A group that knows the entry points of ``decant.commands`` by name without importing them."""
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the program; stdout and stderr take every character, whatever their encoding."""
+        accept_every_character()
+        return super().main(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; DecantError, OSError and MemoryError become one line."""
         try:
-            return super().invoke(ctx)
+            with stopped_by_sigterm():
+                return super().invoke(ctx)
+        except click.UsageError as error:
+            # It may quote a file's name.
+            raise click.UsageError(escaped(error.format_message()), error.ctx) from None
         except DecantError as error:
             raise Failure(str(error)) from None
         except BrokenPipeError:
@@ -62,6 +78,30 @@ class CommandGroup(click.Group):
             rows.append((name, own.get_short_help_str(90) if own else f"From {_package(plugins[name])}."))
         with formatter.section("Commands"):
             formatter.write_dl(rows)
+
+
+@contextmanager
+def stopped_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends the command as an exception does: temporary files go, and the exit code is 143.
+
+    A second SIGTERM ends the process at once. Where somebody else handles the signal, that stays.
+    """
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    ):
+        yield
+        return
+
+    def stop(number: int, frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        sys.exit(128 + number)
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _plugins() -> dict[str, EntryPoint]:

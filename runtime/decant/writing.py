@@ -88,6 +88,14 @@ def check_dcn_name(path: str | os.PathLike[str]) -> None:
         raise ImageError(f"{os.fspath(path)}: a .dcn file is written, not {suffix}; end the name in .dcn")
 
 
+def is_stream(path: str | os.PathLike[str]) -> bool:
+    """Whether ``path`` leads to a device, a FIFO or an open descriptor, which are written through."""
+    try:
+        return _open_descriptor(path) is not None or _is_stream(Path(path))
+    except OSError:
+        return False
+
+
 def is_same_file(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
     """Whether two paths lead to one file, through links of either kind."""
     try:

@@ -1,12 +1,31 @@
 """``decant decode``."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from decant.commands.options import running_options
-from decant.commands.running import PATH, require, run
+from decant.commands.options import quiet_option, running_options, skip_existing_option
+from decant.commands.running import (
+    PATH,
+    STANDARD,
+    check_one_output,
+    input_stream,
+    memory_for,
+    output_of,
+    require,
+    require_folder_output,
+    run_folder,
+    skipped_text,
+    write_output,
+)
+from decant.plugins import Failure
+from decant.terminal import say
+from decant.text import escaped
+from decant.writing import is_stream
+
+if TYPE_CHECKING:
+    from decant.batch import FileDecoder
 
 
 def _crop(
@@ -41,23 +60,65 @@ def _crop(
 @click.option("--denoise", is_flag=True, help="Run the bundle's denoiser after the decoder.")
 @click.option(
     "--format",
-    "suffix",
+    "format_name",
     type=click.Choice(["png", "webp", "tiff", "ppm", "npy"]),
     default="png",
     show_default=True,
-    help="Of the pictures, when IN is a folder.",
+    help="Of the pictures, where OUT is a folder, a device or standard output.",
 )
+@skip_existing_option
+@quiet_option
 @running_options
-def decode(source: Path, target: Path, suffix: str, **options: Any) -> None:
+def decode(
+    source: Path, target: Path, format_name: str, skip_existing: bool, quiet: bool, **options: Any
+) -> None:
     """Decode a .dcn file into a picture (.png, .webp, .tif, .ppm or .npy), or every .dcn file of a folder
     into a folder.
+
+    IN and OUT may be - for standard input and output. A folder as OUT gets a file named after IN.
     """
-    from decant.batch import decoding
-    from decant.output import PICTURE_SUFFIXES
+    from decant.batch import FileDecoder
+    from decant.plan import plan_folder
 
     require(source)
-    if not source.is_dir() and target.suffix.lower() not in PICTURE_SUFFIXES:
-        raise click.UsageError(
-            f"OUT must end in one of {' '.join(PICTURE_SUFFIXES)}, not {target.suffix or 'nothing'}"
-        )
-    run(source, target, decoding(**options), (".dcn",), f".{suffix}", options["threads"])
+    suffix = f".{format_name}"
+    if not source.is_dir():
+        target = output_of(source, target, suffix)
+        _require_picture_name(target)
+        check_one_output(source, target)
+        if skip_existing and target.is_file():
+            if not quiet:
+                say(f"decant: {target}: exists, skipped")
+            return
+        _decode_one(source, target, FileDecoder(suffix=suffix, **options), suffix)
+        return
+    require_folder_output(target)
+    plan = plan_folder(source, target, (".dcn",), suffix, kind=".dcn file", skip_existing=skip_existing)
+    if not plan.total and not plan.skipped["existing"]:
+        found = skipped_text(plan)
+        raise Failure(f"{source}: nothing to do: no .dcn file in it{found and '; '}{found}")
+    run_folder(plan, target, FileDecoder(**options), threads=options["threads"], quiet=quiet)
+
+
+def _decode_one(source: Path, target: Path, work: "FileDecoder", suffix: str) -> None:
+    from decant.output import PICTURE_SUFFIXES, write_picture
+    from decant.reading import read_dcn_stream
+
+    with memory_for(source), input_stream(source) as (stream, name):
+        pixels, file = work.decode(read_dcn_stream(stream, name), name)
+    if target.suffix.lower() in PICTURE_SUFFIXES:
+        suffix = target.suffix
+    write_output(target, lambda out: write_picture(out, suffix, pixels, file, str(target)))
+
+
+def _require_picture_name(target: Path) -> None:
+    """A usage error unless ``target`` ends in the suffix of a format that is written, or is a stream."""
+    from decant.output import PICTURE_SUFFIXES
+
+    if target == STANDARD or target.suffix.lower() in PICTURE_SUFFIXES or is_stream(target):
+        return
+    known = " ".join(PICTURE_SUFFIXES)
+    raise click.UsageError(
+        f"OUT must end in one of {known}, not {escaped(target.suffix) or 'nothing'}, "
+        "or be a folder or - (standard output)"
+    )

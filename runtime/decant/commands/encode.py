@@ -2,14 +2,34 @@
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from decant.commands.options import running_options
-from decant.commands.running import PATH, require, run
+from decant.commands.options import quiet_option, running_options, skip_existing_option
+from decant.commands.running import (
+    PATH,
+    STANDARD,
+    check_one_output,
+    input_stream,
+    memory_for,
+    output_of,
+    require,
+    require_folder_output,
+    run_folder,
+    skipped_text,
+    write_output,
+)
 from decant.container import DEFAULT_SIZE_LIMIT
+from decant.errors import AnimationWarning
+from decant.frames import MORE_FRAMES
 from decant.plugins import Failure
+from decant.terminal import say
+from decant.text import escaped
+from decant.writing import is_stream
+
+if TYPE_CHECKING:
+    from decant.batch import FileEncoder
 
 
 @click.command()
@@ -43,6 +63,16 @@ from decant.plugins import Failure
     metavar="DB",
     help="The lowest quality that decodes at so many dB or more.",
 )
+@click.option(
+    "--refuse-animated",
+    is_flag=True,
+    help="Refuse pictures of more than one frame or page; otherwise the first is encoded, with a message.",
+)
+@click.option(
+    "--keep-suffix", is_flag=True, help="In folders: write x.jpg.dcn and x.png.dcn instead of x.dcn."
+)
+@skip_existing_option
+@quiet_option
 @running_options
 def encode(
     source: Path,
@@ -52,28 +82,101 @@ def encode(
     effort: int | None,
     target_bpp: float | None,
     target_psnr: float | None,
+    refuse_animated: bool,
+    keep_suffix: bool,
+    skip_existing: bool,
+    quiet: bool,
     **options: Any,
 ) -> None:
     """Encode a picture into a .dcn file, or every picture of a folder into a folder.
 
-    EXIF, ICC and XMP are kept as they are. A picture that EXIF says is to be turned is stored as it lies,
-    with the EXIF that says so.
+    IN and OUT may be - for standard input and output. A folder as OUT gets a file named after IN.
+
+    EXIF, ICC and XMP are kept. EXIF orientation is kept as metadata; the pixels are not rotated.
     """
     from PIL import Image
 
-    from decant.batch import encoding
+    from decant.batch import FileEncoder
     from decant.encoder import Encoder
+    from decant.plan import plan_folder
 
     require(source)
+    folder = source.is_dir()
+    if folder:
+        require_folder_output(target)
+    else:
+        target = output_of(source, target, ".dcn")
+        _require_dcn_name(target)
+        check_one_output(source, target)
+        if skip_existing and target.is_file():
+            _say_unless(quiet, f"{target}: exists, skipped")
+            return
     if options["size_limit"] > DEFAULT_SIZE_LIMIT:  # which is Pillow's own limit
         Image.MAX_IMAGE_PIXELS = None
-    warnings.filterwarnings(
-        "ignore", module="PIL"
-    )  # what a file's reader grumbles about is no message of ours
+    warnings.filterwarnings("ignore", module="PIL")  # about the file, not about what we do with it
+    warnings.filterwarnings("ignore", category=AnimationWarning)  # said in our own words below
+    if folder:
+        plan = plan_folder(
+            source, target, _picture_suffixes(), ".dcn", keep_suffix=keep_suffix, skip_existing=skip_existing
+        )
+        if not plan.total and not plan.skipped["existing"]:
+            found = skipped_text(plan)
+            raise Failure(f"{source}: nothing to do: no picture in it{found and '; '}{found}")
     encoder = Encoder(model or _default_model(options["bundle_dir"]), **options)
-    work = encoding(encoder, quality=quality, effort=effort, target_bpp=target_bpp, target_psnr=target_psnr)
+    work = FileEncoder(
+        encoder,
+        refuse_animated=refuse_animated,
+        quality=quality,
+        effort=effort,
+        target_bpp=target_bpp,
+        target_psnr=target_psnr,
+    )
+    if folder:
+        run_folder(plan, target, work, threads=options["threads"], quiet=quiet)
+    else:
+        _encode_one(source, target, work, quiet)
+
+
+def _encode_one(source: Path, target: Path, work: "FileEncoder", quiet: bool) -> None:
+    with memory_for(source), input_stream(source) as (stream, name):
+        data, done = work.encode(stream, name)
+    write_output(target, lambda out: out.write(data))
+    if done.more_frames:
+        say(f"decant: {name}: {MORE_FRAMES} (--refuse-animated refuses)")
+    _say_unless(
+        quiet,
+        f"{'<stdout>' if target == STANDARD else target}: {done.width}x{done.height} pixels, "
+        f"{done.bytes} bytes, {done.bits_per_pixel:.3f} bits per pixel",
+    )
+
+
+def _say_unless(quiet: bool, message: str) -> None:
+    if not quiet:
+        say(f"decant: {message}")
+
+
+def _require_dcn_name(target: Path) -> None:
+    """A usage error unless ``target`` ends in .dcn, is standard output, or is a device or FIFO."""
+    if target == STANDARD or target.suffix.lower() == ".dcn" or is_stream(target):
+        return
+    suffix = escaped(target.suffix) or "nothing"
+    raise click.UsageError(f"OUT must end in .dcn, not {suffix}, or be a folder or - (standard output)")
+
+
+def _picture_suffixes() -> set[str]:
+    """The suffixes of the formats that Pillow reads pictures from by itself."""
+    from PIL import Image
+
     Image.init()
-    run(source, target, work, Image.registered_extensions(), ".dcn", options["threads"])
+    return {
+        suffix
+        for suffix, format in Image.registered_extensions().items()
+        if (format in Image.OPEN or format == "MPO") and format not in _NO_PICTURES
+    }
+
+
+# Formats that Pillow knows by name and reads with another program, or not at all; and our own.
+_NO_PICTURES = ("BUFR", "DCN", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
 
 
 def _default_model(bundle_dir: str | None) -> str:

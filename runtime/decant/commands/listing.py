@@ -5,6 +5,7 @@ import json
 import click
 
 from decant.commands.options import bundle_dir_option, json_option
+from decant.terminal import say, show
 
 
 @click.command()
@@ -17,11 +18,11 @@ def models(bundle_dir: str | None, as_json: bool) -> None:
 
     found = list_bundles(bundle_dir)
     if as_json:
-        click.echo(json.dumps([describe_bundle(bundle) for bundle in found], indent=2))
+        show(json.dumps([describe_bundle(bundle) for bundle in found], indent=2))
         return
     if not found:
         looked = ", ".join(map(str, search_folders(bundle_dir)))
-        click.echo(f"decant: no bundles; looked in {looked}", err=True)
+        say(f"decant: no bundles; looked in {looked}")
         return
     rows = [
         {
@@ -33,7 +34,7 @@ def models(bundle_dir: str | None, as_json: bool) -> None:
         }
         for bundle in found
     ]
-    click.echo(table(rows))
+    show(table(rows))
 
 
 @click.command()
@@ -51,8 +52,8 @@ def devices(as_json: bool) -> None:
         try:
             found += [asdict(device) for device in available_devices(runtime)]
         except MissingExtraError as error:
-            click.echo(f"decant: {error}", err=True)
+            say(f"decant: {error}")
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        show(json.dumps(found, indent=2))
     elif found:
-        click.echo(table(found))
+        show(table(found))

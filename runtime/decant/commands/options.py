@@ -23,6 +23,10 @@ bundle_dir_option = click.option(
     "--bundle-dir", metavar="DIR", help="Look for bundles here first (a bundle, or a folder of bundles)."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Say nothing but warnings and errors.")
+skip_existing_option = click.option(
+    "--skip-existing", is_flag=True, help="Leave alone what is already there instead of writing it again."
+)
 threads_option = click.option(
     "--threads", type=click.IntRange(0, 1024), default=0, help="CPU threads; 0 means all.", show_default=True
 )

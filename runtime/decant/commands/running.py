@@ -1,50 +1,154 @@
-"""Running one file or a folder, with messages on stderr."""
+"""What ``encode`` and ``decode`` share: one file, ``-``, or a folder, with messages on stderr."""
 
+import io
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, TYPE_CHECKING
 
 import click
 
+from decant.plan import FolderPlan, Job
 from decant.plugins import Failure
+from decant.reading import open_regular
+from decant.terminal import say
+from decant.writing import Write, write_atomically
+
+if TYPE_CHECKING:
+    from decant.batch import Done, Work
 
 PATH = click.Path(path_type=Path)
+STANDARD = Path("-")  # stdin or stdout
 
 
 def require(path: Path) -> None:
-    if not path.exists():
+    """Fail unless ``path`` is there, or is standard input."""
+    if path != STANDARD and not path.exists():
         raise Failure(f"{path}: no such file or folder")
 
 
-def run(
-    source: Path, target: Path, work: Callable[[Path, Path], None], suffixes: Any, suffix: str, threads: int
-) -> None:
-    """One file, or a folder with progress: a bad file is named, the others go on, and the count of the bad
-    ends it.
-    """
-    if not source.is_dir():
-        work(source, target)
+def bundle_or_file(path: Path, bundle_dir: str | None) -> Path:
+    """``path``, or the folder of the bundle of that name where no such file or folder is here."""
+    from decant.bundle import find_bundle, search_folders
+    from decant.container import NAME_PATTERN
+    from decant.errors import ModelNotFoundError
+
+    if path == STANDARD or path.exists():
+        return path
+    missing = f"{path}: no such file or folder"
+    if not NAME_PATTERN.fullmatch(str(path)):
+        raise Failure(missing)
+    try:
+        return find_bundle(str(path), bundle_dir=bundle_dir).path
+    except ModelNotFoundError:
+        looked = ", ".join(map(str, search_folders(bundle_dir)))
+        raise Failure(f"{missing}, and no bundle of that name; looked for bundles in {looked}") from None
+
+
+@contextmanager
+def memory_for(path: Path) -> Iterator[None]:
+    """Say which file there was not enough memory for. Raises Failure."""
+    try:
+        yield
+    except MemoryError:
+        raise Failure(f"{'<stdin>' if path == STANDARD else path}: not enough memory") from None
+
+
+@contextmanager
+def input_stream(path: Path) -> Iterator[tuple[IO[bytes], str]]:
+    """An input file, or standard input, open for reading, and its name in messages."""
+    if path == STANDARD:
+        yield sys.stdin.buffer, "<stdin>"
         return
-    from decant.batch import pairs, run_all
+    with open_regular(path) as stream:
+        yield stream, str(path)
 
-    jobs = pairs(source, target, suffixes, suffix)
-    if not jobs:
-        raise Failure(f"{source}: nothing to do: no {'.dcn file' if suffix != '.dcn' else 'picture'} in it")
-    done = 0
-    live = sys.stderr.isatty()
 
-    def report(path: Path, error: str | None) -> None:
-        nonlocal done
+def output_of(source: Path, target: Path, suffix: str) -> Path:
+    """``target``, or where it is a folder the file in it that is named after ``source``."""
+    if target == STANDARD or not target.is_dir():
+        return target
+    if source == STANDARD:
+        raise click.UsageError(f"{target} is a folder, and standard input has no name; name the file")
+    return target / source.with_suffix(suffix).name
+
+
+def check_one_output(source: Path, target: Path) -> None:
+    """Refuse, before the work, an output that cannot be written. Raises ImageError, OSError, Failure."""
+    from decant.batch import check_output
+
+    if target != STANDARD:
+        check_output(source, target, streams=True)
+    elif sys.stdout.isatty():
+        raise Failure("standard output is a terminal; name a file, or redirect it")
+
+
+def write_output(target: Path, write: Write) -> None:
+    """Let ``write`` fill the file ``target``, or standard output."""
+    if target != STANDARD:
+        write_atomically(target, write)
+        return
+    buffer = io.BytesIO()  # nothing goes out when ``write`` fails
+    write(buffer)
+    stream = sys.stdout.buffer
+    stream.write(buffer.getbuffer())
+    stream.flush()
+
+
+def require_folder_output(target: Path) -> None:
+    """Fail where the results of a folder cannot go to a folder ``target``."""
+    if target == STANDARD:
+        raise click.UsageError("IN is a folder, so OUT has to be one, not standard output")
+    if target.exists() and not target.is_dir():
+        raise click.UsageError(f"IN is a folder, so OUT has to be one; {target} is a file")
+
+
+def run_folder(plan: FolderPlan, target: Path, work: "Work", *, threads: int, quiet: bool) -> None:
+    """Do a folder's jobs with progress: a file that fails is named, the others go on, and a summary accounts
+    for every file. Raises Failure when any failed.
+    """
+    from decant.batch import run_all
+
+    live = sys.stderr.isatty() and not quiet
+    done = frames = 0
+    for _, message in plan.failed:
+        say(f"decant: {message}")
+
+    def report(job: Job, result: "Done | str") -> None:
+        nonlocal done, frames
         done += 1
-        if error is not None:
-            click.echo(f"{chr(13) if live else ''}decant: {error}", err=True)
+        if isinstance(result, str):
+            say(f"{chr(13) if live else ''}decant: {result}")
+        else:
+            frames += result.more_frames
         if live:
-            click.echo(f"\r{done}/{len(jobs)} files", nl=False, err=True)
+            say(f"\r{done}/{len(plan.jobs)} files", nl=False)
 
-    failed = run_all(jobs, work, report, threads)
-    click.echo(
-        f"{chr(13) if live else ''}{len(jobs) - failed} of {len(jobs)} files written to {target}", err=True
-    )
+    try:
+        failed = len(plan.failed) + run_all(plan.jobs, work, report, threads)
+    except (KeyboardInterrupt, SystemExit):
+        say(f"{chr(13) if live else ''}decant: stopped after {done} of {len(plan.jobs)} files")
+        raise
+    if not quiet:
+        say((chr(13) if live else "") + summary(plan, target, plan.total - failed, frames))
     if failed:
-        raise Failure(f"{failed} of {len(jobs)} files failed")
+        raise Failure(f"{failed} of {plan.total} files failed")
+
+
+def summary(plan: FolderPlan, target: Path, written: int, frames: int) -> str:
+    """One line that accounts for every file of a folder."""
+    parts = [f"{written} of {plan.total} files written to {target}"]
+    if skipped := skipped_text(plan):
+        parts.append(skipped)
+    if frames:
+        parts.append(f"{frames} with more frames or pages, of which only the first was encoded")
+    return "; ".join(parts)
+
+
+def skipped_text(plan: FolderPlan) -> str:
+    """How many files were skipped, by reason; empty where none was."""
+    if not plan.skipped:
+        return ""
+    reasons = ", ".join(f"{reason}: {count}" for reason, count in sorted(plan.skipped.items()))
+    return f"{plan.skipped.total()} skipped ({reasons})"
