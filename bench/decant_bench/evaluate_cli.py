@@ -10,7 +10,7 @@ from decant_bench.cli_types import Integers
 _PATH = click.Path(path_type=Path)
 
 
-@click.command()
+@click.command(short_help="Measure a bundle on pictures, and write one HTML report.")
 @click.argument("bundle", metavar="BUNDLE")
 @click.option(
     "--images", metavar="DIR", type=_PATH, help="Pictures.  [default: photos in the wheels, or crops of them]"

@@ -11,7 +11,7 @@ _PATH = click.Path(path_type=Path)
 _FLAGS = {"records": "--record", "features": "--features", "encoder_weights": "--encoder-weights"}
 
 
-@click.command()
+@click.command(short_help="Reproduce a published system and compare it with its figures.")
 @click.argument("system", type=click.Choice(list(SYSTEMS)))
 @click.option(
     "--max-minutes",

@@ -40,7 +40,7 @@ def _floors(context: click.Context, parameter: click.Parameter, values: tuple[st
     return floors
 
 
-@click.command()
+@click.command(short_help="Write the bundle of a checkpoint: graphs, golden files, figures.")
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Bundle folder to write.")
 @click.option("--name", help="What files call the model; the folder's name when left out.")

@@ -19,6 +19,7 @@ from decant.fixed_decoder import FixedDecoder
 from decant.golden import CheckGolden
 from decant.latents import FixedLayout
 from decant.loading import RunsOn, load_session
+from decant.reading import read_dcn
 from decant.sessions import Session, usable_cores
 from decant.tiles import Rectangle, whole
 
@@ -177,7 +178,7 @@ def open_file(
     The last few decoders stay loaded. Raises OSError when the file cannot be read, and what Decoder raises.
     """
     source = os.fspath(path)
-    file = container.parse(Path(path).read_bytes(), source)
+    file = container.parse(read_dcn(path), source)
     return decoder_of(file.name, file.model_id, bundle_dir=bundle_dir, **options).decode_file(file, source)
 
 

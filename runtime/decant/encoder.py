@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from decant import container
-from decant.bundle import Bundle, open_bundle
+from decant.bundle import Bundle, list_bundles, open_bundle
 from decant.container import DEFAULT_SIZE_LIMIT, DcnFile
 from decant.devices import Wish
-from decant.errors import ImageError
+from decant.errors import BundleError, ImageError
 from decant.frames import warn_of_frames
 from decant.golden import CheckGolden
 from decant.images import Picture, metadata_of, read, read_opaque
@@ -50,6 +50,7 @@ class Encoder(RunsOn):
         bundle among others), DeviceError or MissingExtraError.
         """
         self.bundle = open_bundle(bundle, bundle_dir)
+        _require_encoder(self.bundle, bundle_dir)
         self.size_limit = size_limit
         self._wish = Wish(runtime=runtime, device=device, precision=precision, strict_device=strict_device)
         self._threads = threads or usable_cores()
@@ -146,6 +147,15 @@ class Encoder(RunsOn):
             icc=metadata.icc,
             xmp=metadata.xmp,
         )
+
+
+def _require_encoder(bundle: Bundle, bundle_dir: str | os.PathLike[str] | None) -> None:
+    """Raise BundleError for a bundle that only decodes, with the names of those here that encode."""
+    if bundle.has("analysis"):
+        return
+    able = [other.name for other in list_bundles(bundle_dir) if other.has("analysis")]
+    advice = f"models here that encode: {', '.join(able)}" if able else "no model here encodes"
+    raise BundleError(f"model {bundle.name} cannot encode: it has a decoder only; {advice}")
 
 
 def save_file(

@@ -5,9 +5,11 @@ numpy and constriction, in less than half of the time.
 says ``DECANT_NATIVE=0``, ``decoder_of`` gives None and numpy decodes.
 """
 
+import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -19,6 +21,11 @@ from decant.errors import FormatError
 from decant.neighbours import near_name
 
 VARIABLE = "DECANT_NATIVE"
+MISSING = (
+    "codec streams are decoded by numpy, in about twice the time: decant was installed without its C module; "
+    "install a C compiler, then decant again"
+)
+_log = logging.getLogger("decant")
 _NEAR = ("hidden_weight", "hidden_bias", "out_weight", "out_bias")
 _REFUSALS = (TOO_MANY, TOO_LARGE, TOO_FAR, NOT_ENDED)  # as _kernels.c numbers them, from 1 on
 
@@ -41,6 +48,16 @@ def available() -> bool:
     return _KERNELS is not None and os.environ.get(VARIABLE, "1") != "0"
 
 
+def missing() -> bool:
+    """Whether the C module was not compiled here, though the user did not turn it off."""
+    return _KERNELS is None and os.environ.get(VARIABLE, "1") != "0"
+
+
+@cache
+def _say_missing() -> None:
+    _log.warning("%s", MISSING)
+
+
 def decoder_of(
     tensors: Mapping[str, np.ndarray],
     channels: int,
@@ -53,6 +70,8 @@ def decoder_of(
 ) -> "NativeDecoder | None":
     """The decoder of a layout's checked ``tensors`` (names of tables.safetensors), where there is one."""
     if not available():
+        if missing():
+            _say_missing()
         return None
     weights = ["hidden_weight", "hidden_bias", "out_weight"]
     weights += ["mixed_weight", "below_weight", "mixed_bias"] if mixed_width else []

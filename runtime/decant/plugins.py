@@ -18,6 +18,15 @@ from decant.text import escaped
 
 GROUP = "decant.commands"
 
+# What our own packages' commands do, said without importing them; the tests compare it with their help.
+_SHORT_HELP = {
+    "decant_bench.cli:bench": "Measure latency and quality of bundles beside JPEG and its kin.",
+    "decant_bench.evaluate_cli:evaluate": "Measure a bundle on pictures, and write one HTML report.",
+    "decant_bench.reproduce_cli:reproduce": "Reproduce a published system and compare it with its figures.",
+    "decant_export.cli:export": "Write the bundle of a checkpoint: graphs, golden files, figures.",
+    "decant_train.cli:train": "Train a model: images in, checkpoint out.",
+}
+
 
 class Failure(click.ClickException):
     """An error that ends the command: one line on stderr, exit code 1."""
@@ -75,7 +84,7 @@ class CommandGroup(click.Group):
         rows = []
         for name in self.list_commands(ctx):
             own = self.commands.get(name)
-            rows.append((name, own.get_short_help_str(90) if own else f"From {_package(plugins[name])}."))
+            rows.append((name, own.get_short_help_str(90) if own else _short_help(plugins[name])))
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
@@ -106,6 +115,11 @@ def stopped_by_sigterm() -> Iterator[None]:
 
 def _plugins() -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+def _short_help(entry: EntryPoint) -> str:
+    known = _SHORT_HELP.get(entry.value)
+    return known or f"Of the package {_package(entry)}; see its --help."
 
 
 def _package(entry: EntryPoint) -> str:

@@ -1,9 +1,11 @@
 """The command `decant`: what each command prints and leaves behind, exit codes, one-line errors."""
 
 import json
+import re
 import subprocess
 import sys
-from importlib.metadata import EntryPoint
+import tomllib
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 import bundles
@@ -11,7 +13,7 @@ import click
 import numpy as np
 import pytest
 from commands import decant, refusal
-from decant import Decoder, container, plugins, sessions
+from decant import Decoder, container, native, plugins, sessions
 from decant.cli import main
 from PIL import Image
 
@@ -325,7 +327,9 @@ class TestModelsAndDevices:
     def test_devices(self):
         said = json.loads(decant("devices", "--json").stdout)
         assert {"runtime": "onnxruntime", "kind": "cpu"}.items() <= said[0].items()
-        assert "onnxruntime  cpu" in decant("devices").stdout
+        result = decant("devices")
+        assert "onnxruntime  cpu" in result.stdout
+        assert "codec streams are decoded" in result.stderr
 
     def test_devices_without_openvino_says_how_to_get_it(self, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(sessions, "_core_made", None)
@@ -354,7 +358,7 @@ class TestCommandsOfOtherPackages:
 
     def test_help_lists_them_without_importing(self):
         result = decant("--help")
-        assert "brew     From decant_tea." in result.output
+        assert "brew     Of the package decant_tea; see its --help." in result.output
         assert "decant_tea" not in sys.modules
 
     def test_a_call_imports_and_runs(self):
@@ -372,6 +376,53 @@ class TestCommandsOfOtherPackages:
 
     def test_an_unknown_command_is_a_usage_error(self):
         assert decant("pour").exit_code == 2
+
+
+@pytest.mark.parametrize("value", plugins._SHORT_HELP)
+def test_what_help_says_of_other_packages_is_what_they_say(value: str):
+    entry = next(entry for entry in entry_points(group=plugins.GROUP) if entry.value == value)
+    assert entry.load().get_short_help_str(200) == plugins._SHORT_HELP[value]
+
+
+def test_the_version_is_the_same_everywhere():
+    root = Path(__file__).parents[2]
+    declared = tomllib.loads((root / "pyproject.toml").read_text())["project"]["version"]
+    first = re.search(r"\b\d+\.\d+\.\d+\b", (root / "CHANGELOG.md").read_text())
+    assert first is not None
+    assert first[0] == declared
+    assert f"decant {declared}" in (root / "README.md").read_text()
+    assert decant("--version").stdout == f"decant, version {declared}\n"
+
+
+def test_a_missing_c_module_is_said_once(codec: Path, tmp_path: Path):
+    """In a process of its own, in which the module cannot be imported."""
+    code = (
+        "import sys; sys.modules['decant._kernels'] = None\n"
+        "from decant.cli import main\n"
+        "for command in sys.argv[1:]: main(command.split('|'), standalone_mode=False)"
+    )
+    Image.fromarray(bundles.crops(200)[3]).save(tmp_path / "a.png")
+    encode = f"encode|{tmp_path / 'a.png'}|{tmp_path / 'a.dcn'}|--bundle-dir|{codec}|--quiet"
+    decode = f"decode|{tmp_path / 'a.dcn'}|{tmp_path / 'b.png'}|--bundle-dir|{codec}"
+    for commands in ((encode, decode), ("devices",)):
+        run = subprocess.run(
+            [sys.executable, "-c", code, *commands], capture_output=True, text=True, check=True
+        )
+        assert run.stderr == f"decant: {native.MISSING}\n"
+
+
+def test_a_model_that_only_decodes_names_those_that_encode(tiny: Path, tiny_copy: Path, photo: Path):
+    def drop(manifest: dict):
+        dropped = [graph for graph in manifest["graphs"] if graph["role"] != "synthesis"]
+        manifest["graphs"] = [graph for graph in manifest["graphs"] if graph["role"] == "synthesis"]
+        manifest["name"] = "small"
+        for graph in dropped:
+            for file in graph["files"]:
+                (tiny_copy / file["path"]).unlink()
+
+    bundles.reseal(tiny_copy, drop)
+    message = refusal("encode", photo, photo.with_suffix(".dcn"), "--model", tiny_copy, "--bundle-dir", tiny)
+    assert "model small cannot encode: it has a decoder only; models here that encode: tiny" in message
 
 
 def test_every_command_and_option_has_help():

@@ -113,7 +113,7 @@ def test_a_bundle_without_denoiser_or_encoder_says_so(tiny_copy: Path):
     decant.Bundle.open(tiny_copy).verify()
     with pytest.raises(BundleError, match="no graph denoiser"):
         Decoder(tiny_copy, denoise=True)
-    with pytest.raises(BundleError, match="no graph analysis float"):
+    with pytest.raises(BundleError, match="model tiny cannot encode: it has a decoder only; no model here"):
         Encoder(tiny_copy)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import bundles
 import pytest
+from decant.cli import main
 from decant.devices import AUTO_PRECISIONS, KINDS
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -33,3 +34,14 @@ def test_the_table_of_precisions_is_the_one_in_use():
     )
     assert {kind: tuple(names.split(", ")) for kind, names in rows} == AUTO_PRECISIONS
     assert set(AUTO_PRECISIONS) == set(KINDS)
+
+
+def test_the_page_of_commands_names_every_command_and_no_option_that_is_not_there():
+    page = (DOCS / "commands.md").read_text()
+    named = {name for line in re.findall(r"^## (.*)$", page, re.MULTILINE) for name in line.split(", ")}
+    assert set(main.commands) <= named
+    options = {
+        name for command in main.commands.values() for option in command.params for name in option.opts
+    }
+    for option in re.findall(r"`(--[\w-]+)", page):
+        assert option in options | {"--help"}, option

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 @click.option(
     "--model",
     metavar="NAME",
-    help="Bundle to encode with: a name, or a bundle's folder. Without it: lite, or the only one found.",
+    help="Bundle to encode with: a name, or a bundle's folder; `decant models` says which can encode. "
+    "Without it: lite, or the only one found.",
 )
 @click.option(
     "--quality",

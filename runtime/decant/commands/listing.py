@@ -29,6 +29,7 @@ def models(bundle_dir: str | None, as_json: bool) -> None:
             "name": bundle.name,
             "version": bundle.version,
             "model id": bundle.model_id[:16],
+            "encodes": "yes" if bundle.has("analysis") else "no",
             "pixels": "x".join(map(str, bundle.image)) if any(bundle.image) else "any",
             "folder": str(bundle.path),
         }
@@ -40,9 +41,10 @@ def models(bundle_dir: str | None, as_json: bool) -> None:
 @click.command()
 @json_option
 def devices(as_json: bool) -> None:
-    """List the devices that the installed runtimes see."""
+    """List the devices that the installed runtimes see, and say how codec streams are decoded."""
     from dataclasses import asdict
 
+    from decant import native
     from decant.describe import table
     from decant.devices import RUNTIMES, available_devices
     from decant.errors import MissingExtraError
@@ -55,5 +57,10 @@ def devices(as_json: bool) -> None:
             say(f"decant: {error}")
     if as_json:
         show(json.dumps(found, indent=2))
-    elif found:
+        return
+    if found:
         show(table(found))
+    if native.missing():
+        say(f"decant: {native.MISSING}")
+    else:
+        say(f"decant: codec streams are decoded {'in C' if native.available() else 'by numpy'}")
