@@ -6,6 +6,8 @@ they are called. Whatever is slow to import is imported inside the command that 
 """
 
 import logging
+import warnings
+from typing import Any
 
 import click
 
@@ -14,6 +16,7 @@ from decant.commands.encode import encode
 from decant.commands.info import info
 from decant.commands.listing import devices, models
 from decant.commands.verify import verify
+from decant.errors import DecantWarning
 from decant.plugins import CommandGroup
 from decant.terminal import say
 
@@ -33,6 +36,21 @@ def main() -> None:
     if not any(isinstance(handler, _Messages) for handler in logger.handlers):
         logger.addHandler(_Messages())
         logger.propagate = False
+    warnings.simplefilter("always", DecantWarning)
+    if warnings.showwarning is not _show_warning:
+        _show_other.append(warnings.showwarning)
+        warnings.showwarning = _show_warning
+
+
+_show_other: list[Any] = []  # what showed warnings before
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **also: Any) -> None:
+    """Our warnings as one line on stderr, others as before."""
+    if issubclass(category, DecantWarning):
+        say(f"decant: {message}")
+    else:
+        _show_other[-1](message, category, *where, **also)
 
 
 for _command in (encode, decode, info, verify, models, devices):

@@ -1,6 +1,7 @@
 """Pixels -> bytes of a ``.dcn`` file."""
 
 import os
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from decant import container
 from decant.bundle import Bundle, list_bundles, open_bundle
 from decant.container import DEFAULT_SIZE_LIMIT, DcnFile
+from decant.decoder import Decoder
 from decant.devices import Wish
 from decant.errors import BundleError, ImageError
 from decant.frames import warn_of_frames
@@ -55,6 +57,8 @@ class Encoder(RunsOn):
         self._wish = Wish(runtime=runtime, device=device, precision=precision, strict_device=strict_device)
         self._threads = threads or usable_cores()
         self._check_golden: CheckGolden = check_golden
+        self._lock = threading.Lock()
+        self._decoder: Decoder | None = None
         super().__init__(load_session(self.bundle, "analysis", self._wish, self._threads, check_golden))
         self._grid = None if isinstance(self.bundle.layout, FixedLayout) else self._grid_encoder()
         self.warn()
@@ -79,8 +83,11 @@ class Encoder(RunsOn):
         RGBA, L, LA, P, PA or 1; bundles of one picture size take opaque pictures only, and grey as RGB. The
         settings are for bundles with qualities: ``quality`` 1 to 100 (60), or a target: the highest quality
         whose file has at most ``target_bpp`` bits a pixel, all of it counted, or the lowest that decodes at
-        ``target_psnr`` dB. ``effort`` 0 rounds latents, 1 chooses them by rate and distortion, 2 (the
+        ``target_psnr`` dB with the default decoder here, of visible pixels. ``effort`` 0 rounds latents, 1 chooses them by rate and distortion, 2 (the
         default) and above by the decoder's errors besides, round after round: more rounds the higher it is.
+
+        Colours under alpha 0 are filled from their surroundings. A picture that no quality holds (noise,
+        patterns of single pixels) is encoded with a QualityWarning.
 
         A picture of several frames or pages is encoded by its first, with an AnimationWarning. Raises
         ImageError for a size, mode or setting that the model does not take and a target that cannot be met,
@@ -122,7 +129,24 @@ class Encoder(RunsOn):
         assert isinstance(layout, GridLayout)
 
         known, overlap = predicting(self.bundle), self._threads > 1
-        return GridEncoder(layout, self.bundle.tables, self._load, predicts=known, overlap=overlap)
+        return GridEncoder(
+            layout, self.bundle.tables, self._load, predicts=known, overlap=overlap, show=self._show
+        )
+
+    def _show(self, file: DcnFile) -> np.ndarray:
+        """The pixels of ``file`` by the default decoder on this encoder's device and runtime."""
+        with self._lock:
+            if self._decoder is None:
+                self._decoder = Decoder(
+                    self.bundle,
+                    runtime=self._wish.runtime,
+                    device=self._wish.device,
+                    strict_device=self._wish.strict_device,
+                    threads=self._threads,
+                    check_golden=self._check_golden,
+                    size_limit=self.size_limit,
+                )
+        return self._decoder.decode_file(file)
 
     def _load(self, role: str) -> Session:
         if role == "analysis":

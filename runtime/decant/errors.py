@@ -10,9 +10,12 @@
     ├── SizeLimitError        more pixels than --size-limit allows
     └── MissingExtraError     an optional dependency is not installed
 
-Each message is one line: what is wrong, where, and what to do about it.
+Each message is one line: what is wrong, where, and what to do about it. Warnings, one line as well, derive
+from DecantWarning:
 
-``AnimationWarning`` is the one warning: a picture has frames that are not encoded.
+    DecantWarning
+    ├── AnimationWarning      the picture has frames or pages that are not encoded
+    └── QualityWarning        no quality holds the picture; the message gives its PSNR
 """
 
 from decant.text import escaped
@@ -59,8 +62,16 @@ class MissingExtraError(DecantError):
     """An optional dependency is not installed; the message holds the pip command."""
 
 
-class AnimationWarning(UserWarning):
+class DecantWarning(UserWarning):
+    """Base of the warnings that decant gives."""
+
+
+class AnimationWarning(DecantWarning):
     """The picture has more frames or pages than the one that is encoded.
 
     ``warnings.simplefilter("error", AnimationWarning)`` refuses such pictures.
     """
+
+
+class QualityWarning(DecantWarning):
+    """No quality of the model holds a picture; the file was made, and another format would serve better."""

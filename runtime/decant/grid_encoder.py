@@ -1,5 +1,5 @@
-"""Pixels -> files of the layout ``grid``: analysis in tiles, quantization by rate and distortion, and the
-search for a quality that meets a target.
+"""Pixels -> files of the layout ``grid``: analysis in tiles, quantization by rate and distortion, latent
+refinement.
 
 The analysis runs once for a picture; what depends on the quality (hyperlatents, means, classes, symbols,
 coding) runs for each quality tried. The encoder's mean is the float graph's; a decoder's may differ in its
@@ -12,17 +12,19 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
-from decant import container
+from decant import container, hidden
 from decant.bundle import Bundle
 from decant.entropy import LARGEST_SYMBOL
-from decant.errors import BundleError, ImageError
+from decant.errors import BundleError
 from decant.grid import HYPER_LATENTS, LATENT_PIXELS, QUALITIES, GridLayout, GridShape, Quality
 from decant.grid_decoder import GridDecoder, dequantized, mean_of_group
 from decant.images import Picture
 from decant.neighbours import first_half
+from decant.pixel_errors import ErrorMeasure, beyond
 from decant.scales import LARGEST_INPUT
 from decant.sessions import Session
-from decant.settings import DEFAULT_EFFORT, DEFAULT_QUALITY, Settings
+from decant.settings import DEFAULT_EFFORT, Settings
+from decant.targets import Coded, Trials, file_for
 from decant.tiles import Rectangle, Window, squares, whole
 
 # The graphs take multiples of this many pixels: one hyperlatent.
@@ -76,8 +78,9 @@ class GridEncoder:
     ``synthesis.curvature`` float32 (M,) what a squared error in each latent is worth in the picture, and
     ``synthesis.bound`` float32 (M,), by default the same, what gradients are divided by for a step. ``load``
     gives the session of a role; what only some efforts need is loaded when first needed. ``predicts``: of how
-    many channels the bundle's graph ``prediction`` takes the latents, None where it has none. Safe to use
-    from several threads.
+    many channels the bundle's graph ``prediction`` takes the latents, None where it has none. ``show`` is the
+    default decoder, which targets of PSNR hold for: a file -> its pixels; the float one where it is None.
+    Safe to use from several threads.
     """
 
     def __init__(
@@ -88,6 +91,7 @@ class GridEncoder:
         *,
         predicts: int | None = None,
         overlap: bool = True,
+        show: Callable[[container.DcnFile], np.ndarray] | None = None,
     ) -> None:
         self.layout = layout
         self.lambdas = _positive(tables, "quality.lambda", QUALITIES)
@@ -102,50 +106,45 @@ class GridEncoder:
             self._predict = _PredictionGraph(load("prediction"), predicts)
         self._load = load
         self._overlap = overlap
+        self._show = show
         self._decoder: GridDecoder | None = None
         self._adjoint: Session | None = None
         self._bits = layout.entropy.cost_bits()
 
     def encode(self, picture: Picture, settings: Settings, finish: Finish, source: str) -> bytes:
-        """The file of ``picture``. Raises ImageError for a target that no quality meets."""
-        analysed = self.analyse(picture)
+        """The file of ``picture``. Raises ImageError for a target that no quality meets; warns with
+        QualityWarning where no quality holds the picture.
+        """
+        picture = hidden.filled(picture)
+        analysed, measure = self.analyse(picture), ErrorMeasure(picture)
         effort = DEFAULT_EFFORT if settings.effort is None else settings.effort
-        made: dict[int, bytes] = {}
 
-        def file(quality: int) -> bytes:
-            if quality not in made:
-                made[quality] = self._file(picture, analysed, quality, effort, finish)
-            return made[quality]
+        def make(quality: int, effort: int = effort) -> Coded:
+            return self._file(picture, measure, analysed, quality, effort, finish)
 
-        if settings.target_bpp is not None:
-            most = settings.target_bpp * picture.width * picture.height / 8
-            best = highest(lambda quality: len(file(quality)) <= most)
-            if best is None:
-                least = 8 * len(file(1)) / (picture.width * picture.height)
-                raise ImageError(
-                    f"{source}: {settings.target_bpp} bits per pixel cannot be met; quality 1 takes "
-                    f"{least:.3f}"
-                )
-            return file(best)
-        if settings.target_psnr is not None:
-            wanted = settings.target_psnr
-            below = highest(lambda quality: self._psnr_db(picture, file(quality)) < wanted) or 0
-            if below == QUALITIES:
-                most_db = self._psnr_db(picture, file(QUALITIES))
-                raise ImageError(
-                    f"{source}: {wanted} dB cannot be met; quality {QUALITIES} gives {most_db:.2f}"
-                )
-            return file(below + 1)
-        return file(DEFAULT_QUALITY if settings.quality is None else settings.quality)
+        trials = Trials(
+            make,
+            lambda quality: make(quality, 1),
+            lambda data: measure.psnr_db(self._decode(data)),
+            lambda data: measure.psnr_db(self._shown(data)),
+            picture.width * picture.height,
+            source,
+        )
+        return file_for(settings, trials)
 
     def analyse(self, picture: Picture) -> Analysed:
-        """Run the analysis graphs, in tiles where the picture is large."""
+        """Run the analysis graphs, in tiles where the picture is large. Flat areas of pure black or white
+        are aimed at from beyond (``pixel_errors.beyond``).
+        """
         shape = self.layout.grid(picture.width, picture.height)
         latents, hyperlatents = whole(shape.h, shape.w), whole(shape.hz, shape.wz)
         y = np.empty((self.layout.channels, shape.h, shape.w), np.float32)
         z = np.empty((self.layout.hyper, shape.hz, shape.wz), np.float32)
+        inwards = beyond(picture)
         for core, outer in _tiles(shape):
             found = self.analysis.run(_padded(picture, outer)[None])
+            if inwards is not None:
+                found += found - self.analysis.run(_padded(inwards, outer)[None])
             kept = core.coarser(LATENT_PIXELS).cut(latents)
             y[:, *kept.within(latents)] = found[0][:, *kept.within(outer.coarser(LATENT_PIXELS))]
             found = self.hyper_analysis.run(found)
@@ -153,31 +152,40 @@ class GridEncoder:
             z[:, *kept.within(hyperlatents)] = found[0][:, *kept.within(outer.coarser(BLOCK))]
         return Analysed(y, z, shape)
 
-    def _file(self, picture: Picture, analysed: Analysed, quality: int, effort: int, finish: Finish) -> bytes:
+    def _file(
+        self,
+        picture: Picture,
+        measure: ErrorMeasure,
+        analysed: Analysed,
+        quality: int,
+        effort: int,
+        finish: Finish,
+    ) -> Coded:
         """The file at ``quality``. Efforts from 2 on decode it, take the decoder's errors back to the latents
         that made them, choose symbols again (majorize, minimize), and keep the best file: the analysis cannot
         know what rounding does.
         """
         rounds, hyper = ROUNDS[effort], self.hyper_part(analysed, quality)
         if not rounds:
-            return finish(quality, self.code(hyper, analysed.y, effort))
+            return Coded(finish(quality, self.code(hyper, analysed.y, effort)))
         y, aims, moved = np.empty_like(analysed.y), analysed.y, np.zeros_like(analysed.y)
         latents = self.code(hyper, aims, effort, y)
         file = best = finish(quality, latents)
         reach, around = np.ones(y.shape[1:], np.float32), np.full(y.shape[1:], np.inf)
-        least = np.inf
+        least, mse = np.inf, 0.0
         for i in range(rounds + 1):
             decoded = self._decode(file)
-            errors = _squared_errors(picture, decoded)
+            errors = measure.squared(decoded)
+            error = float(errors.sum()) / decoded.pixels.size
             cost = 8 * len(latents) / (picture.width * picture.height)
-            cost += float(self.lambdas[quality - 1]) * float(errors.sum()) / decoded.pixels.size
+            cost += float(self.lambdas[quality - 1]) * error
             if cost < least:
-                best, least = file, cost
+                best, least, mse = file, cost, error
             if i == rounds:
                 break
             before, around = around, _with_neighbours(errors)
             reach[around > FAR * before] /= 2
-            way = self._correction(y, picture, analysed.shape, decoded)
+            way = self._correction(y, measure, analysed.shape, decoded)
             way *= overshoot(i, rounds) / self.bound[:, None, None]
             way += np.multiply(moved, MOMENTUM, out=moved)
             way *= reach
@@ -185,11 +193,14 @@ class GridEncoder:
             aims, moved = way, way - aims
             latents = self.code(hyper, aims, effort, y)
             file = finish(quality, latents)
-        return best
+        return Coded(best, float(10 * np.log10(255**2 / mse)) if mse else float("inf"))
 
-    def _correction(self, y: np.ndarray, picture: Picture, shape: GridShape, decoded: Picture) -> np.ndarray:
+    def _correction(
+        self, y: np.ndarray, measure: ErrorMeasure, shape: GridShape, decoded: Picture
+    ) -> np.ndarray:
         """float32 (M, h, w): the latents ``y`` that ``decoded`` was made from are to go this way, for it to
-        come nearer to ``picture``; the negative gradient of half the squared error in 0..1.
+        come nearer to the picture; the negative gradient of half the squared error in 0..1 that ``measure``
+        counts.
         """
         if self._adjoint is None:
             self._adjoint = self._load("synthesis_adjoint")
@@ -197,7 +208,7 @@ class GridEncoder:
         correction = np.empty_like(y)
         for core, outer in _tiles(shape):
             near = outer.coarser(LATENT_PIXELS).cut(latents)
-            lacking = _lacking(picture, decoded, near.finer(LATENT_PIXELS))
+            lacking = measure.lacking(decoded, near.finer(LATENT_PIXELS))
             around = np.ascontiguousarray(y[None, :, *near.within(latents)])
             kept = core.coarser(LATENT_PIXELS).cut(latents)
             found = self._adjoint.run(around, lacking[None])[0]
@@ -249,35 +260,19 @@ class GridEncoder:
         pixels = self._decoder.decode(replace(file, alpha=None))
         return Picture(pixels[:, :, 0] if file.grey else pixels)
 
-    def _psnr_db(self, picture: Picture, data: bytes) -> float:
-        decoded = self._decode(data)
-        mse = _squared_error(picture, decoded) / decoded.pixels.size
-        return float("inf") if mse == 0 else float(10 * np.log10(255**2 / mse))
+    def _shown(self, data: bytes) -> Picture:
+        """What the default decoder makes of a file, without its alpha."""
+        if self._show is None:
+            return self._decode(data)
+        file = container.parse(data)
+        pixels = self._show(replace(file, alpha=None))
+        return Picture(pixels[:, :, 0] if file.grey else pixels)
 
 
 def overshoot(i: int, rounds: int) -> float:
     """How much further than the bounds the correction of round ``i`` of ``rounds`` goes."""
     first, last = OVERSHOOT
     return first + (last - first) * max(0.0, 2 * (i + 1) / rounds - 1)
-
-
-def _squared_error(picture: Picture, decoded: Picture) -> float:
-    """Of all pixels in 0..255, summed."""
-    return float(_squared_errors(picture, decoded).sum())
-
-
-def _squared_errors(picture: Picture, decoded: Picture) -> np.ndarray:
-    """float64 (h, w): of the pixels that each latent stands for, in 0..255, summed."""
-    size, (height, width) = LATENT_PIXELS, decoded.pixels.shape[:2]
-    found = np.empty((-(-height // size), -(-width // size)))
-    starts = np.arange(0, width, size) * (decoded.pixels.size // (height * width))
-    for row in range(len(found)):
-        part = slice(size * row, size * (row + 1))
-        lacking = np.subtract(decoded.pixels[part], picture.pixels[part], dtype=np.float32)
-        lacking *= lacking
-        line = lacking.reshape(len(lacking), -1).sum(0)
-        np.add.reduceat(line, starts, dtype=np.float64, out=found[row])
-    return found
 
 
 def _with_neighbours(values: np.ndarray) -> np.ndarray:
@@ -438,39 +433,12 @@ class _PredictionGraph:
         return found
 
 
-def highest(fits: Callable[[int], bool]) -> int | None:
-    """The highest quality 1..100 that ``fits``, where all below it do; None where none does."""
-    low, high = 0, QUALITIES
-    while low < high:
-        middle = (low + high + 1) // 2
-        if fits(middle):
-            low = middle
-        else:
-            high = middle - 1
-    return low or None
-
-
 def _tiles(shape: GridShape) -> Iterator[Window]:
     """The tiles, in pixels, that a picture with this grid is analysed in."""
     bounds = whole(shape.hz * BLOCK, shape.wz * BLOCK)
     side = TILE if bounds.height * bounds.width > ONE_TILE else max(bounds)
     for core in squares(bounds, side):
         yield Window(core, core.grown(TILE_HALO, bounds))
-
-
-def _lacking(picture: Picture, decoded: Picture, outer: Rectangle) -> np.ndarray:
-    """float32 (rows, columns, 3) in -1..1: what the pixels of ``decoded`` lack of the picture's in ``outer``,
-    0 beyond the picture.
-    """
-    place = (slice(outer.y0, outer.y1), slice(outer.x0, outer.x1))
-    lacking = picture.pixels[place].astype(np.float32)
-    lacking -= decoded.pixels[place]
-    lacking /= 255
-    if picture.grey:
-        lacking = np.repeat(lacking[:, :, None], 3, axis=2)
-    rows, columns = lacking.shape[:2]
-    padded: np.ndarray = np.pad(lacking, [(0, outer.height - rows), (0, outer.width - columns), (0, 0)])
-    return padded
 
 
 def _positive(tables: Mapping[str, np.ndarray], name: str, size: int) -> np.ndarray:

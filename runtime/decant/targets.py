@@ -1,0 +1,122 @@
+"""Which quality a picture is encoded at, given or searched for, and what is said when no quality holds it."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from decant.errors import ImageError, QualityWarning
+from decant.settings import DEFAULT_QUALITY, LARGEST_QUALITY, Settings
+
+# Below this PSNR at the highest quality a picture is not held: photographs are above 35 dB there.
+LOWEST_HELD_DB = 25.0
+# From this quality on, a picture below LOWEST_HELD_DB is tried at the highest, to see whether that helps.
+# Lower qualities are meant to lose much.
+ASKING_FOR_FIDELITY = 50
+# How far border weights can take the PSNR of refinement from that of equal weights.
+_ROUGH_DB = 1.0
+_INSTEAD = "store it as PNG or lossless WebP"
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A file, and the PSNR in dB that refinement saw, to ``_ROUGH_DB``; None where nothing decoded it."""
+
+    data: bytes
+    psnr_db: float | None = None
+
+
+@dataclass
+class Trials:
+    """Files of one picture, each quality made once. ``make`` encodes at a quality; ``draft`` does it faster
+    and not as well; ``float_db`` and ``shown_db`` give the PSNR of a file by the float decoder and by the
+    default decoder here. ``source`` names the picture in messages.
+    """
+
+    make: Callable[[int], Coded]
+    draft: Callable[[int], Coded]
+    float_db: Callable[[bytes], float]
+    shown_db: Callable[[bytes], float]
+    pixel_count: int
+    source: str
+    _made: dict[int, Coded] = field(default_factory=dict)
+
+    def coded(self, quality: int) -> Coded:
+        """The file at ``quality`` 1..100."""
+        if quality not in self._made:
+            self._made[quality] = self.make(quality)
+        return self._made[quality]
+
+    def data(self, quality: int) -> bytes:
+        """The bytes of the file at ``quality``."""
+        return self.coded(quality).data
+
+
+def file_for(settings: Settings, trials: Trials) -> bytes:
+    """The bytes of the file that ``settings`` ask for. Raises ImageError for a target that no quality meets;
+    warns with QualityWarning where the highest quality does not hold the picture.
+    """
+    quality = _quality_for(settings, trials)
+    _warn_unless_held(trials, quality)
+    return trials.data(quality)
+
+
+def _quality_for(settings: Settings, trials: Trials) -> int:
+    if settings.target_bpp is not None:
+        most = settings.target_bpp * trials.pixel_count / 8
+        best = highest(lambda quality: len(trials.data(quality)) <= most)
+        if best is None:
+            least = 8 * len(trials.data(1)) / trials.pixel_count
+            raise ImageError(
+                f"{trials.source}: {settings.target_bpp} bits per pixel cannot be met; quality 1 takes "
+                f"{least:.3f}"
+            )
+        return best
+    if settings.target_psnr is not None:
+        target_db = settings.target_psnr
+        below = highest(lambda quality: trials.shown_db(trials.data(quality)) < target_db) or 0
+        if below == LARGEST_QUALITY:
+            most_db = trials.shown_db(trials.data(LARGEST_QUALITY))
+            raise ImageError(
+                f"{trials.source}: {target_db} dB cannot be met; quality {LARGEST_QUALITY} gives "
+                f"{most_db:.2f} with the default decoder; lower the target, or {_INSTEAD}"
+            )
+        return below + 1
+    return DEFAULT_QUALITY if settings.quality is None else settings.quality
+
+
+def _warn_unless_held(trials: Trials, quality: int) -> None:
+    """Warn where the picture at ``quality`` has a low PSNR and the highest quality does not help."""
+    if quality < ASKING_FOR_FIDELITY:
+        return
+    coded = trials.coded(quality)
+    if coded.psnr_db is None and quality < LARGEST_QUALITY:
+        return  # nothing decoded it, and efforts of 0 and 1 are asked for to be fast
+    if coded.psnr_db is not None and coded.psnr_db >= LOWEST_HELD_DB + _ROUGH_DB:
+        return
+    psnr_db = trials.float_db(coded.data)
+    if psnr_db >= LOWEST_HELD_DB:
+        return
+    most_db = psnr_db
+    if quality < LARGEST_QUALITY:
+        most_db = trials.float_db(trials.draft(LARGEST_QUALITY).data)
+        if most_db >= LOWEST_HELD_DB:
+            return
+    best = "" if quality == LARGEST_QUALITY else f", and {most_db:.1f} dB at {LARGEST_QUALITY}"
+    warnings.warn(
+        f"{trials.source}: decodes at {psnr_db:.1f} dB at quality {quality}{best}: no quality holds this "
+        f"picture (noise, dither, patterns of single pixels); {_INSTEAD}",
+        QualityWarning,
+        stacklevel=5,
+    )
+
+
+def highest(fits: Callable[[int], bool]) -> int | None:
+    """The highest quality 1..100 that ``fits``, where all below it do; None where none does."""
+    low, high = 0, LARGEST_QUALITY
+    while low < high:
+        middle = (low + high + 1) // 2
+        if fits(middle):
+            low = middle
+        else:
+            high = middle - 1
+    return low or None
