@@ -83,8 +83,9 @@ class Encoder(RunsOn):
         RGBA, L, LA, P, PA or 1; bundles of one picture size take opaque pictures only, and grey as RGB. The
         settings are for bundles with qualities: ``quality`` 1 to 100 (60), or a target: the highest quality
         whose file has at most ``target_bpp`` bits a pixel, all of it counted, or the lowest that decodes at
-        ``target_psnr`` dB with the default decoder here, of visible pixels. ``effort`` 0 rounds latents, 1 chooses them by rate and distortion, 2 (the
-        default) and above by the decoder's errors besides, round after round: more rounds the higher it is.
+        ``target_psnr`` dB with the default decoder here, of visible pixels. ``effort`` 0 rounds latents, 1
+        chooses them by rate and distortion, 2 (the default) and above by the decoder's errors besides, round
+        after round: more rounds the higher it is.
 
         Colours under alpha 0 are filled from their surroundings. A picture that no quality holds (noise,
         patterns of single pixels) is encoded with a QualityWarning.
