@@ -1,6 +1,7 @@
 """Which files of a folder are converted, which are skipped and why, and which cannot be done."""
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ Job = tuple[Path, Path]  # a file, and what it becomes
 _UNSUPPORTED = frozenset(
     (".heic", ".heif", ".jxl", ".svg", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf")
 )
+CASE_IS_IGNORED = sys.platform.startswith(("win32", "darwin"))
 _MACOS_FOLDER = "__MACOSX"  # what macOS's zip files hold besides the files: AppleDouble copies
 
 
@@ -49,7 +51,7 @@ def plan_folder(
     file fail, each by name. ``kind`` says what the files are that are looked for.
     """
     plan = FolderPlan()
-    results: dict[Path, list[Path]] = {}
+    results: dict[str, tuple[Path, list[Path]]] = {}
     for path in _files(source, plan):
         if reason := _reason_to_skip(path, suffixes, kind):
             plan.skipped[reason] += 1
@@ -63,8 +65,8 @@ def plan_folder(
             continue
         result = target / path.relative_to(source)
         result = result.with_name(result.name + new_suffix) if keep_suffix else result.with_suffix(new_suffix)
-        results.setdefault(result, []).append(path)
-    for result, paths in results.items():
+        results.setdefault(_place(result), (result, []))[1].append(path)
+    for result, paths in results.values():
         if len(paths) > 1:
             plan.failed += [(path, _clash(path, paths, result, new_suffix)) for path in paths]
         elif skip_existing and result.is_file():
@@ -73,6 +75,11 @@ def plan_folder(
         else:
             plan.jobs.append((paths[0], result))
     return plan
+
+
+def _place(result: Path) -> str:
+    """The same text for names that lead to the same file: on Windows and macOS, whatever their case."""
+    return str(result).casefold() if CASE_IS_IGNORED else str(result)
 
 
 def _files(source: Path, plan: FolderPlan) -> Iterator[Path]:

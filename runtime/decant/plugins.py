@@ -2,11 +2,6 @@
 when they are called.
 """
 
-import signal
-import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -49,8 +44,7 @@ class CommandGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; DecantError, OSError and MemoryError become one line."""
         try:
-            with stopped_by_sigterm():
-                return super().invoke(ctx)
+            return super().invoke(ctx)
         except click.UsageError as error:
             # It may quote a file's name.
             raise click.UsageError(escaped(error.format_message()), error.ctx) from None
@@ -87,30 +81,6 @@ class CommandGroup(click.Group):
             rows.append((name, own.get_short_help_str(90) if own else _short_help(plugins[name])))
         with formatter.section("Commands"):
             formatter.write_dl(rows)
-
-
-@contextmanager
-def stopped_by_sigterm() -> Iterator[None]:
-    """SIGTERM ends the command as an exception does: temporary files go, and the exit code is 143.
-
-    A second SIGTERM ends the process at once. Where somebody else handles the signal, that stays.
-    """
-    if (
-        threading.current_thread() is not threading.main_thread()
-        or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
-    ):
-        yield
-        return
-
-    def stop(number: int, frame: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        sys.exit(128 + number)
-
-    signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _plugins() -> dict[str, EntryPoint]:

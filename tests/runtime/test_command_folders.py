@@ -12,7 +12,7 @@ import bundles
 import numpy as np
 import pytest
 from commands import decant, refusal
-from decant import Decoder
+from decant import Decoder, plan
 from PIL import Image
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX files")
@@ -56,6 +56,15 @@ class TestNameClashes:
         assert summary == f"4 of 9 files written to {tmp_path / 'out'}"
         assert last == "decant: 5 of 9 files failed"
         assert coded_names(tmp_path / "out") == ALL
+
+    def test_case_does_not_tell_files_apart_on_every_system(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        for name in ("a.png", "b.png", "A.bmp"):
+            (tmp_path / name).write_bytes(b"")
+        for ignored, jobs in ((False, 3), (True, 1)):
+            monkeypatch.setattr(plan, "CASE_IS_IGNORED", ignored)
+            assert len(plan.plan_folder(tmp_path, tmp_path / "out", (".png", ".bmp"), ".dcn").jobs) == jobs
 
     def test_keep_suffix_writes_all(self, tiny: Path, photos: Path, tmp_path: Path):
         picture(5).save(photos / "a.bmp")
@@ -201,6 +210,16 @@ class TestVerify:
         ]
         assert result.stderr == f"4 of 4 files in {archive} are whole; 1 skipped (not a .dcn file: 1)\n"
         assert decant("verify", archive, "--bundle-dir", tiny, "--quiet").output == ""
+
+    def test_two_suffixes_that_differ_in_case_are_two_files(self, tiny: Path, archive: Path, tmp_path: Path):
+        shutil.copy(archive / "a.dcn", archive / "a.DCN")
+        result = decant("verify", archive, "--bundle-dir", tiny)
+        assert result.exit_code == 0
+        assert result.stdout.count("ok ") == 5
+        arguments = ("decode", archive, tmp_path / "back", "--bundle-dir", tiny)
+        assert "2 of 5 files failed" in decant(*arguments).stderr
+        assert decant(*arguments, "--keep-suffix").exit_code == 0
+        assert (tmp_path / "back" / "a.DCN.png").exists()
 
     def test_damage_is_named_and_the_others_are_checked(self, tiny: Path, archive: Path):
         bad = archive / "b.dcn"

@@ -391,7 +391,8 @@ def test_the_version_is_the_same_everywhere():
     assert first is not None
     assert first[0] == declared
     assert f"decant {declared}" in (root / "README.md").read_text()
-    assert decant("--version").stdout == f"decant, version {declared}\n"
+    said = decant("--version").stdout
+    assert said == f"decant, version {declared}\n", "install the package again: pip install -e ."
 
 
 def test_a_missing_c_module_is_said_once(codec: Path, tmp_path: Path):

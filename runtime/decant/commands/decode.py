@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from decant.commands.options import quiet_option, running_options, skip_existing_option
+from decant.commands.options import keep_suffix_option, quiet_option, running_options, skip_existing_option
 from decant.commands.running import (
     PATH,
     STANDARD,
@@ -17,6 +17,7 @@ from decant.commands.running import (
     require_folder_output,
     run_folder,
     skipped_text,
+    stopped_by_sigterm,
     write_output,
 )
 from decant.plugins import Failure
@@ -66,11 +67,18 @@ def _crop(
     show_default=True,
     help="Of the pictures, where OUT is a folder, a device or standard output.",
 )
+@keep_suffix_option
 @skip_existing_option
 @quiet_option
 @running_options
 def decode(
-    source: Path, target: Path, format_name: str, skip_existing: bool, quiet: bool, **options: Any
+    source: Path,
+    target: Path,
+    format_name: str,
+    keep_suffix: bool,
+    skip_existing: bool,
+    quiet: bool,
+    **options: Any,
 ) -> None:
     """Decode a .dcn file into a picture (.png, .webp, .tif, .ppm or .npy), or every .dcn file of a folder
     into a folder.
@@ -90,14 +98,24 @@ def decode(
             if not quiet:
                 say(f"decant: {target}: exists, skipped")
             return
-        _decode_one(source, target, FileDecoder(suffix=suffix, **options), suffix)
+        with stopped_by_sigterm():
+            _decode_one(source, target, FileDecoder(suffix=suffix, **options), suffix)
         return
     require_folder_output(target)
-    plan = plan_folder(source, target, (".dcn",), suffix, kind=".dcn file", skip_existing=skip_existing)
+    plan = plan_folder(
+        source,
+        target,
+        (".dcn",),
+        suffix,
+        kind=".dcn file",
+        keep_suffix=keep_suffix,
+        skip_existing=skip_existing,
+    )
     if not plan.total and not plan.skipped["existing"]:
         found = skipped_text(plan)
         raise Failure(f"{source}: nothing to do: no .dcn file in it{found and '; '}{found}")
-    run_folder(plan, target, FileDecoder(**options), threads=options["threads"], quiet=quiet)
+    with stopped_by_sigterm():
+        run_folder(plan, target, FileDecoder(**options), threads=options["threads"], quiet=quiet)
 
 
 def _decode_one(source: Path, target: Path, work: "FileDecoder", suffix: str) -> None:

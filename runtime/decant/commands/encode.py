@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from decant.commands.options import quiet_option, running_options, skip_existing_option
+from decant.commands.options import keep_suffix_option, quiet_option, running_options, skip_existing_option
 from decant.commands.running import (
     PATH,
     STANDARD,
@@ -18,6 +18,7 @@ from decant.commands.running import (
     require_folder_output,
     run_folder,
     skipped_text,
+    stopped_by_sigterm,
     write_output,
 )
 from decant.container import DEFAULT_SIZE_LIMIT
@@ -69,9 +70,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Refuse pictures of more than one frame or page; otherwise the first is encoded, with a message.",
 )
-@click.option(
-    "--keep-suffix", is_flag=True, help="In folders: write x.jpg.dcn and x.png.dcn instead of x.dcn."
-)
+@keep_suffix_option
 @skip_existing_option
 @quiet_option
 @running_options
@@ -132,10 +131,11 @@ def encode(
         target_bpp=target_bpp,
         target_psnr=target_psnr,
     )
-    if folder:
-        run_folder(plan, target, work, threads=options["threads"], quiet=quiet)
-    else:
-        _encode_one(source, target, work, quiet)
+    with stopped_by_sigterm():
+        if folder:
+            run_folder(plan, target, work, threads=options["threads"], quiet=quiet)
+        else:
+            _encode_one(source, target, work, quiet)
 
 
 def _encode_one(source: Path, target: Path, work: "FileEncoder", quiet: bool) -> None:

@@ -24,6 +24,11 @@ bundle_dir_option = click.option(
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Say nothing but warnings and errors.")
+keep_suffix_option = click.option(
+    "--keep-suffix",
+    is_flag=True,
+    help="In folders: add the new suffix to the old one (x.jpg.dcn, x.dcn.png) instead of replacing it.",
+)
 skip_existing_option = click.option(
     "--skip-existing", is_flag=True, help="Leave alone what is already there instead of writing it again."
 )

@@ -1,7 +1,9 @@
 """What ``encode`` and ``decode`` share: one file, ``-``, or a folder, with messages on stderr."""
 
 import io
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +28,30 @@ def require(path: Path) -> None:
     """Fail unless ``path`` is there, or is standard input."""
     if path != STANDARD and not path.exists():
         raise Failure(f"{path}: no such file or folder")
+
+
+@contextmanager
+def stopped_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends the command as an exception does: temporary files go, and the exit code is 143.
+
+    A second SIGTERM ends the process at once. Where somebody else handles the signal, that stays.
+    """
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    ):
+        yield
+        return
+
+    def stop(number: int, frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        sys.exit(128 + number)
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def bundle_or_file(path: Path, bundle_dir: str | None) -> Path:

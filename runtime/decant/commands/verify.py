@@ -107,7 +107,7 @@ def _checks(path: Path, bundle_dir: str | None, threads: int, size_limit: int) -
     if (path / "bundle.json").exists():
         return _Checks("bundle", verify_bundle(path, threads))
     if path.is_dir():
-        plan = plan_folder(path, path, (".dcn",), ".dcn", kind=".dcn file")
+        plan = plan_folder(path, path, (".dcn",), "", kind=".dcn file", keep_suffix=True)
         if not plan.total:
             raise Failure(f"{path}: no .dcn file in it, and no bundle.json")
 
