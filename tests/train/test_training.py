@@ -1,8 +1,10 @@
 """Training: it learns, stops, saves, goes on."""
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -71,6 +73,18 @@ def test_resuming_another_configuration_is_refused(tmp_path: Path) -> None:
 def test_minutes_run_out(tmp_path: Path) -> None:
     done = run(tmp_path, loop.Options(max_minutes=0.01, schedule="cosine", batch_size=2))
     assert done.stopped_by == "minutes"
+
+
+def test_minutes_are_looked_at_after_every_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a clock that moves by a second whenever it is read, a minute is over long before the epoch is."""
+    seconds = itertools.count()
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: float(next(seconds))))
+    options = loop.Options(max_minutes=1, schedule="cosine", batch_size=1, precision="float32")
+    shape = {"image_size": 32, "set_size": 100, "latent_dim": 4}
+    done = recipes.train_set("small", tmp_path, options, shape=shape, images=None, progress=False)
+    assert done.stopped_by == "minutes"
+    assert 40 < done.step < 70
+    assert len(losses_of(tmp_path)) == done.epoch == 1
 
 
 def test_a_smaller_folder_makes_a_smaller_set(tmp_path: Path) -> None:

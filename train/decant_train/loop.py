@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Options:
     """How to train. ``epochs`` and ``max_minutes`` of 0 mean no limit; training that has neither stops by
-    convergence.
+    convergence. Minutes are looked at after every step: the last epoch may be a part of one.
     """
 
     epochs: int = 0
@@ -133,8 +133,10 @@ def fit(
             for group, base_rate in zip(optimizer.param_groups, base_rates, strict=True):
                 group["lr"] = base_rate * factor
             task.model.train()
+            left_s = 60 * options.max_minutes - (before + epoch_started - started)
+            ends_at = epoch_started + left_s if options.max_minutes else math.inf
             try:
-                loss, steps = _epoch(task, optimizer, autocast, options, checkpoint.epoch)
+                loss, steps = _epoch(task, optimizer, autocast, options, checkpoint.epoch, ends_at)
             except KeyboardInterrupt:
                 checkpoint.stopped_by = "interrupt"
                 break
@@ -149,7 +151,7 @@ def fit(
                 "loss": loss,
                 "learning_rate": options.learning_rate * factor,
             }
-            row["images_per_s"] = len(task) / (now - epoch_started)
+            row["images_per_s"] = min(len(task), steps * options.batch_size) / (now - epoch_started)
             row["elapsed_s"] = checkpoint.elapsed_s
 
             if _done(options, checkpoint.epoch, checkpoint.elapsed_s) >= 1:
@@ -182,10 +184,15 @@ def fit(
 
 
 def _epoch(
-    task: Task, optimizer: torch.optim.Optimizer, autocast: Any, options: Options, epoch: int
+    task: Task,
+    optimizer: torch.optim.Optimizer,
+    autocast: Any,
+    options: Options,
+    epoch: int,
+    ends_at: float,
 ) -> tuple[float, int]:
-    """One pass over the samples; the mean loss and the number of steps. The order depends on seed and epoch
-    alone.
+    """One pass over the samples, cut short after the first step that ends past ``ends_at``
+    (``time.monotonic``); the mean loss and the number of steps. The order depends on seed and epoch alone.
     """
     order = torch.randperm(
         len(task), generator=torch.Generator().manual_seed(options.seed * 1_000_003 + epoch)
@@ -198,6 +205,8 @@ def _epoch(
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         total, steps = total + loss.detach().cpu(), steps + 1
+        if time.monotonic() >= ends_at:
+            break
     mean = float(total) / steps
     if not math.isfinite(mean):
         raise FloatingPointError(

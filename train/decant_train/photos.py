@@ -11,7 +11,7 @@ import io
 import json
 import logging
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from decant_train.data import NoImagesError, image_files
 
 log = logging.getLogger(__name__)
 VALIDATION_SHARE = 0.03
+VALIDATION_SIDE = 256  # pixels; validation crops are so large
 REDUCED = 0.7  # of the calls give reduced crops, which were 1.2 to 2 times as large
 LEAST_REDUCTION, REDUCTIONS = 1.2, 0.8
 LEAST_NOISE, MOST_NOISE = 0.5, 5.0  # its deviation in steps of 8 bits
@@ -43,8 +44,27 @@ def group_of(name: str) -> str:
 
 
 def is_validation(name: str) -> bool:
-    """Whether a picture is kept for validation; decided by its group's name alone."""
-    return zlib.crc32(group_of(name).encode()) % 1000 < 1000 * VALIDATION_SHARE
+    """Whether a picture belongs to the share kept for validation, by its group's name alone; ``held`` says
+    what is kept of a set of pictures.
+    """
+    return _draw(group_of(name)) < 1000 * VALIDATION_SHARE
+
+
+def held(names: Iterable[str]) -> set[str]:
+    """The groups of pictures ``names`` that are kept for validation: those ``is_validation`` is true of.
+
+    Of two or more groups at least one is kept, that of the lowest hash, and at least one is not.
+    """
+    groups = sorted({group_of(name) for name in names}, key=lambda group: (_draw(group), group))
+    chosen = {group for group in groups if is_validation(group)}
+    if len(groups) < 2:
+        return chosen
+    return (chosen or {groups[0]}) - ({groups[-1]} if len(chosen) == len(groups) else set())
+
+
+def _draw(group: str) -> int:
+    """0..999, from the name."""
+    return zlib.crc32(group.encode()) % 1000
 
 
 def pack(folder: Path, out: Path, *, part: int = 0, parts: int = 1) -> int:
@@ -146,25 +166,79 @@ def grain(count: int, size: int, generator: torch.Generator) -> Tensor:
 def load(paths: Sequence[Path], smallest: int, *, validation: bool, workers: int = 8) -> Photos:
     """Decode the packed files ``paths``: training or validation pictures of at least ``smallest`` pixels a
     side.
+
+    At least one photograph of VALIDATION_SIDE pixels is kept for validation, if there are two. Raises
+    NoImagesError where no picture is left, saying why.
     """
+    packed = [_Packed(path) for path in paths]
+    kept = _kept_for_validation(packed)
     pictures: list[npt.NDArray[np.uint8]] = []
     names: list[str] = []
-    for path in paths:
-        with safe_open(path, framework="pt") as file:
-            kept = json.loads(file.metadata()["names"])
-            data, offsets = file.get_tensor("bytes").numpy(), file.get_tensor("offsets").tolist()
-        wanted = [i for i, name in enumerate(kept) if is_validation(name) == validation]
+    for file in packed:
+        wanted = [i for i, name in enumerate(file.names) if (group_of(name) in kept) == validation]
         with ThreadPoolExecutor(workers) as pool:
-            contents = (data[offsets[i] : offsets[i + 1]].tobytes() for i in wanted)
-            decoded = list(pool.map(_decode, contents, (kept[i] for i in wanted)))
+            decoded = list(pool.map(_decode, map(file.content, wanted), (file.names[i] for i in wanted)))
         for i, picture in zip(wanted, decoded, strict=True):
             if picture is not None and min(picture.shape[:2]) >= smallest:
                 pictures.append(picture)
-                names.append(kept[i])
+                names.append(file.names[i])
     if not pictures:
-        side, where = "validation" if validation else "training", ", ".join(map(str, paths))
-        raise NoImagesError(f"no {side} picture of {smallest} pixels a side in {where}")
+        raise NoImagesError(_why_none(packed, smallest, validation))
     return Photos(pictures, names)
+
+
+class _Packed:
+    """A packed file: the ``names`` and contents of its pictures."""
+
+    def __init__(self, path: Path) -> None:
+        with safe_open(path, framework="pt") as file:
+            self.names: list[str] = json.loads(file.metadata()["names"])
+            self._data, self._offsets = file.get_tensor("bytes").numpy(), file.get_tensor("offsets").tolist()
+        self.path = path
+
+    def content(self, index: int) -> bytes:
+        """The bytes of one picture's file."""
+        content: bytes = self._data[self._offsets[index] : self._offsets[index + 1]].tobytes()
+        return content
+
+    def side(self, index: int) -> int:
+        """The shorter side of a picture in pixels, from its header; 0 where it cannot be read."""
+        try:
+            with Image.open(io.BytesIO(self.content(index))) as image:
+                return min(image.size)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            return 0
+
+
+def _kept_for_validation(packed: Sequence[_Packed]) -> set[str]:
+    """The groups kept for validation: by name, or, where those hold no picture of VALIDATION_SIDE pixels, of
+    the pictures that are so large.
+    """
+    kept = held(name for file in packed for name in file.names)
+    places = [(file, i, name) for file in packed for i, name in enumerate(file.names)]
+    if any(group_of(name) in kept and file.side(i) >= VALIDATION_SIDE for file, i, name in places):
+        return kept
+    large = [name for file, i, name in places if file.side(i) >= VALIDATION_SIDE]
+    groups = {group_of(name) for _, _, name in places}
+    if len(groups) > 1 and large:
+        return held(large) or {group_of(large[0])}
+    return {group for group in kept if is_validation(group)}
+
+
+def _why_none(packed: Sequence[_Packed], smallest: int, validation: bool) -> str:
+    """Why ``load`` found no picture."""
+    where = ", ".join(str(file.path) for file in packed)
+    sides = [file.side(i) for file in packed for i in range(len(file.names))]
+    groups = len({group_of(name) for file in packed for name in file.names})
+    what = "validation" if validation else "training"
+    start = f"no {what} picture of {smallest} pixels a side in {where}"
+    largest = max(sides, default=0)
+    if largest < smallest:
+        return f"{start}: the shorter side of the largest of its {len(sides)} pictures is {largest}"
+    if groups < 2:
+        return f"{start}: it holds one photograph; training and validation need one each"
+    fitting = sum(side >= smallest for side in sides)
+    return f"{start}: {fitting} of its {len(sides)} pictures are so large, and none is left for {what}"
 
 
 def _decode(data: bytes, name: str) -> npt.NDArray[np.uint8] | None:

@@ -20,7 +20,7 @@ from decant_train import checkpoint as checkpoints
 from decant_train import data, families, features, loop, wheel_photos
 from decant_train.checkpoint import Checkpoint, CheckpointError
 from decant_train.families.perceptual import PerceptualAutoencoder
-from decant_train.photos import group_of, is_validation
+from decant_train.photos import group_of, held
 from decant_train.recipes import WHEELS
 from decant_train.tasks_perceptual import PerceptualTask
 
@@ -108,23 +108,20 @@ def squares(folder: Path | None, size: int, pictures: int = 0) -> Squares:
     """The middle ``size`` x ``size`` pixels of the photos below ``folder`` (a smaller photo is enlarged
     first): of the training ones ``pictures`` (0: all), of the others at most VALIDATION, both evenly spread.
 
-    A photo's name says on which side it is (decant_train.photos.is_validation); where that leaves no
-    validation photo, the one whose name has the lowest hash is it. Of the photos in the wheels, which None
-    stands for, all tiles are taken. Raises NoImagesError.
+    A photo's name says on which side it is (decant_train.photos.held); two photos leave one on each side. Of
+    the photos in the wheels, which None stands for, all tiles are taken. Raises NoImagesError.
     """
     if folder is None:
         return _tiles(size, pictures)
     files = data.image_files(folder)
-    held = {path for path in files if is_validation(path.name)}
-    if not held:
-        groups = sorted({group_of(path.name) for path in files}, key=lambda name: zlib.crc32(name.encode()))
-        held = {path for path in files if group_of(path.name) == groups[0]}
-    training = [path for path in files if path not in held]
-    if not training:
-        raise data.NoImagesError(f"{folder} holds one photo only: none is left for validation")
+    groups = held(path.name for path in files)
+    kept = [path for path in files if group_of(path.name) in groups]
+    training = [path for path in files if group_of(path.name) not in groups]
+    if not training or not kept:
+        raise data.NoImagesError(f"{folder} holds one photo only: training and validation need one each")
     return Squares(
         _squares(_evenly(training, pictures), size, folder),
-        _squares(_evenly(sorted(held), VALIDATION), size, folder),
+        _squares(_evenly(kept, VALIDATION), size, folder),
     )
 
 
