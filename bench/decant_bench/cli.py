@@ -9,6 +9,7 @@ import click
 from decant_bench.cli_types import Integers, Names, Pair
 from decant_bench.content_cli import content
 from decant_bench.effort_cli import effort
+from decant_bench.refusals import require_measured
 
 _PATH = click.Path(path_type=Path)
 _CROPS = 64  # of the photos in the wheels, where no folder is given
@@ -104,6 +105,7 @@ def latency(
     if json_path is not None:
         record.write(result, json_path)
     click.echo(latency_table.as_text(result))
+    require_measured(result["rows"])
 
 
 @bench.command()
@@ -146,6 +148,7 @@ def quality(
     if plot is not None:
         plots.save_quality(result, plot)
     click.echo(quality_table.as_text(result))
+    require_measured(result["rows"])
 
 
 @bench.command()
@@ -208,6 +211,7 @@ def rd(
     centre = None if show_at is None else (round(show_at[0]), round(show_at[1]))
     rd_report.write(result, contenders, found, out, rd_report.Show(show, show_bpp, centre))
     click.echo(rd_table.as_text(result))
+    require_measured(result["rows"], options.against)
 
 
 @bench.command()

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from decant.errors import DecantError, MissingExtraError
+from decant.extras import missing
 from decant.terminal import accept_every_character, say
 from decant.text import escaped
 
@@ -50,6 +51,13 @@ class CommandGroup(click.Group):
             raise click.UsageError(escaped(error.format_message()), error.ctx) from None
         except DecantError as error:
             raise Failure(str(error)) from None
+        except ModuleNotFoundError as error:
+            if (error.name or "decant").startswith("decant"):
+                raise
+            command = ctx.invoked_subcommand or ""
+            entry = _plugins().get(command)
+            package = _package(entry) if entry else ""
+            raise Failure(str(missing(error, f"decant {command}", package))) from None
         except BrokenPipeError:
             raise  # click ends quietly when whoever read our output has gone
         except OSError as error:

@@ -40,6 +40,20 @@ def test_latency_prints_a_table_and_writes_a_record(tiny, photos, tmp_path):
     assert made["versions"]["onnxruntime"]
 
 
+def test_a_run_with_every_variant_refused_fails(tiny, photos, tmp_path):
+    out = tmp_path / "out.json"
+    run = bench("latency", tiny, "--images", photos, *FAST, *ONCE, "--device", "npu", "--json", out)
+    assert run.exit_code == 1
+    assert record.read(out, "latency")["rows"]
+    assert "variants could be measured; the first, tiny " in run.stderr
+    assert "no NPU here" in run.stderr.splitlines()[-1]
+    run = bench(
+        "rd", "--bundle", tiny, "--images", photos, "--against", "jpeg", "--match", "0", "--out", tmp_path
+    )
+    assert run.exit_code == 1
+    assert "none of 1 variants could be measured; the first, tiny" in run.stderr
+
+
 def test_quality_prints_a_table_writes_a_record_and_draws(tiny, photos, tmp_path):
     out, plot = tmp_path / "out.json", tmp_path / "plot.svg"
     run = bench("quality", tiny, "--images", photos, *FAST, "--json", out, "--plot", plot)
