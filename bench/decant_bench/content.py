@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from decant.strpaths import takes_paths
 from PIL import Image, ImageOps
 
 from decant_bench import camera, content_drawings, content_pages, content_wheels
@@ -47,6 +48,7 @@ class Piece:
     make: Callable[[], Image.Image]
 
 
+@takes_paths
 def pieces(photos: Path | None = None, seed: int = 0) -> list[Piece]:
     """Every picture, in order of group and name.
 
@@ -61,6 +63,7 @@ def pieces(photos: Path | None = None, seed: int = 0) -> list[Piece]:
     return sorted(found, key=lambda piece: (order.index(piece.group), piece.name))
 
 
+@takes_paths
 def collect(out: Path, photos: Path | None = None, seed: int = 0) -> list[Path]:
     """Write ``out``/GROUP/NAME.png and ``out``/README.md with sources and licences; returns the pictures.
 

@@ -19,6 +19,7 @@ import click
 import numpy as np
 from decant.bundle import Bundle
 from decant.errors import DecantError
+from decant.strpaths import takes_paths
 from PIL import Image
 
 from decant_bench import latency, latency_table, machine, quality, quality_table, record, report
@@ -37,6 +38,7 @@ LATENCY = latency.Options(
 )
 
 
+@takes_paths
 def run(out: Path, images: Path | None, minutes: float, command: str, lab: latency.Options = LATENCY) -> Path:
     """All steps, into the folder ``out``; the path of the report. ``images``: a folder, or None for the
     photos in the wheels; ``minutes``: of training. Raises what a step raises.

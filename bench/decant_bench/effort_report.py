@@ -4,6 +4,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from decant.strpaths import takes_paths
+
 from decant_bench import rd_curves, rd_table, record
 from decant_bench.errors import BenchError
 from decant_bench.plots import COLOURS
@@ -20,6 +22,7 @@ HEADERS = (
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
+@takes_paths
 def write(found: Record, out: Path) -> list[Path]:
     """Write effort.json, effort.md and effort.svg into ``out``; gives the paths. No figure where no encoder
     has a time and a BD-rate.

@@ -15,6 +15,7 @@ from decant.bundle import Bundle
 from decant.decoder import Decoder
 from decant.encoder import Encoder
 from decant.sessions import usable_cores
+from decant.strpaths import takes_paths
 
 from decant_bench import images, metrics, quality, record
 from decant_bench import pictures as reading
@@ -59,6 +60,7 @@ class Coder:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
+@takes_paths
 def pictures_for(
     bundle: Bundle, folder: Path | None, limit: int | None = None, fit: str = "crop"
 ) -> PictureSet:
@@ -76,6 +78,7 @@ def pictures_for(
     return PictureSet(tuple(fitted), found.source)
 
 
+@takes_paths
 def bundle_coder(
     bundle: Bundle, pictures: PictureSet, options: Options, archive: Path | None = None
 ) -> Coder:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from decant.strpaths import takes_paths
 
 from decant_bench.errors import BenchError
 
@@ -34,6 +35,7 @@ _EPS = 1e-10
 class FeatureDistance:
     """Loaded weights. ``name`` says which distance they give. Safe to use from several threads."""
 
+    @takes_paths
     def __init__(self, path: Path) -> None:
         """Read ``path``: an .npz with ``conv0.weight`` ... ``conv24.bias`` (OIHW, float16 or float32). Raises
         BenchError for another file, OSError, MissingExtraError without torch.

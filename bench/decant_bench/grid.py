@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from decant.strpaths import takes_paths
+
 from decant_bench import record
 from decant_bench.errors import BenchError
 from decant_bench.images import ImageSet
@@ -40,6 +42,7 @@ class Options:
     seed: int = 0
 
 
+@takes_paths
 def measure(
     images: ImageSet,
     out: Path,
@@ -119,6 +122,7 @@ def _finished(folder: Path) -> "Checkpoint | None":
     return trained if trained.stopped_by in ("minutes", "convergence") else None
 
 
+@takes_paths
 def save_curves(found: record.Record, path: Path) -> None:
     """``curves`` as a file of the kind that the suffix says. Raises BenchError where no cell is trained or
     the suffix is none that matplotlib knows.

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from decant.bundle import Bundle
 from decant.errors import ImageError
+from decant.strpaths import takes_paths
 
 from decant_bench.errors import BenchError
 
@@ -38,6 +39,7 @@ class ImageSet:
         return {"count": n, "width": width, "height": height, "source": self.source, "sha256": self.sha256}
 
 
+@takes_paths
 def read_folder(folder: Path, size: int, limit: int | None = None, fit: str = "crop") -> ImageSet:
     """The pictures below ``folder`` as squares of ``size`` pixels, in order of path; at most ``limit``.
 

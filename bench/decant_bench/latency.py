@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from decant.bundle import Bundle
 from decant.errors import DecantError
+from decant.strpaths import takes_paths
 
 from decant_bench import footprint, machine, phases, record
 from decant_bench.baselines import setting
@@ -58,6 +59,7 @@ class Options:
         return chosen
 
 
+@takes_paths
 def measure(
     bundles: Sequence[Bundle],
     images: ImageSet,

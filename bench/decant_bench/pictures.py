@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from decant.errors import ImageError
+from decant.strpaths import takes_paths
 
 _MODES = ("RGB", "L", "P", "1")  # what becomes RGB without loss
 
@@ -49,6 +50,7 @@ class PictureSet:
         }
 
 
+@takes_paths
 def read_pictures(folder: Path, limit: int | None = None) -> PictureSet:
     """The pictures below ``folder``, upright, in order of path; at most ``limit``. Raises ImageError for one
     that cannot be read, or that is not 8-bit RGB or grey: a figure is one of all pictures.
@@ -73,6 +75,7 @@ def read_pictures(folder: Path, limit: int | None = None) -> PictureSet:
     return PictureSet(tuple(pictures), str(folder))
 
 
+@takes_paths
 def read_groups(folder: Path, limit: int | None = None) -> PictureSet:
     """The pictures of each sub-folder of ``folder``, in order of name; at most ``limit`` of each. A name
     begins with its sub-folder's. Raises ImageError as read_pictures, and for a folder without sub-folders.

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from decant.strpaths import takes_paths
+
 from decant_bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ def quality_svg(record: "Record") -> str | None:
     return None if figure is None else as_svg(figure, "quality")
 
 
+@takes_paths
 def save_quality(record: "Record", path: Path) -> None:
     """The figure of ``quality_svg``, black on white, as a file of the kind that the suffix says (.svg, .png,
     .pdf). Raises BenchError where no row has a Q or the suffix is none that matplotlib knows.

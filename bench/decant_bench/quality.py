@@ -19,6 +19,7 @@ from decant.bundle import Bundle
 from decant.encoder import Encoder
 from decant.errors import DecantError
 from decant.sessions import usable_cores
+from decant.strpaths import takes_paths
 
 from decant_bench import metrics, record
 from decant_bench.baselines import setting
@@ -49,6 +50,7 @@ class Options:
     ms_ssim: bool = True
 
 
+@takes_paths
 def measure(
     bundles: Sequence[Bundle],
     images: ImageSet,
@@ -92,6 +94,7 @@ def measure(
     return result
 
 
+@takes_paths
 def encode(bundle: Bundle, images: ImageSet, archive: Path | None = None) -> list[bytes]:
     """One .dcn file per image: made by the bundle, or read from ``archive``, where files are matched by name
     (``a/b.png`` to ``a/b.dcn``), or by order where no name matches and there are as many files as images.

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from decant.strpaths import takes_paths
 
 from decant_bench.bd_rate import Curve
 from decant_bench.errors import BenchError
@@ -25,6 +26,7 @@ _DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)))
 _LABEL_GAP = 0.034  # of the height of the axes, between the middles of two labels
 
 
+@takes_paths
 def save(record: Record, folder: Path) -> list[Path]:
     """Write ``rd_psnr_db``, ``rd_ms_ssim`` and ``rd_feature_distance`` as PNG and SVG; gives the paths. What
     the pictures are too small for, and what was not measured, is left out.

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from decant.strpaths import takes_paths
+
 from decant_bench import rd_plots, rd_table, record, side_by_side
 from decant_bench.contenders import Contender
 from decant_bench.pictures import PictureSet
@@ -21,6 +23,7 @@ class Show:
     centre: tuple[int, int] | None = None
 
 
+@takes_paths
 def write(
     found: Record, contenders: Sequence[Contender], pictures: PictureSet, out: Path, show: Show
 ) -> list[Path]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from decant.bundle import canonical_json
 from decant.errors import DecantError
+from decant.strpaths import takes_paths
 
 from decant_bench import machine
 from decant_bench.errors import BenchError
@@ -69,6 +70,7 @@ def command_line() -> str:
     return shlex.join([name, *arguments])
 
 
+@takes_paths
 def write(record: Record, path: Path) -> None:
     """Write ``record`` as JSON; the file appears whole or not at all."""
     text = json.dumps(record, indent=1, allow_nan=False) + "\n"
@@ -78,6 +80,7 @@ def write(record: Record, path: Path) -> None:
     os.replace(temporary, path)
 
 
+@takes_paths
 def read(path: Path, kind: str) -> Record:
     """The record of ``kind`` in ``path``. Raises BenchError for none, or one of another kind or schema."""
     try:

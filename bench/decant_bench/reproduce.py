@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from decant.errors import MissingExtraError
+from decant.strpaths import takes_paths
 
 from decant_bench import pages, record
 from decant_bench.errors import BenchError
@@ -26,6 +27,7 @@ HEADERS = ("figure", "published", "ours", "remark")
 Report = Callable[[str], None]
 
 
+@takes_paths
 def run(
     system: str, data: Path | None, out: Path, max_minutes: float, report: Report, **options: Any
 ) -> list[Row]:

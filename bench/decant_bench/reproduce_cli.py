@@ -39,7 +39,12 @@ _FLAGS = {"records": "--record", "features": "--features", "encoder_weights": "-
     multiple=True,
     help="set: a record of `decant bench quality` or `latency` that counts as ours. May be given again.",
 )
-@click.option("--features", metavar="NPZ", type=_PATH, help="perceptual: weights of the perceptual loss.")
+@click.option(
+    "--features",
+    metavar="NPZ",
+    type=_PATH,
+    help="perceptual: VGG-19 convolutions for the loss; docs/training.md says how to make the file.",
+)
 @click.option(
     "--encoder-weights", metavar="FILE", type=_PATH, help="perceptual: ResNet-101, torchvision's names."
 )

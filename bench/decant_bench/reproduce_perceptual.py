@@ -86,7 +86,10 @@ def reproduce(
     from decant_train import recipes_perceptual
 
     if features is None:
-        raise BenchError("perceptual needs VGG-19 weights for its loss; give --features NPZ")
+        raise BenchError(
+            "perceptual needs VGG-19 weights for its loss, which decant does not ship: give --features NPZ "
+            "(docs/training.md, weights of the perceptual loss, says how to make the file)"
+        )
     config = _config(plan)
     squares = recipes_perceptual.squares(data, config.image_size, plan.pictures)
     minutes = TRAINING_SHARE * max_minutes

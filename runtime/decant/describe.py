@@ -2,6 +2,7 @@
 neither numpy nor a runtime.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from decant.bundle import Bundle
@@ -31,6 +32,7 @@ def describe_file(file: DcnFile, path: str, size: int, bundle: Bundle | None = N
         "quality": file.quality or None,
         "grey": file.grey,
         "alpha": file.alpha is not None,
+        "model_licence": None if bundle is None else licence_of(bundle),
         "groups": None if bundle is None else _groups(file, bundle.model["latent"]),
         "bytes": size,
         "bits_per_pixel": 8 * size / (file.width * file.height),
@@ -66,6 +68,20 @@ def describe_bundle(bundle: Bundle) -> dict[str, Any]:
         "licence": raw.get("licence"),
         "data": raw.get("data"),
     }
+
+
+def licence_lines(bundles: Sequence[Bundle]) -> list[str]:
+    """The terms of the weights as each bundle states them, one line for the bundles of equal terms."""
+    names: dict[str, list[str]] = {}
+    for bundle in bundles:
+        names.setdefault(licence_of(bundle) or "not stated", []).append(bundle.name)
+    return [escaped(f"licence of {', '.join(of)}: {licence}") for licence, of in names.items()]
+
+
+def licence_of(bundle: Bundle) -> str | None:
+    """The terms of the weights, from bundle.json; None where it states none."""
+    licence = bundle.manifest.raw.get("licence")
+    return licence if isinstance(licence, str) and licence else None
 
 
 def _graph(graph: Graph) -> dict[str, Any]:

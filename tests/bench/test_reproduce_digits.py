@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from decant import Decoder, Encoder
 from decant.cli import main
 from decant_bench import digits_stages, metrics, reproduce_digits
-from decant_bench.digits_plots import save_sheet
+from decant_bench.digits_plots import labels_figure, save_sheet
 from decant_bench.errors import BenchError
 from decant_train import checkpoint as checkpoints
 from decant_train import mnist, wheel_digits
@@ -137,3 +137,15 @@ def test_the_sheet_shows_the_pixels(tmp_path: Path) -> None:
 def test_a_folder_without_digits_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="MNIST"):
         reproduce_digits.reproduce(tmp_path, tmp_path, 1, lambda line: None)
+
+
+@pytest.mark.parametrize("rows", [(20.0, 25.0, 27.0), (22.0, 9.0, 8.0), (12.0, -3.0, 2.0)])
+def test_the_bars_stand_upright_whichever_is_the_highest(rows):
+    """After a short run the decoder is far below PCA."""
+    names = ("pca", "decoder", "denoised")
+    by_label = {"labels": [0, 1]} | {
+        name: [value, value + 1] for name, value in zip(names, rows, strict=True)
+    }
+    (axes,) = labels_figure(by_label).axes
+    bottom, top = axes.get_ylim()
+    assert bottom < min(rows) < max(rows) + 1 < top

@@ -319,6 +319,14 @@ class TestModelsAndDevices:
         assert [model["name"] for model in said] == ["tiny"]
         assert "tiny  1.0.0" in decant("models", "--bundle-dir", tiny).stdout
 
+    def test_the_terms_of_weights(self, tiny: Path, coded: Path):
+        """As bundle.json states them, for people and for programs."""
+        licence = json.loads((tiny / "bundle.json").read_text())["licence"]
+        assert f"licence of tiny: {licence}" in decant("models", "--bundle-dir", tiny).stdout
+        assert re.search(rf"^licence +{re.escape(licence)}$", decant("info", tiny).stdout, re.MULTILINE)
+        said = json.loads(decant("info", coded, "--bundle-dir", tiny, "--json").stdout)
+        assert said["model_licence"] == licence
+
     def test_no_models(self, tmp_path: Path):
         result = decant("models", "--bundle-dir", tmp_path)
         assert result.exit_code == 0

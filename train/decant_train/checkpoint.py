@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from decant.strpaths import takes_paths
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -55,6 +56,7 @@ class Checkpoint:
     stopped_by: str = ""
 
 
+@takes_paths
 def save(
     folder: Path,
     checkpoint: Checkpoint,
@@ -117,6 +119,7 @@ def load_same(folder: Path | str, config: Any) -> Checkpoint:
     return found
 
 
+@takes_paths
 def save_compact(folder: Path, checkpoint: Checkpoint, of: Path | None = None) -> None:
     """Write ``checkpoint`` to ``folder`` to keep or begin with, as precise as bundles are: kernels of
     convolutions with many inputs in 8 bits, one scale an output channel, transforms in half precision, what
@@ -191,6 +194,7 @@ def load_raw(folder: Path, name: str, model: nn.Module) -> bool:
     return True
 
 
+@takes_paths
 def read_description(folder: Path) -> dict[str, Any]:
     """``checkpoint.json`` of ``folder``. Raises CheckpointError."""
     try:

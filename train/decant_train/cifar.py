@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from decant.strpaths import takes_paths
 from PIL import Image
 
 from decant_train.data import NoImagesError
@@ -25,6 +26,7 @@ class Split:
     classes: tuple[str, ...]
 
 
+@takes_paths
 def load(folder: Path, split: str) -> Split:
     """``split`` (train5k or test) of the data in ``folder``. Raises NoImagesError when it is not whole."""
     files = sorted(folder.glob(f"{split}_*.webp"))

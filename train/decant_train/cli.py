@@ -285,7 +285,11 @@ def train_digits_denoiser(size: str, **given: Any) -> None:
 @train.command("perceptual")
 @click.argument("size")
 @click.option("--images", type=FOLDER, help="Folder of photos; those in the wheels when left out.")
-@click.option("--features", type=FOLDER, help="VGG-19 weights (.npz) for the perceptual loss.")
+@click.option(
+    "--features",
+    type=FOLDER,
+    help="VGG-19 weights for the perceptual loss: .npz of convolutions, layout in docs/training.md.",
+)
 @click.option("--bits", default=8, show_default=True, help="Bits a latent, 1 to 8.")
 @click.option("--mu", default=0.1, show_default=True, help="Weight of the perceptual loss (0: MSE alone).")
 @click.option("--pictures", default=0, help="Train on so many photos of the folder (0: all).")

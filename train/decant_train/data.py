@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from decant.strpaths import takes_paths
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 Fit = Literal["crop", "stretch"]
@@ -19,6 +20,7 @@ class NoImagesError(ValueError):
     """A folder holds no readable image, or fewer than were asked for."""
 
 
+@takes_paths
 def image_files(folder: Path) -> list[Path]:
     """Files below ``folder`` whose extension Pillow can read, sorted by path. Raises NoImagesError when there
     is none.

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from decant.strpaths import takes_paths
 from torch import Tensor, nn
 
 POOL_BEFORE = (2, 4, 8, 12)  # index of the convolution, from 0
@@ -57,6 +58,7 @@ class VggFeatures(nn.Module):
         return distance
 
 
+@takes_paths
 def load(path: Path) -> VggFeatures:
     """The features of an npz file. Raises ValueError for a file that holds none, OSError."""
     try:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from decant.strpaths import takes_paths
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -85,6 +86,7 @@ class Task(Protocol):
         """Called before every save: settle what follows from the trained parameters."""
 
 
+@takes_paths
 def fit(
     task: Task,
     checkpoint: Checkpoint,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from decant.strpaths import takes_paths
 
 SIDE = 28  # pixels
 MAGIC = {1: 0x0801, 3: 0x0803}  # of unsigned bytes, by the number of axes
@@ -60,11 +61,13 @@ def load(folder: Path | str, part: str = "train") -> Digits:
     return Digits(images, labels)
 
 
+@takes_paths
 def is_folder(folder: Path) -> bool:
     """Whether ``folder`` has files of these names."""
     return all((folder / name).exists() or (folder / f"{name}.gz").exists() for name in _FILES.values())
 
 
+@takes_paths
 def read_idx(path: Path, axes: int) -> Bytes:
     """The unsigned bytes of an idx file with ``axes`` axes (1 or 3). Raises DigitsError."""
     try:

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from decant.strpaths import takes_paths
 from PIL import Image, ImageOps
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -67,6 +68,7 @@ def _draw(group: str) -> int:
     return zlib.crc32(group.encode()) % 1000
 
 
+@takes_paths
 def pack(folder: Path, out: Path, *, part: int = 0, parts: int = 1) -> int:
     """Pack the pictures below ``folder`` (every ``parts``-th of them, from ``part`` on) into ``out``; returns
     how many.
@@ -85,6 +87,7 @@ def pack(folder: Path, out: Path, *, part: int = 0, parts: int = 1) -> int:
     return len(files)
 
 
+@takes_paths
 def packed(path: Path, out: Path) -> Path:
     """``path`` if it is a packed file, else its pictures packed into ``out``."""
     if path.is_file():
@@ -163,6 +166,7 @@ def grain(count: int, size: int, generator: torch.Generator) -> Tensor:
     return made
 
 
+@takes_paths
 def load(paths: Sequence[Path], smallest: int, *, validation: bool, workers: int = 8) -> Photos:
     """Decode the packed files ``paths``: training or validation pictures of at least ``smallest`` pixels a
     side.

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from decant.strpaths import takes_paths
 
 from decant_train import checkpoint as checkpoints
 from decant_train import codec_finish, codec_loop, data, families, loop, photos, wheel_photos
@@ -28,6 +29,7 @@ Pixels = npt.NDArray[np.uint8]
 WHEELS = "photos in the wheels of scikit-image and scikit-learn"
 
 
+@takes_paths
 def images_of(folder: Path | None, size: int, count: int | None, fit: data.Fit = "crop") -> Pixels:
     """Images of ``folder``, or squares of the photos in the wheels when it is None: uint8 (n, size, size, 3),
     n at most ``count``.
@@ -37,6 +39,7 @@ def images_of(folder: Path | None, size: int, count: int | None, fit: data.Fit =
     return data.load_folder(folder, size, fit, count)
 
 
+@takes_paths
 def train_set(
     size: str,
     out: Path,
@@ -90,6 +93,7 @@ def train_set(
     return loop.fit(task, start, out, options, resume=resume, progress=progress)
 
 
+@takes_paths
 def train_denoiser(
     size: str,
     out: Path,
@@ -123,6 +127,7 @@ def train_denoiser(
     return loop.fit(task, start, out, options, resume=resume, progress=progress)
 
 
+@takes_paths
 def originals(folder: Path, images: Path | None = None) -> Pixels:
     """The images that the set checkpoint in ``folder`` learnt, read again: uint8 (set_size, S, S, 3)."""
     description = checkpoints.read_description(folder)
@@ -131,6 +136,7 @@ def originals(folder: Path, images: Path | None = None) -> Pixels:
     return images_of(chosen, config["image_size"], config["set_size"], source.get("fit", "crop"))
 
 
+@takes_paths
 def train_codec(
     size: str,
     out: Path,
@@ -176,6 +182,7 @@ def train_codec(
     )
 
 
+@takes_paths
 def finish_codec(
     folder: Path,
     out: Path,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from decant.strpaths import takes_paths
 
 from decant_train import checkpoint as checkpoints
 from decant_train import cifar, families, loop, wheel_photos
@@ -22,6 +23,7 @@ HELD_OUT = 0.1  # part of the training pictures that validates
 WHEEL_CROPS = 320
 
 
+@takes_paths
 def train_color(
     size: str,
     out: Path,

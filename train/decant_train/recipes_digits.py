@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from decant.strpaths import takes_paths
 
 from decant_train import checkpoint as checkpoints
 from decant_train import families, loop, mnist
@@ -31,6 +32,7 @@ def split(images: Bytes) -> tuple[Bytes, Bytes]:
     return images[:-count], images[-count:]
 
 
+@takes_paths
 def train_digits(
     size: str,
     out: Path,
@@ -55,6 +57,7 @@ def train_digits(
     return loop.fit(task, start, out, _often(options), resume=resume, progress=progress)
 
 
+@takes_paths
 def train_digits_denoiser(
     size: str,
     out: Path,

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 import torch
+from decant.strpaths import takes_paths
 from PIL import Image, ImageOps
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -44,6 +45,7 @@ class Squares:
     validation: Pixels
 
 
+@takes_paths
 def train_perceptual(
     size: str,
     out: Path,
@@ -104,6 +106,7 @@ def with_defaults(options: loop.Options, given: Mapping[str, object]) -> loop.Op
     return dataclasses.replace(options, **{k: v for k, v in own.items() if given.get(k) is None})
 
 
+@takes_paths
 def squares(folder: Path | None, size: int, pictures: int = 0) -> Squares:
     """The middle ``size`` x ``size`` pixels of the photos below ``folder`` (a smaller photo is enlarged
     first): of the training ones ``pictures`` (0: all), of the others at most VALIDATION, both evenly spread.
@@ -125,6 +128,7 @@ def squares(folder: Path | None, size: int, pictures: int = 0) -> Squares:
     )
 
 
+@takes_paths
 def torchvision_state(path: Path) -> dict[str, Tensor]:
     """A state dict from a .safetensors file, or from one that torch.save wrote (read as weights only).
 

@@ -14,7 +14,7 @@ from decant.terminal import say, show
 def models(bundle_dir: str | None, as_json: bool) -> None:
     """List the bundles that can be found."""
     from decant.bundle import list_bundles, search_folders
-    from decant.describe import describe_bundle, table
+    from decant.describe import describe_bundle, licence_lines, table
 
     found = list_bundles(bundle_dir)
     if as_json:
@@ -36,6 +36,7 @@ def models(bundle_dir: str | None, as_json: bool) -> None:
         for bundle in found
     ]
     show(table(rows))
+    show("\n" + "\n".join(licence_lines(found)))
 
 
 @click.command()

@@ -1,0 +1,45 @@
+"""Paths as strings: what takes a Path takes a string."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from decant.strpaths import takes_paths
+from decant_bench import content, images, pictures, record
+from decant_train import checkpoint, data, loop, photos, recipes
+from PIL import Image
+
+
+@takes_paths
+def given(one: Path, many: Sequence[Path] = (), text: str = "", none: Path | None = None) -> list[object]:
+    return [one, many, text, none]
+
+
+def test_strings_become_paths_where_paths_are_expected():
+    assert given("a", ["b", Path("c")], "d") == [Path("a"), [Path("b"), Path("c")], "d", None]
+    assert given(Path("a"), "bcd", none="e") == [Path("a"), [Path("bcd")], "", Path("e")]
+    array = np.zeros(3)
+    assert given(array)[0] is array
+    assert given.__name__ == "given"
+
+
+def test_functions_of_bench_and_train_take_strings(tmp_path: Path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(2):
+        Image.fromarray(np.full((40, 48, 3), 50 * i, np.uint8)).save(folder / f"p{i}.png")
+    assert len(pictures.read_pictures(str(folder)).pictures) == 2
+    assert len(images.read_folder(str(folder), 32)) == 2
+    assert len(data.image_files(str(folder))) == 2
+    photos.pack(str(folder), str(tmp_path / "p.safetensors"))
+    assert len(photos.load(str(tmp_path / "p.safetensors"), 32, validation=False)) >= 1
+    made = record.new("rd", {}, "none")
+    record.write(made, str(tmp_path / "r.json"))
+    assert record.read(str(tmp_path / "r.json"), "rd")["kind"] == "rd"
+    assert content.pieces(str(folder))
+    options = loop.Options(epochs=1, batch_size=2)
+    shape = {"image_size": 32, "set_size": 2, "latent_dim": 4}
+    recipes.train_set(
+        "small", str(tmp_path / "run"), options, images=str(folder), shape=shape, progress=False
+    )
+    assert checkpoint.load(str(tmp_path / "run")).epoch == 1
