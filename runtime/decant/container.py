@@ -4,11 +4,13 @@ Nothing here knows what latents mean; that is ``decant.latents``. The module nee
 so that a header is read in microseconds and without numpy.
 """
 
+import io
 import re
 import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import IO
 
 from decant.errors import FormatError, SizeLimitError
 
@@ -163,6 +165,30 @@ def _sections(data: bytes, header: Header, source: str) -> Iterator[tuple[int, i
         at = end + _CRC.size
     if at != len(data):
         raise FormatError(f"{source}: {len(data) - at} bytes after the last section, which ends at byte {at}")
+
+
+def check_lengths(stream: IO[bytes], header: Header, source: str) -> None:
+    """Check in an open file, without reading the sections, that they fill the file exactly.
+
+    Raises FormatError as ``parse`` does.
+    """
+    end = stream.seek(0, io.SEEK_END)
+    at = header.size
+    for index in range(header.section_count):
+        payload = at + _SECTION.size
+        if payload + _CRC.size > end:
+            raise FormatError(
+                f"{source}: cut off in section {index + 1} of {header.section_count} at byte {at}"
+            )
+        stream.seek(at)
+        after = payload + _SECTION.unpack(stream.read(_SECTION.size))[1] + _CRC.size
+        if after > end:
+            raise FormatError(
+                f"{source}: section {index + 1} at byte {at} reaches to byte {after}; the file ends at {end}"
+            )
+        at = after
+    if at != end:
+        raise FormatError(f"{source}: {end - at} bytes after the last section, which ends at byte {at}")
 
 
 def parse(data: bytes, source: str = "<bytes>") -> DcnFile:

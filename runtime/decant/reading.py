@@ -45,21 +45,26 @@ def is_regular(path: str | os.PathLike[str]) -> bool:
 
 
 def read_dcn(path: str | os.PathLike[str]) -> bytes:
-    """The bytes of a ``.dcn`` file; a file that does not begin with a valid header is not read any further.
+    """The bytes of a ``.dcn`` file, which is read only when its header is valid and its sections fill it.
 
     Raises FormatError, and OSError when the file cannot be read or is no regular file.
     """
+    source = os.fspath(path)
     with open_regular(path) as stream:
-        return read_dcn_stream(stream, os.fspath(path))
+        return read_dcn_stream(stream, source)
 
 
 def read_dcn_stream(stream: IO[bytes], source: str) -> bytes:
     """The bytes of a ``.dcn`` file from an open stream; ``source`` names it in messages.
 
-    Raises FormatError where the header is not valid, before more than the header is read; OSError.
+    Raises FormatError where the header is not valid or the sections do not fill the file, before more than
+    those are read; OSError.
     """
     start = stream.read(container.MAX_HEADER_BYTES)
-    container.parse_header(start, source)
+    header = container.parse_header(start, source)
+    if stream.seekable():
+        container.check_lengths(stream, header, source)
+        stream.seek(len(start))
     return start + stream.read()
 
 

@@ -285,6 +285,17 @@ class TestNamesAndTerminals:
             assert err.startswith(f"decant: bad{text}: not a .dcn file")
             assert "\x1b" not in run("verify", "--" + name)[2]
 
+    def test_a_name_of_several_lines_stays_one_line(self, tiny: Path, coded: Path, tmp_path: Path):
+        whole, bad, absent = (tmp_path / f"a\nok   {k}.dcn" for k in range(3))
+        whole.write_bytes(coded.read_bytes())
+        bad.write_bytes(b"no")
+        assert len(decant("verify", whole, "--bundle-dir", tiny).stdout.splitlines()) == 1
+        assert len(decant("verify", whole, bad, absent, "--bundle-dir", tiny).stdout.splitlines()) == 3
+        for path in (bad, absent):
+            refusal("verify", path)
+        rows = decant("info", whole, "--bundle-dir", tiny).stdout.splitlines()
+        assert rows[1].endswith(r"a\nok   0.dcn")
+
     def test_escapes_in_a_bundles_texts_are_not_obeyed(self, tiny_copy: Path):
         bundles.reseal(tiny_copy, lambda m: m.update(licence="\x1b[2Jgone\nnew", version="1\u202e2"))
         for arguments in (
@@ -299,9 +310,9 @@ class TestNamesAndTerminals:
 
 
 @posix
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_leaves_no_temporary_file(tiny: Path, coded: Path, tmp_path: Path, number: int):
-    """The picture is written to a FIFO's reader who waits, so that the signal comes while it is written."""
+    """The picture is half written when the signal comes."""
     (tmp_path / "out").mkdir()
     code = (
         "import sys, time\n"
@@ -326,5 +337,5 @@ def test_a_signal_leaves_no_temporary_file(tiny: Path, coded: Path, tmp_path: Pa
     process.send_signal(number)
     process.communicate()
     assert time.monotonic() - started < 50
-    assert process.returncode == (143 if number == signal.SIGTERM else 1)
+    assert process.returncode == (1 if number == signal.SIGINT else 128 + number)
     assert os.listdir(tmp_path / "out") == []

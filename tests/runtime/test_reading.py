@@ -1,12 +1,14 @@
 """Inputs: regular files only, and nothing is read before the header is right."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from decant import container
 from decant.errors import FormatError
 from decant.reading import open_regular, read_dcn
 from decant.text import escaped
@@ -42,8 +44,19 @@ def test_a_link_to_a_file_is_that_file(tmp_path: Path):
         assert stream.read() == b"abc"
 
 
-def test_a_file_of_six_gigabytes_is_refused_by_its_first_bytes(tmp_path: Path):
+WHOLE = container.write(container.DcnFile("m", bytes(8), 16, 16, b"latents"))
+
+
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [
+        (b"", "not a .dcn file: it does not begin with 8A 44 43 4E"),
+        (WHOLE, f"{(6 << 30) - len(WHOLE)} bytes after the last section, which ends at byte {len(WHOLE)}"),
+    ],
+)
+def test_a_file_of_six_gigabytes_is_refused_by_its_first_bytes(tmp_path: Path, start: bytes, said: str):
     with (tmp_path / "a.dcn").open("wb") as stream:
+        stream.write(start)
         stream.truncate(6 << 30)
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))\n"
@@ -54,10 +67,7 @@ def test_a_file_of_six_gigabytes_is_refused_by_its_first_bytes(tmp_path: Path):
     run = subprocess.run(
         [sys.executable, "-c", code, tmp_path / "a.dcn"], capture_output=True, text=True, check=True
     )
-    assert (
-        run.stdout
-        == f"FormatError {tmp_path / 'a.dcn'}: not a .dcn file: it does not begin with 8A 44 43 4E\n"
-    )
+    assert run.stdout == f"FormatError {tmp_path / 'a.dcn'}: {said}\n"
 
 
 def test_a_short_file_is_a_format_error(tmp_path: Path):
@@ -84,3 +94,18 @@ def test_what_a_terminal_obeys_is_escaped(text: str, shown: str):
 
 def test_line_ends_can_be_kept():
     assert escaped("a\n\x1bb", keep="\n") == "a\n\\x1bb"
+
+
+@pytest.mark.parametrize("cut", [*range(len(WHOLE)), len(WHOLE) + 1])
+def test_lengths_are_checked_as_the_parser_checks_them(tmp_path: Path, cut: int):
+    data = (WHOLE + b"!")[:cut]
+    (tmp_path / "a.dcn").write_bytes(data)
+    with pytest.raises(FormatError) as expected:
+        container.parse(data, str(tmp_path / "a.dcn"))
+    with pytest.raises(FormatError, match=re.escape(str(expected.value))):
+        read_dcn(tmp_path / "a.dcn")
+
+
+def test_a_whole_file_is_read(tmp_path: Path):
+    (tmp_path / "a.dcn").write_bytes(WHOLE)
+    assert read_dcn(tmp_path / "a.dcn") == WHOLE

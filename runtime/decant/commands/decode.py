@@ -17,7 +17,7 @@ from decant.commands.running import (
     require_folder_output,
     run_folder,
     skipped_text,
-    stopped_by_sigterm,
+    stopped_by_signals,
     write_output,
 )
 from decant.plugins import Failure
@@ -98,7 +98,7 @@ def decode(
             if not quiet:
                 say(f"decant: {target}: exists, skipped")
             return
-        with stopped_by_sigterm():
+        with stopped_by_signals():
             _decode_one(source, target, FileDecoder(suffix=suffix, **options), suffix)
         return
     require_folder_output(target)
@@ -114,7 +114,7 @@ def decode(
     if not plan.total and not plan.skipped["existing"]:
         found = skipped_text(plan)
         raise Failure(f"{source}: nothing to do: no .dcn file in it{found and '; '}{found}")
-    with stopped_by_sigterm():
+    with stopped_by_signals():
         run_folder(plan, target, FileDecoder(**options), threads=options["threads"], quiet=quiet)
 
 

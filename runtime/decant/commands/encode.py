@@ -18,7 +18,7 @@ from decant.commands.running import (
     require_folder_output,
     run_folder,
     skipped_text,
-    stopped_by_sigterm,
+    stopped_by_signals,
     write_output,
 )
 from decant.container import DEFAULT_SIZE_LIMIT
@@ -131,7 +131,7 @@ def encode(
         target_bpp=target_bpp,
         target_psnr=target_psnr,
     )
-    with stopped_by_sigterm():
+    with stopped_by_signals():
         if folder:
             run_folder(plan, target, work, threads=options["threads"], quiet=quiet)
         else:

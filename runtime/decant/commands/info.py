@@ -8,7 +8,7 @@ import click
 
 from decant.commands.options import bundle_dir_option, json_option
 from decant.commands.running import PATH, bundle_or_file, input_stream
-from decant.terminal import show
+from decant.terminal import show_lines
 
 
 @click.command()
@@ -24,9 +24,9 @@ def info(paths: tuple[Path, ...], bundle_dir: str | None, as_json: bool) -> None
 
     described = [_describe(path, bundle_dir) for path in paths]
     if as_json:
-        show(json.dumps(described[0] if len(described) == 1 else described, indent=2))
+        show_lines(json.dumps(described[0] if len(described) == 1 else described, indent=2))
     else:
-        show("\n\n".join(map(as_text, described)))
+        show_lines("\n\n".join(map(as_text, described)))
 
 
 def _describe(path: Path, bundle_dir: str | None) -> dict[str, Any]:

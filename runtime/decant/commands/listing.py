@@ -5,7 +5,7 @@ import json
 import click
 
 from decant.commands.options import bundle_dir_option, json_option
-from decant.terminal import say, show
+from decant.terminal import say, show_lines
 
 
 @click.command()
@@ -18,7 +18,7 @@ def models(bundle_dir: str | None, as_json: bool) -> None:
 
     found = list_bundles(bundle_dir)
     if as_json:
-        show(json.dumps([describe_bundle(bundle) for bundle in found], indent=2))
+        show_lines(json.dumps([describe_bundle(bundle) for bundle in found], indent=2))
         return
     if not found:
         looked = ", ".join(map(str, search_folders(bundle_dir)))
@@ -35,8 +35,8 @@ def models(bundle_dir: str | None, as_json: bool) -> None:
         }
         for bundle in found
     ]
-    show(table(rows))
-    show("\n" + "\n".join(licence_lines(found)))
+    show_lines(table(rows))
+    show_lines("\n" + "\n".join(licence_lines(found)))
 
 
 @click.command()
@@ -57,10 +57,10 @@ def devices(as_json: bool) -> None:
         except MissingExtraError as error:
             say(f"decant: {error}")
     if as_json:
-        show(json.dumps(found, indent=2))
+        show_lines(json.dumps(found, indent=2))
         return
     if found:
-        show(table(found))
+        show_lines(table(found))
     if native.missing():
         say(f"decant: {native.MISSING}")
     else:

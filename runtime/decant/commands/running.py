@@ -14,7 +14,7 @@ import click
 from decant.plan import FolderPlan, Job
 from decant.plugins import Failure
 from decant.reading import open_regular
-from decant.terminal import say
+from decant.terminal import say, say_progress
 from decant.writing import Write, write_atomically
 
 if TYPE_CHECKING:
@@ -31,27 +31,31 @@ def require(path: Path) -> None:
 
 
 @contextmanager
-def stopped_by_sigterm() -> Iterator[None]:
-    """SIGTERM ends the command as an exception does: temporary files go, and the exit code is 143.
+def stopped_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the command as an exception does; its temporary files go. Exit code 143, 129.
 
-    A second SIGTERM ends the process at once. Where somebody else handles the signal, that stays.
+    A second signal ends the process at once. Where somebody else handles or ignores one, that stays.
     """
-    if (
-        threading.current_thread() is not threading.main_thread()
-        or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
-    ):
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    ours = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
 
     def stop(number: int, frame: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        restore()
         sys.exit(128 + number)
 
-    signal.signal(signal.SIGTERM, stop)
+    def restore() -> None:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
+
+    for number in ours:
+        signal.signal(number, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        restore()
 
 
 def bundle_or_file(path: Path, bundle_dir: str | None) -> Path:
@@ -145,19 +149,19 @@ def run_folder(plan: FolderPlan, target: Path, work: "Work", *, threads: int, qu
         nonlocal done, frames
         done += 1
         if isinstance(result, str):
-            say(f"{chr(13) if live else ''}decant: {result}")
+            say(f"decant: {result}")
         else:
             frames += result.more_frames
         if live:
-            say(f"\r{done}/{len(plan.jobs)} files", nl=False)
+            say_progress(f"{done}/{len(plan.jobs)} files")
 
     try:
         failed = len(plan.failed) + run_all(plan.jobs, work, report, threads)
     except (KeyboardInterrupt, SystemExit):
-        say(f"{chr(13) if live else ''}decant: stopped after {done} of {len(plan.jobs)} files")
+        say(f"decant: stopped after {done} of {len(plan.jobs)} files")
         raise
     if not quiet:
-        say((chr(13) if live else "") + summary(plan, target, plan.total - failed, frames))
+        say(summary(plan, target, plan.total - failed, frames))
     if failed:
         raise Failure(f"{failed} of {plan.total} files failed")
 

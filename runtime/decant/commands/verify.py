@@ -19,7 +19,7 @@ from decant.commands.running import PATH, bundle_or_file, input_stream, skipped_
 from decant.errors import DecantError
 from decant.plan import FolderPlan, plan_folder
 from decant.plugins import Failure
-from decant.terminal import say, show
+from decant.terminal import say, show, show_lines
 
 if TYPE_CHECKING:
     from decant.verify import Finding
@@ -65,7 +65,7 @@ def verify(paths: tuple[Path, ...], as_json: bool, quiet: bool, **options: Any) 
                 show(str(finding))
         report["passed"] = len(failed) == before
     if as_json:
-        show(json.dumps(reports[0] if len(reports) == 1 else reports, indent=2))
+        show_lines(json.dumps(reports[0] if len(reports) == 1 else reports, indent=2))
     if failed:
         where = f"{paths[0]}: " if len(paths) == 1 else ""
         raise Failure(f"{where}{len(failed)} of {total} checks failed; the first: {failed[0].what}")
