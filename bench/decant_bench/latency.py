@@ -1,4 +1,5 @@
-"""Load and decode times of bundles beside other formats: same pictures, same process, interleaved.
+"""Load and decode times of bundles beside other formats: same pictures, interleaved. Steady decodes of codecs
+run in processes of their own (decant_bench.peer).
 
 Both sides start from bytes in memory and end at uint8 RGB (H, W, 3). A round visits every subject once, in a
 new random order. A visit decodes one picture untimed, to wake threads and fill caches, and then the round's

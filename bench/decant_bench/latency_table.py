@@ -23,6 +23,7 @@ class Figures:
     batch: dict[str, float]
     peak_mib: float | None
     decode_ratio: float | None
+    decode_interval: tuple[float, float] | None  # 95 %, of decode_ratio
     load_ratio: float | None
     load_cold_ratio: float | None
 
@@ -85,10 +86,18 @@ def decode_rows(found: Sequence[Figures]) -> list[list[str]]:
                 number(decode.minimum if decode else None),
                 str(decode.count if decode else 0),
                 ", ".join(sets) or "-",
-                ratio(f.decode_ratio),
+                _with_interval(f),
             ]
         )
     return rows
+
+
+def _with_interval(f: Figures) -> str:
+    """The ratio and its interval: ``9.8x (9.5-10.1)``."""
+    if f.decode_interval is None:
+        return ratio(f.decode_ratio)
+    low, high = (ratio(end) for end in f.decode_interval)
+    return f"{ratio(f.decode_ratio)} ({low}-{high})"
 
 
 def load_rows(found: Sequence[Figures]) -> list[list[str]]:
@@ -186,9 +195,16 @@ def _figures(row: dict[str, Any], base: dict[str, Any] | None) -> Figures:
         batch={threads: stats.summarise(taken).median / 1e6 for threads, taken in sets},
         peak_mib=peak / 1024 if peak is not None else None,
         decode_ratio=median / base_decode if median and base_decode else None,
+        decode_interval=_interval(row, base),
         load_ratio=load / base_load if load and base_load else None,
         load_cold_ratio=cold / base_cold if cold and base_cold else None,
     )
+
+
+def _interval(row: dict[str, Any], base: dict[str, Any] | None) -> tuple[float, float] | None:
+    if base is None or base is row or not row["decode_ns"] or not base["decode_ns"]:
+        return None
+    return stats.ratio_interval(base["decode_ns"], row["decode_ns"], resamples=500)
 
 
 def _median(rounds: stats.Rounds) -> float | None:

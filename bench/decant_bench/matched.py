@@ -5,14 +5,16 @@ one. Encode: such an array to the bytes of a file, with the threads that the cod
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from decant_bench import metrics
-from decant_bench.baselines import Setting
+from decant_bench.baselines import CODECS, Setting
 from decant_bench.contenders import Contender
+from decant_bench.peer import PeerWork
 from decant_bench.pictures import Picture, PictureSet
 from decant_bench.visits import Work, interleave
 
@@ -69,14 +71,18 @@ def measure(
     for (one, _), row in zip(contenders, rows[:-1], strict=True):
         datas = [coded.data for coded in made[one.files]]
         for threads in options.threads if one.codec.threaded else (1,):
-            work = Work(f"{one.label} {threads}", datas, _decoder(one, threads))
-            decodes.append((row, threads, work))
+            decodes.append((row, threads, _decoding(one, threads, datas)))
         items = list(zip(pictures.pictures, made[one.files], strict=True))
         encodes.append((row, Work(one.label, items, _encoder(one))))
-    decodes.append((rows[-1], 1, Work(REFERENCE.label, [c.data for c in reference], decode_reference)))
+    datas = [coded.data for coded in reference]
+    decodes.append((rows[-1], 1, PeerWork(REFERENCE.label, REFERENCE.label, 1, datas)))
     if options.rounds:
         say(f"decode times: {options.rounds} rounds")
-        interleave([work for _, _, work in decodes], Pace(options.rounds), options.seed)
+        with ExitStack() as peers:
+            for _, _, work in decodes:
+                if isinstance(work, PeerWork):
+                    peers.enter_context(work)
+            interleave([work for _, _, work in decodes], Pace(options.rounds), options.seed)
     say(f"encode times: {options.encode_rounds} rounds")
     interleave([work for _, work in encodes], Pace(options.encode_rounds), options.seed + 1)
     for row, threads, work in decodes:
@@ -166,8 +172,12 @@ def _row(
     }
 
 
-def _decoder(one: Contender, threads: int) -> Callable[[bytes], np.ndarray]:
-    return lambda data: one.codec.decode(data, threads)
+def _decoding(one: Contender, threads: int, datas: list[bytes]) -> Work:
+    """Decodes of a bundle in this process, or of a codec in one of its own."""
+    key = f"{one.label} {threads}"
+    if CODECS.get(one.codec.name) is one.codec:
+        return PeerWork(key, one.codec.name, threads, datas)
+    return Work(key, datas, lambda data: one.codec.decode(data, threads))
 
 
 def _encoder(one: Contender) -> Callable[[tuple[Picture, Coded]], bytes]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from decant_bench import page_cache, worker
 from decant_bench.baselines import setting
 from decant_bench.errors import BenchError
+from decant_bench.peer import PeerWork
 from decant_bench.schedule import Budget, shuffled_rounds
 from decant_bench.subjects import Decode, Subject
 from decant_bench.visits import Work, interleave, timed
@@ -96,8 +98,17 @@ def decodes(
     often.
     """
     say(f"decodes: at least {options.rounds} rounds")
-    works = [Work(state.subject.key, state.datas, state.decode, state.row["decode_ns"]) for state in states]
-    interleave(works, options, options.seed + 2, lambda: budget.used_up(share))
+    with ExitStack() as peers:
+        works = [_decoding(state, peers) for state in states]
+        interleave(works, options, options.seed + 2, lambda: budget.used_up(share))
+
+
+def _decoding(state: State, peers: ExitStack) -> Work:
+    """The steady decodes of a subject: a bundle's in this process, a codec's in one of its own."""
+    subject, samples = state.subject, state.row["decode_ns"]
+    if state.decoder is not None:
+        return Work(subject.key, state.datas, state.decode, samples)
+    return peers.enter_context(PeerWork(subject.key, subject.name, subject.threads, state.datas, samples))
 
 
 def batches(

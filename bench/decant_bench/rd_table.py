@@ -137,10 +137,10 @@ def time_note(record: Record) -> str:
     count, rate = len(record["pictures"]), record["matched"]["bits_per_pixel"]
     return (
         f"Each picture at the quality whose file is nearest to {rate:g} bits per pixel. "
-        f"Medians over {count} pictures in interleaved rounds of one process; decode: file "
-        "in memory to uint8 RGB (H, W, 3). To AVIF: with the same number of threads. Pillow decodes JPEG and "
-        "WebP on one thread. Encoders take the threads they take by themselves: AVIF two, bundles all cores, "
-        "the others one."
+        f"Medians over {count} pictures in interleaved rounds, codecs in processes of their own; decode: "
+        "file in memory to uint8 RGB (H, W, 3). To AVIF: with the same number of threads. Pillow decodes "
+        "JPEG and WebP on one thread. Encoders take the threads they take by themselves: AVIF two, bundles "
+        "all cores, the others one."
     )
 
 

@@ -62,11 +62,19 @@ def compare(
     """
     flat_a, flat_b = flatten(a), flatten(b)
     ratio = summarise(flat_b).median / summarise(flat_a).median
+    low, high = ratio_interval(a, b, confidence=confidence, resamples=resamples, seed=seed)
+    return Change(ratio, low, high, _mann_whitney_p(flat_a, flat_b))
+
+
+def ratio_interval(
+    a: Rounds, b: Rounds, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """The bootstrap interval of the median of ``b`` over that of ``a``, with rounds resampled as a whole."""
     random = np.random.default_rng(seed)
     ratios = _medians(b, random, resamples) / _medians(a, random, resamples)
     tail = 50 * (1 - confidence)
     low, high = np.percentile(ratios, [tail, 100 - tail])
-    return Change(ratio, float(low), float(high), _mann_whitney_p(flat_a, flat_b))
+    return float(low), float(high)
 
 
 def _medians(rounds: Rounds, random: np.random.Generator, resamples: int) -> np.ndarray:

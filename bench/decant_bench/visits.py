@@ -39,6 +39,26 @@ class Work:
     run: Callable[[Any], object]
     rounds_ns: list[list[int]] = field(default_factory=list)
 
+    def visit(self, number: int, count: int, repeats: int) -> list[int]:
+        """Round ``number``: one item untimed, then ``count`` items, ``repeats`` times over; in
+        nanoseconds.
+        """
+        turns = turns_of(number, count, len(self.items))
+        chosen = [self.items[turn] for turn in turns]
+        run, clock = self.run, time.perf_counter_ns
+        run(self.items[turns[0] - 1])
+        samples = []
+        for item in chosen * repeats:
+            before = clock()
+            run(item)
+            samples.append(clock() - before)
+        return samples
+
+    def quickest(self, count: int) -> int:
+        """Nanoseconds of the quickest of the first ``count`` items, after one untimed."""
+        self.run(self.items[0])
+        return min(timed(self.run, item) for item in self.items[:count])
+
 
 def interleave(
     works: Sequence[Work], pace: Pace, seed: int, ended: Callable[[], bool] = lambda: False
@@ -54,25 +74,10 @@ def interleave(
         if enough or (number and ended()):
             return
         for work in next(rounds):
-            samples = visit(work, number, pace.images_per_visit, repeats[work.key])
+            samples = work.visit(number, pace.images_per_visit, repeats[work.key])
             work.rounds_ns.append(samples)
             taken[work.key][0] += len(samples)
             taken[work.key][1] += sum(samples)
-
-
-def visit(work: Work, number: int, count: int, repeats: int) -> list[int]:
-    """Round ``number``: one item untimed, then ``count`` items, ``repeats`` times over; in nanoseconds."""
-    items = work.items
-    turns = turns_of(number, count, len(items))
-    chosen = [items[turn] for turn in turns]
-    run, clock = work.run, time.perf_counter_ns
-    run(items[turns[0] - 1])
-    samples = []
-    for item in chosen * repeats:
-        before = clock()
-        run(item)
-        samples.append(clock() - before)
-    return samples
 
 
 def turns_of(number: int, count: int, items: int) -> list[int]:
@@ -94,6 +99,5 @@ def timed(work: Callable[..., object], *arguments: Any) -> int:
 
 def _repeats(work: Work, pace: Pace) -> int:
     count = min(pace.images_per_visit, len(work.items))
-    work.run(work.items[0])
-    quickest = min(timed(work.run, item) for item in work.items[:count])
+    quickest = work.quickest(count)
     return max(1, min(LONGEST_VISIT, round(1e6 * pace.visit_ms / (quickest * count))))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from decant_bench.visits import MANY_ROUNDS, Work, interleave, visit
+from decant_bench.visits import MANY_ROUNDS, Work, interleave
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Pace:
 def test_visits_of_one_round_run_the_same_items():
     seen: dict[str, list[int]] = {"quick": [], "slow": []}
     for name, repeats in (("quick", 3), ("slow", 1)):
-        samples = visit(Work(name, [0, 1, 2, 3, 4], seen[name].append), 1, 2, repeats)
+        samples = Work(name, [0, 1, 2, 3, 4], seen[name].append).visit(1, 2, repeats)
         assert len(samples) == 2 * repeats
     # One untimed item first, then the round's two, as often as fits.
     assert seen["slow"] == [1, 2, 3]
