@@ -21,6 +21,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from decant import container
 from decant.errors import DecantError, FormatError, ImageError, MissingExtraError, SizeLimitError
+from decant.frames import warn_of_frames
 from decant.settings import DEFAULT_MODEL
 
 __all__ = ["DECODER_OPTIONS", "DEFAULT_MODEL", "ENCODER_OPTIONS", "FORMAT", "DcnImageFile"]
@@ -152,6 +153,7 @@ def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     for key, low, high in (("quality", 1, 100), ("effort", 0, 9)):
         if key in settings:
             _check_whole(settings[key], key, low, high)
+    warn_of_frames(im, _name(filename))
     picture = _convert(im)
     kept = {**im.info, "xmp": im.info.get("xmp") or im.info.get("XML:com.adobe.xmp")}
     for key in _INFO_KEYS.values():

@@ -77,6 +77,4 @@ def _mode(path: str | os.PathLike[str]) -> int | None:
 
 def _not_regular(path: str | os.PathLike[str], mode: int, number: int) -> OSError:
     kind = next((name for test, name in _KINDS if test(mode)), "not a regular file")
-    return OSError(
-        number, f"is {kind}; a regular file expected, or - to read standard input", os.fspath(path)
-    )
+    return OSError(number, f"is {kind}; a regular file expected (commands read pipes as -)", os.fspath(path))

@@ -129,7 +129,7 @@ class TestInputs:
                 ("verify", tmp_path / name),
             ):
                 message = refusal(*arguments)
-                assert f"{name}: is {kind}; a regular file expected, or - to read standard input" in message
+                assert f"{name}: is {kind}; a regular file expected (commands read pipes as -)" in message
 
     def test_a_side_that_no_file_can_hold_is_refused_before_encoding_by_name(
         self, codec: Path, tmp_path: Path
@@ -231,7 +231,9 @@ class TestWhatIsSaid:
         assert decant(*one, "--refuse-animated", "--quiet").output == ""
 
     def test_the_api_warns_of_other_frames(self, tiny: Path, tmp_path: Path):
-        from decant import AnimationWarning, Encoder, save
+        from decant import AnimationWarning, Encoder, pillow, save
+
+        assert pillow.FORMAT == "DCN"  # registered with Pillow
 
         frames = [picture(k) for k in range(3)]
         frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:])
@@ -240,6 +242,8 @@ class TestWhatIsSaid:
                 Encoder(tiny).encode(image)
             with pytest.warns(AnimationWarning):
                 save(tmp_path / "a.dcn", image, tiny)
+            with pytest.warns(AnimationWarning, match=r"b\.dcn: has more frames or pages"):
+                image.save(tmp_path / "b.dcn", model=tiny)
             image.seek(1)
             Encoder(tiny).encode(image)  # a frame that was chosen
         Encoder(tiny).encode(frames[0])
