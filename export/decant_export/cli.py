@@ -8,7 +8,7 @@ import click
 
 # As decant_export.variants has them; kept here so that --help imports neither torch nor onnx (a test compares
 # them).
-PRECISIONS = ("float", "int8", "int8-static", "int4")
+PRECISIONS = ("float", "int8", "int16", "int8-static", "int4")
 RUNTIMES = ("onnxruntime", "openvino")
 
 

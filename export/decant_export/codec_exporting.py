@@ -21,7 +21,16 @@ from decant_train.checkpoint import Checkpoint, CheckpointError
 from decant_train.families.codec import Codec
 from decant_train.families.codec import part as part_of
 
-from decant_export import codec_adjoint, codec_graphs, codec_tables, families, folder, writing
+from decant_export import (
+    codec_adjoint,
+    codec_graphs,
+    codec_native,
+    codec_tables,
+    extremes,
+    families,
+    folder,
+    writing,
+)
 from decant_export.codec_static import StaticCodec
 from decant_export.codec_tables import Latents
 from decant_export.errors import ExportError
@@ -29,10 +38,11 @@ from decant_export.gate import Gate, session_of
 from decant_export.naming import checked_name
 from decant_export.variants import RUNTIMES, make
 
-PRECISIONS = ("float", "int8")
-FLOORS = {"float": 48.0, "int8": 40.0}
+PRECISIONS = ("float", "int8", "int16")
+FLOORS = {"float": 48.0, "int8": 40.0, "int16": 48.0}
 SHARED_ROLES = ("analysis", "hyper_analysis")  # what bundles of one encoder have in common
 ADJOINT_TOLERANCE = 0.1  # of its norm: weights in 8 bits switch some rectifiers
+CALIBRATED = 64  # crops that show the ranges of 16-bit activations
 CROP = 256  # pixels on a side of the pictures that tables and ranges are measured on
 GOLDEN_WIDTH, GOLDEN_HEIGHT = 200, 120  # pixels; no multiples of 16, so that cropping is seen
 GOLDEN_QUALITIES = (5, 35, 65, 95)
@@ -154,6 +164,13 @@ def export_codec(
                 lambda session: _decode(layout, float_mean, session, files),
                 expected,
             )
+    if codec_native.PRECISION in precisions:
+        seen = [_file(model, layout, head["name"], bytes(32), *item) for item in _calibration(crops)]
+        seen_cases = codec_native.cases_of(layout, float_mean, float_synthesis, seen)
+        native = codec_native.variants(graphs["synthesis"], graphs["hyper_mean"], seen_cases)
+        mean_session = session_of(native[0], head["name"])
+        gate.judge(native[0], lambda session: _decode(layout, session, float_synthesis, files), expected)
+        gate.judge(native[1], lambda session: _decode(layout, mean_session, session, files), expected)
     for role in (role for role in graphs if role not in ("hyper_mean", "synthesis")):
         gate.passed.append((make(role, "float", "onnxruntime", graphs[role]), float("inf")))
     if not any(variant.role == "synthesis" for variant, _ in gate.passed):
@@ -182,6 +199,15 @@ def _crops(images: Path | None, count: int) -> list[np.ndarray]:
         training = photos.load([packed], CROP, validation=False)
     taken = training.crops(count, CROP, torch.Generator().manual_seed(2))
     return list((taken.permute(0, 2, 3, 1) * 255).round().byte().numpy())
+
+
+def _calibration(crops: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, int]]:
+    """Pictures and qualities that show the ranges of activations: photographs and extremes."""
+    for i, crop in enumerate(crops[:CALIBRATED]):
+        yield crop, 100 - 7 * i % 60
+    for picture in extremes.pictures().values():
+        for quality in (30, 95):
+            yield picture, quality
 
 
 def _golden_pictures() -> list[np.ndarray]:

@@ -122,8 +122,8 @@ def _best_steps(rows: np.ndarray, steps: np.ndarray, moment: np.ndarray) -> tupl
     return found, best
 
 
-def compensated(rows: np.ndarray, moment: np.ndarray) -> np.ndarray:
-    """Rows (out, k) in steps -> integers within +-INT8 that give nearly the same products with inputs of
+def compensated(rows: np.ndarray, moment: np.ndarray, most: int = INT8) -> np.ndarray:
+    """Rows (out, k) in steps -> integers within +-``most`` that give nearly the same products with inputs of
     second moment (k, k).
 
     One column after another is rounded, and its error taken up by those that are left (GPTQ, Frantar et al.
@@ -136,7 +136,7 @@ def compensated(rows: np.ndarray, moment: np.ndarray) -> np.ndarray:
     upper = np.linalg.cholesky(inverse).T
     left, found = rows[:, order], np.empty_like(rows)
     for k in range(left.shape[1]):
-        found[:, k] = np.clip(np.rint(left[:, k]), -INT8, INT8)
+        found[:, k] = np.clip(np.rint(left[:, k]), -most, most)
         error = (left[:, k] - found[:, k]) / upper[k, k]
         left[:, k + 1 :] -= error[:, None] * upper[k, k + 1 :]
     integers = np.empty_like(found)

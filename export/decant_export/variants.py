@@ -12,7 +12,7 @@ from decant_export.macs import kmac_per_pixel
 from decant_export.onnx_graph import OPSET, serialise, tensor_shape
 from decant_export.openvino_ir import to_ir
 
-PRECISIONS = ("float", "int8", "int8-static", "int4")
+PRECISIONS = ("float", "int8", "int16", "int8-static", "int4")
 RUNTIMES = ("onnxruntime", "openvino")
 _DTYPES = {int(onnx.TensorProto.FLOAT): "float32", int(onnx.TensorProto.UINT8): "uint8"}
 

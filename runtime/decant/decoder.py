@@ -146,8 +146,13 @@ class Decoder(RunsOn):
         assert isinstance(layout, GridLayout)
         if self.denoiser is not None:
             raise BundleError(f"bundle {bundle.name}: pictures of layout {layout.name} are not denoised")
-        has = any(g.role == "hyper_mean" and g.precision == wish.precision for g in bundle.graphs)
-        wish = replace(wish, precision=wish.precision if has else "auto")
+        # Both graphs in one runtime: means of the integer hyper synthesis fit the integer synthesis exactly.
+        own = self.session.runtime
+        has = any(
+            g.role == "hyper_mean" and (g.precision, g.runtime) == (wish.precision, own)
+            for g in bundle.graphs
+        )
+        wish = replace(wish, runtime=own, precision=wish.precision if has else "auto")
         loaded = load_session(bundle, "hyper_mean", wish, self.threads, check_golden)
         self.notes += loaded.notes
         return GridDecoder(layout, loaded.session, self.session, overlap=self.threads > 1)

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 KINDS = ("cpu", "gpu", "npu")
 AUTO_KINDS = ("npu", "gpu", "cpu")
-# onnxruntime is always installed and loads several times faster; openvino follows where it brings a device of
-# its own.
-RUNTIMES = ("onnxruntime", "openvino")
+# native gives the same pixels everywhere and loads at once; onnxruntime is always installed; openvino follows
+# where it brings a device of its own.
+RUNTIMES = ("native", "onnxruntime", "openvino")
 
 # Precisions that "auto" tries, in order, by role and kind of device. Graphs that pixels pass through more
 # than once (analysis, denoiser) have a float form only in most bundles.
 AUTO_PRECISIONS = {
-    "cpu": ("int8", "int8-static", "float", "int4"),
+    "cpu": ("int16", "int8", "int8-static", "float", "int4"),
     "gpu": ("float", "int8-static", "int8", "int4"),
     "npu": ("int8-static", "int8", "float"),
 }
@@ -63,9 +63,13 @@ def available_devices(runtime: str | None = None) -> list[Device]:
 
     Raises MissingExtraError when the runtime named is not installed.
     """
-    from decant import sessions
+    from decant import integer, sessions
 
-    listing = {"onnxruntime": sessions.onnxruntime_devices, "openvino": sessions.openvino_devices}
+    listing = {
+        "native": integer.native_devices,
+        "onnxruntime": sessions.onnxruntime_devices,
+        "openvino": sessions.openvino_devices,
+    }
     if runtime is not None:
         return listing[runtime]()
     devices: list[Device] = []

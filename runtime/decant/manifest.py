@@ -290,7 +290,7 @@ def _tensor(value: object, where: str) -> TensorSpec:
 
 
 # Which files a graph has, by runtime. Graphs of runtimes not listed are kept and never chosen.
-GRAPH_SUFFIXES = {"onnxruntime": (".onnx",), "openvino": (".xml", ".bin")}
+GRAPH_SUFFIXES = {"native": (".safetensors",), "onnxruntime": (".onnx",), "openvino": (".xml", ".bin")}
 
 
 def _graph(value: object, where: str) -> Graph:

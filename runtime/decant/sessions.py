@@ -75,7 +75,7 @@ def create_session(
         )
     found = find_device(graph.runtime, device)
     threads = threads or usable_cores()
-    plan = _Plan(graph, blobs, found, requested_device or device, threads, strict_device, where)
+    plan = SessionPlan(graph, blobs, found, requested_device or device, threads, strict_device, where)
     return _SESSIONS[graph.runtime](plan)
 
 
@@ -117,7 +117,7 @@ def openvino_module() -> Any:
 
 
 @dataclass(frozen=True)
-class _Plan:
+class SessionPlan:
     """What a session is made from."""
 
     graph: Graph
@@ -132,12 +132,12 @@ class _Plan:
 _Tensor = tuple[str, str, Sequence[int | None]]  # name, dtype, shape (None: open)
 
 
-class _Checked:
+class CheckedSession:
     """What both sessions share: names, the check of what the graph is, and the mapping of errors."""
 
     runtime: str
 
-    def __init__(self, plan: _Plan) -> None:
+    def __init__(self, plan: SessionPlan) -> None:
         self.requested_device = plan.requested_device
         self.device = plan.device.kind
         self.device_name = plan.device.name
@@ -202,12 +202,12 @@ def _release(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts) if all(part.isdigit() for part in parts) else ()
 
 
-class OnnxRuntimeSession(_Checked):
+class OnnxRuntimeSession(CheckedSession):
     """A graph in ONNX Runtime."""
 
     runtime = "onnxruntime"
 
-    def __init__(self, plan: _Plan) -> None:
+    def __init__(self, plan: SessionPlan) -> None:
         super().__init__(plan)
         ort = onnxruntime_module()
         self.runtime_version: str = ort.__version__
@@ -298,12 +298,12 @@ def _of_onnxruntime(tensor: Any) -> _Tensor:
 _ORT_TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
 
 
-class OpenVinoSession(_Checked):
+class OpenVinoSession(CheckedSession):
     """A graph in OpenVINO, compiled for batch 1: NPUs need static shapes, and CPUs are quicker with them."""
 
     runtime = "openvino"
 
-    def __init__(self, plan: _Plan) -> None:
+    def __init__(self, plan: SessionPlan) -> None:
         super().__init__(plan)
         ov = openvino_module()
         self.runtime_version: str = ov.__version__.split("-")[0]
@@ -397,7 +397,14 @@ def _of_openvino(tensor: Any, wanted: Sequence[str]) -> _Tensor:
     return name, tensor.get_element_type().to_dtype().name, shape
 
 
-_SESSIONS: dict[str, type[OnnxRuntimeSession] | type[OpenVinoSession]] = {
+def _native(plan: SessionPlan) -> Session:
+    from decant.integer import IntegerSession
+
+    return IntegerSession(plan)
+
+
+_SESSIONS: dict[str, Callable[[SessionPlan], Session]] = {
+    "native": _native,
     "onnxruntime": OnnxRuntimeSession,
     "openvino": OpenVinoSession,
 }

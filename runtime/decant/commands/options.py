@@ -54,7 +54,7 @@ running_options = combined(
     ),
     click.option(
         "--runtime",
-        type=click.Choice(["auto", "onnxruntime", "openvino"]),
+        type=click.Choice(["auto", "native", "onnxruntime", "openvino"]),
         default="auto",
         show_default=True,
         help="What to run with.",

@@ -1,0 +1,160 @@
+/* Kernels for AVX2 and for AVX-512 with VNNI: pairs of 16-bit products, added in 32 bits. */
+#include "kernels.h"
+
+#ifdef DCN_X86
+#include <immintrin.h>
+#include <string.h>
+
+#define INLINED static inline __attribute__((always_inline))
+#define AVX2 __attribute__((target("avx2")))
+#define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni")))
+
+static inline int32_t pair_at(const int16_t *at)
+{
+    int32_t pair;
+    memcpy(&pair, at, sizeof pair);
+    return pair;
+}
+
+/* ---- AVX-512: rows x (16 vectors) ---- */
+
+AVX512 INLINED void avx512_product(const int16_t *const *rows, int side, int pairs, int inputs,
+                                   const int16_t *weights, int32_t *sums, const int positions, const int vectors)
+{
+    __m512i local[12][4];
+#pragma GCC unroll 12
+    for (int m = 0; m < positions; m++)
+#pragma GCC unroll 4
+        for (int n = 0; n < vectors; n++)
+            local[m][n] = _mm512_setzero_si512();
+    for (int row = 0; row < side; row++) {
+        const int16_t *from = rows[row];
+        for (int k = 0; k < pairs; k++, weights += 32 * vectors) {
+            __m512i column[4];
+#pragma GCC unroll 4
+            for (int n = 0; n < vectors; n++)
+                column[n] = _mm512_load_si512(weights + 32 * n);
+#pragma GCC unroll 12
+            for (int m = 0; m < positions; m++) {
+                __m512i pair = _mm512_set1_epi32(pair_at(from + m * inputs + 2 * k));
+#pragma GCC unroll 4
+                for (int n = 0; n < vectors; n++)
+                    local[m][n] = _mm512_dpwssd_epi32(local[m][n], column[n], pair);
+            }
+        }
+    }
+#pragma GCC unroll 12
+    for (int m = 0; m < positions; m++)
+#pragma GCC unroll 4
+        for (int n = 0; n < vectors; n++)
+            _mm512_storeu_si512(sums + 16 * (m * vectors + n), local[m][n]);
+}
+
+AVX512 static void avx512_tile(const int16_t *const *rows, int side, int pairs, int inputs, const int16_t *weights,
+                               int width, int32_t *sums)
+{
+    switch (width) {
+    case 16:
+        avx512_product(rows, side, pairs, inputs, weights, sums, 12, 1);
+        break;
+    case 32:
+        avx512_product(rows, side, pairs, inputs, weights, sums, 12, 2);
+        break;
+    case 48:
+        avx512_product(rows, side, pairs, inputs, weights, sums, 8, 3);
+        break;
+    default:
+        avx512_product(rows, side, pairs, inputs, weights, sums, 6, 4);
+    }
+}
+
+AVX512 static void avx512_finish(const int32_t *sums, const int32_t *bias, const int32_t *shift, int count,
+                                 dcn_epilogue epilogue, void *output)
+{
+    for (int n = 0; n < count; n += 16) {
+        __mmask16 mask = count - n < 16 ? (__mmask16)((1u << (count - n)) - 1) : (__mmask16)0xFFFF;
+        __m512i value = _mm512_add_epi32(_mm512_loadu_si512(sums + n), _mm512_loadu_si512(bias + n));
+        value = _mm512_srav_epi32(value, _mm512_loadu_si512(shift + n));
+        if (epilogue == DCN_PIXELS || epilogue == DCN_RELU)
+            value = _mm512_max_epi32(value, _mm512_setzero_si512());
+        if (epilogue == DCN_PIXELS) {
+            _mm_mask_storeu_epi8((uint8_t *)output + n, mask, _mm512_cvtusepi32_epi8(value));
+            continue;
+        }
+        __m256i packed = _mm512_cvtsepi32_epi16(value);
+        int16_t *to = (int16_t *)output + n;
+        if (epilogue == DCN_ADD)
+            packed = _mm256_adds_epi16(packed, _mm256_maskz_loadu_epi16(mask, to));
+        _mm256_mask_storeu_epi16(to, mask, packed);
+    }
+}
+
+const dcn_kernel_set DCN_AVX512_SET = {avx512_tile, avx512_finish, {12, 12, 8, 6}};
+
+/* ---- AVX2: 6 positions x 2 vectors of 8 ---- */
+
+AVX2 static void avx2_tile(const int16_t *const *rows, int side, int pairs, int inputs, const int16_t *weights,
+                           int width, int32_t *sums)
+{
+    (void)width;
+    __m256i local[6][2];
+#pragma GCC unroll 6
+    for (int m = 0; m < 6; m++)
+        local[m][0] = local[m][1] = _mm256_setzero_si256();
+    for (int row = 0; row < side; row++) {
+        const int16_t *from = rows[row];
+        for (int k = 0; k < pairs; k++, weights += 32) {
+            __m256i low = _mm256_load_si256((const __m256i *)weights);
+            __m256i high = _mm256_load_si256((const __m256i *)(weights + 16));
+#pragma GCC unroll 6
+            for (int m = 0; m < 6; m++) {
+                __m256i pair = _mm256_set1_epi32(pair_at(from + m * inputs + 2 * k));
+                local[m][0] = _mm256_add_epi32(local[m][0], _mm256_madd_epi16(low, pair));
+                local[m][1] = _mm256_add_epi32(local[m][1], _mm256_madd_epi16(high, pair));
+            }
+        }
+    }
+#pragma GCC unroll 6
+    for (int m = 0; m < 6; m++) {
+        _mm256_storeu_si256((__m256i *)(sums + 16 * m), local[m][0]);
+        _mm256_storeu_si256((__m256i *)(sums + 16 * m + 8), local[m][1]);
+    }
+}
+
+AVX2 static void avx2_finish(const int32_t *sums, const int32_t *bias, const int32_t *shift, int count,
+                             dcn_epilogue epilogue, void *output)
+{
+    int n = 0;
+    for (; n + 8 <= count; n += 8) {
+        __m256i value = _mm256_add_epi32(_mm256_loadu_si256((const __m256i *)(sums + n)),
+                                         _mm256_loadu_si256((const __m256i *)(bias + n)));
+        value = _mm256_srav_epi32(value, _mm256_loadu_si256((const __m256i *)(shift + n)));
+        if (epilogue == DCN_RELU)
+            value = _mm256_max_epi32(value, _mm256_setzero_si256());
+        __m128i packed = _mm_packs_epi32(_mm256_castsi256_si128(value), _mm256_extracti128_si256(value, 1));
+        if (epilogue == DCN_PIXELS) {
+            _mm_storel_epi64((__m128i *)((uint8_t *)output + n), _mm_packus_epi16(packed, packed));
+            continue;
+        }
+        __m128i *to = (__m128i *)((int16_t *)output + n);
+        if (epilogue == DCN_ADD)
+            packed = _mm_adds_epi16(packed, _mm_loadu_si128(to));
+        _mm_storeu_si128(to, packed);
+    }
+    for (; n < count; n++) {
+        int32_t value = (sums[n] + bias[n]) >> shift[n];
+        if (epilogue == DCN_PIXELS) {
+            ((uint8_t *)output)[n] = (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
+            continue;
+        }
+        int16_t *to = (int16_t *)output + n;
+        int32_t low = epilogue == DCN_RELU ? 0 : INT16_MIN;
+        value = value < low ? low : value > INT16_MAX ? INT16_MAX : value;
+        if (epilogue == DCN_ADD)
+            value += *to;
+        *to = (int16_t)(value < INT16_MIN ? INT16_MIN : value > INT16_MAX ? INT16_MAX : value);
+    }
+}
+
+const dcn_kernel_set DCN_AVX2_SET = {avx2_tile, avx2_finish, {6, 6, 6, 6}};
+#endif

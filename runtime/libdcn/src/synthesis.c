@@ -1,0 +1,514 @@
+/* See synthesis.h. A picture is computed in bands of rows, one a thread. Within a band rows flow through the layers:
+ * each layer keeps its last few rows only, so memory grows with the width of a picture and not with its height. */
+#include "synthesis.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels.h"
+
+#if !defined(_WIN32)
+#include <pthread.h>
+#define DCN_THREADS 1
+#endif
+
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
+#define WIDE __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default"), optimize("O3")))
+#else
+#define WIDE
+#endif
+
+enum { RING = 8, STRIPE = 32, MOST_BANDS = 64, LEAST_BAND = 2 };
+
+struct dcn_synthesis {
+    dcn_kernels kernels;
+    int latents, width, layers, first, known, predicted, hidden;
+    dcn_convolution prediction, up, last, residual[DCN_MOST_LAYERS][2];
+    uint8_t exponent[DCN_MOST_CHANNELS];
+};
+
+struct dcn_mean {
+    dcn_kernels kernels;
+    int latents, hyper, width[2];
+    dcn_convolution layer[3];
+    uint8_t exponent[DCN_MOST_CHANNELS];
+};
+
+static int prepared(dcn_convolution *made, dcn_kernels kernels, const dcn_layer *layer, int segment)
+{
+    return dcn_convolution_make(made, kernels, layer->inputs, layer->outputs, layer->side, segment, layer->weights,
+                                layer->bias, layer->shift);
+}
+
+/* ---- from floats that hold integers to channel-last integers ---- */
+
+/* One row of one channel: symbol x step, and with the mean added. All fit in 16 bits, by clamping. */
+WIDE static void latents_of_row(const float *symbols, const float *mean, int32_t step, float unit, int count,
+                                int16_t *residuals, int16_t *latents)
+{
+    float most = step > 1 << 15 ? (float)((1 << 30) / step) : 32767.0f;
+    for (int x = 0; x < count; x++) {
+        float symbol = symbols[x] > -most ? symbols[x] : -most;
+        symbol = symbol < most ? symbol : most;
+        int32_t value = ((int32_t)symbol * step + (1 << (DCN_STEP_BITS - 1))) >> DCN_STEP_BITS;
+        value = value < INT16_MIN ? INT16_MIN : value > INT16_MAX ? INT16_MAX : value;
+        float expected = mean[x] * unit + 0.5f;
+        expected = expected > -32768.0f ? expected : -32768.0f;
+        expected = expected < 32767.0f ? expected : 32767.0f;
+        int32_t rounded = (int32_t)expected;
+        rounded -= (float)rounded > expected; /* floor */
+        residuals[x] = (int16_t)value;
+        value += rounded;
+        latents[x] = (int16_t)(value < INT16_MIN ? INT16_MIN : value > INT16_MAX ? INT16_MAX : value);
+    }
+}
+
+/* Rows of `channels` channels, each `count` long and `stride` apart -> channel-last positions of `size` channels. */
+WIDE static void interleave(const int16_t *rows, int channels, int stride, int count, int16_t *to, int size)
+{
+    if (channels == STRIPE) {
+        for (int x = 0; x < count; x++)
+            for (int c = 0; c < STRIPE; c++)
+                to[(size_t)x * (size_t)size + (size_t)c] = rows[c * stride + x];
+        return;
+    }
+    for (int c = 0; c < channels; c++)
+        for (int x = 0; x < count; x++)
+            to[(size_t)x * (size_t)size + (size_t)c] = rows[c * stride + x];
+}
+
+/* The step of a channel in units of 2^-(exponent + DCN_STEP_BITS), rounded half to even. */
+static int32_t fixed_step(float step, int exponent)
+{
+    double scaled = rint(ldexp((double)step, exponent + DCN_STEP_BITS));
+    return scaled < 1 ? 1 : scaled > (double)(1 << 30) ? 1 << 30 : (int32_t)scaled;
+}
+
+/* ---- synthesis ---- */
+
+typedef struct {
+    const dcn_synthesis *net;
+    const float *symbols, *mean;
+    const int32_t *step;
+    int h, w, from, to; /* latent rows of the picture, and of this band */
+    uint8_t *pixels;
+    /* scratch */
+    int16_t *residuals; /* ring of RING rows (w + 2 + tile, known) */
+    int16_t *latents;   /* ring of RING rows (w + tile, latents) */
+    int16_t *planes;    /* (2, STRIPE, w) */
+    int16_t *row[DCN_MOST_LAYERS + 1]; /* rings of RING rows (4 w + 2 + tile, width) */
+    int16_t *hidden, *zeros;
+    uint8_t *bytes;
+    void *memory;
+} band;
+
+static size_t ring_row(const band *band)
+{
+    return (size_t)(4 * band->w + 2 + DCN_TILE_ROWS) * (size_t)band->net->width;
+}
+
+static int make_scratch(band *band)
+{
+    const dcn_synthesis *net = band->net;
+    size_t w = (size_t)band->w, wide = 4 * w + 2 + DCN_TILE_ROWS, narrow = w + 2 + DCN_TILE_ROWS;
+    size_t channels = (size_t)(net->width > net->known ? net->width : net->known);
+    size_t sizes[] = {RING * narrow * (size_t)net->known,
+                      RING * narrow * (size_t)net->latents,
+                      2 * STRIPE * w,
+                      RING * ring_row(band) * (size_t)(net->layers + 1),
+                      wide * (size_t)(net->hidden ? net->hidden : 1),
+                      wide * channels,
+                      wide * 24};
+    size_t total = 0;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        total += (sizes[i] + 31) / 32 * 32;
+    band->memory = calloc(total + 32, sizeof(int16_t));
+    if (!band->memory)
+        return -1;
+    int16_t *at = (int16_t *)((char *)band->memory + (64 - (uintptr_t)band->memory % 64) % 64);
+    int16_t **parts[] = {&band->residuals, &band->latents, &band->planes, &band->row[0], &band->hidden, &band->zeros};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        if (i < sizeof parts / sizeof *parts)
+            *parts[i] = at;
+        else
+            band->bytes = (uint8_t *)at;
+        at += (sizes[i] + 31) / 32 * 32;
+    }
+    for (int i = 1; i <= net->layers; i++)
+        band->row[i] = band->row[i - 1] + RING * ring_row(band);
+    return 0;
+}
+
+static int16_t *residual_row(const band *band, int y)
+{
+    size_t size = (size_t)(band->w + 2 + DCN_TILE_ROWS) * (size_t)band->net->known;
+    return y < 0 || y >= band->h ? band->zeros : band->residuals + (size_t)(y % RING) * size;
+}
+
+static int16_t *latent_row(const band *band, int y)
+{
+    return band->latents + (size_t)(y % RING) * (size_t)(band->w + 2 + DCN_TILE_ROWS) * (size_t)band->net->latents;
+}
+
+/* Row `y` of stage `stage` at 1/4 resolution, from its left padding on. */
+static int16_t *stage_row(const band *band, int stage, int y)
+{
+    return y < 0 || y >= 4 * band->h ? band->zeros : band->row[stage] + (size_t)(y % RING) * ring_row(band);
+}
+
+/* Row `y` of latents, from symbols and mean. */
+static void fill_row(const band *band, int y)
+{
+    const dcn_synthesis *net = band->net;
+    int w = band->w, h = band->h;
+    int16_t *latents = latent_row(band, y), *residuals = net->known ? residual_row(band, y) + net->known : NULL;
+    int16_t *planes[2] = {band->planes, band->planes + STRIPE * w};
+    for (int c = 0; c < net->latents; c += STRIPE) {
+        int channels = net->latents - c < STRIPE ? net->latents - c : STRIPE;
+        for (int i = 0; i < channels; i++) {
+            size_t at = ((size_t)(c + i) * (size_t)h + (size_t)y) * (size_t)w;
+            latents_of_row(band->symbols + at, band->mean + at, band->step[c + i],
+                           (float)(1 << net->exponent[c + i]), w, planes[0] + i * w, planes[1] + i * w);
+        }
+        interleave(planes[1], channels, w, w, latents + c, net->latents);
+        if (c < net->known)
+            interleave(planes[0], net->known - c < channels ? net->known - c : channels, w, w, residuals + c,
+                       net->known);
+    }
+}
+
+static void pad_right(int16_t *row, int count, int channels)
+{
+    memset(row + (size_t)(count + 1) * (size_t)channels, 0, (size_t)channels * sizeof *row);
+}
+
+/* Row `y` of latents becomes the four rows 4 y .. 4 y + 3 of stage 0. */
+static void raise_row(const band *band, int y)
+{
+    const dcn_synthesis *net = band->net;
+    const int16_t *latents = latent_row(band, y);
+    if (net->predicted) {
+        const int16_t *rows[3] = {residual_row(band, y - 1), residual_row(band, y), residual_row(band, y + 1)};
+        void *output = latent_row(band, y) + net->first;
+        dcn_convolution_row(&net->prediction, net->kernels, rows, band->w, DCN_ADD, &output, net->latents);
+    }
+    void *outputs[4];
+    for (int i = 0; i < 4; i++)
+        outputs[i] = stage_row(band, 0, 4 * y + i) + net->width;
+    dcn_convolution_row(&net->up, net->kernels, &latents, band->w, DCN_STORE, outputs, 4 * net->width);
+    for (int i = 0; i < 4; i++)
+        pad_right(stage_row(band, 0, 4 * y + i), 4 * band->w, net->width);
+}
+
+/* Row `y` of stage `stage` + 1 from three rows of `stage`. */
+static void residual_layer_row(const band *band, int stage, int y)
+{
+    const dcn_synthesis *net = band->net;
+    const int16_t *rows[3] = {stage_row(band, stage, y - 1), stage_row(band, stage, y), stage_row(band, stage, y + 1)};
+    int count = 4 * band->w;
+    void *output = band->hidden;
+    dcn_convolution_row(&net->residual[stage][0], net->kernels, rows, count, DCN_RELU, &output, net->hidden);
+    int16_t *to = stage_row(band, stage + 1, y);
+    memcpy(to, rows[1], (size_t)(count + 2) * (size_t)net->width * sizeof *to);
+    const int16_t *hidden = band->hidden;
+    output = to + net->width;
+    dcn_convolution_row(&net->residual[stage][1], net->kernels, &hidden, count, DCN_ADD, &output, net->width);
+}
+
+/* Row `y` at 1/4 resolution becomes four rows of pixels. */
+static void pixel_rows(const band *band, int y)
+{
+    const dcn_synthesis *net = band->net;
+    int stage = net->layers, count = 4 * band->w;
+    const int16_t *rows[3] = {stage_row(band, stage, y - 1), stage_row(band, stage, y), stage_row(band, stage, y + 1)};
+    void *output = band->bytes;
+    dcn_convolution_row(&net->last, net->kernels, rows, count, DCN_PIXELS, &output, 48);
+    size_t stride = (size_t)band->w * 48;
+    for (int i = 0; i < 4; i++) {
+        uint8_t *to = band->pixels + (size_t)(4 * y + i) * stride;
+        const uint8_t *from = band->bytes + 12 * i;
+        for (int x = 0; x < count; x++, to += 12, from += 48)
+            memcpy(to, from, 12);
+    }
+}
+
+/* Every stage takes one row after the other, as far as the rows before allow: so none runs ahead of its reader by
+ * more than a ring holds. `done`: rows that each stage has, `ends`: rows that it is to have. */
+static void advance(const band *band, int *done, const int *ends)
+{
+    int layers = band->net->layers, moved = 1;
+    while (moved) {
+        moved = 0;
+        for (int stage = 0; stage <= layers; stage++) {
+            int next = done[stage + 1];
+            if (next >= ends[stage + 1] || (next + 1 >= done[stage] && done[stage] < 4 * band->h))
+                continue;
+            if (stage < layers)
+                residual_layer_row(band, stage, next);
+            else
+                pixel_rows(band, next);
+            done[stage + 1]++;
+            moved = 1;
+        }
+    }
+}
+
+static void run_band(const band *band)
+{
+    const dcn_synthesis *net = band->net;
+    int layers = net->layers, done[DCN_MOST_LAYERS + 2], ends[DCN_MOST_LAYERS + 2];
+    for (int stage = 0; stage <= layers + 1; stage++) {
+        int halo = layers + 1 - stage, first = 4 * band->from - halo, end = 4 * band->to + halo;
+        done[stage] = first < 0 ? 0 : first;
+        ends[stage] = end > 4 * band->h ? 4 * band->h : end;
+    }
+    int y = done[0] / 4, filled = y ? y - 1 : 0;
+    for (done[0] = 4 * y; done[0] < ends[0]; y++) {
+        for (; filled <= y + 1 && filled < band->h; filled++)
+            fill_row(band, filled);
+        raise_row(band, y);
+        done[0] = 4 * y + 4;
+        advance(band, done, ends);
+    }
+}
+
+static void *thread_body(void *argument)
+{
+    run_band(argument);
+    return NULL;
+}
+
+dcn_status dcn_synthesis_run(const dcn_synthesis *net, const float *symbols, const float *mean, const float *step,
+                             int h, int w, int threads, uint8_t *pixels)
+{
+    band bands[MOST_BANDS];
+    int32_t *steps = malloc((size_t)net->latents * sizeof *steps);
+    if (!steps)
+        return DCN_OUT_OF_MEMORY;
+    for (int c = 0; c < net->latents; c++)
+        steps[c] = fixed_step(step[c], net->exponent[c]);
+    int count = threads < h / LEAST_BAND ? threads : h / LEAST_BAND;
+    count = count < 1 ? 1 : count > MOST_BANDS ? MOST_BANDS : count;
+    dcn_status status = DCN_OK;
+    int made = 0;
+    for (; made < count && status == DCN_OK; made++) {
+        bands[made] = (band){.net = net, .symbols = symbols, .mean = mean, .step = steps, .h = h, .w = w,
+                             .from = (int)((int64_t)h * made / count), .to = (int)((int64_t)h * (made + 1) / count),
+                             .pixels = pixels};
+        if (make_scratch(&bands[made]))
+            status = DCN_OUT_OF_MEMORY;
+    }
+    if (status == DCN_OK) {
+#ifdef DCN_THREADS
+        pthread_t thread[MOST_BANDS];
+        int running[MOST_BANDS] = {0};
+        for (int i = 1; i < count; i++)
+            running[i] = !pthread_create(&thread[i], NULL, thread_body, &bands[i]);
+        run_band(&bands[0]);
+        for (int i = 1; i < count; i++)
+            if (running[i])
+                pthread_join(thread[i], NULL);
+            else
+                run_band(&bands[i]);
+#else
+        for (int i = 0; i < count; i++)
+            run_band(&bands[i]);
+        (void)thread_body;
+#endif
+    }
+    for (int i = 0; i < made; i++)
+        free(bands[i].memory);
+    free(steps);
+    return status;
+}
+
+/* Whether the layers fit together. */
+static int fits(const dcn_synthesis_layers *layers)
+{
+    int width = layers->width, known = layers->prediction.inputs, predicted = layers->prediction.outputs;
+    if (layers->latents < 1 || layers->latents > DCN_MOST_CHANNELS || width < 1 || width > 1024 ||
+        layers->layers < 0 || layers->layers > DCN_MOST_LAYERS || layers->first < 0 || predicted < 0)
+        return 0;
+    if (predicted && (known < 1 || known > layers->latents || layers->prediction.side != 3 ||
+                      layers->first + predicted > layers->latents))
+        return 0;
+    if (layers->up.inputs != layers->latents || layers->up.outputs != 16 * width || layers->up.side != 1 ||
+        layers->last.inputs != width || layers->last.outputs != 48 || layers->last.side != 3)
+        return 0;
+    for (int i = 0; i < layers->layers; i++) {
+        const dcn_layer *first = &layers->residual[i][0], *second = &layers->residual[i][1];
+        if (first->inputs != width || first->side != 3 || second->outputs != width || second->side != 1 ||
+            second->inputs != first->outputs || first->outputs != layers->residual[0][0].outputs)
+            return 0;
+    }
+    for (int c = 0; c < layers->latents; c++)
+        if (layers->exponent[c] > 20)
+            return 0;
+    return 1;
+}
+
+dcn_status dcn_synthesis_new(const dcn_synthesis_layers *layers, dcn_synthesis **made)
+{
+    *made = NULL;
+    if (!fits(layers))
+        return DCN_BAD_NETWORK;
+    dcn_synthesis *net = calloc(1, sizeof *net);
+    if (!net)
+        return DCN_OUT_OF_MEMORY;
+    net->kernels = dcn_best_kernels();
+    net->latents = layers->latents, net->width = layers->width, net->layers = layers->layers;
+    net->first = layers->first, net->predicted = layers->prediction.outputs;
+    net->known = net->predicted ? layers->prediction.inputs : 0;
+    net->hidden = net->layers ? layers->residual[0][0].outputs : 0;
+    memcpy(net->exponent, layers->exponent, (size_t)net->latents);
+    int wrong = prepared(&net->up, net->kernels, &layers->up, 4 * net->width);
+    wrong |= prepared(&net->last, net->kernels, &layers->last, 48);
+    if (net->predicted)
+        wrong |= prepared(&net->prediction, net->kernels, &layers->prediction, net->predicted);
+    for (int i = 0; i < net->layers; i++)
+        for (int j = 0; j < 2; j++)
+            wrong |= prepared(&net->residual[i][j], net->kernels, &layers->residual[i][j],
+                              layers->residual[i][j].outputs);
+    if (wrong) {
+        dcn_synthesis_free(net);
+        return DCN_BAD_NETWORK;
+    }
+    *made = net;
+    return DCN_OK;
+}
+
+int dcn_synthesis_latents(const dcn_synthesis *net)
+{
+    return net->latents;
+}
+
+void dcn_synthesis_free(dcn_synthesis *net)
+{
+    if (!net)
+        return;
+    dcn_convolution_free(&net->prediction);
+    dcn_convolution_free(&net->up);
+    dcn_convolution_free(&net->last);
+    for (int i = 0; i < DCN_MOST_LAYERS; i++)
+        for (int j = 0; j < 2; j++)
+            dcn_convolution_free(&net->residual[i][j]);
+    free(net);
+}
+
+/* ---- hyper synthesis ---- */
+
+dcn_status dcn_mean_new(const dcn_layer layers[3], const uint8_t *exponent, dcn_mean **made)
+{
+    *made = NULL;
+    for (int i = 0; i < 2; i++)
+        if (layers[i].side != 3 || layers[i].outputs < 4 || layers[i].outputs % 4 ||
+            layers[i + 1].inputs != layers[i].outputs / 4)
+            return DCN_BAD_NETWORK;
+    if (layers[2].side != 1 || layers[2].outputs < 1 || layers[2].outputs > DCN_MOST_CHANNELS)
+        return DCN_BAD_NETWORK;
+    dcn_mean *net = calloc(1, sizeof *net);
+    if (!net)
+        return DCN_OUT_OF_MEMORY;
+    net->kernels = dcn_best_kernels();
+    net->hyper = layers[0].inputs, net->latents = layers[2].outputs;
+    int wrong = 0;
+    for (int i = 0; i < 3; i++) {
+        if (i < 2)
+            net->width[i] = layers[i].outputs / 4;
+        wrong |= prepared(&net->layer[i], net->kernels, &layers[i], i < 2 ? layers[i].outputs / 2 : net->latents);
+    }
+    for (int c = 0; c < net->latents; c++) {
+        wrong |= exponent[c] > 20;
+        net->exponent[c] = exponent[c];
+    }
+    if (wrong) {
+        dcn_mean_free(net);
+        return DCN_BAD_NETWORK;
+    }
+    *made = net;
+    return DCN_OK;
+}
+
+void dcn_mean_sizes(const dcn_mean *net, int *hyper, int *latents)
+{
+    *hyper = net->hyper, *latents = net->latents;
+}
+
+void dcn_mean_free(dcn_mean *net)
+{
+    if (!net)
+        return;
+    for (int i = 0; i < 3; i++)
+        dcn_convolution_free(&net->layer[i]);
+    free(net);
+}
+
+/* Padded rows (h + 2, w + 2 + tile, channels), zero around. */
+typedef struct {
+    int16_t *values;
+    size_t row;
+    int channels;
+} grid;
+
+static int make_grid(grid *made, int h, int w, int channels)
+{
+    made->channels = channels, made->row = (size_t)(w + 2 + DCN_TILE_ROWS) * (size_t)channels;
+    made->values = calloc((size_t)(h + 2) * made->row + 64, sizeof(int16_t));
+    return made->values ? 0 : -1;
+}
+
+static int16_t *grid_row(const grid *grid, int y)
+{
+    return grid->values + (size_t)(y + 1) * grid->row;
+}
+
+/* A 3x3 convolution and DepthToSpace(2) of all rows, rectified. */
+static void doubled(const dcn_convolution *layer, dcn_kernels kernels, const grid *from, int h, int w, grid *to)
+{
+    for (int y = 0; y < h; y++) {
+        const int16_t *rows[3] = {grid_row(from, y - 1), grid_row(from, y), grid_row(from, y + 1)};
+        void *outputs[2] = {grid_row(to, 2 * y) + to->channels, grid_row(to, 2 * y + 1) + to->channels};
+        dcn_convolution_row(layer, kernels, rows, w, DCN_RELU, outputs, 2 * to->channels);
+    }
+}
+
+WIDE static void floats_of(const int16_t *values, int count, int channels, float unit, float *to)
+{
+    for (int x = 0; x < count; x++)
+        to[x] = (float)values[(size_t)x * (size_t)channels] * unit;
+}
+
+dcn_status dcn_mean_run(const dcn_mean *net, const float *hyperlatents, int hz, int wz, float *means)
+{
+    grid grids[3] = {{0}}, row = {0};
+    int failed = make_grid(&grids[0], hz, wz, net->hyper) || make_grid(&grids[1], 2 * hz, 2 * wz, net->width[0]) ||
+                 make_grid(&grids[2], 4 * hz, 4 * wz, net->width[1]) || make_grid(&row, 1, 4 * wz, net->latents);
+    if (!failed) {
+        float unit = (float)(1 << DCN_HYPER_BITS);
+        for (int c = 0; c < net->hyper; c++)
+            for (int y = 0; y < hz; y++)
+                for (int x = 0; x < wz; x++) {
+                    float value = rintf(hyperlatents[((size_t)c * (size_t)hz + (size_t)y) * (size_t)wz + (size_t)x] *
+                                        unit);
+                    value = value > -32768.0f ? value : -32768.0f;
+                    value = value < 32767.0f ? value : 32767.0f;
+                    grid_row(&grids[0], y)[(size_t)(x + 1) * (size_t)net->hyper + (size_t)c] = (int16_t)value;
+                }
+        for (int i = 0; i < 2; i++)
+            doubled(&net->layer[i], net->kernels, &grids[i], hz << i, wz << i, &grids[i + 1]);
+        int h = 4 * hz, w = 4 * wz;
+        for (int y = 0; y < h; y++) {
+            const int16_t *rows[1] = {grid_row(&grids[2], y) + net->width[1]};
+            void *output = row.values;
+            dcn_convolution_row(&net->layer[2], net->kernels, rows, w, DCN_STORE, &output, net->latents);
+            for (int c = 0; c < net->latents; c++)
+                floats_of(row.values + c, w, net->latents, ldexpf(1.0f, -net->exponent[c]),
+                          means + ((size_t)c * (size_t)h + (size_t)y) * (size_t)w);
+        }
+    }
+    for (int i = 0; i < 3; i++)
+        free(grids[i].values);
+    free(row.values);
+    return failed ? DCN_OUT_OF_MEMORY : DCN_OK;
+}

@@ -1,0 +1,48 @@
+/* The integer synthesis of a codec: symbols and means of latents become pixels, and hyperlatents become means, with
+ * the same result on every machine (docs/synthesis.md). */
+#ifndef DCN_SYNTHESIS_H
+#define DCN_SYNTHESIS_H
+
+#include "convolution.h"
+
+enum { DCN_MOST_LAYERS = 16, DCN_MOST_CHANNELS = 4096, DCN_STEP_BITS = 10, DCN_HYPER_BITS = 4 };
+
+typedef enum { DCN_OK, DCN_BAD_NETWORK, DCN_OUT_OF_MEMORY } dcn_status;
+
+/* One convolution as it is stored: weights (outputs, side, side, inputs). */
+typedef struct {
+    int inputs, outputs, side;
+    const int16_t *weights;
+    const int32_t *bias;
+    const uint8_t *shift;
+} dcn_layer;
+
+/* Sizes: latent channels, channels at 1/4 resolution, residual layers there, and the channel-conditional mean
+ * prediction of channels first .. first + prediction.outputs (none where prediction.outputs is 0). */
+typedef struct {
+    int latents, width, layers, first;
+    const uint8_t *exponent; /* (latents): a latent is value / 2^exponent */
+    dcn_layer prediction, up, last;
+    dcn_layer residual[DCN_MOST_LAYERS][2];
+} dcn_synthesis_layers;
+
+typedef struct dcn_synthesis dcn_synthesis;
+typedef struct dcn_mean dcn_mean;
+
+dcn_status dcn_synthesis_new(const dcn_synthesis_layers *layers, dcn_synthesis **made);
+void dcn_synthesis_free(dcn_synthesis *synthesis);
+int dcn_synthesis_latents(const dcn_synthesis *synthesis);
+
+/* symbols and mean (latents, h, w), step (latents) -> pixels (16 h, 16 w, 3). Safe to call from several threads. */
+dcn_status dcn_synthesis_run(const dcn_synthesis *synthesis, const float *symbols, const float *mean,
+                             const float *step, int h, int w, int threads, uint8_t *pixels);
+
+/* The three convolutions of the hyper synthesis; `exponent` is that of the latents (layers[2].outputs). */
+dcn_status dcn_mean_new(const dcn_layer layers[3], const uint8_t *exponent, dcn_mean **made);
+void dcn_mean_free(dcn_mean *mean);
+void dcn_mean_sizes(const dcn_mean *mean, int *hyper, int *latents);
+
+/* hyperlatents (hyper, hz, wz), multiples of 1/16 -> means (latents, 4 hz, 4 wz), whose values are exact. */
+dcn_status dcn_mean_run(const dcn_mean *mean, const float *hyperlatents, int hz, int wz, float *means);
+
+#endif
