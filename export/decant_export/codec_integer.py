@@ -33,7 +33,7 @@ POSITIONS = 4096  # of one picture whose products are counted
 
 @dataclass(frozen=True)
 class IntegerLayer:
-    """A convolution: int8 or int16 ``weight`` (out, side, side, in), int32 ``bias`` and uint8 ``shift`` (out,)."""
+    """A convolution: int8 or int16 ``weight`` (out, side, side, in), int32 ``bias``, uint8 ``shift``."""
 
     weight: np.ndarray
     bias: np.ndarray

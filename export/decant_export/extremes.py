@@ -1,7 +1,6 @@
 """Pictures with latents far beyond those of photographs: patterns of full contrast, text, saturated colours.
 
-They belong to the calibration of every quantized synthesis. Each is uint8 (HEIGHT, WIDTH, 3); a seed gives the
-same pictures everywhere.
+They belong to the calibration of every quantized synthesis. Each is uint8 (HEIGHT, WIDTH, 3).
 """
 
 import numpy as np

@@ -77,7 +77,7 @@ def test_without_images_the_archive_is_the_set_itself(checkpoint: Path, tmp_path
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--precisions", "int3"), "'int3' is unknown; float, int8, int8-static, int4 expected"),
+        (("--precisions", "int3"), "'int3' is unknown; float, int8, int16, int8-static, int4 expected"),
         (("--runtimes", ","), "onnxruntime, openvino expected"),
         (("--floor", "int8"), "'int8'; PRECISION=DB expected"),
         (("--floor", "int9=3"), "'int9' is unknown"),

@@ -334,7 +334,8 @@ class TestModelsAndDevices:
 
     def test_devices(self):
         said = json.loads(decant("devices", "--json").stdout)
-        assert {"runtime": "onnxruntime", "kind": "cpu"}.items() <= said[0].items()
+        assert {"runtime": "native", "kind": "cpu"}.items() <= said[0].items()
+        assert {"runtime": "onnxruntime", "kind": "cpu"}.items() <= said[1].items()
         result = decant("devices")
         assert "onnxruntime  cpu" in result.stdout
         assert "codec streams are decoded" in result.stderr
@@ -344,7 +345,7 @@ class TestModelsAndDevices:
         monkeypatch.setitem(sys.modules, "openvino", None)
         result = decant("devices", "--json")
         assert result.exit_code == 0
-        assert {device["runtime"] for device in json.loads(result.stdout)} == {"onnxruntime"}
+        assert {device["runtime"] for device in json.loads(result.stdout)} == {"native", "onnxruntime"}
         assert "pip install 'decant-codec[openvino]'" in result.stderr
 
 

@@ -27,6 +27,7 @@ def claimed_npu(monkeypatch: pytest.MonkeyPatch):
 
 def test_every_runtime_sees_the_cpu():
     assert {(device.runtime, device.kind) for device in available_devices()} == {
+        ("native", "cpu"),
         ("onnxruntime", "cpu"),
         ("openvino", "cpu"),
     }
@@ -113,7 +114,7 @@ class TestWithoutOpenVino:
 
     def test_auto_uses_onnxruntime(self, tiny: Path):
         assert Decoder(str(tiny)).runtime == "onnxruntime"
-        assert {device.runtime for device in available_devices()} == {"onnxruntime"}
+        assert {device.runtime for device in available_devices()} == {"native", "onnxruntime"}
 
     def test_openvino_asked_for_is_an_error_with_the_command(self, tiny: Path):
         with pytest.raises(MissingExtraError, match=r"pip install 'decant-codec\[openvino\]'"):
