@@ -31,7 +31,9 @@ _PATH = click.Path(path_type=Path)
     help="Of bundles with qualities.  [default: 10,30,50,70,90]",
 )
 @click.option("--jpeg", type=Integers(), help="Qualities of JPEG beside it.  [default: 10,20 to 100]")
-@click.option("--precision", default="auto", show_default=True, help="float, int8, int16, int8-static, int4, auto.")
+@click.option(
+    "--precision", default="auto", show_default=True, help="float, int8, int16, int8-static, int4, auto."
+)
 @click.option(
     "--runtime",
     type=click.Choice(["auto", "native", "onnxruntime", "openvino"]),

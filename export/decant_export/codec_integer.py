@@ -114,7 +114,7 @@ def integer_layer(
 
 def _weights(model: onnx.ModelProto) -> dict[str, np.ndarray]:
     """float32 values of a float graph's tensors, also of those it stores in fewer bits."""
-    found = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    found = {t.name: numpy_helper.to_array(t).copy() for t in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "Cast" and node.input[0] in found:
             found[node.output[0]] = found[node.input[0]].astype(np.float32)

@@ -65,6 +65,7 @@ def test_the_bundle_has_every_graph_and_verifies(codec: Path):
         ("synthesis_adjoint", "float", "onnxruntime"),
         *((role, "float", r) for role in ("hyper_mean", "synthesis") for r in ("onnxruntime", "openvino")),
         *(("synthesis", "int8", r) for r in ("onnxruntime", "openvino")),
+        *((role, "int16", "native") for role in ("hyper_mean", "synthesis")),
     }
     assert bundle.manifest.raw["refused"] == []
     static = bundle.graph("synthesis", "int8", "onnxruntime")
