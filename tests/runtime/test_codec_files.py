@@ -48,7 +48,7 @@ def picture(tmp_path: Path) -> Path:
 @pytest.fixture
 def coded(codec: Path, picture: Path) -> Path:
     result = run("encode", picture, picture.with_suffix(".dcn"), "--bundle-dir", codec)
-    assert (result.exit_code, result.output) == (0, "")
+    assert (result.exit_code, result.stdout) == (0, "")
     return picture.with_suffix(".dcn")
 
 
@@ -93,7 +93,7 @@ class TestEncode:
         assert container.parse((tmp_path / "a.dcn").read_bytes()).name == "lite"
 
     def test_help_says_what_becomes_of_the_orientation(self):
-        assert "stored as it lies" in " ".join(run("encode", "--help").output.split())
+        assert "the pixels are not rotated" in " ".join(run("encode", "--help").output.split())
 
 
 class TestDecode:
