@@ -132,6 +132,15 @@ class TestStreams:
                         action(name)
                     assert caught.value.filename == name
 
+    def test_a_block_device_is_never_written(self, tmp_path: Path):
+        try:
+            os.mknod(tmp_path / "disk", stat.S_IFBLK | 0o600, os.makedev(7, 211))
+        except OSError:
+            pytest.skip("may not make devices")
+        for action in (put, check_destination):
+            with pytest.raises(OSError, match="a block device, not a file to write"):
+                action(tmp_path / "disk")
+
 
 @posix
 class TestNamesAndPlaces:
@@ -166,6 +175,23 @@ class TestNamesAndPlaces:
         assert run.stderr == ""
         assert run.stdout.split() == ["a", "host"]
         assert (tmp_path / "host").read_bytes() == b"new"
+
+    def test_a_full_disk_leaves_the_earlier_file_and_names_it(self, tmp_path: Path):
+        (tmp_path / "full").mkdir()
+        code = (
+            "from decant.writing import write_atomically as w\n"
+            "w('full/a', lambda s: s.write(b'earlier'))\n"
+            "try: w('full/a', lambda s: s.write(bytes(1 << 20)))\n"
+            "except OSError as error: print(error.filename, error.strerror)\n"
+            "print(open('full/a').read())"
+        )
+        script = f"mount -t tmpfs -o size=64k none full && '{sys.executable}' -c \"{code}\" && ls -A full"
+        run = subprocess.run(
+            ["unshare", "-m", "sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        if "unshare" in run.stderr or "mount" in run.stderr:
+            pytest.skip("may not mount")
+        assert run.stdout.splitlines() == ["full/a No space left on device", "earlier", "a"]
 
     def test_same_file_through_links(self, tmp_path: Path):
         (tmp_path / "a").write_bytes(b"a")
