@@ -18,6 +18,7 @@ import numpy as np
 
 from decant.devices import Device, find_device
 from decant.errors import BundleError, DecantError, DeviceError, MissingExtraError
+from decant.graph_check import check_graph
 from decant.manifest import Graph, TensorSpec
 
 _log = logging.getLogger("decant")
@@ -73,6 +74,7 @@ def create_session(
         raise BundleError(
             f"{where}: runtime {graph.runtime} is unknown to this decant ({', '.join(_SESSIONS)})"
         )
+    check_graph(graph.runtime, blobs, f"{where}: {graph.label}")
     found = find_device(graph.runtime, device)
     threads = threads or usable_cores()
     plan = SessionPlan(graph, blobs, found, requested_device or device, threads, strict_device, where)

@@ -171,7 +171,7 @@ def test_a_graph_cannot_read_files_or_memory(location: str, tmp_path: Path, monk
     for place in (tmp_path, tmp_path / "inner"):
         (place / "weights.bin").write_bytes(bytes(4 * bundles.DIM))
     monkeypatch.chdir(tmp_path / "inner")
-    with pytest.raises(BundleError, match=r"cannot be loaded|outside its file"):
+    with pytest.raises(BundleError, match="external data are not allowed"):
         create_session(graph_of(), [with_outside_data(location.format(folder=tmp_path))])
 
 
@@ -184,7 +184,7 @@ def test_a_graph_with_an_unknown_operator_is_refused():
     model = helper.make_model(
         helper.make_graph([node], "shell", inputs, outputs), opset_imports=opsets, ir_version=10
     )
-    with pytest.raises(BundleError, match="RunShell"):
+    with pytest.raises(BundleError, match=r"com\.example"):
         create_session(graph_of(), [model.SerializeToString()])
 
 
