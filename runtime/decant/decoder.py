@@ -4,14 +4,12 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from decant import container
-from decant.bundle import Bundle, find_bundle, open_bundle
+from decant.bundle import Bundle, open_bundle
 from decant.container import DEFAULT_SIZE_LIMIT, DcnFile
 from decant.devices import Wish
 from decant.errors import BundleError, ImageError, ModelNotFoundError
@@ -194,12 +192,7 @@ def decoder_of(
     bundle_dir: str | os.PathLike[str] | None = None,
     **options: Any,
 ) -> Decoder:
-    """The decoder of the bundle that a file names; the last few stay loaded. Raises what Decoder raises."""
-    bundle = find_bundle(name, model_id, bundle_dir)
-    return _kept_decoder(bundle.path, bundle.model_id, tuple(sorted(options.items())))
+    """The decoder of the bundle that a file names, from ``decant.cache``. Raises what Decoder raises."""
+    from decant import cache
 
-
-@lru_cache(maxsize=4)
-def _kept_decoder(path: Path, model_id: str, options: tuple[tuple[str, Any], ...]) -> Decoder:
-    """``model_id`` is part of the key so that a bundle replaced on disk is loaded anew."""
-    return Decoder(Bundle.open(path), **dict(options))
+    return cache.decoder(name, model_id, bundle_dir=bundle_dir, **options)

@@ -196,13 +196,16 @@ def save_file(
 ) -> None:
     """Encode ``image`` with ``model`` into the file ``path``, which appears whole or not at all; settings are
     those of ``Encoder.encode``, ``options`` are Encoder's.
+    The last few encoders stay loaded.
 
     Raises OSError when the file cannot be written, ImageError for the name of another picture format, and
     what Encoder raises.
     """
     check_dcn_name(path)
     check_destination(path)
-    data = Encoder(model, **options).encode(
+    from decant import cache
+
+    data = cache.encoder(model, **options).encode(
         image, quality, effort=effort, target_bpp=target_bpp, target_psnr=target_psnr
     )
     write_atomically(path, lambda stream: stream.write(data))

@@ -13,8 +13,6 @@ import io
 import os
 import struct
 import zlib
-from functools import lru_cache
-from pathlib import Path
 from typing import IO, Any
 
 from PIL import Image, ImageFile, UnidentifiedImageError
@@ -209,22 +207,10 @@ def _block(value: object, what: str) -> bytes:
 
 def _encoder(model: Any) -> Any:
     """The encoder of a bundle: a name, a folder, or an open Bundle. The last few stay loaded."""
-    from decant.bundle import open_bundle
+    from decant import cache
 
-    options = dict(ENCODER_OPTIONS)
-    bundle = open_bundle(model, options.pop("bundle_dir", None))
     # Pillow has the picture in memory already: there is no limit left to keep.
-    options.setdefault("size_limit", container.MAX_SIDE**2)
-    return _kept_encoder(bundle.path, bundle.model_id, tuple(sorted(options.items())))
-
-
-@lru_cache(maxsize=4)
-def _kept_encoder(path: Path, model_id: str, options: tuple[tuple[str, Any], ...]) -> Any:
-    """``model_id`` is part of the key so that a bundle replaced on disk is loaded anew."""
-    from decant.bundle import Bundle
-    from decant.encoder import Encoder
-
-    return Encoder(Bundle.open(path), **dict(options))
+    return cache.encoder(model, **{"size_limit": container.MAX_SIDE**2, **ENCODER_OPTIONS})
 
 
 def _name(filename: str | bytes) -> str:
