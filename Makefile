@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check bench wheel clean
+.PHONY: demo test check bench docs wheel clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -25,8 +25,11 @@ check: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m pytest bench -q --benchmark-only
 
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 wheel: $(STAMP)
 	$(BIN)/python -m pip wheel --quiet --no-deps -w dist .
 
 clean:
-	rm -rf build dist demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf build dist demo site .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,28 @@
+"""The documentation site lists every page, and the files beside the code agree with it."""
+
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    listed = re.findall(r": ([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    pages = [path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")]
+    assert sorted(listed) == sorted(pages)
+
+
+def test_the_api_page_names_every_public_name() -> None:
+    import decant
+
+    page = (ROOT / "docs" / "api.md").read_text()
+    named = set(re.findall(r"^::: decant\.(\w+)$", page, re.MULTILINE))
+    errors = {name for name in decant.__all__ if hasattr(decant.errors, name)}
+    assert "errors" in named
+    assert set(decant.__all__) - errors - {"__version__", "errors"} == named - {"errors"}
+
+
+def test_the_citation_has_the_version_of_the_package() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f"version: {version}\n" in (ROOT / "CITATION.cff").read_text()
