@@ -29,6 +29,8 @@ enum { CLASSES = 32, TOTAL_BITS = 24, LOOKUP_BITS = 9, LARGEST_SYMBOL = 32767, M
 enum { ROWS = 4, COLUMNS = 32 }; /* of a block of a product */
 enum { FORM_UNIT = 1 << 10, HIDDEN_UNIT = 1 << 6, HIDDEN_MAX = 255 };
 enum { MOST_STAGES = 8 };
+/* Bounds of what a caller may give; no product of these wraps, with 32-bit sizes either. */
+enum { MOST_WIDTH = 4096, MOST_SIDE = 1 << 16, LARGEST_OFFSET = 4 << 15, LARGEST_BIAS = 1 << 30 };
 
 /* What is wrong with a stream, with two or three numbers for the message. */
 typedef enum { FINE, TOO_MANY, TOO_LARGE, TOO_FAR, NOT_ENDED, NO_MEMORY } Problem;
@@ -186,6 +188,15 @@ static void free_tables(Tables *tables)
     }
     free(tables->scale_weight), free(tables->scale_bound), free(tables->hyper_weight), free(tables->hyper_bias);
     free(tables);
+}
+
+/* Counts must add up to all quantiles: a letter is looked for until one has the quantile. */
+static int is_whole(const uint32_t *counts, size_t size)
+{
+    uint64_t total = 0;
+    for (size_t i = 0; i < size; i++)
+        total += counts[i];
+    return total == (uint64_t)1 << TOTAL_BITS;
 }
 
 static int make_alphabet(Alphabet *alphabet, const uint32_t *counts, size_t size)
@@ -492,9 +503,8 @@ WIDE static void add_scaled_wide(int64_t *restrict sums, const int32_t *restrict
 WIDE static void sizes_of(uint8_t *restrict out, const float *restrict symbols, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        int32_t size = (int32_t)symbols[i];
-        size = size < 0 ? -size : size;
-        out[i] = (uint8_t)(size > MAGNITUDES - 1 ? MAGNITUDES - 1 : size);
+        float size = symbols[i] < 0 ? -symbols[i] : symbols[i];
+        out[i] = (uint8_t)(int32_t)(size < MAGNITUDES - 1 ? size : MAGNITUDES - 1); /* of NaN too */
     }
 }
 
@@ -767,12 +777,17 @@ static int make_group(Group *group)
 
 /* The inputs that follow from hyperlatents `v` int32 (hyper, rows, columns), of which the group's first is at
  * `top`, `left`. */
-static int add_hyper(Group *group, const int32_t *v, int rows, int columns, int top, int left)
+static int add_hyper(Group *group, const int32_t *given, int rows, int columns, int top, int left)
 {
     const Tables *tables = group->tables;
     int hidden = PLACES * tables->class_width;
+    size_t count = (size_t)tables->hyper * rows * columns;
+    int32_t *v = malloc(count * sizeof(int32_t)); /* nobody else writes to what the bound is of */
+    if (!v)
+        return 0;
+    memcpy(v, given, count * sizeof(int32_t));
     uint32_t largest = 0;
-    for (size_t i = 0; i < (size_t)tables->hyper * rows * columns; i++) {
+    for (size_t i = 0; i < count; i++) {
         uint32_t size = v[i] < 0 ? 0u - (uint32_t)v[i] : (uint32_t)v[i];
         largest = size > largest ? size : largest;
     }
@@ -811,7 +826,7 @@ static int add_hyper(Group *group, const int32_t *v, int rows, int columns, int 
             }
         }
     int made = sums && wide_sums;
-    free(sums), free(wide_sums);
+    free(sums), free(wide_sums), free(v);
     return made;
 }
 
@@ -915,11 +930,26 @@ static int view_of(PyObject *object, Py_ssize_t size, int flags, Py_buffer *view
     return 1;
 }
 
+/* The same of `count` numbers of 4 bytes, which must lie where the processor reads such numbers. */
+static int words_of(PyObject *object, uint64_t count, int flags, Py_buffer *view)
+{
+    if (count > (uint64_t)PY_SSIZE_T_MAX / 4)
+        return PyErr_SetString(PyExc_ValueError, "more numbers than memory holds"), 0;
+    if (!view_of(object, (Py_ssize_t)(4 * count), flags, view))
+        return 0;
+    if ((uintptr_t)view->buf % 4) {
+        PyErr_SetString(PyExc_ValueError, "a buffer that is not aligned");
+        PyBuffer_Release(view);
+        return 0;
+    }
+    return 1;
+}
+
 /* float32 array of the int8 or int32 numbers of `object`, (values + added) / unit; NULL with an exception. */
 static float *floats_of(PyObject *object, size_t count, int wide, float added, float unit)
 {
     Py_buffer view;
-    if (!view_of(object, (Py_ssize_t)(count * (wide ? 4 : 1)), 0, &view))
+    if (!(wide ? words_of(object, count, 0, &view) : view_of(object, (Py_ssize_t)count, 0, &view)))
         return NULL;
     float *found = malloc(count ? count * sizeof(float) : 1);
     if (!found)
@@ -940,13 +970,21 @@ static int fill_alphabets(Tables *tables, PyObject *counts, PyObject *run_counts
             total += sizes[c];
         }
         Py_buffer view;
-        if (!view_of(zeros ? run_counts : counts, (Py_ssize_t)(4 * total), 0, &view))
+        if (!words_of(zeros ? run_counts : counts, total, 0, &view))
             return 0;
-        const uint32_t *at = view.buf;
-        int made = 1;
-        for (int c = 1; made && c < CLASSES; at += sizes[c++])
-            made = !sizes[c] || make_alphabet(zeros ? tables->zeros + c : tables->symbols + c, at, sizes[c]);
+        uint32_t *copy = malloc(total ? 4 * total : 1), *at = copy; /* what is checked is what is used */
+        int made = copy != NULL, whole = 1;
+        if (made)
+            memcpy(copy, view.buf, 4 * total);
         PyBuffer_Release(&view);
+        for (int c = 1; made && whole && c < CLASSES; at += sizes[c++]) {
+            whole = !sizes[c] || is_whole(at, sizes[c]);
+            if (whole && sizes[c])
+                made = make_alphabet(zeros ? tables->zeros + c : tables->symbols + c, at, sizes[c]);
+        }
+        free(copy);
+        if (!whole)
+            return PyErr_SetString(PyExc_ValueError, "counts of an alphabet that do not add up to 2^24"), 0;
         if (!made)
             return PyErr_NoMemory(), 0;
     }
@@ -992,8 +1030,11 @@ static int fill_scales(Tables *tables, PyObject *hidden, PyObject *bias, PyObjec
         return PyErr_NoMemory(), 0;
     if (!copy_of(bias, tables->hyper_bias, (Py_ssize_t)(outputs * sizeof(int32_t))))
         return 0;
-    for (size_t o = 0; o < outputs; o++)
+    for (size_t o = 0; o < outputs; o++) {
+        if (tables->hyper_bias[o] > LARGEST_BIAS || tables->hyper_bias[o] < -LARGEST_BIAS)
+            return PyErr_SetString(PyExc_ValueError, "a bias beyond 2^30"), 0;
         tables->hyper_bias[o] += HIDDEN_UNIT / 2;
+    }
     return 1;
 }
 
@@ -1015,6 +1056,8 @@ static int fill_context(Tables *tables, Context *context, int known, int channel
     PyObject *hidden, *bias, *out, *mixed = NULL, *below = NULL, *mixed_bias = NULL;
     size_t width = (size_t)tables->context_width, seen = (size_t)seen_of(tables), under = (size_t)tables->class_width;
     float rounding = HIDDEN_UNIT / 2;
+    if (!PyTuple_Check(weights) || tables->context_width < 1)
+        return PyErr_SetString(PyExc_ValueError, "a context without weights, or without a width"), 0;
     if (!PyArg_ParseTuple(weights, tables->mixed_width ? "OOOOOO" : "OOO", &hidden, &bias, &out, &mixed, &below,
                           &mixed_bias))
         return 0;
@@ -1046,6 +1089,8 @@ static int fill_context(Tables *tables, Context *context, int known, int channel
 
 static int fill_near(Tables *tables, Stage *stage, PyObject *near)
 {
+    if (!PyTuple_Check(near))
+        return PyErr_SetString(PyExc_ValueError, "halves without means"), 0;
     PyObject *hidden, *hidden_bias, *out, *out_bias;
     size_t width = (size_t)tables->context_width, count = (size_t)stage->channels;
     if (!PyArg_ParseTuple(near, "OOOO", &hidden, &hidden_bias, &out, &out_bias))
@@ -1066,10 +1111,13 @@ static int fill_stages(Tables *tables, PyObject *stages)
     for (int i = 0; i < tables->stages; i++) {
         Stage *stage = tables->stage + i;
         PyObject *context, *half, *near;
-        if (!PyArg_ParseTuple(PyTuple_GetItem(stages, i), "iOOO", &stage->channels, &context, &half, &near))
+        PyObject *item = PyTuple_GetItem(stages, i);
+        if (!PyTuple_Check(item))
+            return PyErr_SetString(PyExc_ValueError, "a stage that is no tuple"), 0;
+        if (!PyArg_ParseTuple(item, "iOOO", &stage->channels, &context, &half, &near))
             return 0;
-        if (stage->channels < 1)
-            return PyErr_SetString(PyExc_ValueError, "a stage without channels"), 0;
+        if (stage->channels < 1 || stage->channels > tables->channels - before)
+            return PyErr_SetString(PyExc_ValueError, "a stage without channels, or of more than there are"), 0;
         int end = before + stage->channels;
         if (i && !fill_context(tables, &stage->context, before, stage->channels, context))
             return 0;
@@ -1086,6 +1134,18 @@ static int fill_stages(Tables *tables, PyObject *stages)
     return 1;
 }
 
+static int widths_are_possible(const Tables *tables)
+{
+    const int widths[] = {tables->channels, tables->hyper, tables->class_width};
+    for (int i = 0; i < 3; i++)
+        if (widths[i] < 1 || widths[i] > MOST_WIDTH)
+            return PyErr_SetString(PyExc_ValueError, "a width beyond 1 to 4096"), 0;
+    if (tables->context_width < 0 || tables->context_width > MOST_WIDTH || tables->mixed_width < 0 ||
+        tables->mixed_width > MOST_WIDTH)
+        return PyErr_SetString(PyExc_ValueError, "a width beyond 0 to 4096"), 0;
+    return 1;
+}
+
 static PyObject *py_tables(PyObject *module, PyObject *arguments)
 {
     (void)module;
@@ -1096,7 +1156,7 @@ static PyObject *py_tables(PyObject *module, PyObject *arguments)
     if (!PyArg_ParseTuple(arguments, "OOOOiiiiiOOOOO!", &radius, &runs, &counts, &run_counts, &tables->channels,
                           &tables->hyper, &tables->class_width, &tables->context_width, &tables->mixed_width, &hidden,
                           &bias, &weight, &magnitude, &PyTuple_Type, &stages) ||
-        !copy_of(radius, tables->radius, sizeof tables->radius) || !copy_of(runs, tables->runs, sizeof tables->runs) ||
+        !widths_are_possible(tables) || !copy_of(radius, tables->radius, sizeof tables->radius) || !copy_of(runs, tables->runs, sizeof tables->runs) ||
         !fill_alphabets(tables, counts, run_counts) || !fill_scales(tables, hidden, bias, weight) ||
         !copy_of(magnitude, tables->magnitude, sizeof tables->magnitude) || !fill_stages(tables, stages)) {
         free_tables(tables);
@@ -1119,6 +1179,34 @@ static PyObject *result_of(const Outcome *outcome)
     return Py_BuildValue("i(LLL)", (int)outcome->problem, n[0], n[1], n[2]);
 }
 
+/* The view of a stream, which is of whole words. */
+static int stream_of(PyObject *object, Py_buffer *view)
+{
+    if (!view_of(object, -1, 0, view))
+        return 0;
+    if (view->len % 4) {
+        PyErr_SetString(PyExc_ValueError, "a stream that is not of whole words");
+        PyBuffer_Release(view);
+        return 0;
+    }
+    return 1;
+}
+
+/* A copy of the offsets of all channels, within the bounds for which sums are exact; NULL with an exception. */
+static int32_t *offsets_of(const Tables *tables, const int32_t *given)
+{
+    int32_t *offset = malloc(tables->channels * sizeof(int32_t));
+    if (!offset)
+        return (int32_t *)PyErr_NoMemory();
+    memcpy(offset, given, tables->channels * sizeof(int32_t));
+    for (int c = 0; c < tables->channels; c++)
+        if (offset[c] > LARGEST_OFFSET || offset[c] < -LARGEST_OFFSET) {
+            free(offset);
+            return PyErr_SetString(PyExc_ValueError, "a class offset beyond 2^17"), NULL;
+        }
+    return offset;
+}
+
 static PyObject *py_decode_group(PyObject *module, PyObject *arguments)
 {
     (void)module;
@@ -1134,35 +1222,70 @@ static PyObject *py_decode_group(PyObject *module, PyObject *arguments)
     const Tables *tables = group.tables = PyCapsule_GetPointer(capsule, CAPSULE);
     if (!tables)
         return NULL;
-    if (group.rows < 1 || group.columns < 1 || top < 0 || left < 0 || group.rows > 4 * (hyper_rows - top) ||
-        group.columns > 4 * (hyper_columns - left))
+    if (hyper_rows > MOST_SIDE || hyper_columns > MOST_SIDE || group.rows > MOST_SIDE || group.columns > MOST_SIDE)
+        return PyErr_SetString(PyExc_ValueError, "a side beyond 65536"), NULL;
+    if (group.rows < 1 || group.columns < 1 || top < 0 || left < 0 || top > hyper_rows || left > hyper_columns ||
+        group.rows > 4 * (hyper_rows - top) || group.columns > 4 * (hyper_columns - left))
         return PyErr_SetString(PyExc_ValueError, "a group that the hyperlatents do not cover"), NULL;
-    Py_ssize_t size = (Py_ssize_t)group.rows * group.columns, first = 0; /* channels of stages in halves */
+    uint64_t size = (uint64_t)group.rows * group.columns, first = 0; /* channels of stages in halves */
+    if (size * tables->channels > INT32_MAX)
+        return PyErr_SetString(PyExc_ValueError, "a group of more than 2^31 symbols"), NULL;
     for (int i = 0; i < tables->halves; i++)
         first += tables->stage[i].channels;
-    Py_ssize_t sizes[BUFFERS] = {-1, 4 * (Py_ssize_t)tables->hyper * hyper_rows * hyper_columns,
-                                 4 * (Py_ssize_t)tables->channels, 4 * first, 4 * size * tables->channels,
-                                 4 * size * first};
-    while (held < BUFFERS && view_of(objects[held], sizes[held], held >= OUT ? PyBUF_WRITABLE : 0, views + held))
-        held++;
+    uint64_t counts[BUFFERS] = {0, (uint64_t)tables->hyper * hyper_rows * hyper_columns, tables->channels, first,
+                                size * tables->channels, size * first};
+    if (!stream_of(objects[STREAM], views))
+        return NULL;
+    for (held = HYPER; held < BUFFERS; held++)
+        if (!words_of(objects[held], counts[held], held >= OUT ? PyBUF_WRITABLE : 0, views + held))
+            break;
     PyObject *result = NULL;
-    if (held == BUFFERS) {
+    int32_t *offset = held == BUFFERS ? offsets_of(tables, views[OFFSET].buf) : NULL;
+    if (offset) {
         Outcome outcome = {FINE, {0}};
         Py_BEGIN_ALLOW_THREADS
         group.out = views[OUT].buf;
         Coder coder = coder_of(views[STREAM].buf, (size_t)views[STREAM].len);
         if (!make_group(&group) || !add_hyper(&group, views[HYPER].buf, hyper_rows, hyper_columns, top, left))
             refuse(&outcome, NO_MEMORY, 0, 0, 0);
-        else if (!decode_stages(&group, &coder, views[OFFSET].buf, views[STEP].buf, views[ADDED].buf, &outcome) &&
+        else if (!decode_stages(&group, &coder, offset, views[STEP].buf, views[ADDED].buf, &outcome) &&
                  (coder.state || coder.left))
             refuse(&outcome, NOT_ENDED, 0, 0, 0);
-        free_group(&group);
+        free_group(&group), free(offset);
         Py_END_ALLOW_THREADS
         result = result_of(&outcome);
     }
     while (held)
         PyBuffer_Release(views + --held);
     return result;
+}
+
+/* A copy of the `count` classes of `object`, each below CLASSES: they are read twice, and another thread may write to
+ * the caller's in between. NULL with an exception. */
+static uint8_t *classes_of(PyObject *object, size_t *count)
+{
+    Py_buffer view;
+    if (!view_of(object, -1, 0, &view))
+        return NULL;
+    *count = (size_t)view.len;
+    uint8_t *classes = NULL;
+    if (*count > INT32_MAX)
+        PyErr_SetString(PyExc_ValueError, "more than 2^31 classes");
+    else if (!(classes = malloc(*count ? *count : 1)))
+        PyErr_NoMemory();
+    else {
+        uint8_t all = 0;
+        memcpy(classes, view.buf, *count);
+        for (size_t i = 0; i < *count; i++)
+            all |= classes[i];
+        if (all >= CLASSES) {
+            PyErr_SetString(PyExc_ValueError, "a class beyond 31");
+            free(classes);
+            classes = NULL;
+        }
+    }
+    PyBuffer_Release(&view);
+    return classes;
 }
 
 static PyObject *py_decode_part(PyObject *module, PyObject *arguments)
@@ -1174,29 +1297,26 @@ static PyObject *py_decode_part(PyObject *module, PyObject *arguments)
     const Tables *tables = PyCapsule_GetPointer(capsule, CAPSULE);
     if (!tables)
         return NULL;
-    Py_buffer stream, classes, out;
-    if (!view_of(bytes, -1, 0, &stream))
+    Py_buffer stream, out;
+    if (!stream_of(bytes, &stream))
         return NULL;
-    if (!view_of(kinds, -1, 0, &classes))
+    size_t count;
+    uint8_t *classes = classes_of(kinds, &count);
+    if (!classes)
         goto no_classes;
-    for (Py_ssize_t i = 0; i < classes.len; i++)
-        if (((uint8_t *)classes.buf)[i] >= CLASSES) {
-            PyErr_SetString(PyExc_ValueError, "a class beyond 31");
-            goto no_out;
-        }
-    if (!view_of(symbols, 4 * classes.len, PyBUF_WRITABLE, &out))
+    if (!words_of(symbols, count, PyBUF_WRITABLE, &out))
         goto no_out;
     Outcome outcome = {FINE, {0}};
     Py_BEGIN_ALLOW_THREADS
     Coder coder = coder_of(stream.buf, (size_t)stream.len);
-    if (!decode_part(tables, &coder, classes.buf, (size_t)classes.len, out.buf, &outcome) &&
+    if (!decode_part(tables, &coder, classes, count, out.buf, &outcome) &&
         (coder.state || coder.left))
         refuse(&outcome, NOT_ENDED, 0, 0, 0);
     Py_END_ALLOW_THREADS
     result = result_of(&outcome);
     PyBuffer_Release(&out);
 no_out:
-    PyBuffer_Release(&classes);
+    free(classes);
 no_classes:
     PyBuffer_Release(&stream);
     return result;

@@ -27,6 +27,7 @@ from decant.manifest import (
     parse_model,
     seal,
 )
+from decant.shipped import require_released
 
 if TYPE_CHECKING:
     import numpy as np
@@ -127,9 +128,11 @@ class Bundle:
         return layout_of(self.model, self.tables)
 
     def verify(self) -> None:
-        """Check every file against bundle.json: all there, none other, all hashes right. Raises BundleError
-        for the first that fails. Files of a bundle that should lie beside this one and does not are left out:
-        decoding needs none.
+        """Check every file against bundle.json: all there, none other, all hashes right; and, under the model
+        id of a released bundle, only files that were released (``decant.shipped``).
+
+        Raises BundleError for the first that fails. Files of a bundle that should lie beside this one and
+        does not are left out: decoding needs none.
         """
         entries = [
             entry for entry in self._entries() if entry.of is None or _beside(self.path, entry.of).exists()
@@ -140,6 +143,7 @@ class Bundle:
             raise BundleError(f"{self.path}: {extra[0]} is not listed in bundle.json; remove it")
         for path in sorted(listed):
             self.read(listed[path])
+        require_released(self)
         _ = self.layout
 
     def _entries(self) -> Iterator[FileEntry]:
@@ -179,8 +183,11 @@ def find_bundle(
 
     A ``name`` that no bundle can have (with a slash: ``./small``) is the path of a bundle's folder. A bundle
     of another name is taken when its model id is the one asked for: the id decides what a file decodes to,
-    the name only helps people. Raises ModelNotFoundError with the folders looked in, BundleError when the
-    bundle of that name is damaged.
+    the name only helps people. A damaged bundle is passed over with a warning where another one fits, and so
+    is one that has a released bundle's model id and other files (``decant.shipped``).
+
+    Raises ModelNotFoundError with the folders looked in, BundleError when the only bundle of that name is
+    damaged.
     """
     wanted = model_id.hex() if isinstance(model_id, bytes) else (model_id or "")
     if not NAME_PATTERN.fullmatch(name):
@@ -190,18 +197,24 @@ def find_bundle(
         return bundle
     folders = search_folders(bundle_dir)
     others: list[str] = []
+    damaged: list[BundleError] = []
     paths = [path for folder in folders for path in _bundles_in(folder)]
     for path in sorted(paths, key=lambda path: path.name != name):
         try:
             bundle = Bundle.open(path)
-        except BundleError:
+            require_released(bundle)
+        except BundleError as error:
             if path.name == name:
-                raise
+                damaged.append(error)
             continue
         if bundle.model_id.startswith(wanted) and (wanted or bundle.name == name):
+            for passed_over in damaged:
+                _log.warning("%s; using %s", passed_over, bundle.path)
             return bundle
         if bundle.name == name:
             others.append(f"{path} has id {bundle.model_id[:16]}")
+    if damaged:
+        raise damaged[0]
     looked = ", ".join(str(folder) for folder in folders)
     asked = f"model {name}" + (f" with id {wanted}" if wanted else "")
     also = f" ({'; '.join(others)})" if others else ""
@@ -217,6 +230,7 @@ def list_bundles(bundle_dir: str | os.PathLike[str] | None = None) -> list[Bundl
         for path in _bundles_in(folder):
             try:
                 bundle = Bundle.open(path)
+                require_released(bundle)
             except BundleError as error:
                 _log.warning("%s", error)
                 continue

@@ -5,8 +5,10 @@ Nothing here opens a file or needs numpy, so ``decant info`` stays quick.
 
 import hashlib
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -19,6 +21,9 @@ _WORD = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _MAX_DEPTH = 64
 _MAX_NUMBER = 1e9
+_LARGEST_WHOLE = 1 << 53
+_MOST_ENTRIES = 20_000
+_MOST_DIMENSIONS = 8
 _KINDS = {str: "text", int: "a whole number", dict: "an object", list: "a list"}
 
 # Graphs that bundles side by side may share: decoding needs none of them.
@@ -129,7 +134,9 @@ def seal(manifest: Mapping[str, Any]) -> bytes:
 
 
 def load_json(data: bytes, where: str) -> dict[str, Any]:
-    """Parse a JSON object strictly: no repeated keys, no NaN. ``where`` names the file in messages."""
+    """Parse a JSON object strictly: no repeated keys, finite numbers alone. ``where`` names the file in
+    messages.
+    """
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
@@ -140,8 +147,16 @@ def load_json(data: bytes, where: str) -> dict[str, Any]:
     def refuse(text: str) -> None:
         raise ValueError(f"{text} is no JSON number")
 
+    def finite(text: str) -> float:
+        number = float(text)
+        if not math.isfinite(number):
+            raise ValueError(f"{text[:40]} is beyond the numbers that can be stored")
+        return number
+
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=once, parse_constant=refuse)
+        value = json.loads(
+            data.decode("utf-8"), object_pairs_hook=once, parse_constant=refuse, parse_float=finite
+        )
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{where}: not the JSON expected: {error}") from None
     if not isinstance(value, dict):
@@ -180,10 +195,9 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
     files = tuple(
         _file(item, f"{where}: files[{i}]") for i, item in enumerate(_take(raw, "files", list, where))
     )
-    paths = [file.path for file in files] + [file.path for graph in graphs for file in graph.files]
-    for path in {"bundle.json", *paths}:
-        if paths.count(path) != (path != "bundle.json"):
-            raise BundleError(f"{where}: {path} is listed {paths.count(path)} times")
+    require_listed_once(
+        [file.path for file in files] + [file.path for graph in graphs for file in graph.files], where
+    )
     keys = [(graph.role, graph.precision, graph.runtime) for graph in graphs]
     if len(set(keys)) != len(keys):
         raise BundleError(f"{where}: two graphs have the same role, precision and runtime")
@@ -202,6 +216,13 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
         golden=golden,
         raw=raw,
     )
+
+
+def require_listed_once(paths: Iterable[str], where: str) -> None:
+    """Raise BundleError for a path that occurs twice, and for bundle.json, which cannot hold its own hash."""
+    for path, count in Counter(paths).items():
+        if count > 1 or path == "bundle.json":
+            raise BundleError(f"{where}: {path} is listed {count} time{'s' if count > 1 else ''}")
 
 
 def parse_model(data: bytes, where: str) -> dict[str, Any]:
@@ -248,6 +269,10 @@ def _take(value: object, key: str, kind: type, where: str) -> Any:
     found = value[key]
     if not isinstance(found, kind) or isinstance(found, bool):
         raise BundleError(f"{where}: {key!r} must be {_KINDS[kind]}")
+    if isinstance(found, int) and abs(found) > _LARGEST_WHOLE:
+        raise BundleError(f"{where}: {key!r} is beyond 2^53")
+    if isinstance(found, list | dict) and len(found) > _MOST_ENTRIES:
+        raise BundleError(f"{where}: {key!r} has {len(found)} entries; at most {_MOST_ENTRIES} expected")
     return found
 
 
@@ -281,6 +306,8 @@ def _file(value: object, where: str, *, shared: bool = False) -> FileEntry:
 
 def _tensor(value: object, where: str) -> TensorSpec:
     shape = _take(value, "shape", list, where)
+    if len(shape) > _MOST_DIMENSIONS:
+        raise BundleError(f"{where}: {len(shape)} dimensions; at most {_MOST_DIMENSIONS} expected")
     for size in shape:
         if isinstance(size, bool) or not isinstance(size, int | str) or (isinstance(size, int) and size < 1):
             raise BundleError(f"{where}: dimension {size!r}; a positive whole number or a name expected")
@@ -302,7 +329,7 @@ def _graph(value: object, where: str) -> Graph:
         raise BundleError(f"{where}: files must be {', '.join(expected)}, in this order")
     assert isinstance(value, dict)
     opset = value.get("opset")
-    if opset is not None and not isinstance(opset, int):
+    if opset is not None and (isinstance(opset, bool) or not isinstance(opset, int)):
         raise BundleError(f"{where}: 'opset' must be a whole number or null")
     return Graph(
         role=role,

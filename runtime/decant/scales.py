@@ -19,6 +19,8 @@ from decant.tables import tensor_of
 
 # Hyperlatents times their multiplier, in units of 1/16, are clipped to this.
 LARGEST_INPUT = 1 << 22
+# Of scale.hidden_bias: with the half that rounds it stays far inside int32, in which C adds.
+LARGEST_BIAS = 1 << 30
 EXACT_FLOAT32 = 1 << 24
 _EXACT_FLOAT64 = 1 << 53
 HIDDEN_SHIFT = 6
@@ -97,6 +99,8 @@ class ScaleNetwork:
         # (hyper, 9, hidden): a product takes whole hyperlatents' blocks of it.
         self._taps = np.ascontiguousarray(hidden_weight.reshape(hidden, self.hyper, 9).transpose(1, 2, 0))
         self._tap_sums = np.abs(self._taps.astype(np.int64)).sum(axis=1)
+        if np.abs(hidden_bias.astype(np.int64)).max(initial=0) > LARGEST_BIAS:
+            raise BundleError(f"tables: scale.hidden_bias holds a value beyond {LARGEST_BIAS}")
         self._bias = hidden_bias.astype(np.int64) + (1 << HIDDEN_SHIFT >> 1)
         # (M, 4, class_width): for each of the 2 x 2 places that a form's position becomes.
         rows = out_weight.reshape(self.channels, 4, -1).astype(np.float32)
