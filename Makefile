@@ -1,4 +1,4 @@
-# make demo | make test | make check | make bench: each makes .venv itself when it is missing.
+# make demo | make test | make check | make bench | make fuzz MINUTES=n: each makes .venv itself when it is missing.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,9 +6,10 @@ STAMP := $(VENV)/.installed
 
 .PHONY: demo test check bench docs wheel clean
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt requirements.lock
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(if $(LOCKED),$(PIP) --require-hashes --no-deps -r requirements.lock,$(PIP) -c constraints.txt -e '.[dev]')
+	$(if $(LOCKED),$(PIP) --no-deps --no-build-isolation -e .)
 	touch $(STAMP)
 
 demo: $(STAMP)
@@ -27,6 +28,16 @@ bench: $(STAMP)
 
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+# Skips what needs atheris (extra `fuzz`) or clang where that is not there, and says so.
+fuzz: $(STAMP)
+	-$(PIP) -c constraints.txt atheris
+	$(BIN)/python tests/attacks/fuzz/fuzz.py --seconds $$(($(MINUTES) * 60))
+
+lock: $(STAMP)
+	mkdir -p build
+	$(PIP) --dry-run --ignore-installed --report build/report.json -c constraints.txt '.[dev,fuzz]' 'setuptools>=77'
+	$(BIN)/python .ci/lock.py build/report.json
 
 wheel: $(STAMP)
 	$(BIN)/python -m pip wheel --quiet --no-deps -w dist .

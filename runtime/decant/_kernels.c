@@ -6,9 +6,11 @@
  * float32 products of integers that stay below 2^24 (decant.scales and decant.contexts check the tables), so that
  * every order of adding gives the same. The interpreter's lock is released while a stream is decoded.
  */
+#ifndef DECANT_WITHOUT_PYTHON /* the fuzzer in tests/attacks/fuzz takes the decoder alone */
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
+#endif
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -908,6 +910,7 @@ static Problem decode_stages(
     return FINE;
 }
 
+#ifndef DECANT_WITHOUT_PYTHON
 /* ---- Python ---- */
 
 static const char CAPSULE[] = "decant._kernels.Tables";
@@ -1338,3 +1341,4 @@ PyMODINIT_FUNC PyInit__kernels(void)
 {
     return PyModule_Create(&MODULE);
 }
+#endif /* DECANT_WITHOUT_PYTHON */
