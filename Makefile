@@ -4,7 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check bench docs wheel clean
+.PHONY: demo test check bench docs fuzz lock wheel clean
+
+# make LOCKED=1 ... installs only wheels whose hashes are in requirements.lock.
+LOCKED ?=
+MINUTES ?= 5
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 $(STAMP): pyproject.toml constraints.txt requirements.lock
 	$(PYTHON) -m venv $(VENV)
@@ -36,7 +41,7 @@ fuzz: $(STAMP)
 
 lock: $(STAMP)
 	mkdir -p build
-	$(PIP) --dry-run --ignore-installed --report build/report.json -c constraints.txt '.[dev,fuzz]' 'setuptools>=77'
+	$(PIP) --dry-run --ignore-installed --report build/report.json -c constraints.txt '.[dev,fuzz,docs]' 'setuptools>=77'
 	$(BIN)/python .ci/lock.py build/report.json
 
 wheel: $(STAMP)
