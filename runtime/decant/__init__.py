@@ -1,9 +1,9 @@
 """decant: open, save and convert pictures in learned image formats.
 
 >>> import decant
->>> pixels = decant.open("photo.dcn")            # doctest: +SKIP
->>> data = decant.Encoder("small").encode(pixels)  # doctest: +SKIP
->>> pixels = decant.Decoder("small").decode(data)  # doctest: +SKIP
+>>> data = decant.encode(pixels, quality=60)     # doctest: +SKIP
+>>> pixels = decant.decode(data)                 # doctest: +SKIP
+>>> decant.info("photo.dcn").bits_per_pixel      # doctest: +SKIP
 
 Names are loaded when first used, so that ``import decant`` costs nothing: neither numpy nor a runtime is
 imported.
@@ -20,6 +20,7 @@ from decant.errors import (
     FormatError,
     GoldenError,
     ImageError,
+    MetadataWarning,
     MissingExtraError,
     ModelNotFoundError,
     QualityWarning,
@@ -28,12 +29,13 @@ from decant.errors import (
 
 TYPE_CHECKING = False  # type checkers take it for true; importing typing would be half of this module's time
 if TYPE_CHECKING:
+    from decant.api import decode, encode, info, open, save
     from decant.bundle import Bundle, find_bundle, list_bundles
     from decant.decoder import Decoder
-    from decant.decoder import open_file as open
+    from decant.describe import FileInfo
     from decant.devices import available_devices
     from decant.encoder import Encoder
-    from decant.encoder import save_file as save
+    from decant.metadata import Metadata
 
     __version__: str
 
@@ -46,16 +48,22 @@ __all__ = [
     "Decoder",
     "DeviceError",
     "Encoder",
+    "FileInfo",
     "FormatError",
     "GoldenError",
     "ImageError",
+    "Metadata",
+    "MetadataWarning",
     "MissingExtraError",
     "ModelNotFoundError",
     "QualityWarning",
     "SizeLimitError",
     "__version__",
     "available_devices",
+    "decode",
+    "encode",
     "find_bundle",
+    "info",
     "list_bundles",
     "open",
     "save",
@@ -65,11 +73,16 @@ _LAZY = {
     "Bundle": ("decant.bundle", "Bundle"),
     "Decoder": ("decant.decoder", "Decoder"),
     "Encoder": ("decant.encoder", "Encoder"),
+    "FileInfo": ("decant.describe", "FileInfo"),
+    "Metadata": ("decant.metadata", "Metadata"),
     "available_devices": ("decant.devices", "available_devices"),
+    "decode": ("decant.api", "decode"),
+    "encode": ("decant.api", "encode"),
     "find_bundle": ("decant.bundle", "find_bundle"),
+    "info": ("decant.api", "info"),
     "list_bundles": ("decant.bundle", "list_bundles"),
-    "open": ("decant.decoder", "open_file"),
-    "save": ("decant.encoder", "save_file"),
+    "open": ("decant.api", "open"),
+    "save": ("decant.api", "save"),
 }
 
 

@@ -12,9 +12,13 @@ from decant import container
 from decant.bundle import find_bundle
 from decant.decoder import Decoder
 from decant.encoder import Encoder
-from decant.errors import DecantError, ImageError, SizeLimitError
+from decant.errors import DecantError, ImageError
+from decant.exif import orientation_of
 from decant.frames import has_more_frames
-from decant.output import save_picture
+from decant.metadata import turned_upright
+from decant.opening import open_image
+from decant.orientation import turned
+from decant.output import lost_metadata, save_picture
 from decant.plan import Job
 from decant.reading import open_regular, read_dcn
 from decant.sessions import usable_cores
@@ -35,6 +39,7 @@ class Done:
     height: int
     bytes: int
     more_frames: bool = False  # the picture read had frames or pages after the one that was encoded
+    lost: str = ""  # what of the metadata the picture's format does not hold
 
     @property
     def bits_per_pixel(self) -> float:
@@ -57,12 +62,16 @@ class FileDecoder:
         bundle_dir: str | None,
         crop: tuple[int, int, int, int] | None = None,
         suffix: str = "",
+        upright: bool = False,
         **options: Any,
     ) -> None:
-        """``suffix`` says the picture format where the name of the output does not."""
+        """``suffix`` says the picture format where the name of the output does not; ``upright`` turns
+        pictures as EXIF orientation says.
+        """
         self._bundle_dir = bundle_dir
         self._crop = crop
         self._suffix = suffix
+        self._upright = upright
         self._options = options
         self._decoders: dict[tuple[str, bytes], Decoder | DecantError] = {}
         self._lock = threading.Lock()
@@ -73,17 +82,22 @@ class FileDecoder:
         data = read_dcn(source)
         pixels, file = self.decode(data, str(source))
         save_picture(target, pixels, file, self._suffix)
-        return Done(file.width, file.height, len(data))
+        lost = lost_metadata(self._suffix or target.suffix, file)
+        return Done(file.width, file.height, len(data), lost=lost)
 
     def decode(self, data: bytes, source: str) -> "tuple[np.ndarray, container.DcnFile]":
-        """The bytes of a file -> pixels uint8 (H, W, 3) or (H, W, 4), and the parsed file. Raises
-        DecantError.
+        """The bytes of a file -> pixels uint8 (H, W, 3) or (H, W, 4), and the parsed file, its metadata
+        upright where the pixels are. Raises DecantError.
         """
         file = container.parse(data, source)
         decoder = self._decoder(file)
         if self._crop is None:
-            return decoder.decode_file(file, source), file
-        return decoder.decode_file_region(file, self._crop, source), file
+            pixels = decoder.decode_file(file, source)
+        else:
+            pixels = decoder.decode_file_region(file, self._crop, source)
+        if self._upright:
+            return turned(pixels, orientation_of(file.exif, file.xmp)), turned_upright(file)
+        return pixels, file
 
     def _decoder(self, file: container.DcnFile) -> Decoder:
         key = (file.name, file.model_id)
@@ -120,25 +134,11 @@ class FileEncoder:
 
     def encode(self, stream: IO[bytes], source: str) -> tuple[bytes, Done]:
         """The picture in an open file -> the bytes of a ``.dcn`` file. Raises DecantError."""
-        from PIL import Image, UnidentifiedImageError
-
-        try:
-            with Image.open(stream) as image:
-                more = has_more_frames(image)
-                if more and self._refuse_animated:
-                    raise ImageError(f"{source}: has more than one frame or page")
-                data = self._encoder.encode(image, source=source, **self._settings)
-        except UnidentifiedImageError:
-            raise ImageError(f"{source}: not an image in a format that Pillow reads") from None
-        except (DecantError, MemoryError):
-            raise
-        except Image.DecompressionBombError:
-            raise SizeLimitError(
-                f"{source}: more pixels than the limit, {self._encoder.size_limit}; "
-                "raise it with --size-limit"
-            ) from None
-        except Exception as error:  # Pillow's readers raise whatever a broken file leads them to
-            raise ImageError(f"{source}: cannot be read: {error}") from None
+        with open_image(stream, source, self._encoder.size_limit) as image:
+            more = has_more_frames(image)
+            if more and self._refuse_animated:
+                raise ImageError(f"{source}: has more than one frame or page")
+            data = self._encoder.encode(image, source=source, **self._settings)
         header = container.parse_header(data)
         return data, Done(header.width, header.height, len(data), more)
 

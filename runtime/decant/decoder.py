@@ -1,5 +1,6 @@
 """Bytes of a ``.dcn`` file -> pixels."""
 
+import operator
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,12 +13,13 @@ from decant import container
 from decant.bundle import Bundle, open_bundle
 from decant.container import DEFAULT_SIZE_LIMIT, DcnFile
 from decant.devices import Wish
-from decant.errors import BundleError, ImageError, ModelNotFoundError
+from decant.errors import BundleError, FormatError, ImageError, ModelNotFoundError
+from decant.exif import orientation_of
 from decant.fixed_decoder import FixedDecoder
 from decant.golden import CheckGolden
 from decant.latents import FixedLayout
 from decant.loading import RunsOn, load_session
-from decant.reading import read_dcn
+from decant.orientation import turned
 from decant.sessions import Session, usable_cores
 from decant.tiles import Rectangle, whole
 
@@ -72,13 +74,15 @@ class Decoder(RunsOn):
     def __repr__(self) -> str:
         return f"<Decoder {self.bundle.name} {self._runs()}>"
 
-    def decode(self, data: bytes, source: str = "<bytes>") -> np.ndarray:
+    def decode(self, data: bytes, source: str = "<bytes>", *, upright: bool = False) -> np.ndarray:
         """One file -> uint8 (H, W, 3), or (H, W, 4) where it has alpha; the channels of a grey picture are
-        equal. ``source`` names the file in messages.
+        equal. ``source`` names the file in messages; ``upright`` turns the pixels as EXIF orientation says.
 
         Raises FormatError for a damaged file, ModelNotFoundError for one of another model, SizeLimitError.
         """
-        return self.decode_file(container.parse(data, source), source)
+        file = container.parse(check_bytes(data, source), source)
+        pixels = self.decode_file(file, source)
+        return turned(pixels, orientation_of(file.exif, file.xmp)) if upright else pixels
 
     def decode_file(self, file: DcnFile, source: str = "<bytes>") -> np.ndarray:
         """A parsed file -> what ``decode`` gives. Raises as that does."""
@@ -93,14 +97,14 @@ class Decoder(RunsOn):
 
         Raises as ``decode`` does, and ImageError for a region that is not within the picture.
         """
-        return self.decode_file_region(container.parse(data, source), region, source)
+        return self.decode_file_region(container.parse(check_bytes(data, source), source), region, source)
 
     def decode_file_region(
         self, file: DcnFile, region: tuple[int, int, int, int], source: str = "<bytes>"
     ) -> np.ndarray:
         """A parsed file -> what ``decode_region`` gives. Raises as that does."""
         self._check(file, source)
-        x, y, width, height = region
+        x, y, width, height = _whole_numbers(region, source)
         wanted = Rectangle(y, y + height, x, x + width)
         if wanted.empty or wanted.cut(whole(file.height, file.width)) != wanted:
             raise ImageError(
@@ -172,27 +176,18 @@ class Decoder(RunsOn):
         container.check_size(file.width, file.height, source, self.size_limit)
 
 
-def open_file(
-    path: str | os.PathLike[str], *, bundle_dir: str | os.PathLike[str] | None = None, **options: Any
-) -> np.ndarray:
-    """Decode the file at ``path`` with the bundle it names -> what ``Decoder.decode`` gives;
-    ``options`` are Decoder's.
-
-    The last few decoders stay loaded. Raises OSError when the file cannot be read, and what Decoder raises.
-    """
-    source = os.fspath(path)
-    file = container.parse(read_dcn(path), source)
-    return decoder_of(file.name, file.model_id, bundle_dir=bundle_dir, **options).decode_file(file, source)
+def _whole_numbers(region: Any, source: str) -> tuple[int, int, int, int]:
+    try:
+        x, y, width, height = map(operator.index, region)
+    except (TypeError, ValueError):
+        raise ImageError(f"{source}: region {region!r}; (x, y, width, height) in pixels expected") from None
+    return x, y, width, height
 
 
-def decoder_of(
-    name: str,
-    model_id: bytes,
-    *,
-    bundle_dir: str | os.PathLike[str] | None = None,
-    **options: Any,
-) -> Decoder:
-    """The decoder of the bundle that a file names, from ``decant.cache``. Raises what Decoder raises."""
-    from decant import cache
-
-    return cache.decoder(name, model_id, bundle_dir=bundle_dir, **options)
+def check_bytes(data: Any, source: str) -> bytes:
+    """``data`` as bytes. Raises FormatError for anything else, such as a path."""
+    if isinstance(data, bytes | bytearray | memoryview):
+        return bytes(data)
+    raise FormatError(
+        f"{source}: {type(data).__name__} given; the bytes of a .dcn file expected (decant.open takes paths)"
+    )

@@ -3,40 +3,100 @@ neither numpy nor a runtime.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from decant.bundle import Bundle
 from decant.container import DcnFile
+from decant.exif import dpi_of, orientation_of
 from decant.manifest import Graph
 from decant.text import escaped
+
+# (grey, alpha) of a file -> Pillow's mode of its picture.
+MODES = {(False, False): "RGB", (False, True): "RGBA", (True, False): "L", (True, True): "LA"}
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """What a ``.dcn`` file says of itself.
+
+    ``path`` is ``<bytes>`` or ``<stream>`` where the file has no name. ``model_id`` is 16 hexadecimal digits.
+    ``width`` and ``height`` are those of the stored pixels; ``orientation`` 1..8 says how they are turned for
+    viewing (EXIF; 1 is upright). ``quality`` is 1..100, or None where the model has none. ``mode`` is
+    Pillow's: RGB, RGBA, L or LA. ``dpi`` is in pixels per inch, or None. ``sections`` maps what the file
+    holds (latents, alpha, exif, icc, xmp) to its bytes; ``bytes`` counts the whole file.
+    """
+
+    path: str
+    model: str
+    model_id: str
+    width: int
+    height: int
+    quality: int | None
+    mode: str
+    orientation: int
+    dpi: tuple[float, float] | None
+    bytes: int
+    sections: dict[str, int]
+
+    @property
+    def metadata(self) -> tuple[str, ...]:
+        """Which of exif, icc and xmp the file has."""
+        return tuple(name for name in ("exif", "icc", "xmp") if name in self.sections)
+
+    @property
+    def bits_per_pixel(self) -> float:
+        """Bits of the whole file for each pixel."""
+        return 8 * self.bytes / (self.width * self.height)
+
+    @classmethod
+    def of(cls, file: DcnFile, path: str, size: int) -> "FileInfo":
+        """That of a parsed file of ``size`` bytes."""
+        blocks = {
+            "latents": file.latents,
+            "alpha": file.alpha,
+            "exif": file.exif,
+            "icc": file.icc,
+            "xmp": file.xmp,
+        }
+        return cls(
+            path=path,
+            model=file.name,
+            model_id=file.model_id.hex(),
+            width=file.width,
+            height=file.height,
+            quality=file.quality or None,
+            mode=MODES[file.grey, file.alpha is not None],
+            orientation=orientation_of(file.exif, file.xmp),
+            dpi=dpi_of(file.exif),
+            bytes=size,
+            sections={name: len(block) for name, block in blocks.items() if block is not None},
+        )
 
 
 def describe_file(file: DcnFile, path: str, size: int, bundle: Bundle | None = None) -> dict[str, Any]:
     """A parsed file of ``size`` bytes, made with ``bundle`` where that is known: it says how many groups the
     latents are coded in.
     """
-    blocks = {
-        "latents": file.latents,
-        "alpha": file.alpha,
-        "exif": file.exif,
-        "icc": file.icc,
-        "xmp": file.xmp,
-    }
+    info = FileInfo.of(file, path, size)
     return {
         "kind": "file",
         "path": path,
-        "model": file.name,
-        "model_id": file.model_id.hex(),
-        "width": file.width,
-        "height": file.height,
-        "quality": file.quality or None,
+        "model": info.model,
+        "model_id": info.model_id,
+        "width": info.width,
+        "height": info.height,
+        "quality": info.quality,
+        "mode": info.mode,
         "grey": file.grey,
         "alpha": file.alpha is not None,
+        "orientation": info.orientation,
+        "dpi": None if info.dpi is None else [round(value, 2) for value in info.dpi],
         "model_licence": None if bundle is None else licence_of(bundle),
         "groups": None if bundle is None else _groups(file, bundle.model["latent"]),
         "bytes": size,
-        "bits_per_pixel": 8 * size / (file.width * file.height),
-        "sections": {name: len(block) for name, block in blocks.items() if block is not None},
+        "bits_per_pixel": info.bits_per_pixel,
+        "sections": info.sections,
     }
 
 

@@ -3,7 +3,7 @@
 import os
 import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,12 +15,12 @@ from decant.devices import Wish
 from decant.errors import BundleError, ImageError
 from decant.frames import warn_of_frames
 from decant.golden import CheckGolden
-from decant.images import Picture, metadata_of, read, read_opaque
+from decant.images import Picture, opaque, read
 from decant.latents import FixedLayout
 from decant.loading import RunsOn, load_session
+from decant.metadata import Metadata
 from decant.sessions import Session, usable_cores
-from decant.settings import DEFAULT_MODEL, Settings
-from decant.writing import check_dcn_name, check_destination, write_atomically
+from decant.settings import Settings
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -75,35 +75,42 @@ class Encoder(RunsOn):
         effort: int | None = None,
         target_bpp: float | None = None,
         target_psnr: float | None = None,
+        to_srgb: bool = False,
+        depth: int | None = None,
+        metadata: Metadata | None = None,
     ) -> bytes:
-        """A picture -> the bytes of a file. EXIF, ICC and XMP of a Pillow image are kept as they are; pixels
-        stay as they lie, whatever orientation EXIF gives them.
+        """A picture -> the bytes of a file. EXIF, ICC and XMP of a Pillow image are kept, or ``metadata``
+        instead; EXIF orientation is kept as metadata, and the pixels are not rotated.
 
-        ``image`` is uint8 (H, W, 3), (H, W, 4) with alpha or (H, W) grey, or a Pillow image of mode RGB,
-        RGBA, L, LA, P, PA or 1; bundles of one picture size take opaque pictures only, and grey as RGB. The
-        settings are for bundles with qualities: ``quality`` 1 to 100 (60), or a target: the highest quality
-        whose file has at most ``target_bpp`` bits a pixel, all of it counted, or the lowest that decodes at
-        ``target_psnr`` dB with the default decoder here, of visible pixels. ``effort`` 0 rounds latents, 1
-        chooses them by rate and distortion, 2 (the default) and above by the decoder's errors besides, round
-        after round: more rounds the higher it is.
+        ``image`` is uint8 (H, W) or (H, W, n): grey, grey with alpha, RGB or RGB with alpha for n of 1 to 4;
+        or a Pillow image of any 8-bit mode. ``to_srgb`` converts colours to sRGB by the ICC profile, CMYK and
+        Lab included; ``depth`` 8 rounds 16 bits to 8. Bundles of one picture size take opaque pictures only,
+        and grey as RGB.
+
+        The settings are for bundles with qualities: ``quality`` 1 to 100 (60), or a target: the highest
+        quality whose file has at most ``target_bpp`` bits a pixel, all of it counted, or the lowest that
+        decodes at ``target_psnr`` dB with the default decoder here, of visible pixels. ``effort`` 0 rounds
+        latents, 1 chooses them by rate and distortion, 2 (the default) and above by the decoder's errors
+        besides, round after round: more rounds the higher it is.
 
         Colours under alpha 0 are filled from their surroundings. A picture that no quality holds (noise,
         patterns of single pixels) is encoded with a QualityWarning.
 
-        A picture of several frames or pages is encoded by its first, with an AnimationWarning. Raises
-        ImageError for a size, mode or setting that the model does not take and a target that cannot be met,
-        SizeLimitError.
+        A picture of several frames or pages is encoded by its first, with an AnimationWarning; a
+        MetadataWarning names metadata that is damaged. Raises ImageError for a size, mode or setting that the
+        model does not take and a target that cannot be met, SizeLimitError.
         """
         warn_of_frames(image, source)
-        settings = Settings(quality, effort, target_bpp, target_psnr)
+        settings = Settings(quality, effort, target_bpp, target_psnr).checked(source)
+        if self._grid is None and settings != Settings():
+            raise ImageError(f"{source}: model {self.bundle.name} has no quality setting; leave it out")
+        picture, metadata = read(
+            image, source, self.size_limit, to_srgb=to_srgb, depth=depth, metadata=metadata
+        )
         if self._grid is None:
-            if settings != Settings():
-                raise ImageError(f"{source}: model {self.bundle.name} has no quality setting; leave it out")
-            picture = read_opaque(image, source, self.size_limit)
-            return container.write(self._file(image, picture, self._fixed(picture, source)))
-        settings.check(source)
-        picture = read(image, source, self.size_limit)
-        file = self._file(image, picture, b"")
+            picture = opaque(picture, source)
+            return container.write(self._file(picture, metadata, self._fixed(picture, source)))
+        file = self._file(picture, metadata, b"")
 
         def finish(quality: int, latents: bytes) -> bytes:
             return container.write(replace(file, quality=quality, latents=latents))
@@ -156,10 +163,9 @@ class Encoder(RunsOn):
         self.notes += loaded.notes
         return loaded.session
 
-    def _file(self, image: "np.ndarray | Image.Image", picture: Picture, latents: bytes) -> DcnFile:
+    def _file(self, picture: Picture, metadata: Metadata, latents: bytes) -> DcnFile:
         from decant import alpha
 
-        metadata = metadata_of(image)
         return DcnFile(
             name=self.bundle.name,
             model_id=bytes.fromhex(self.bundle.model_id)[:8],
@@ -181,31 +187,3 @@ def _require_encoder(bundle: Bundle, bundle_dir: str | os.PathLike[str] | None) 
     able = [other.name for other in list_bundles(bundle_dir) if other.has("analysis")]
     advice = f"models here that encode: {', '.join(able)}" if able else "no model here encodes"
     raise BundleError(f"model {bundle.name} cannot encode: it has a decoder only; {advice}")
-
-
-def save_file(
-    path: str | os.PathLike[str],
-    image: "np.ndarray | Image.Image",
-    model: str | os.PathLike[str] | Bundle = DEFAULT_MODEL,
-    *,
-    quality: int | None = None,
-    effort: int | None = None,
-    target_bpp: float | None = None,
-    target_psnr: float | None = None,
-    **options: Any,
-) -> None:
-    """Encode ``image`` with ``model`` into the file ``path``, which appears whole or not at all; settings are
-    those of ``Encoder.encode``, ``options`` are Encoder's.
-    The last few encoders stay loaded.
-
-    Raises OSError when the file cannot be written, ImageError for the name of another picture format, and
-    what Encoder raises.
-    """
-    check_dcn_name(path)
-    check_destination(path)
-    from decant import cache
-
-    data = cache.encoder(model, **options).encode(
-        image, quality, effort=effort, target_bpp=target_bpp, target_psnr=target_psnr
-    )
-    write_atomically(path, lambda stream: stream.write(data))

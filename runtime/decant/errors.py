@@ -15,6 +15,7 @@ from DecantWarning:
 
     DecantWarning
     ├── AnimationWarning      the picture has frames or pages that are not encoded
+    ├── MetadataWarning       metadata of the picture is damaged, or cannot be kept
     └── QualityWarning        no quality holds the picture; the message gives its PSNR
 """
 
@@ -71,6 +72,10 @@ class AnimationWarning(DecantWarning):
 
     ``warnings.simplefilter("error", AnimationWarning)`` refuses such pictures.
     """
+
+
+class MetadataWarning(DecantWarning):
+    """Metadata of a picture is damaged, or has no place in the file; the pixels are not concerned."""
 
 
 class QualityWarning(DecantWarning):

@@ -1,6 +1,8 @@
-"""Arrays and Pillow images -> the pixels that encoders take: 8 bits, RGB or grey, with alpha or without."""
+"""Arrays and Pillow images -> the pixels that encoders take: 8 bits, RGB or grey, with alpha or without.
 
-from collections.abc import Mapping
+One table of modes serves the command line, ``Encoder.encode`` and the Pillow plugin.
+"""
+
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -8,23 +10,31 @@ import numpy as np
 
 from decant.container import check_size
 from decant.errors import ImageError
+from decant.metadata import Metadata, metadata_of
+from decant.opening import check_drawable, is_deep, reading
 
 if TYPE_CHECKING:
     from PIL import Image
 
-# Pillow modes that become RGB without loss. Others hold transparency, more than 8 bits, or another colour
-# space.
-_RGB_MODES = ("RGB", "L", "P", "1")
 # Pillow mode -> (the mode it is encoded as, that with its transparency).
 _MODES = {
+    "1": ("L", "LA"),
+    "L": ("L", "LA"),
+    "LA": ("LA", "LA"),
+    "La": ("LA", "LA"),
     "RGB": ("RGB", "RGBA"),
     "P": ("RGB", "RGBA"),
+    "RGBX": ("RGB", "RGB"),
+    "YCbCr": ("RGB", "RGB"),
+    "HSV": ("RGB", "RGB"),
     "RGBA": ("RGBA", "RGBA"),
+    "RGBa": ("RGBA", "RGBA"),
     "PA": ("RGBA", "RGBA"),
-    "L": ("L", "LA"),
-    "1": ("L", "LA"),
-    "LA": ("LA", "LA"),
 }
+_DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+_OTHER_COLOURS = ("CMYK", "LAB")
+_DEPTH = 8
+_SHAPES = "(height, width), or (height, width, n) with n of 1 to 4"
 
 
 @dataclass(frozen=True)
@@ -47,88 +57,120 @@ class Picture:
         return int(self.pixels.shape[1])
 
 
-@dataclass(frozen=True)
-class Metadata:
-    """The raw blocks that a picture came with."""
+def read(
+    image: "np.ndarray | Image.Image",
+    source: str,
+    limit: int,
+    *,
+    to_srgb: bool = False,
+    depth: int | None = None,
+    metadata: Metadata | None = None,
+) -> tuple[Picture, Metadata]:
+    """Pixels of a picture, RGB or grey, with its transparency as alpha, and its metadata, or ``metadata``
+    where that is given.
 
-    exif: bytes | None = None
-    icc: bytes | None = None
-    xmp: bytes | None = None
-
-
-def metadata_of(image: "np.ndarray | Image.Image") -> Metadata:
-    """EXIF, ICC profile and XMP of a Pillow image; an array has none."""
+    ``to_srgb`` converts colours to sRGB by the ICC profile, CMYK and Lab included; the profile goes.
+    ``depth`` 8 rounds 16 bits to 8. Raises ImageError, SizeLimitError.
+    """
+    if depth not in (None, _DEPTH) or isinstance(depth, bool):
+        raise ImageError(f"{source}: depth {depth!r}; {_DEPTH} or None expected")
     if isinstance(image, np.ndarray):
-        return Metadata()
-    return Metadata(*(_block(image.info, key) for key in ("exif", "icc_profile", "xmp")))
-
-
-def read_opaque(image: "np.ndarray | Image.Image", source: str, limit: int) -> Picture:
-    """RGB pixels of a picture without transparency; grey becomes RGB. Raises ImageError, SizeLimitError."""
-    if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise ImageError(f"{source}: {image.dtype} {image.shape}; uint8 (height, width, 3) expected")
+        check_array(image, source)
         check_size(image.shape[1], image.shape[0], source, limit)
-        return Picture(np.ascontiguousarray(image))
+        return _split(image), metadata or Metadata()
+    _check_type(image, source)
     check_size(image.width, image.height, source, limit)
-    if image.mode not in _RGB_MODES or "transparency" in image.info or _is_deep(image):
-        raise ImageError(
-            f"{source}: mode {_described(image)}; 8-bit RGB or grey without transparency expected; "
-            "convert the picture first"
-        )
-    return Picture(_converted(image, "RGB", source))
+    if reason := why_refused(image, to_srgb=to_srgb, depth=depth):
+        raise ImageError(f"{source}: {reason}")
+    check_drawable(image, source)
+    with reading(source):
+        image.load()  # some formats keep metadata behind the pixels
+        if metadata is None:
+            metadata = metadata_of(image, source)
+        if image.mode in _DEEP_MODES:
+            from decant.colours import to_eight_bits
+
+            image = to_eight_bits(image, source)
+        if to_srgb and (metadata.icc or image.mode in _OTHER_COLOURS):
+            from decant.colours import convert_to_srgb
+
+            pixels = convert_to_srgb(image, metadata.icc, _eight_bit_mode(image), source)
+            return _split(pixels), metadata.without_icc()
+        mode = _eight_bit_mode(image)
+        return _split(np.asarray(image if image.mode == mode else image.convert(mode))), metadata
 
 
-def read(image: "np.ndarray | Image.Image", source: str, limit: int) -> Picture:
-    """Pixels of a picture, RGB or grey, with its transparency as alpha. Raises ImageError, SizeLimitError."""
-    if isinstance(image, np.ndarray):
-        colour = image.ndim == 3 and image.shape[2] in (3, 4)
-        if image.dtype != np.uint8 or not (image.ndim == 2 or colour) or not image.size:
-            raise ImageError(
-                f"{source}: {image.dtype} {image.shape}; uint8 (height, width), (height, width, 3) or "
-                "(height, width, 4) expected"
-            )
-        check_size(image.shape[1], image.shape[0], source, limit)
-        return _split(image)
-    check_size(image.width, image.height, source, limit)
-    if image.mode not in _MODES or _is_deep(image) or not image.width * image.height:
+def opaque(picture: Picture, source: str) -> Picture:
+    """``picture`` as RGB, for models that take nothing else. Raises ImageError for one with alpha."""
+    if picture.alpha is not None:
         raise ImageError(
-            f"{source}: mode {_described(image)} of {image.width}x{image.height} pixels; RGB or grey of "
-            "8 bits, with or without transparency, expected; convert the picture first"
+            f"{source}: has transparency, which this model does not take; 8-bit RGB or grey without "
+            "transparency expected; flatten the picture first, or choose another model"
         )
-    return _split(_converted(image, _MODES[image.mode]["transparency" in image.info], source))
+    if picture.grey:
+        return Picture(np.ascontiguousarray(np.repeat(picture.pixels[:, :, None], 3, axis=2)))
+    return Picture(np.ascontiguousarray(picture.pixels))
+
+
+def why_refused(image: "Image.Image", *, to_srgb: bool, depth: int | None) -> str:
+    """Why a Pillow image cannot be encoded as it is, and what to do; empty where it can."""
+    if not image.width * image.height:
+        return f"mode {image.mode} of {image.width}x{image.height} pixels; an empty picture"
+    is_16_bit = image.mode in _DEEP_MODES or is_deep(image)
+    if is_16_bit and depth != _DEPTH:
+        return (
+            f"mode {image.mode} of 16 bits; 8 bits a channel expected: --depth 8 (in Python depth=8) rounds "
+            "them"
+        )
+    if image.mode in _OTHER_COLOURS and not to_srgb:
+        return (
+            f"mode {image.mode}; RGB or grey expected: --to-srgb (in Python to_srgb=True) converts the "
+            "colours, by the ICC profile where there is one"
+        )
+    if image.mode not in _MODES and image.mode not in (*_DEEP_MODES, *_OTHER_COLOURS):
+        return (
+            f"mode {image.mode}; RGB or grey of 8 bits, with or without transparency, expected; scale the "
+            "values to 0..255 and convert the picture to L or RGB first"
+        )
+    return ""
+
+
+def check_array(array: np.ndarray, source: str) -> None:
+    """Raise ImageError for an array that is no picture."""
+    fits = array.ndim == 2 or (array.ndim == 3 and 1 <= array.shape[2] <= 4)
+    if array.dtype == np.uint8 and fits and array.size:
+        return
+    advice = "" if array.dtype == np.uint8 else "; scale the values to 0..255 and convert them first"
+    raise ImageError(f"{source}: {array.dtype} {array.shape}; uint8 {_SHAPES} expected{advice}")
+
+
+def _check_type(image: Any, source: str) -> None:
+    from PIL import Image
+
+    if isinstance(image, Image.Image):
+        return
+    advice = "; open a file with PIL.Image.open first" if _is_path(image) else ""
+    raise ImageError(
+        f"{source}: {type(image).__name__} given; a numpy array or a Pillow image expected{advice}"
+    )
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str | bytes) or hasattr(value, "__fspath__") or hasattr(value, "read")
+
+
+def _eight_bit_mode(image: "Image.Image") -> str:
+    """The mode that ``image`` is encoded as."""
+    if image.mode in _OTHER_COLOURS:
+        return "RGB"
+    return _MODES[image.mode][image.has_transparency_data]
 
 
 def _split(pixels: np.ndarray) -> Picture:
-    """uint8 (H, W), (H, W, 2), (H, W, 3) or (H, W, 4) -> its colours and its alpha."""
+    """uint8 (H, W), (H, W, 1), (H, W, 2), (H, W, 3) or (H, W, 4) -> its colours and its alpha."""
     if pixels.ndim == 2 or pixels.shape[2] == 3:
         return Picture(pixels)
+    if pixels.shape[2] == 1:
+        return Picture(pixels[:, :, 0])
     alpha = np.ascontiguousarray(pixels[:, :, -1])
     return Picture(pixels[:, :, 0] if pixels.shape[2] == 2 else pixels[:, :, :3], alpha)
-
-
-def _converted(image: "Image.Image", mode: str, source: str) -> np.ndarray:
-    try:
-        if image.mode == mode:
-            return np.asarray(image)
-        return np.asarray(image.convert(mode))
-    except MemoryError:
-        raise
-    except Exception as error:  # Pillow's readers raise whatever a broken file leads them to
-        raise ImageError(f"{source}: cannot be read: {error}") from None
-
-
-def _is_deep(image: "Image.Image") -> bool:
-    """Pillow drops the lower half of 16-bit RGB and calls it RGB; only the decoder's raw mode still tells."""
-    return any(";16" in str(tile) for tile in getattr(image, "tile", ()))
-
-
-def _described(image: "Image.Image") -> str:
-    also = " with transparency" if "transparency" in image.info else " of 16 bits" if _is_deep(image) else ""
-    return f"{image.mode}{also}"
-
-
-def _block(info: Mapping[Any, Any], key: str) -> bytes | None:
-    """A metadata block of a Pillow image, where it has one."""
-    block = info.get(key)
-    return block if isinstance(block, bytes) and block else None

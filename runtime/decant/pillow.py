@@ -18,8 +18,10 @@ from typing import IO, Any
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from decant import container
+from decant.describe import MODES
 from decant.errors import DecantError, FormatError, ImageError, MissingExtraError, SizeLimitError
-from decant.frames import warn_of_frames
+from decant.exif import dpi_of
+from decant.metadata import metadata_of
 from decant.settings import DEFAULT_MODEL
 
 __all__ = ["DECODER_OPTIONS", "DEFAULT_MODEL", "ENCODER_OPTIONS", "FORMAT", "DcnImageFile"]
@@ -34,17 +36,14 @@ ENCODER_OPTIONS: dict[str, Any] = {}  # of decant.Encoder
 _SECTION = struct.Struct("<BI")
 _CRC = struct.Struct("<I")
 _INFO_KEYS = {container.EXIF: "exif", container.ICC: "icc_profile", container.XMP: "xmp"}
-_SETTINGS = ("quality", "effort", "target_bpp", "target_psnr")  # of Encoder.encode
-# (grey, alpha) of a file -> mode of the picture.
-_MODES = {(False, False): "RGB", (False, True): "RGBA", (True, False): "L", (True, True): "LA"}
-# Modes that save() takes; the others hold more than 8 bits or a colour space that is not sRGB.
-_GREY_MODES = {"1", "L", "LA", "La"}
-_COLOUR_MODES = {"RGB", "RGBA", "RGBX", "RGBa", "P", "PA", "YCbCr", "HSV"}
+_SETTINGS = ("quality", "effort", "target_bpp", "target_psnr", "to_srgb", "depth")  # of Encoder.encode
+# What save() takes; the last two are Pillow's own.
+_KNOWN = ("model", *_SETTINGS, *_INFO_KEYS.values(), "dpi", "save_all", "append_images")
 
 
 class DcnImageFile(ImageFile.ImageFile):
     """A ``.dcn`` file: mode RGB, RGBA, L or LA; ``info`` holds ``model`` (the bundle's name), ``quality``
-    where the model has one, and ``exif``, ``icc_profile`` and ``xmp`` where the file has them.
+    where the model has one, and ``exif``, ``icc_profile``, ``xmp`` and ``dpi`` where the file has them.
     """
 
     format = FORMAT
@@ -64,22 +63,27 @@ class DcnImageFile(ImageFile.ImageFile):
             blocks = _metadata(self.fp, header, source)
         except FormatError as error:
             raise UnidentifiedImageError(str(error)) from error
+        self._header = start[: header.size]
         self._size = (header.width, header.height)
-        self._mode = _MODES[header.grey, header.alpha]
+        self._mode = MODES[header.grey, header.alpha]
         self.info["model"] = header.name
         if header.quality:
             self.info["quality"] = header.quality
         self.info.update(blocks)
+        if dpi := dpi_of(blocks.get("exif")):
+            self.info["dpi"] = dpi
         # As if the pixels were in the file; load() puts them there.
         self.tile = [ImageFile._Tile("raw", (0, 0, *self._size), 0, self._mode)]
 
     def load(self) -> Any:
         """Decode the pixels, once, with the bundle that the file names, which stays loaded for the next
-        picture. Pillow takes memory for them after that. Raises OSError.
+        picture. Pillow takes memory for them after that. Raises OSError, and ValueError after ``close``.
         """
+        if self.tile and self.fp is None:
+            raise ValueError("Operation on closed image")
         if self.tile and self.fp is not None:
             self.fp.seek(0)
-            pixels = _decode(self.fp.read(), self.mode, _name(self.filename))
+            pixels = _decode(self.fp.read(), self._header, self.mode, _name(self.filename))
             if self._exclusive_fp:
                 self.fp.close()
             self.fp = io.BytesIO(pixels)
@@ -99,17 +103,21 @@ class DcnImageFile(ImageFile.ImageFile):
         super().verify()
 
 
-def _decode(data: bytes, mode: str, source: str) -> bytes:
-    """A file -> its pixels in the order of Pillow's raw mode ``mode``. Raises OSError."""
-    from decant.decoder import decoder_of
+def _decode(data: bytes, header: bytes, mode: str, source: str) -> bytes:
+    """A file that began with ``header`` when it was opened -> its pixels in the order of Pillow's raw mode
+    ``mode``. Raises OSError.
+    """
+    from decant import cache
 
+    if not data.startswith(header):
+        raise OSError(f"{source}: changed since it was opened; open it again")
     options = dict(DECODER_OPTIONS)
     try:
         file = container.parse(data, source)
         if file.width * file.height > container.DEFAULT_SIZE_LIMIT:
             # Image.open has let it through, so the user has raised Pillow's own limit.
             options.setdefault("size_limit", container.MAX_SIDE**2)
-        pixels = decoder_of(file.name, file.model_id, **options).decode_file(file, source)
+        pixels = cache.decoder(file.name, file.model_id, **options).decode_file(file, source)
     except DecantError as error:
         raise OSError(str(error)) from error
     image = Image.fromarray(pixels)
@@ -146,23 +154,24 @@ def _metadata(stream: IO[bytes], header: container.Header, source: str) -> dict[
 
 def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     """Pillow's save handler: the arguments of ``Image.save`` are in ``im.encoderinfo``."""
+    from decant import cache
+    from decant.images import why_refused
+
     options = im.encoderinfo
+    _check_names(options)
     settings = {key: options[key] for key in _SETTINGS if options.get(key) is not None}
-    for key, low, high in (("quality", 1, 100), ("effort", 0, 9)):
-        if key in settings:
-            _check_whole(settings[key], key, low, high)
-    warn_of_frames(im, _name(filename))
-    picture = _convert(im)
-    kept = {**im.info, "xmp": im.info.get("xmp") or im.info.get("XML:com.adobe.xmp")}
-    for key in _INFO_KEYS.values():
-        if block := _block(options.get(key, kept.get(key)), key):
-            picture.info[key] = block
+    if reason := why_refused(im, to_srgb=bool(options.get("to_srgb")), depth=options.get("depth")):
+        raise OSError(f"cannot write mode {im.mode} as DCN: {reason}")
+    given: dict[str, Any] = {key: _block(options[key], key) for key in _INFO_KEYS.values() if key in options}
+    metadata = metadata_of(
+        im, _name(filename), given | {key: options[key] for key in ("dpi",) if key in options}
+    )
     try:
-        encoder = _encoder(options.get("model") or DEFAULT_MODEL)
+        encoder = cache.encoder(options.get("model") or DEFAULT_MODEL, **_encoder_options())
     except DecantError as error:
         raise OSError(str(error)) from error
     try:
-        data = encoder.encode(picture, source=_name(filename), **settings)
+        data = encoder.encode(im, source=_name(filename), metadata=metadata, **settings)
     except (ImageError, SizeLimitError, MissingExtraError) as error:
         raise ValueError(str(error)) from error
     except DecantError as error:
@@ -177,19 +186,10 @@ def _save_all(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     _save(im, fp, filename)
 
 
-def _convert(im: Image.Image) -> Image.Image:
-    """A copy in mode RGB, RGBA, L or LA, without metadata. Raises OSError for modes that would lose much."""
-    if im.mode not in _GREY_MODES | _COLOUR_MODES:
-        raise OSError(f"cannot write mode {im.mode} as DCN; convert the picture to RGB, RGBA, L or LA first")
-    mode = _MODES[im.mode in _GREY_MODES, im.has_transparency_data]
-    picture = im.copy() if im.mode == mode else im.convert(mode)
-    picture.info = {}
-    return picture
-
-
-def _check_whole(value: object, what: str, low: int, high: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise ValueError(f"{what} {value!r}; a whole number from {low} to {high} expected")
+def _check_names(options: dict[str, Any]) -> None:
+    """Refuse options of ``Image.save`` that nothing here heeds. Raises ValueError."""
+    if unknown := sorted(set(options) - set(_KNOWN)):
+        raise ValueError(f"DCN has no option {', '.join(unknown)}; known are {', '.join(_KNOWN)}")
 
 
 def _block(value: object, what: str) -> bytes:
@@ -205,12 +205,9 @@ def _block(value: object, what: str) -> bytes:
     raise TypeError(f"{what} of type {type(value).__name__}; bytes expected")
 
 
-def _encoder(model: Any) -> Any:
-    """The encoder of a bundle: a name, a folder, or an open Bundle. The last few stay loaded."""
-    from decant import cache
-
+def _encoder_options() -> dict[str, Any]:
     # Pillow has the picture in memory already: there is no limit left to keep.
-    return cache.encoder(model, **{"size_limit": container.MAX_SIDE**2, **ENCODER_OPTIONS})
+    return {"size_limit": container.MAX_SIDE**2, **ENCODER_OPTIONS}
 
 
 def _name(filename: str | bytes) -> str:

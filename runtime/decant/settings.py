@@ -1,6 +1,9 @@
 """What an encoder can be asked for, where its model has qualities."""
 
+import math
 from dataclasses import dataclass
+from numbers import Real
+from typing import Any
 
 from decant.errors import ImageError
 
@@ -20,15 +23,33 @@ class Settings:
     target_bpp: float | None = None
     target_psnr: float | None = None
 
-    def check(self, source: str) -> None:
-        """Raise ImageError for settings that cannot be."""
-        if self.quality is not None and not 1 <= self.quality <= LARGEST_QUALITY:
-            raise ImageError(f"{source}: quality {self.quality}; 1..{LARGEST_QUALITY} expected")
+    def checked(self, source: str) -> "Settings":
+        """The same settings as whole numbers and floats. Raises ImageError for settings that cannot be."""
         if sum(value is not None for value in (self.quality, self.target_bpp, self.target_psnr)) > 1:
             raise ImageError(f"{source}: give one of quality, target_bpp and target_psnr")
-        for name in ("target_bpp", "target_psnr"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ImageError(f"{source}: {name} {value}; a positive number expected")
-        if self.effort is not None and not 0 <= self.effort <= LARGEST_EFFORT:
-            raise ImageError(f"{source}: effort {self.effort}; 0..{LARGEST_EFFORT} expected")
+        return Settings(
+            quality=_whole(self.quality, "quality", 1, LARGEST_QUALITY, source),
+            effort=_whole(self.effort, "effort", 0, LARGEST_EFFORT, source),
+            target_bpp=_positive(self.target_bpp, "target_bpp", source),
+            target_psnr=_positive(self.target_psnr, "target_psnr", source),
+        )
+
+
+def _whole(value: Any, name: str, low: int, high: int, source: str) -> int | None:
+    """A whole number from ``low`` to ``high``, of any numeric type; None for None."""
+    if value is None:
+        return None
+    if not isinstance(value, bool) and isinstance(value, Real):
+        number = float(value)
+        if number.is_integer() and low <= number <= high:
+            return int(number)
+    raise ImageError(f"{source}: {name} {value!r}; a whole number from {low} to {high} expected")
+
+
+def _positive(value: Any, name: str, source: str) -> float | None:
+    """A number above 0; None for None."""
+    if value is None:
+        return None
+    if not isinstance(value, bool) and isinstance(value, Real) and 0 < float(value) < math.inf:
+        return float(value)
+    raise ImageError(f"{source}: {name} {value!r}; a positive number expected")

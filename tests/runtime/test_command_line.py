@@ -169,7 +169,7 @@ class TestRefusals:
             "encode", tmp_path / "cut.bmp", tmp_path / "a.dcn", "--bundle-dir", tiny
         )
         Image.new("RGBA", (16, 16)).save(tmp_path / "alpha.png")
-        assert "mode RGBA" in refusal(
+        assert "has transparency" in refusal(
             "encode", tmp_path / "alpha.png", tmp_path / "a.dcn", "--bundle-dir", tiny
         )
         Image.new("RGB", (300, 300)).save(tmp_path / "big.png")

@@ -58,6 +58,7 @@ def _crop(
     metavar="NAME",
     help="float, int8, int8-static, int4 or auto.",
 )
+@click.option("--upright", is_flag=True, help="Turn the picture as its EXIF orientation says.")
 @click.option("--denoise", is_flag=True, help="Run the bundle's denoiser after the decoder.")
 @click.option(
     "--format",
@@ -99,7 +100,7 @@ def decode(
                 say(f"decant: {target}: exists, skipped")
             return
         with stopped_by_signals():
-            _decode_one(source, target, FileDecoder(suffix=suffix, **options), suffix)
+            _decode_one(source, target, FileDecoder(suffix=suffix, **options), suffix, quiet)
         return
     require_folder_output(target)
     plan = plan_folder(
@@ -118,8 +119,8 @@ def decode(
         run_folder(plan, target, FileDecoder(**options), threads=options["threads"], quiet=quiet)
 
 
-def _decode_one(source: Path, target: Path, work: "FileDecoder", suffix: str) -> None:
-    from decant.output import PICTURE_SUFFIXES, write_picture
+def _decode_one(source: Path, target: Path, work: "FileDecoder", suffix: str, quiet: bool) -> None:
+    from decant.output import PICTURE_SUFFIXES, lost_metadata, write_picture
     from decant.reading import read_dcn_stream
 
     with memory_for(source), input_stream(source) as (stream, name):
@@ -127,6 +128,8 @@ def _decode_one(source: Path, target: Path, work: "FileDecoder", suffix: str) ->
     if target.suffix.lower() in PICTURE_SUFFIXES:
         suffix = target.suffix
     write_output(target, lambda out: write_picture(out, suffix, pixels, file, str(target)))
+    if (lost := lost_metadata(suffix, file)) and not quiet:
+        say(f"decant: {target}: {suffix} does not hold {lost}")
 
 
 def _require_picture_name(target: Path) -> None:

@@ -66,6 +66,12 @@ if TYPE_CHECKING:
     help="The lowest quality that decodes at so many dB or more.",
 )
 @click.option(
+    "--to-srgb",
+    is_flag=True,
+    help="Convert colours to sRGB by the ICC profile; without it CMYK and Lab are refused.",
+)
+@click.option("--depth", type=click.Choice(["8"]), help="Round 16 bits to 8; without it they are refused.")
+@click.option(
     "--refuse-animated",
     is_flag=True,
     help="Refuse pictures of more than one frame or page; otherwise the first is encoded, with a message.",
@@ -82,6 +88,8 @@ def encode(
     effort: int | None,
     target_bpp: float | None,
     target_psnr: float | None,
+    to_srgb: bool,
+    depth: str | None,
     refuse_animated: bool,
     keep_suffix: bool,
     skip_existing: bool,
@@ -130,6 +138,8 @@ def encode(
         effort=effort,
         target_bpp=target_bpp,
         target_psnr=target_psnr,
+        to_srgb=to_srgb,
+        depth=None if depth is None else int(depth),
     )
     with stopped_by_signals():
         if folder:
@@ -165,19 +175,13 @@ def _require_dcn_name(target: Path) -> None:
 
 
 def _picture_suffixes() -> set[str]:
-    """The suffixes of the formats that Pillow reads pictures from by itself."""
+    """The suffixes of the formats that are read."""
     from PIL import Image
 
+    from decant.opening import INPUT_FORMATS
+
     Image.init()
-    return {
-        suffix
-        for suffix, format in Image.registered_extensions().items()
-        if (format in Image.OPEN or format == "MPO") and format not in _NO_PICTURES
-    }
-
-
-# Formats that Pillow knows by name and reads with another program, or not at all; and our own.
-_NO_PICTURES = ("BUFR", "DCN", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
+    return {suffix for suffix, format in Image.registered_extensions().items() if format in INPUT_FORMATS}
 
 
 def _default_model(bundle_dir: str | None) -> str:

@@ -141,17 +141,18 @@ def run_folder(plan: FolderPlan, target: Path, work: "Work", *, threads: int, qu
     from decant.batch import run_all
 
     live = sys.stderr.isatty() and not quiet
-    done = frames = 0
+    done = frames = lost = 0
     for _, message in plan.failed:
         say(f"decant: {message}")
 
     def report(job: Job, result: "Done | str") -> None:
-        nonlocal done, frames
+        nonlocal done, frames, lost
         done += 1
         if isinstance(result, str):
             say(f"decant: {result}")
         else:
             frames += result.more_frames
+            lost += bool(result.lost)
         if live:
             say_progress(f"{done}/{len(plan.jobs)} files")
 
@@ -161,18 +162,20 @@ def run_folder(plan: FolderPlan, target: Path, work: "Work", *, threads: int, qu
         say(f"decant: stopped after {done} of {len(plan.jobs)} files")
         raise
     if not quiet:
-        say(summary(plan, target, plan.total - failed, frames))
+        say(summary(plan, target, plan.total - failed, frames, lost))
     if failed:
         raise Failure(f"{failed} of {plan.total} files failed")
 
 
-def summary(plan: FolderPlan, target: Path, written: int, frames: int) -> str:
+def summary(plan: FolderPlan, target: Path, written: int, frames: int, lost: int = 0) -> str:
     """One line that accounts for every file of a folder."""
     parts = [f"{written} of {plan.total} files written to {target}"]
     if skipped := skipped_text(plan):
         parts.append(skipped)
     if frames:
         parts.append(f"{frames} with more frames or pages, of which only the first was encoded")
+    if lost:
+        parts.append(f"{lost} without metadata that the format does not hold (--upright turns pictures)")
     return "; ".join(parts)
 
 

@@ -1,0 +1,146 @@
+"""The one-call functions ``decant.encode``, ``decode``, ``info``, ``open`` and ``save``.
+
+Each finds the model by itself: in a file's header, or by name. Decoders and encoders stay loaded between
+calls (the last four of each), and the Pillow plugin uses the same ones. For many pictures of one model, hold
+a ``decant.Encoder`` or ``decant.Decoder``.
+"""
+
+import os
+from typing import IO, TYPE_CHECKING, Any
+
+from decant import container
+from decant.describe import FileInfo
+from decant.errors import FormatError
+from decant.metadata import Metadata
+from decant.reading import read_dcn
+from decant.settings import DEFAULT_MODEL
+from decant.writing import check_dcn_name, check_destination, write_atomically
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+    from decant.bundle import Bundle
+
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
+
+
+def encode(
+    image: "np.ndarray | Image.Image",
+    model: "str | os.PathLike[str] | Bundle" = DEFAULT_MODEL,
+    quality: int | None = None,
+    *,
+    effort: int | None = None,
+    target_bpp: float | None = None,
+    target_psnr: float | None = None,
+    to_srgb: bool = False,
+    depth: int | None = None,
+    metadata: Metadata | None = None,
+    **options: Any,
+) -> bytes:
+    """A picture -> the bytes of a ``.dcn`` file.
+
+    ``image`` is uint8 (H, W) grey or (H, W, n), n = 1 to 4, or a Pillow image of any 8-bit mode. ``quality``
+    is 1 to 100 (60 where no target is given); ``target_bpp`` bits per pixel or ``target_psnr`` dB come in its
+    place. ``effort`` is 0 to 9 (2). ``to_srgb`` converts colours by the ICC profile, ``depth`` 8 rounds 16
+    bits. ``metadata`` replaces the image's own. ``options`` are Encoder's: ``threads``, ``bundle_dir`` ...
+
+    Raises ImageError, SizeLimitError, ModelNotFoundError, BundleError, DeviceError or MissingExtraError;
+    warns as ``Encoder.encode`` does.
+    """
+    from decant import cache
+
+    return cache.encoder(model, **options).encode(
+        image,
+        quality,
+        effort=effort,
+        target_bpp=target_bpp,
+        target_psnr=target_psnr,
+        to_srgb=to_srgb,
+        depth=depth,
+        metadata=metadata,
+    )
+
+
+def decode(data: bytes, *, upright: bool = False, **options: Any) -> "np.ndarray":
+    """The bytes of a ``.dcn`` file -> uint8 (H, W, 3), or (H, W, 4) with alpha; the channels of grey pictures
+    are equal.
+
+    The bundle that the file names decodes it. ``upright`` turns the pixels as EXIF orientation says.
+    ``options`` are Decoder's: ``device``, ``precision``, ``threads``, ``bundle_dir`` ...
+
+    Raises FormatError for damaged data, ModelNotFoundError, SizeLimitError, BundleError, DeviceError or
+    MissingExtraError.
+    """
+    from decant.decoder import check_bytes
+
+    return _decode(check_bytes(data, "<bytes>"), "<bytes>", upright, options)
+
+
+def open(source: Source, *, upright: bool = False, **options: Any) -> "np.ndarray":
+    """A ``.dcn`` file -> what ``decode`` gives. ``source`` is a path, an open binary file or the bytes.
+
+    Raises OSError when the file cannot be read, and what ``decode`` raises.
+    """
+    return _decode(*_read(source), upright, options)
+
+
+def info(source: Source) -> FileInfo:
+    """What a ``.dcn`` file says of itself; no pixel is decoded, and no bundle is needed.
+
+    ``source`` is a path, an open binary file or the bytes. All checksums are checked. Raises FormatError, and
+    OSError when the file cannot be read.
+    """
+    data, name = _read(source)
+    return FileInfo.of(container.parse(data, name), name, len(data))
+
+
+def save(
+    target: str | os.PathLike[str] | IO[bytes],
+    image: "np.ndarray | Image.Image",
+    model: "str | os.PathLike[str] | Bundle" = DEFAULT_MODEL,
+    **settings: Any,
+) -> None:
+    """Encode ``image`` into the file ``target``: a path, where it appears whole or not at all, or an open
+    binary file. ``settings`` are those of ``encode``.
+
+    Raises OSError when the file cannot be written, ImageError for the name of another picture format, and
+    what ``encode`` raises.
+    """
+    if not isinstance(target, str | os.PathLike):
+        if not hasattr(target, "write"):
+            raise TypeError(f"target of type {type(target).__name__}; a path or an open binary file expected")
+        target.write(encode(image, model, **settings))
+        return
+    check_dcn_name(target)
+    check_destination(target)
+    data = encode(image, model, **settings)
+    write_atomically(target, lambda stream: stream.write(data))
+
+
+def _decode(data: bytes, source: str, upright: bool, options: dict[str, Any]) -> "np.ndarray":
+    from decant import cache
+    from decant.exif import orientation_of
+    from decant.orientation import turned
+
+    file = container.parse(data, source)
+    pixels = cache.decoder(file.name, file.model_id, **options).decode_file(file, source)
+    return turned(pixels, orientation_of(file.exif, file.xmp)) if upright else pixels
+
+
+def _read(source: Any) -> tuple[bytes, str]:
+    """The bytes of a file, and its name in messages."""
+    if isinstance(source, str | os.PathLike):
+        return read_dcn(source), os.fsdecode(source)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return bytes(source), "<bytes>"
+    if not hasattr(source, "read"):
+        raise FormatError(
+            f"{type(source).__name__} given; a path, an open binary file or the bytes of a .dcn file expected"
+        )
+    name = getattr(source, "name", None)
+    name = os.fsdecode(name) if isinstance(name, str | bytes) and name else "<stream>"
+    data = source.read()
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise FormatError(f"{name}: gives text; open the file in binary mode ('rb')")
+    return bytes(data), name
