@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from decant_export.codec_exporting import export_codec, one_thread
+from decant_export.codec_exporting import export_codec
+from decant_export.threads import one_thread
 from decant_train import wheel_photos
 from decant_train.checkpoint import Checkpoint
 from decant_train.codec_start import scale_hyperlatents, start_from_principal_components

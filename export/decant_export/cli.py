@@ -102,6 +102,12 @@ def _floors(context: click.Context, parameter: click.Parameter, values: tuple[st
 @click.option(
     "--archive", type=click.Path(path_type=Path), help="Write every image as NAME.dcn to this folder too."
 )
+@click.option(
+    "--requantize",
+    is_flag=True,
+    help="CHECKPOINT is the bundle of a codec: make its int8 graphs and golden files anew from its float "
+    "graphs.",
+)
 @click.option("--force", is_flag=True, help="Replace the bundle in --out.")
 @click.option("--json", "as_json", is_flag=True, help="Print the bundle's description as JSON.")
 def export(
@@ -113,6 +119,7 @@ def export(
     encoder_of: Path | None,
     card: Path | None,
     as_json: bool,
+    requantize: bool,
     **given: Any,
 ) -> None:
     """Write the bundle of CHECKPOINT: its graphs in every form that decodes right, golden files, figures."""
@@ -137,6 +144,20 @@ def export(
     torch.set_num_threads(usable_cores())
     options = {key: value for key, value in given.items() if value is not None}
     out = options.pop("out")
+    if requantize:
+        from decant_export.requantize import requantize as write_again
+
+        given_version = click.get_current_context().get_parameter_source("version")
+        again = write_again(
+            checkpoint,
+            out,
+            images=images,
+            version=options["version"] if given_version is click.core.ParameterSource.COMMANDLINE else None,
+            force=options["force"],
+            report=lambda line: click.echo(line, err=True),
+        )
+        click.echo(json.dumps(again.manifest.raw, indent=2) if as_json else _table(again))
+        return
     if codec_exporting.is_codec(checkpoint):
         if archive is not None:
             raise click.UsageError("a codec's files are made by decant encode; leave --archive out")

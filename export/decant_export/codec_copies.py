@@ -36,22 +36,29 @@ class Copies:
     shift: np.ndarray
 
     @classmethod
-    def of(cls, samples: np.ndarray, errors: np.ndarray, extra: int, basis: np.ndarray) -> "Copies":
+    def of(
+        cls,
+        samples: np.ndarray,
+        errors: np.ndarray,
+        extra: int,
+        basis: np.ndarray,
+        held: np.ndarray | None = None,
+    ) -> "Copies":
         """The arrangement of ``extra`` more channels than there are whose errors do least, on ``basis``:
         ``samples`` float32 (channels, n) of the values, ``errors`` (channels, channels) the quadratic form
-        of what their errors do to pixels.
+        of what their errors do to pixels. Values of ``held`` (channels, n) are within every range.
         """
         back = np.linalg.inv(basis)
         gains = np.diag(back.T @ errors @ back)
-        ranges, costs = zip(
-            *(_options(row) for row in np.abs(basis.astype(np.float32) @ samples)), strict=True
-        )
+        least = _furthest(basis, held)
+        mixed = np.abs(basis.astype(np.float32) @ samples)
+        ranges, costs = zip(*(_options(row, r) for row, r in zip(mixed, least, strict=True)), strict=True)
         cost = np.array(costs) * gains[:, None]
         counts, every = np.ones(len(cost), np.int64), np.arange(len(cost))
         for _ in range(extra):
             left = cost[every, counts - 1] - cost[every, np.minimum(counts, MOST_COPIES - 1)]
             counts[np.argmax(left)] += 1
-        source = np.concatenate([every, np.repeat(every, counts - 1)])
+        source = np.concatenate([every, _apart(np.repeat(every, counts - 1), counts)])
         # Copy i of n is shifted by (i + 1/2) / n - 1/2 steps: together they see every n-th of a step.
         turn = np.zeros(len(cost), np.int64)
         shift = np.zeros(len(source), np.float32)
@@ -76,10 +83,13 @@ class Copies:
         found: np.ndarray = (self.factor[:, None] * self.basis)[self.source]
         return found
 
-    def store(self, x: Tensor) -> Tensor:
-        """Values (n, channels, h, w) -> what is stored (n, k, h, w), before rounding."""
+    def store(self, x: Tensor, clamped: bool = True) -> Tensor:
+        """Values (n, channels, h, w) -> what is stored (n, k, h, w), before rounding; not ``clamped``: what
+        would be if the range had no end.
+        """
         mixed = torch.einsum("kc,nchw->nkhw", torch.from_numpy(self.matrix()).float(), x)
-        return (mixed + torch.from_numpy(self.shift)[:, None, None]).clamp(LEAST, MOST)
+        mixed += torch.from_numpy(self.shift)[:, None, None]
+        return mixed.clamp(LEAST, MOST) if clamped else mixed
 
     def read(self, weight: np.ndarray) -> np.ndarray:
         """Weight (out, channels, h, w) on the real values -> (out, k, h, w) on the stored ones."""
@@ -103,6 +113,16 @@ class Copies:
         made = np.einsum("kc,cr...->kr...", matrix, rows).reshape(-1, *weight.shape[1:])
         offset = np.einsum("kc,cr->kr", matrix, bias.reshape(-1, repeat)) + self.shift[:, None]
         return made.astype(np.float32), offset.reshape(-1).astype(np.float32)
+
+
+def _apart(channels: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """``channels`` in an order in which neighbours differ where they can: weights of two copies of a channel
+    are alike, and those of neighbours must add up to little (``qdq.PAIR``). ``counts``: copies of each.
+    """
+    found = channels[np.argsort(-counts[channels], kind="stable")]
+    half = -(-len(found) // 2)
+    order = np.arange(2 * half).reshape(2, half).T.reshape(-1)
+    return found[order[order < len(found)]]
 
 
 def neighbours(gains: np.ndarray, count: int) -> np.ndarray:
@@ -135,16 +155,27 @@ def balanced(samples: np.ndarray, errors: np.ndarray, kept: int) -> np.ndarray:
     return found
 
 
-def narrow_ranges(samples: np.ndarray) -> np.ndarray:
-    """The best range float32 (channels,) of each channel with one copy; samples (channels, n)."""
-    return np.array([_options(row)[0][0] for row in np.abs(samples)], np.float32)
-
-
-def _options(magnitudes: np.ndarray) -> tuple[list[float], list[float]]:
-    """For 1, 2 .. MOST_COPIES copies of a channel with such ``magnitudes``: its best range, and the errors
-    that it then has.
+def narrow_ranges(samples: np.ndarray, held: np.ndarray | None = None) -> np.ndarray:
+    """The best range float32 (channels,) of each channel with one copy; ``samples`` (channels, n), ``held``
+    as for ``Copies.of``.
     """
-    ranges = max(float(magnitudes.max()), 1e-6) * RANGES
+    least = _furthest(np.eye(len(samples)), held)
+    rows = zip(np.abs(samples), least, strict=True)
+    return np.array([_options(row, r)[0][0] for row, r in rows], np.float32)
+
+
+def _furthest(basis: np.ndarray, held: np.ndarray | None) -> np.ndarray:
+    if held is None:
+        return np.zeros(len(basis), np.float32)
+    found: np.ndarray = np.abs(basis.astype(np.float32) @ held).max(1)
+    return found
+
+
+def _options(magnitudes: np.ndarray, least: float = 0.0) -> tuple[list[float], list[float]]:
+    """For 1, 2 .. MOST_COPIES copies of a channel with such ``magnitudes``: its best range of ``least`` or
+    more, and the errors that it then has.
+    """
+    ranges = np.maximum(max(float(magnitudes.max()), 1e-6) * RANGES, least)
     clipped = [float(np.square(magnitudes[magnitudes > r] - r, dtype=np.float64).sum()) for r in ranges]
     noise = WIDE_COST * EVEN.step**2 / 12
     found = [

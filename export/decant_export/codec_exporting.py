@@ -3,7 +3,7 @@
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +26,20 @@ from decant_export import (
     codec_graphs,
     codec_native,
     codec_tables,
-    extremes,
     families,
     folder,
     writing,
 )
+from decant_export.codec_judging import JUDGING, Files
+from decant_export.codec_network import FloatSynthesis
 from decant_export.codec_static import StaticCodec
 from decant_export.codec_tables import Latents
 from decant_export.errors import ExportError
-from decant_export.gate import Gate, session_of
+from decant_export.extremes import extremes
+from decant_export.extremes import pictures as extreme_pictures
+from decant_export.gate import Checks, Gate, no_checks, session_of
 from decant_export.naming import checked_name
+from decant_export.threads import one_thread
 from decant_export.variants import RUNTIMES, make
 
 PRECISIONS = ("float", "int8", "int16")
@@ -46,6 +50,16 @@ CALIBRATED = 64  # crops that show the ranges of 16-bit activations
 CROP = 256  # pixels on a side of the pictures that tables and ranges are measured on
 GOLDEN_WIDTH, GOLDEN_HEIGHT = 200, 120  # pixels; no multiples of 16, so that cropping is seen
 GOLDEN_QUALITIES = (5, 35, 65, 95)
+GOLDEN_EXTREME_WIDTH = 80
+GOLDEN_EXTREMES = {
+    "flat 0 255 0": 60,
+    "flat 255 0 255": 90,
+    "vertical edge 0": 60,
+    "rows 2": 90,
+    "coloured text 14": 60,
+}
+MARGINS = {"int8": 4.0}  # dB that another processor may lose on the golden files, by precision
+JUDGED, JUDGED_SIDE = 12, 128  # photos that judge int8, and their sides
 # Kodak's size, for kMAC per pixel.
 IMAGE = (768, 512)
 SIZES = {"height": 512, "width": 768, "h": 32, "w": 48, "hyper_h": 8, "hyper_w": 12}
@@ -83,19 +97,6 @@ def export(
     return export_codec(checkpoint, out, head, precisions=known, **options)
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """PyTorch on one thread: sums depend on how they are split, and the same bytes are to come whatever ran
-    before.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 @one_thread()
 def export_codec(
     checkpoint: Checkpoint,
@@ -127,7 +128,7 @@ def export_codec(
         raise ExportError(f"{encoder_of} does not lie beside {out}: a bundle shares files with one that does")
     assert isinstance(checkpoint.model, Codec)
     model = codec_graphs.settled(checkpoint.model if part is None else part_of(checkpoint.model, part))
-    crops = _crops(images, pictures)
+    crops = calibration_crops(images, pictures)
     measured = codec_tables.encoder_of(model, crops)
     latents = codec_tables.with_aims(measured, crops, codec_tables.latents_of(model, crops))
     layout, tables = codec_tables.layout_of(measured, latents)
@@ -141,19 +142,22 @@ def export_codec(
         }
         if model.config.predicted:
             graphs["prediction"] = codec_graphs.prediction(model)
-    shown = _golden_pictures()
-    _against_torch(model, graphs, shown[0], report)
+    shown, float_graph = golden_photos(), FloatSynthesis.of(graphs["synthesis"])
+    _against_torch(model, graphs, shown[0][0], report)
 
     description = canonical_json(_description(model, layout, tables))
-    files = [
-        _file(model, layout, head["name"], hashlib.sha256(description).digest(), pixels, quality)
-        for pixels, quality in zip(shown, GOLDEN_QUALITIES, strict=True)
-    ]
+    encode = partial(_file, model, layout, head["name"], hashlib.sha256(description).digest())
+    files = [encode(pixels, quality) for pixels, quality in [*shown, *golden_extremes()]]
     float_mean = session_of(make("hyper_mean", "float", "onnxruntime", graphs["hyper_mean"]), head["name"])
     float_synthesis = session_of(make("synthesis", "float", "onnxruntime", graphs["synthesis"]), head["name"])
     expected = _decode(layout, float_mean, float_synthesis, files)
-    gate = Gate(head["name"], IMAGE, FLOORS, len(files), report)
-    static = StaticCodec(model, _decoded(model, layout, latents)) if "int8" in precisions else None
+    gate = Gate(head["name"], IMAGE, FLOORS, len(files), report, MARGINS)
+    static: StaticCodec | None = None
+    checks: Checks = no_checks
+    if "int8" in precisions:
+        coded = Files(layout, float_mean, float_graph, encode, head["name"])
+        static = StaticCodec(float_graph, coded.calibration(_decoded(model, layout, latents)))
+        checks = coded.judged(judged_photos())
     for runtime in runtimes:
         mean = make("hyper_mean", "float", runtime, graphs["hyper_mean"])
         gate.judge(mean, lambda session: _decode(layout, session, float_synthesis, files), expected)
@@ -163,6 +167,7 @@ def export_codec(
                 make("synthesis", precision, runtime, graph),
                 lambda session: _decode(layout, float_mean, session, files),
                 expected,
+                no_checks if precision == "float" else checks,
             )
     if codec_native.PRECISION in precisions:
         seen = [_file(model, layout, head["name"], bytes(32), *item) for item in _calibration(crops)]
@@ -191,7 +196,8 @@ def _check_sharing(bundle: Bundle, lender: Bundle | None) -> None:
             raise ExportError(f"{role} of {bundle.name} is not that of {lender.path}: their encoders differ")
 
 
-def _crops(images: Path | None, count: int) -> list[np.ndarray]:
+def calibration_crops(images: Path | None, count: int) -> list[np.ndarray]:
+    """``count`` crops uint8 (CROP, CROP, 3) of the training part of ``images``, or of the wheels' photos."""
     if images is None:
         return list(wheel_photos.crops(count, CROP))
     with tempfile.TemporaryDirectory() as scratch:
@@ -205,14 +211,29 @@ def _calibration(crops: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, int]
     """Pictures and qualities that show the ranges of activations: photographs and extremes."""
     for i, crop in enumerate(crops[:CALIBRATED]):
         yield crop, 100 - 7 * i % 60
-    for picture in extremes.pictures().values():
+    for picture in extreme_pictures().values():
         for quality in (30, 95):
             yield picture, quality
 
 
-def _golden_pictures() -> list[np.ndarray]:
+def golden_photos() -> list[tuple[np.ndarray, int]]:
+    """The photos of the golden files, uint8 (H, W, 3), and their qualities."""
     squares = wheel_photos.crops(len(GOLDEN_QUALITIES), CROP)
-    return [square[:GOLDEN_HEIGHT, :GOLDEN_WIDTH] for square in squares]
+    cut = [square[:GOLDEN_HEIGHT, :GOLDEN_WIDTH] for square in squares]
+    return list(zip(cut, GOLDEN_QUALITIES, strict=True))
+
+
+def golden_extremes() -> list[tuple[np.ndarray, int]]:
+    """The golden pictures that are no photos, small, and their qualities."""
+    pictures = extremes(JUDGING).every
+    return [(pictures[name][:, :GOLDEN_EXTREME_WIDTH], quality) for name, quality in GOLDEN_EXTREMES.items()]
+
+
+def judged_photos() -> dict[str, np.ndarray]:
+    """The photos on which int8 is compared with float, beside the golden ones."""
+    return {
+        f"photo {i}": square[::2, ::2] for i, square in enumerate(wheel_photos.crops(JUDGED, 2 * JUDGED_SIDE))
+    }
 
 
 def _file(
@@ -229,10 +250,12 @@ def _file(
     return container.write(container.DcnFile(name, model_id[:8], width, height, payload, quality=quality))
 
 
-def _decode(layout: GridLayout, mean: Session, synthesis: Session, files: Sequence[bytes]) -> np.ndarray:
-    """uint8 (n, H, W, 3): what these graphs make of the golden files."""
+def _decode(
+    layout: GridLayout, mean: Session, synthesis: Session, files: Sequence[bytes]
+) -> list[np.ndarray]:
+    """uint8 (H, W, 3) each: what these graphs make of the golden files."""
     decoder = GridDecoder(layout, mean, synthesis, overlap=False)
-    return np.stack([decoder.decode(container.parse(file)) for file in files])
+    return [decoder.decode(container.parse(file)) for file in files]
 
 
 def _decoded(model: Codec, layout: GridLayout, latents: Sequence[Latents]) -> list[np.ndarray]:

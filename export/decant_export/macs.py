@@ -16,11 +16,28 @@ def kmac_per_pixel(
     after the point.
 
     Counted are convolutions and matrix products, as the graph computes them; the batch is 1. ``sizes`` are
-    those of the free dimensions for such a picture.
+    those of the free dimensions for such a picture. Of an ``If`` the other branch counts, which is the usual.
     """
+    model = _usual(model)
     shapes = _shapes(model, sizes)
     total = sum(_macs(node, shapes) for node in model.graph.node)
     return round(total / pixels / 1000, 3)
+
+
+def _usual(model: onnx.ModelProto) -> onnx.ModelProto:
+    """``model`` with the other branch of every ``If`` in its place."""
+    plain = onnx.ModelProto()
+    plain.CopyFrom(model)
+    del plain.graph.node[:]
+    for node in model.graph.node:
+        if node.op_type != "If":
+            plain.graph.node.append(node)
+            continue
+        (other,) = (attribute.g for attribute in node.attribute if attribute.name == "else_branch")
+        plain.graph.node.extend(other.node)
+        for inner, outer in zip(other.output, node.output, strict=True):
+            plain.graph.node.append(onnx.helper.make_node("Identity", [inner.name], [outer]))
+    return plain
 
 
 def _macs(node: onnx.NodeProto, shapes: dict[str, list[int]]) -> int:

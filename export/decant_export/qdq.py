@@ -5,6 +5,7 @@ per output channel: on x86, the only combination with fast kernels. A tensor who
 negative values, so storing it so *is* the ReLU.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,11 @@ from decant_export.linears import INT8, to_steps
 from decant_export.onnx_graph import GraphBuilder
 
 LEVELS = 255
-PARTS = (1.0, 0.84, 0.71, 0.59)  # of the step that holds the largest weight: those that are tried
+# Of the step that holds the largest weight: those that are tried. Where pairs are bounded, wider ones too.
+PARTS = (2.0, 1.68, 1.41, 1.19, 1.0, 0.84, 0.71, 0.59)
+# Processors without VNNI (x86 up to AVX2) add two products of 8 bits in 16, which saturate. The weights of
+# two neighbouring input channels add up to no more, of either sign: 255 * 128 < 2**15.
+PAIR = 128
 
 
 @dataclass(frozen=True)
@@ -52,29 +57,48 @@ def restore(graph: GraphBuilder, x: Stored, name: str) -> str:
     return graph.node("DequantizeLinear", [x.name, *_scale(graph, name, x.scale)], name)
 
 
+@dataclass(frozen=True)
+class Rounded:
+    """Weights int8 (out, in, h, w) in steps float32 (out,)."""
+
+    stored: np.ndarray
+    steps: np.ndarray
+
+    def rows(self, order: np.ndarray) -> "Rounded":
+        """Those of the output channels ``order``."""
+        return Rounded(self.stored[order], self.steps[order])
+
+
+def rounded(weight: np.ndarray, bias: np.ndarray, x: Scale, moment: np.ndarray | None = None) -> Rounded:
+    """Weight float32 (out, in, h, w), beside a bias (out,), on inputs of scale ``x``: rounded to the nearest
+    step, or with ``moment``, the second moment (in * h * w, same) of what it is multiplied with, so that the
+    products change least.
+    """
+    ranges = np.abs(weight).max(axis=(1, 2, 3))
+    # A channel without weights gets a step that leaves its bias, which is counted in it, exact enough.
+    steps = np.where(ranges > 0, ranges / INT8, np.maximum(np.abs(bias), 1e-6) / (x.step * 2**16))
+    steps = steps.astype(np.float32)
+    if moment is None:
+        return Rounded(to_steps(weight / (steps * INT8)[:, None, None, None]), steps)
+    rows, steps = _best_steps(weight.reshape(len(weight), -1), steps, moment, math.prod(weight.shape[2:]))
+    return Rounded(rows.reshape(weight.shape).astype(np.int8), steps)
+
+
 def conv(
     graph: GraphBuilder,
     x: Stored,
-    weight: np.ndarray,
+    weight: np.ndarray | Rounded,
     bias: np.ndarray,
     pads: list[int],
     name: str,
     result: Scale,
-    moment: np.ndarray | None = None,
 ) -> Stored:
-    """A stride-1 convolution: weight float32 (out, in, h, w), bias (out,), pads top, left, bottom, right.
-
-    Weights are rounded to the nearest step, or with ``moment``, the second moment (in * h * w, same) of what
-    they are multiplied with, so that the products change least.
+    """A stride-1 convolution: weight (out, in, h, w), ``rounded`` to the nearest where it is not yet, bias
+    (out,), pads top, left, bottom, right.
     """
-    ranges = np.abs(weight).max(axis=(1, 2, 3))
-    # A channel without weights gets a step that leaves its bias, which is counted in it, exact enough.
-    steps = np.where(ranges > 0, ranges / INT8, np.maximum(np.abs(bias), 1e-6) / (x.scale.step * 2**16))
-    steps = steps.astype(np.float32)
-    stored = to_steps(weight / (steps * INT8)[:, None, None, None])
-    if moment is not None:
-        rows, steps = _best_steps(weight.reshape(len(weight), -1), steps, moment)
-        stored = rows.reshape(weight.shape).astype(np.int8)
+    if isinstance(weight, np.ndarray):
+        weight = rounded(weight, bias, x.scale)
+    stored, steps = weight.stored, weight.steps
     bias_steps = (steps * np.float32(x.scale.step)).astype(np.float32)
     # A bias beyond all that products reach saturates what is stored, and must not turn around in the sums.
     bias_integers = np.clip(np.rint(bias / bias_steps), -(2**30), 2**30).astype(np.int32)
@@ -99,32 +123,35 @@ def conv(
         f"{name}.bias",
         axis=0,
     )
-    shape = list(weight.shape[2:])
+    shape = list(stored.shape[2:])
     x_float = restore(graph, x, f"{name}.x")
     return store(
         graph, graph.node("Conv", [x_float, kernel, offset], name, kernel_shape=shape, pads=pads), result
     )
 
 
-def _best_steps(rows: np.ndarray, steps: np.ndarray, moment: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows (out, k) -> integers, and the step of each row: of ``steps`` and finer ones, at which the largest
-    weights are clipped, that whose products change least with inputs of second moment (k, k).
+def _best_steps(
+    rows: np.ndarray, steps: np.ndarray, moment: np.ndarray, taps: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows (out, k) -> integers, and the step of each row: of ``steps`` and others, at the finer of which the
+    largest weights are clipped, that whose products change least with inputs of second moment (k, k). A
+    channel has ``taps`` columns, one after another.
     """
-    least = np.full(len(rows), np.inf)
-    found, best = np.zeros(rows.shape), steps.copy()
-    for part in PARTS:
-        tried = (steps * np.float32(part)).astype(np.float32)
-        integers = compensated(rows / tried[:, None], moment)
-        wrong = integers * tried[:, None].astype(np.float64) - rows
-        error = np.einsum("ij,jk,ik->i", wrong, moment, wrong, optimize=True)
-        better = error < least
-        found[better], best[better], least[better] = integers[better], tried[better], error[better]
-    return found, best
+    tried = (np.array(PARTS, np.float32)[:, None] * steps).astype(np.float32)  # (parts, out)
+    integers = compensated((rows / tried[:, :, None]).reshape(-1, rows.shape[1]), moment, taps=taps)
+    integers = integers.reshape(len(PARTS), *rows.shape)
+    wrong = integers * tried[:, :, None].astype(np.float64) - rows
+    error = ((wrong @ moment) * wrong).sum(2)
+    best, every = error.argmin(0), np.arange(len(rows))
+    return integers[best, every], tried[best, every]
 
 
-def compensated(rows: np.ndarray, moment: np.ndarray, most: int = INT8) -> np.ndarray:
+def compensated(
+    rows: np.ndarray, moment: np.ndarray, most: int = INT8, taps: int | None = None
+) -> np.ndarray:
     """Rows (out, k) in steps -> integers within +-``most`` that give nearly the same products with inputs of
-    second moment (k, k).
+    second moment (k, k). Given ``taps``, columns of a channel, those of channels 2 i and 2 i + 1 add up to at
+    most PAIR.
 
     One column after another is rounded, and its error taken up by those that are left (GPTQ, Frantar et al.
     2023).
@@ -134,13 +161,16 @@ def compensated(rows: np.ndarray, moment: np.ndarray, most: int = INT8) -> np.nd
     order = np.argsort(-np.diag(damped), kind="stable")
     inverse = np.linalg.inv(damped[np.ix_(order, order)])
     upper = np.linalg.cholesky(inverse).T
-    left, found = rows[:, order], np.empty_like(rows)
-    for k in range(left.shape[1]):
-        found[:, k] = np.clip(np.rint(left[:, k]), -most, most)
-        error = (left[:, k] - found[:, k]) / upper[k, k]
+    left, integers = rows[:, order], np.zeros_like(rows)  # zeros of those not yet rounded bound nothing
+    for k, column in enumerate(order):
+        lowest, highest = np.full(len(rows), -most), np.full(len(rows), most)
+        beside = None if taps is None else (column // taps ^ 1) * taps + column % taps
+        if beside is not None and beside < rows.shape[1]:
+            lowest = np.maximum(lowest, -PAIR - np.minimum(integers[:, beside], 0))
+            highest = np.minimum(highest, PAIR - np.maximum(integers[:, beside], 0))
+        rounded = integers[:, column] = np.clip(np.rint(left[:, k]), lowest, highest)
+        error = (left[:, k] - rounded) / upper[k, k]
         left[:, k + 1 :] -= error[:, None] * upper[k, k + 1 :]
-    integers = np.empty_like(found)
-    integers[:, order] = found
     return integers
 
 

@@ -22,7 +22,8 @@ from PIL import Image
 from safetensors.numpy import save
 
 from decant_export.families import Decodes, StoredLayout
-from decant_export.gate import Gate, rounded_db
+from decant_export.gate import Gate
+from decant_export.variants import Variant
 
 
 @dataclass(frozen=True)
@@ -82,29 +83,19 @@ def assemble(
     ``sizes`` are those of the graphs' free dimensions for a picture of ``gate.image``, ``card`` is
     what people should know (Markdown). Of the ENCODER_ROLES, what ``lender`` has too stays its own.
     """
-    files = [_add(folder, "model.json", model)]
+    files = [add_file(folder, "model.json", model)]
     if card is not None:
-        files.append(_add(folder, "card.md", card.encode()))
+        files.append(add_file(folder, "card.md", card.encode()))
     if tables:
-        files.append(_add(folder, "tables.safetensors", save(dict(sorted(tables.items())))))
-    cases = []
-    for i, found in enumerate(golden):
-        case = {
-            "file": (f"golden/{i:03}.dcn", found.file),
-            "pixels": (f"golden/{i:03}.png", _png(found.pixels)),
-        }
-        if found.denoised is not None:
-            case["denoised"] = (f"golden/{i:03}.denoised.png", _png(found.denoised))
-        files += [_add(folder, path, data) for path, data in case.values()]
-        cases.append({key: path for key, (path, _) in case.items()})
+        files.append(add_file(folder, "tables.safetensors", save(dict(sorted(tables.items())))))
+    cases, entries = golden_files(folder, golden)
+    files += entries
     graphs = []
     for variant, psnr in gate.passed:
         named = zip(variant.paths, variant.blobs, strict=True)
         holder = lender if variant.role in ENCODER_ROLES else None
-        parts = [_lent(holder, path, blob) or _add(folder, path, blob) for path, blob in named]
-        figures = {"psnr_to_float_db": rounded_db(psnr), "floor_db": gate.floors[variant.precision]}
-        described = dataclasses.asdict(variant.described(parts, gate.image, sizes))
-        graphs.append(described | {"files": [part.described() for part in parts]} | figures)
+        parts = [_lent(holder, path, blob) or add_file(folder, path, blob) for path, blob in named]
+        graphs.append(graph_entry(variant, gate, psnr, parts, sizes))
     manifest = {
         "schema": 1,
         **head,
@@ -115,6 +106,29 @@ def assemble(
         "golden": cases,
     }
     (folder / "bundle.json").write_bytes(seal(manifest))
+
+
+def golden_files(folder: Path, golden: Sequence[GoldenCase]) -> tuple[list[dict[str, str]], list[FileEntry]]:
+    """Write the golden files; what bundle.json says of them, and the files."""
+    cases, entries = [], []
+    for i, found in enumerate(golden):
+        case = {
+            "file": (f"golden/{i:03}.dcn", found.file),
+            "pixels": (f"golden/{i:03}.png", png(found.pixels)),
+        }
+        if found.denoised is not None:
+            case["denoised"] = (f"golden/{i:03}.denoised.png", png(found.denoised))
+        entries += [add_file(folder, path, data) for path, data in case.values()]
+        cases.append({key: path for key, (path, _) in case.items()})
+    return cases, entries
+
+
+def graph_entry(
+    variant: Variant, gate: Gate, psnr: float, parts: Sequence[FileEntry], sizes: Mapping[str, int]
+) -> dict[str, Any]:
+    """What bundle.json says of one graph, whose files are ``parts``."""
+    described = dataclasses.asdict(variant.described(parts, gate.image, sizes))
+    return described | {"files": [part.described() for part in parts]} | gate.figures(variant, psnr)
 
 
 def model_description(
@@ -169,7 +183,7 @@ def training_description(checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
-def _add(folder: Path, path: str, data: bytes) -> FileEntry:
+def add_file(folder: Path, path: str, data: bytes) -> FileEntry:
     target = folder / path
     target.parent.mkdir(exist_ok=True)
     target.write_bytes(data)
@@ -184,7 +198,7 @@ def _lent(lender: Bundle | None, path: str, data: bytes) -> FileEntry | None:
     return dataclasses.replace(entry, of=lender.path.absolute().name) if held.get(path) == entry else None
 
 
-def _png(pixels: np.ndarray) -> bytes:
+def png(pixels: np.ndarray) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "PNG")
     return stream.getvalue()

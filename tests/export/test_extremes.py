@@ -1,0 +1,206 @@
+"""int8 shows no wrong picture: flat colours, stripes, text and edges are calibrated on, judged, and held."""
+
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+from decant import Decoder, Encoder
+from decant.bundle import Bundle
+from decant.cli import main
+from decant.golden import measure
+from decant.sessions import create_session
+from decant_export import qdq
+from decant_export.codec_copies import Copies
+from decant_export.codec_exporting import calibration_crops
+from decant_export.codec_judging import JUDGING, Files, compared
+from decant_export.codec_network import FloatSynthesis
+from decant_export.codec_static import Calibration, StaticCodec
+from decant_export.errors import ExportError
+from decant_export.extremes import CORNERS, extremes
+from decant_export.gate import session_of
+from decant_export.onnx_graph import constants
+from decant_export.qdq import compensated
+from decant_export.requantize import requantize
+from decant_export.variants import make
+
+CODECS = ("nano", "lite", "full", "lite-ms-ssim")
+SHIPPED = Path(__file__).parents[2] / "artifacts" / "decant_bundles"
+
+
+def _files(bundle: Bundle) -> tuple[FloatSynthesis, Files]:
+    float_graph = bundle.graph("synthesis", "float", "onnxruntime")
+    synthesis = FloatSynthesis.of(onnx.load_from_string(bundle.read(float_graph.files[0])))
+    graph = bundle.graph("hyper_mean", "float", "onnxruntime")
+    mean = create_session(graph, [bundle.read(entry) for entry in graph.files], threads=1)
+    encoder = Encoder(bundle, runtime="onnxruntime", threads=1)
+    encode = lambda pixels, quality: encoder.encode(pixels, quality, effort=0)  # noqa: E731
+    return synthesis, Files(bundle.layout, mean, synthesis, encode, bundle.name)
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("name", CODECS)
+def test_flat_colours_come_back_in_int8(name: str, runtime: str):
+    """Colours of a grid that neither calibration nor the gate looked at."""
+    encoder = Encoder(name, runtime="onnxruntime", threads=1)
+    decoder = Decoder(name, precision="int8", runtime=runtime, threads=1, check_golden="never")
+    exact = Decoder(name, precision="float", runtime="onnxruntime", threads=1, check_golden="never")
+    for colour in [*CORNERS, (0, 128, 255), (191, 0, 64), (255, 191, 128), (64, 255, 0)]:
+        data = encoder.encode(np.full((64, 64, 3), colour, np.uint8), 90, effort=0)
+        means = [d.decode(data).astype(float).mean((0, 1)) for d in (decoder, exact)]
+        assert np.abs(means[0] - means[1]).max() < 1
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("name", CODECS)
+def test_stripes_text_and_edges_look_as_in_float(name: str, runtime: str):
+    bundle = Bundle.open(SHIPPED / name)
+    _, files = _files(bundle)
+    pictures = extremes(JUDGING + 1)
+    chosen = {key: pictures.busy[key] for key in ("rows 1", "checks 2", "coloured text 14", "modules 3")}
+    chosen["edge"] = pictures.edges["vertical edge 0"]
+    cases = files.cases(chosen, (60,))
+    graph = bundle.graph("synthesis", "int8", runtime)
+    session = create_session(graph, [bundle.read(entry) for entry in graph.files], threads=1)
+    check = compared("extremes", cases, files.decode(session, [case.file for case in cases]))
+    assert check.passed, check
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_bundle_json_says_what_the_gate_measured(name: str):
+    bundle = Bundle.open(SHIPPED / name)
+    for graph in bundle.manifest.raw["graphs"]:
+        if (graph["role"], graph["precision"]) == ("synthesis", "int8"):
+            checks = {check["pictures"]: check for check in graph["checks"]}
+            assert set(checks) == {"photos", "extremes"}
+            assert all(check["loss_db"] <= check["limit_db"] for check in checks.values())
+            # Tight enough for a processor whose sums saturate, which decodes at 18 dB.
+            assert 44 <= graph["floor_db"] <= graph["psnr_to_float_db"] - 3
+
+
+def test_a_graph_calibrated_on_photos_alone_is_refused(codec: Path):
+    synthesis, files = _files(Bundle.open(codec))
+    photos = files.latents([files.encode(crop, 70) for crop in calibration_crops(None, 8)])
+    static = StaticCodec(synthesis, Calibration(photos))
+    static.limits[:] = np.inf  # as before 0.12: nothing is computed in floats
+    session = session_of(make("synthesis", "int8", "onnxruntime", static.build(rearranged=True)), "codec")
+    photo, extreme = files.judged({"photo": calibration_crops(None, 9)[8]})(session)
+    assert photo.passed
+    assert not extreme.passed
+    assert extreme.loss_db > 5
+
+
+def _always_in_floats(given: onnx.ModelProto) -> onnx.ModelProto:
+    graph = onnx.ModelProto()
+    graph.CopyFrom(given)
+    for tensor in graph.graph.initializer:
+        if tensor.name == "overflow.limits":
+            limits = np.full(list(tensor.dims), -1, np.float32)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(limits, tensor.name))
+    return graph
+
+
+def test_latents_beyond_their_ranges_are_computed_in_floats(codec: Path):
+    """Both branches give what float gives, each where it is to, whatever the order of channels."""
+    bundle = Bundle.open(codec)
+    _, files = _files(bundle)
+    cases = files.cases({"photo": calibration_crops(None, 1)[0]}, (70,))
+    errors = []
+    graph = onnx.load_from_string(bundle.read("synthesis.int8.onnx"))
+    for changed in (graph, _always_in_floats(graph)):
+        session = session_of(make("synthesis", "int8", "onnxruntime", changed), "codec")
+        (pixels,) = files.decode(session, [cases[0].file])
+        errors.append(np.abs(pixels.astype(int) - cases[0].decoded))
+    assert 0 < errors[1].mean() < errors[0].mean() < 0.5  # weights are rounded, activations are not
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_sums_of_two_products_fit_16_bits(name: str):
+    """Two products of 8 bits are added in 16 by processors without VNNI."""
+    tensors = constants(onnx.load(str(SHIPPED / name / "synthesis.int8.onnx")))
+    weights = {key: value for key, value in tensors.items() if key.endswith(".weight.int8")}
+    weights.pop("prediction.weight.int8", None)  # restored and multiplied as floats
+    assert weights
+    for weight in weights.values():
+        one, other = weight[:, 0::2].astype(int), weight[:, 1::2].astype(int)
+        assert weight.shape[1] % 2 == 0
+        assert 255 * (np.maximum(one, 0) + np.maximum(other, 0)).max() < 2**15
+        assert 255 * (np.minimum(one, 0) + np.minimum(other, 0)).min() >= -(2**15)
+
+
+def test_pairs_are_bounded_while_rounding():
+    random = np.random.default_rng(0)
+    rows = random.choice([-120.0, 120.0], (6, 36))
+    inputs = random.standard_normal((500, 36))
+    found = compensated(rows, inputs.T @ inputs / 500, taps=9).reshape(6, 4, 9)
+    pairs = found[:, 0::2], found[:, 1::2]
+    assert max((np.maximum(pairs[0], 0) + np.maximum(pairs[1], 0)).max(), 0) <= qdq.PAIR
+    assert np.abs(found).max() <= 127
+
+
+def test_ranges_hold_what_they_must():
+    values = np.random.default_rng(1).standard_normal((2, 5000)).astype(np.float32)
+    held = np.array([[9.0, -2.0], [0.0, 7.0]], np.float32)
+    free, wide = (Copies.of(values, np.eye(2), 0, np.eye(2), h) for h in (None, held))
+    assert (1 / free.factor < 5).all()
+    np.testing.assert_allclose(1 / wide.factor, [9, 7], rtol=1e-6)
+
+
+def test_a_bundle_is_requantized_without_a_checkpoint(codec: Path, tmp_path: Path):
+    old = Bundle.open(codec)
+    copied = tmp_path / "codec"
+    shutil.copytree(codec, copied)
+    with pytest.raises(ExportError, match="--force"):
+        requantize(copied, copied)
+    requantize(copied, copied, pictures=8, version="1.1.0", force=True)
+    new = Bundle.open(copied)
+    new.verify()
+    assert (new.version, new.model_id) == ("1.1.0", old.model_id)
+    for graph in old.graphs:
+        if graph.precision != "int8":
+            assert new.graph(graph.role, graph.precision, graph.runtime).files == graph.files
+    graph = new.graph("synthesis", "int8", "onnxruntime")
+    session = create_session(graph, [new.read(graph.files[0])], threads=1)
+    assert measure(new, "synthesis", session) > graph.lowest_psnr_db > 40
+    picture = calibration_crops(None, 3)[2]
+    data = Encoder(old).encode(picture, 60)
+    found = [Decoder(b, precision="float").decode(data) for b in (old, new)]
+    assert np.array_equal(*found)
+
+
+def test_only_a_codec_with_its_encoder_is_requantized(tmp_path: Path):
+    result = CliRunner().invoke(
+        main, ["export", str(SHIPPED / "small"), "--requantize", "--out", str(tmp_path / "small")]
+    )
+    assert result.exit_code == 1
+    assert "only the bundle of a codec" in result.output
+    assert not (tmp_path / "small").exists()
+
+
+_HASWELL = """
+import decant
+import sys
+from decant.bundle import Bundle
+from decant.golden import measure
+from decant.sessions import create_session
+bundle = Bundle.open(sys.argv[1])
+for runtime in ("onnxruntime", "openvino"):
+    graph = bundle.graph("synthesis", "int8", runtime)
+    session = create_session(graph, [bundle.read(entry) for entry in graph.files], threads=1)
+    print(measure(bundle, "synthesis", session))
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="emulates an x86 processor on one")
+@pytest.mark.skipif(not shutil.which("qemu-x86_64"), reason="needs qemu-x86_64 (Debian: qemu-user)")
+def test_golden_files_are_right_on_a_processor_without_vnni():
+    command = ["qemu-x86_64", "-cpu", "Haswell", sys.executable, "-c", _HASWELL, str(SHIPPED / "nano")]
+    made = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    figures = [float(line) for line in made.stdout.split()]
+    assert len(figures) == 2
+    assert min(figures) > 50
