@@ -117,7 +117,7 @@ def _clean(out: Path) -> None:
 def _train(folder: Path, images: Path | None, minutes: float) -> dict[str, Any]:
     """The rows of the log and the final figures."""
     import torch
-    from decant.sessions import usable_cores
+    from decant.cores import usable_cores
     from decant_train import recipes
     from decant_train.loop import Options
 

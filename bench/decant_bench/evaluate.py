@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 from decant.bundle import Bundle
+from decant.cores import usable_cores
 from decant.decoder import Decoder
 from decant.encoder import Encoder
-from decant.sessions import usable_cores
 from decant.strpaths import takes_paths
 
 from decant_bench import images, metrics, quality, record

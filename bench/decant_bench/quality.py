@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from decant import container
 from decant.bundle import Bundle
+from decant.cores import usable_cores
 from decant.encoder import Encoder
 from decant.errors import DecantError
-from decant.sessions import usable_cores
 from decant.strpaths import takes_paths
 
 from decant_bench import metrics, record

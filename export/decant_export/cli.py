@@ -134,7 +134,7 @@ def export(
         raise MissingExtraError(
             f"export needs torch and onnx ({error}): pip install 'decant-codec[export]'"
         ) from None
-    from decant.sessions import usable_cores
+    from decant.cores import usable_cores
 
     from decant_export import codec_exporting
     from decant_export.archiving import named_images, write_archive

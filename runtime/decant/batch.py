@@ -2,18 +2,19 @@
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import tee
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
-from decant import container
+from decant import container, lifecycle
 from decant.bundle import find_bundle
+from decant.cores import usable_cores
 from decant.decoder import Decoder
 from decant.encoder import Encoder
 from decant.errors import DecantError, ImageError
 from decant.exif import orientation_of
+from decant.failures import is_from_signal_handler
 from decant.frames import has_more_frames
 from decant.metadata import turned_upright
 from decant.opening import open_image
@@ -21,7 +22,7 @@ from decant.orientation import turned
 from decant.output import lost_metadata, save_picture
 from decant.plan import Job
 from decant.reading import open_regular, read_dcn
-from decant.sessions import usable_cores
+from decant.workers import in_order
 from decant.writing import check_destination, is_same_file, write_atomically
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class FileDecoder:
         self._upright = upright
         self._options = options
         self._decoders: dict[tuple[str, bytes], Decoder | DecantError] = {}
-        self._lock = threading.Lock()
+        self._lock = lifecycle.Native(threading.Lock)  # made anew in a forked child
 
     def __call__(self, source: Path, target: Path) -> Done:
         """Decode the file ``source`` into the picture ``target``. Raises DecantError, OSError."""
@@ -101,7 +102,7 @@ class FileDecoder:
 
     def _decoder(self, file: container.DcnFile) -> Decoder:
         key = (file.name, file.model_id)
-        with self._lock:
+        with self._lock.get():
             if key not in self._decoders:
                 try:
                     self._decoders[key] = Decoder(find_bundle(*key, self._bundle_dir), **self._options)
@@ -180,16 +181,12 @@ def in_parallel(
         try:
             return work(item)
         except Exception as error:
+            if is_from_signal_handler(error):
+                raise
             return message_of(error, name(item))
 
-    workers = threads or usable_cores()
-    pool = ThreadPoolExecutor(workers)
-    try:
-        # In portions: an archive may hold millions of files, and a pool would queue them all.
-        for portion in _portions(items, 16 * workers):
-            yield from zip(portion, pool.map(one, portion), strict=True)
-    finally:
-        pool.shutdown(cancel_futures=True)
+    items, again = tee(items)
+    yield from zip(again, in_order(one, items, threads or usable_cores()), strict=True)
 
 
 def message_of(error: Exception, source: str) -> str:
@@ -201,9 +198,3 @@ def message_of(error: Exception, source: str) -> str:
     if isinstance(error, OSError):
         return f"{error.filename or source}: {error.strerror or error}"
     return f"{source}: {type(error).__name__}: {error}"
-
-
-def _portions(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
-    rest = iter(items)
-    while portion := list(islice(rest, size)):
-        yield portion

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from decant import lifecycle
 from decant.bundle import Bundle, find_bundle, open_bundle
-from decant.sessions import usable_cores
+from decant.cores import usable_cores
 
 if TYPE_CHECKING:
     from decant.decoder import Decoder

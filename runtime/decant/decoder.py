@@ -3,7 +3,6 @@
 import operator
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from decant import container
 from decant.bundle import Bundle, open_bundle
 from decant.container import DEFAULT_SIZE_LIMIT, DcnFile
+from decant.cores import usable_cores
 from decant.devices import Wish
 from decant.errors import BundleError, FormatError, ImageError, ModelNotFoundError
 from decant.exif import orientation_of
@@ -20,8 +20,9 @@ from decant.golden import CheckGolden
 from decant.latents import FixedLayout
 from decant.loading import RunsOn, load_session
 from decant.orientation import turned
-from decant.sessions import Session, usable_cores
+from decant.sessions import Session
 from decant.tiles import Rectangle, whole
+from decant.workers import in_order
 
 if TYPE_CHECKING:
     from decant.grid_decoder import GridDecoder
@@ -163,8 +164,7 @@ class Decoder(RunsOn):
         workers = min(self.threads, len(items))
         if workers <= 1:
             return [work(item) for item in items]
-        with ThreadPoolExecutor(workers) as pool:
-            return list(pool.map(work, items))
+        return list(in_order(work, items, workers))
 
     def _check(self, file: DcnFile, source: str) -> None:
         """Refuse a file of another model, or of more pixels than the limit."""

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from decant import container
+from decant import container, lifecycle
 from decant.bundle import Bundle, list_bundles, open_bundle
 from decant.container import DEFAULT_SIZE_LIMIT, DcnFile
+from decant.cores import usable_cores
 from decant.decoder import Decoder
 from decant.devices import Wish
 from decant.errors import BundleError, ImageError
@@ -19,7 +20,7 @@ from decant.images import Picture, opaque, read
 from decant.latents import FixedLayout
 from decant.loading import RunsOn, load_session
 from decant.metadata import Metadata
-from decant.sessions import Session, usable_cores
+from decant.sessions import Session
 from decant.settings import Settings
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Encoder(RunsOn):
         self._wish = Wish(runtime=runtime, device=device, precision=precision, strict_device=strict_device)
         self._threads = threads or usable_cores()
         self._check_golden: CheckGolden = check_golden
-        self._lock = threading.Lock()
+        self._lock = lifecycle.Native(threading.Lock)  # made anew in a forked child
         self._decoder: Decoder | None = None
         super().__init__(load_session(self.bundle, "analysis", self._wish, self._threads, check_golden))
         self._grid = None if isinstance(self.bundle.layout, FixedLayout) else self._grid_encoder()
@@ -143,7 +144,7 @@ class Encoder(RunsOn):
 
     def _show(self, file: DcnFile) -> np.ndarray:
         """The pixels of ``file`` by the default decoder on this encoder's device and runtime."""
-        with self._lock:
+        with self._lock.get():
             if self._decoder is None:
                 self._decoder = Decoder(
                     self.bundle,

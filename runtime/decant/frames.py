@@ -4,6 +4,7 @@ import warnings
 from typing import Any
 
 from decant.errors import AnimationWarning
+from decant.failures import is_from_signal_handler
 
 _LAYERS = ("PSD",)  # what Pillow counts as frames there are the layers of one picture
 
@@ -14,7 +15,9 @@ def has_more_frames(image: Any) -> bool:
         return False
     try:
         return bool(getattr(image, "is_animated", False)) and image.tell() == 0
-    except Exception:  # damage behind the first frame; that frame is read all the same
+    except Exception as error:  # damage behind the first frame; that frame is read all the same
+        if is_from_signal_handler(error):
+            raise
         return False
 
 

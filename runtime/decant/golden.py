@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import math
+import os
 import platform
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,6 +23,7 @@ import numpy as np
 from decant import container
 from decant.bundle import Bundle
 from decant.errors import BundleError, GoldenError
+from decant.failures import is_from_signal_handler
 from decant.folders import user_cache_folder
 from decant.latents import FixedLayout
 from decant.manifest import Graph, canonical_json
@@ -29,6 +31,14 @@ from decant.sessions import Session, create_session
 from decant.writing import write_atomically
 
 CheckGolden = Literal["once", "always", "never"]
+
+
+# Environment variables of onnxruntime, openvino and their libraries of kernels begin so.
+_SWITCHES = (
+    *("DNNL_", "ONEDNN_", "MKL_", "OMP_", "KMP_", "OV_", "OPENVINO_"),
+    *("ORT_", "ONNXRUNTIME_", "MLAS_", "ARM_COMPUTE_", "XNNPACK_", "KLEIDIAI_"),
+)
+_NO_SWITCHES = ("ORT_DISABLE_TELEMETRY",)
 
 
 def psnr_db(a: np.ndarray, b: np.ndarray) -> float:
@@ -147,6 +157,8 @@ def pixels_of(bundle: Bundle, path: str) -> np.ndarray:
     except BundleError:
         raise
     except Exception as error:  # Pillow's readers raise whatever a broken file leads them to
+        if is_from_signal_handler(error):
+            raise
         raise BundleError(f"{bundle.path / path}: not a readable PNG: {error}") from None
 
 
@@ -162,7 +174,7 @@ def _mse_to_db(mse: float) -> float:
 def _cache_place(bundle: Bundle, graph: Graph, session: Session) -> Path:
     # bundle.json's checksum covers the model id, the hashes of graphs and golden files, and the floors.
     key = [bundle.manifest.raw["checksum"], graph.role, graph.precision, graph.runtime]
-    key += [session.runtime_version, session.device, session.device_name, _processor()]
+    key += [session.runtime_version, session.device, session.device_name, _processor(), *_switches()]
     return user_cache_folder() / "golden" / f"{hashlib.sha256(canonical_json(key)).hexdigest()}.json"
 
 
@@ -182,6 +194,15 @@ def _remember(place: Path, psnr: float) -> None:
         write_atomically(place, lambda stream: stream.write(canonical_json({"mse": mse})))
 
 
+def _switches() -> list[str]:
+    """The environment variables that choose other kernels (ONEDNN_MAX_CPU_ISA=AVX2, say), name=value."""
+    return sorted(
+        f"{name}={value}"
+        for name, value in os.environ.items()
+        if name.startswith(_SWITCHES) and name not in _NO_SWITCHES
+    )
+
+
 @cache
 def _processor() -> str:
     """What decides which CPU kernels run: model and instruction sets. Virtual machines hide the model, so
@@ -190,6 +211,7 @@ def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return f"{platform.machine()} {platform.processor()}"
+        simd = np.show_config(mode="dicts").get("SIMD Extensions", {}).get("found", [])
+        return f"{platform.machine()} {platform.processor()} {' '.join(simd)}"
     telling = ("model name", "flags", "Features", "CPU part")
     return "\n".join(dict.fromkeys(line for line in lines if line.startswith(telling)))

@@ -6,9 +6,8 @@ same hyperlatents whatever else is asked for, so a rectangle equals the crop of 
 """
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -16,8 +15,9 @@ from decant import alpha
 from decant.container import DcnFile
 from decant.errors import FormatError
 from decant.grid import HYPER_LATENTS, LATENT_PIXELS, QUALITIES, GridLayout, GridShape, Quality
-from decant.sessions import Session
+from decant.sessions import Pending, Session
 from decant.tiles import Rectangle, Window, whole, windows
+from decant.workers import begin
 
 # How far hyper_mean looks, in hyperlatents: a 3x3 convolution on their grid and one on half of it.
 MEAN_HALO = 2
@@ -25,8 +25,6 @@ MEAN_HALO = 2
 ONE_WINDOW = 1 << 14
 # What arrays of one picture of 768 x 512 pixels take together is about half of it.
 _KEPT_BYTES = 1 << 24
-
-_T = TypeVar("_T")
 
 
 class GridDecoder:
@@ -56,20 +54,22 @@ class GridDecoder:
             opacity = alpha.unpack(file.alpha, file.width, file.height, source)
         plan = groups.plan(wanted.coarser(LATENT_PIXELS))
         pixels = np.empty((wanted.height, wanted.width, 3 if opacity is None else 4), np.uint8)
-        with _Worker(self.overlap and len(plan) > 1) as worker:
-            running: list[tuple[Window, Future[np.ndarray]]] = []
-            for window in plan:
-                groups.load(window.outer)
-                if running:  # symbols of this window were decoded while the graph ran on the last one's
-                    _place(pixels, wanted, *running.pop(), grey=file.grey)
-                inputs = groups.take(window.outer)
-                running.append((window, worker.submit(self.synthesis.run, *inputs)))
-            window, made = running.pop()
-            if len(plan) == 1 and not file.grey and opacity is None:
-                found: np.ndarray = made.result()[0]
-                if found.shape == pixels.shape:  # the picture as the graph made it: nothing to crop or copy
-                    return found
-            _place(pixels, wanted, window, made, grey=file.grey)
+        overlap = self.overlap and len(plan) > 1
+        running: tuple[Window, Pending] | None = None
+        for window in plan:
+            groups.load(window.outer)
+            if running is not None:  # its graph ran while this window's symbols were decoded
+                _place(pixels, wanted, *running, grey=file.grey)
+            work = partial(self.synthesis.run, *groups.take(window.outer))
+            running = window, begin(work) if overlap else _done(work())
+        assert running is not None
+        window, made = running
+        if len(plan) == 1 and not file.grey and opacity is None:
+            found: np.ndarray = made()[0]
+            if found.shape == pixels.shape:  # the picture as the graph made it: nothing to crop or copy
+                return found
+            made = _done(found[None])
+        _place(pixels, wanted, window, made, grey=file.grey)
         if opacity is not None:
             pixels[:, :, 3] = opacity[wanted.within(whole(file.height, file.width))]
         return pixels
@@ -204,27 +204,8 @@ def _keep_memory() -> None:
     np.empty(_KEPT_BYTES, np.uint8)
 
 
-class _Worker:
-    """Runs work in one other thread, in order; or, when it is not to, in this one at once."""
-
-    def __init__(self, threaded: bool) -> None:
-        self._pool = ThreadPoolExecutor(1) if threaded else None
-
-    def __enter__(self) -> "_Worker":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def submit(self, work: Callable[..., _T], *arguments: Any) -> "Future[_T]":
-        if self._pool is not None:
-            return self._pool.submit(work, *arguments)
-        done: Future[_T] = Future()
-        done.set_result(work(*arguments))
-        return done
+def _done(made: np.ndarray) -> Pending:
+    return lambda: made
 
 
 def _cropped(inner: Rectangle, outer: Rectangle) -> tuple[Any, ...]:
@@ -232,12 +213,10 @@ def _cropped(inner: Rectangle, outer: Rectangle) -> tuple[Any, ...]:
     return (..., *inner.within(outer))
 
 
-def _place(
-    pixels: np.ndarray, wanted: Rectangle, window: Window, made: "Future[np.ndarray]", *, grey: bool
-) -> None:
+def _place(pixels: np.ndarray, wanted: Rectangle, window: Window, made: Pending, *, grey: bool) -> None:
     """Put the core of a window into ``pixels``, which holds ``wanted``; grey is the mean of the channels."""
     core = window.core.finer(LATENT_PIXELS).cut(wanted)
-    found = made.result()[0][core.within(window.outer.finer(LATENT_PIXELS))]
+    found = made()[0][core.within(window.outer.finer(LATENT_PIXELS))]
     if grey:
         found = ((found.sum(axis=2, dtype=np.uint16) + 1) // 3).astype(np.uint8)[:, :, None]
     pixels[core.within(wanted)][:, :, :3] = found

@@ -6,9 +6,7 @@ go in and out as for the other runtimes; means are exact multiples of a power of
 """
 
 import sys
-import threading
 from collections.abc import Sequence
-from queue import SimpleQueue
 from types import ModuleType
 from typing import Any
 
@@ -17,6 +15,7 @@ import numpy as np
 from decant.devices import Device
 from decant.errors import BundleError, MissingExtraError
 from decant.sessions import CheckedSession, Pending, SessionPlan
+from decant.workers import begin
 
 _LAYER = ("weight", "bias", "shift")
 _PIXELS = 16  # a latent's width in pixels
@@ -120,26 +119,7 @@ class IntegerSession(CheckedSession):
         if self._threads == 1:
             made = self.run(*inputs)
             return lambda: made
-        results: SimpleQueue[np.ndarray | BaseException] = SimpleQueue()
-
-        def work() -> None:
-            try:
-                results.put(self.run(*inputs))
-            except BaseException as error:
-                results.put(error)
-
-        try:
-            threading.Thread(target=work, daemon=True).start()
-        except RuntimeError:  # the interpreter ends, or has no thread left
-            work()
-
-        def result() -> np.ndarray:
-            found = results.get()
-            if isinstance(found, BaseException):
-                raise found
-            return found
-
-        return result
+        return begin(lambda: self.run(*inputs))
 
 
 class _Tensors:

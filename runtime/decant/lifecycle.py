@@ -12,6 +12,8 @@ ends, it first waits for the runs of other threads, and threads that want to beg
 import atexit
 import ctypes
 import os
+import sys
+import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -48,12 +50,16 @@ class Native(Generic[_T]):
 
     def get(self) -> _T:
         """The object of this process."""
-        if self._made is None or self._made[0] != _generation:
-            made = _generation, self._make()
-            _natives.add(self)
+        made = self._made
+        if made is None or made[0] != _generation:
+            enter()
+            try:
+                made = _generation, self._make()
+            finally:
+                leave()
             self._made = made
-            return made[1]
-        return self._made[1]
+            _natives.add(self)
+        return made[1]
 
     def leak(self) -> None:
         """Forget the object without destroying it."""
@@ -67,10 +73,10 @@ _generation = 0  # how many forks lie between this process and the first one
 
 
 def enter() -> None:
-    """Before native code: wait for ever where the interpreter is ending in another thread."""
+    """Before native code: a daemon thread waits for ever where the interpreter is ending."""
     me = get_ident()
     _running[me] = _running.get(me, 0) + 1
-    if _ended_by is not None and _ended_by != me:
+    if _ended_by is not None and _ended_by != me and threading.current_thread().daemon:
         leave()
         while True:
             time.sleep(3600)
@@ -100,8 +106,13 @@ def _end() -> None:
     global _ended_by
     me = _ended_by = get_ident()
     latest = time.monotonic() + LONGEST_WAIT_S
-    while (len(pending) or any(thread != me for thread in list(_running))) and time.monotonic() < latest:
+    while (len(pending) or _others(me)) and time.monotonic() < latest:
         time.sleep(0.001)
+
+
+def _others(me: int) -> bool:
+    """Whether another thread, still alive, runs native code."""
+    return any(thread != me for thread in list(_running) if thread in sys._current_frames())
 
 
 def _in_child() -> None:

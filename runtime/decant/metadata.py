@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from decant import exif as blocks
 from decant.errors import MetadataWarning
+from decant.failures import is_from_signal_handler
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -70,6 +71,8 @@ def _exif_of(image: "Image.Image", source: str) -> bytes | None:
 
             return exif_of_tiff(image)
     except Exception as error:  # Pillow's readers raise whatever a broken block leads them to
+        if is_from_signal_handler(error):
+            raise
         _warn(f"{source}: EXIF is damaged and not kept: {error}")
     return None
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
 from decant.errors import DecantError, ImageError, SizeLimitError
+from decant.failures import is_from_signal_handler
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -89,6 +90,7 @@ def is_deep(image: "Image.Image") -> bool:
 
 
 def _reraise(error: Exception, source: str) -> None:
-    if isinstance(error, TimeoutError | InterruptedError | RecursionError):
-        raise error  # raised by a signal handler, or by the caller's depth
+    others = isinstance(error, TimeoutError | InterruptedError | RecursionError)
+    if others or is_from_signal_handler(error):  # not the file's, or the caller's depth
+        raise error
     raise ImageError(f"{source}: cannot be read: {error or type(error).__name__}") from None

@@ -12,12 +12,17 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from queue import SimpleQueue
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
+from decant import lifecycle
+from decant.cores import usable_cores
 from decant.devices import Device, find_device
-from decant.errors import BundleError, DecantError, DeviceError, MissingExtraError
+from decant.errors import BundleError, DeviceError, MissingExtraError
+from decant.failures import is_from
 from decant.graph_check import check_graph
 from decant.manifest import Graph, TensorSpec
 
@@ -81,15 +86,10 @@ def create_session(
     return _SESSIONS[graph.runtime](plan)
 
 
-def usable_cores() -> int:
-    """Cores that this process may run on (taskset and container CPU sets respected)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def onnxruntime_module() -> Any:
-    """The imported onnxruntime. Raises MissingExtraError."""
+    """The imported onnxruntime, its telemetry off. Raises MissingExtraError."""
+    # Since 1.29 the import itself writes a device id and events into the home folder, and looks up a host.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ImportError as error:
@@ -194,6 +194,20 @@ class CheckedSession:
             raise BundleError(f"{self._label}: {len(inputs)} inputs given; it takes {len(self._inputs)}")
         return {declared.name: x for declared, x in zip(self._inputs, inputs, strict=True)}
 
+    def _called(self, verb: str, work: Callable[..., Any], *arguments: Any) -> Any:
+        """What ``work``, a function of the runtime, gives. The runtime's own exceptions become BundleError;
+        those of signal handlers pass.
+        """
+        lifecycle.enter()
+        try:
+            return work(*arguments)
+        except Exception as error:
+            if not is_from(error, self.runtime):
+                raise
+            raise self._error(error, verb) from None
+        finally:
+            lifecycle.leave()
+
     def _error(self, error: Exception, verb: str) -> BundleError:
         return BundleError(f"{self._label} cannot be {verb} here: {str(error)[:300]}")
 
@@ -241,50 +255,42 @@ class OnnxRuntimeSession(CheckedSession):
                 options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
             else:
                 providers.append("CPUExecutionProvider")
-        try:
-            self._session = ort.InferenceSession(model, options, providers=providers)
-        except Exception as error:  # onnxruntime's errors have no common base below Exception
-            raise self._error(error, "loaded") from None
-        if plan.device.id not in self._session.get_providers():
+        self._session = lifecycle.Native(
+            lambda: self._called("loaded", partial(ort.InferenceSession, model, options, providers=providers))
+        )
+        session = self._session.get()
+        if plan.device.id not in session.get_providers():
             raise DeviceError(
                 f"{self._label}: {plan.device.id} was dropped by onnxruntime while loading; use --device cpu"
             )
         for what, declared, found in (
-            ("input", self._inputs, self._session.get_inputs()),
-            ("output", (self._output,), self._session.get_outputs()),
+            ("input", self._inputs, session.get_inputs()),
+            ("output", (self._output,), session.get_outputs()),
         ):
             self._compare_all(what, declared, [_of_onnxruntime(tensor) for tensor in found])
 
     def run(self, *inputs: np.ndarray) -> np.ndarray:
         """See Session.run. Raises BundleError when the runtime fails."""
-        given = self._given(inputs)
-        try:
-            (y,) = self._session.run(None, given)
-        except Exception as error:
-            raise self._error(error, "run") from None
+        (y,) = self._called("run", self._session.get().run, None, self._given(inputs))
         return self._checked_result(inputs, y)
 
     def start(self, *inputs: np.ndarray) -> Pending:
         """See Session.start."""
-        if self._threads == 1:  # run_async wants another thread
+        if self._threads == 1 or lifecycle.ending():  # run_async wants another thread
             made = self.run(*inputs)
             return lambda: made
         given = self._given(inputs)
-        finished = threading.Event()
-        found: list[tuple[Sequence[np.ndarray], str]] = []
+        found: SimpleQueue[tuple[Sequence[np.ndarray], str]] = SimpleQueue()
 
         def keep(results: Sequence[np.ndarray], _: object, error: str) -> None:
-            found.append((results, error))
-            finished.set()
+            found.put((results, error))
+            lifecycle.pending.discard(found)
 
-        try:
-            self._session.run_async([self._output.name], given, keep, None)
-        except Exception as error:
-            raise self._error(error, "run") from None
+        lifecycle.pending.add(found)
+        self._called("run", self._session.get().run_async, [self._output.name], given, keep, None)
 
         def result() -> np.ndarray:
-            finished.wait()
-            results, error = found[0]
+            results, error = found.get()
             if error:
                 raise self._error(RuntimeError(error), "run")
             return self._checked_result(inputs, results[0])
@@ -312,24 +318,6 @@ class OpenVinoSession(CheckedSession):
         xml, weights = plan.blobs
         if not xml.lstrip().startswith((b"<?xml", b"<net")):  # OpenVINO would try its other formats on it
             raise BundleError(f"{self._label}: not an OpenVINO IR")
-        try:
-            model = _core().read_model(xml, weights)
-            for what, specs, tensors in (
-                ("input", self._inputs, model.inputs),
-                ("output", (self._output,), model.outputs),
-            ):
-                names = [spec.name for spec in specs]
-                self._compare_all(what, specs, [_of_openvino(tensor, names) for tensor in tensors])
-            model.reshape(
-                {
-                    declared.name: [1, *(-1 if isinstance(n, str) else n for n in declared.shape[1:])]
-                    for declared in self._inputs
-                }
-            )
-        except DecantError:
-            raise
-        except Exception as error:
-            raise self._error(error, "loaded") from None
         config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
         if plan.device.kind == "cpu":
             config["INFERENCE_NUM_THREADS"] = plan.threads
@@ -337,11 +325,29 @@ class OpenVinoSession(CheckedSession):
         # say so. NPUs have no f32: there the golden files decide whether theirs is good enough.
         if plan.device.kind != "npu":
             config["INFERENCE_PRECISION_HINT"] = "f32"
+        self._compiled_native = lifecycle.Native(lambda: self._compile(plan, xml, weights, config))
+
+    def _compile(self, plan: SessionPlan, xml: bytes, weights: bytes, config: dict[str, Any]) -> "_Compiled":
+        core = _core()
+        model = self._called("loaded", core.read_model, xml, weights)
+        for what, specs, tensors in (
+            ("input", self._inputs, model.inputs),
+            ("output", (self._output,), model.outputs),
+        ):
+            names = [spec.name for spec in specs]
+            self._compare_all(what, specs, [_of_openvino(tensor, names) for tensor in tensors])
+        shapes = {
+            declared.name: [1, *(-1 if isinstance(n, str) else n for n in declared.shape[1:])]
+            for declared in self._inputs
+        }
+        self._called("loaded", model.reshape, shapes)
         try:
             # The id names one plugin (CPU, GPU.0, NPU), never AUTO or HETERO: no operator can move elsewhere.
-            self._compiled = _core().compile_model(model, plan.device.id, config)
-            ran = self._compiled.get_property("EXECUTION_DEVICES")
+            compiled = core.compile_model(model, plan.device.id, config)
+            ran = compiled.get_property("EXECUTION_DEVICES")
         except Exception as error:
+            if not is_from(error, self.runtime):
+                raise
             raise DeviceError(
                 f"{self._label} cannot be compiled for {plan.device.id}: {str(error)[:300]}"
             ) from None
@@ -349,47 +355,53 @@ class OpenVinoSession(CheckedSession):
             raise DeviceError(
                 f"{self._label}: asked for {plan.device.id}; openvino would run it on {', '.join(ran)}"
             )
-        # A request holds one run's tensors: each run takes one that no other thread has, and puts it back.
-        self._free: list[Any] = []
+        return _Compiled(compiled)
+
+    @property
+    def _compiled(self) -> Any:
+        return self._compiled_native.get().model
 
     def run(self, *inputs: np.ndarray) -> np.ndarray:
         """See Session.run. Raises BundleError when the runtime fails."""
-        given, request = self._given(inputs), self._request()
-        try:
-            parts = [
-                request.infer({name: x[i : i + 1] for name, x in given.items()})[0]
-                for i in range(len(inputs[0]))
-            ]
-        except Exception as error:
-            raise self._error(error, "run") from None
-        self._free.append(request)
+        given, compiled = self._given(inputs), self._compiled_native.get()
+        request = compiled.request()
+        parts = [
+            self._called("run", request.infer, {name: x[i : i + 1] for name, x in given.items()})[0]
+            for i in range(len(inputs[0]))
+        ]
+        compiled.free.append(request)
         return self._checked_result(inputs, parts[0] if len(parts) == 1 else np.concatenate(parts))
 
     def start(self, *inputs: np.ndarray) -> Pending:
         """See Session.start. Takes a batch of one."""
-        given, request = self._given(inputs), self._request()
-        try:
-            request.start_async(given)
-        except Exception as error:
-            raise self._error(error, "run") from None
+        given, compiled = self._given(inputs), self._compiled_native.get()
+        request = compiled.request()
+        self._called("run", request.start_async, given)
 
         def result() -> np.ndarray:
-            try:
-                request.wait()
-                made = request.get_output_tensor(0).data.copy()
-            except Exception as error:
-                raise self._error(error, "run") from None
-            self._free.append(request)
+            self._called("run", request.wait)
+            made: np.ndarray = request.get_output_tensor(0).data.copy()
+            compiled.free.append(request)
             return self._checked_result(inputs, made)
 
         return result
 
-    def _request(self) -> Any:
+
+class _Compiled:
+    """A compiled model and its idle infer requests. A request holds one run's tensors: each run takes one
+    that no other thread has, and puts it back unless it was interrupted.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.free: list[Any] = []
+
+    def request(self) -> Any:
         """An infer request that no other thread has."""
         try:
-            return self._free.pop()
+            return self.free.pop()
         except IndexError:
-            return self._compiled.create_infer_request()
+            return self.model.create_infer_request()
 
 
 def _of_openvino(tensor: Any, wanted: Sequence[str]) -> _Tensor:
@@ -412,7 +424,7 @@ _SESSIONS: dict[str, Callable[[SessionPlan], Session]] = {
 }
 
 _core_lock = threading.Lock()
-_core_made: Any = None
+_core_made: lifecycle.Native[Any] | None = None
 
 
 def _core() -> Any:
@@ -420,8 +432,17 @@ def _core() -> Any:
     global _core_made
     with _core_lock:
         if _core_made is None:
-            _core_made = openvino_module().Core()
-        return _core_made
+            module = openvino_module()
+            _core_made = lifecycle.Native(lambda: module.Core())
+        return _core_made.get()
+
+
+def _unlock() -> None:
+    global _core_lock
+    _core_lock = threading.Lock()
+
+
+lifecycle.after_fork(_unlock)
 
 
 def onnxruntime_devices() -> list[Device]:

@@ -11,6 +11,7 @@ from typing import IO, Any
 from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
+from decant.failures import is_from_signal_handler
 from decant.opening import reading
 
 _XMP = 700
@@ -45,7 +46,9 @@ def exif_with(exif: bytes, tags: dict[int, Any]) -> bytes | None:
                 return None
             head = b"II*\x00\x08\x00\x00\x00"
             return b"Exif\x00\x00" + head + _directory(_tags_of(block) | tags, head).tobytes(8)
-    except Exception:  # a broken block, which is kept as it is
+    except Exception as error:  # a broken block, which is kept as it is
+        if is_from_signal_handler(error):
+            raise
         return None
 
 
@@ -55,7 +58,9 @@ def is_readable(exif: bytes) -> bool:
         block = Image.Exif()
         block.load(exif)
         _tags_of(block)
-    except Exception:  # Pillow's readers raise whatever a broken block leads them to
+    except Exception as error:  # Pillow's readers raise whatever a broken block leads them to
+        if is_from_signal_handler(error):
+            raise
         return False
     return True
 
@@ -73,6 +78,8 @@ def add_tags(tiff: bytes, exif: bytes | None, xmp: bytes | None) -> bytes:
             block.load(exif)
             tags = _tags_of(block)
         except Exception as error:  # Pillow's readers raise whatever a broken block leads them to
+            if is_from_signal_handler(error):
+                raise
             raise ValueError(f"EXIF that cannot be read: {error}") from None
     if xmp:
         tags[_XMP] = xmp
@@ -124,7 +131,9 @@ def _tags_of(block: Image.Exif) -> dict[int, Any]:
 def _interoperability(block: Image.Exif) -> dict[int, Any]:
     try:
         return dict(block.get_ifd(ExifTags.IFD.Interop))
-    except Exception:  # a damaged offset, or a TIFF file that Pillow has closed
+    except Exception as error:  # a damaged offset, or a TIFF file that Pillow has closed
+        if is_from_signal_handler(error):
+            raise
         return {}
 
 
@@ -147,7 +156,9 @@ def _is_writable(tag: int, value: Any) -> bool:
 def _is_writable_in(group: int | None, tags: dict[int, Any]) -> bool:
     try:
         _directory(tags if group is None else {group: tags}, b"II*\x00\x08\x00\x00\x00").tobytes(8)
-    except Exception:  # whatever a value of another type than the tag's leads to
+    except Exception as error:  # whatever a value of another type than the tag's leads to
+        if is_from_signal_handler(error):
+            raise
         return False
     return True
 

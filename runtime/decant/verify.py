@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from decant import container, golden
+from decant import container, golden, lifecycle
 from decant.bundle import Bundle, find_bundle
 from decant.devices import Device, Wish, available_devices
 from decant.errors import BundleError, DecantError, MissingExtraError
@@ -60,7 +60,7 @@ class FileVerifier:
         self._bundle_dir = bundle_dir
         self._size_limit = size_limit
         self._bundles: dict[tuple[str, bytes], Bundle] = {}
-        self._lock = threading.Lock()
+        self._lock = lifecycle.Native(threading.Lock)  # made anew in a forked child
 
     def __call__(self, data: bytes, source: str = "<bytes>") -> Finding:
         """Check the bytes of a file. Raises as ``verify_file`` does."""
@@ -78,7 +78,7 @@ class FileVerifier:
 
     def _bundle(self, file: container.DcnFile) -> Bundle:
         key = (file.name, file.model_id)
-        with self._lock:
+        with self._lock.get():
             if key not in self._bundles:
                 self._bundles[key] = find_bundle(*key, self._bundle_dir)
                 _ = self._bundles[key].layout  # read once, before other threads need it
