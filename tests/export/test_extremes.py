@@ -183,7 +183,6 @@ def test_only_a_codec_with_its_encoder_is_requantized(tmp_path: Path):
 
 
 _HASWELL = """
-import decant
 import sys
 from decant.bundle import Bundle
 from decant.golden import measure
