@@ -39,13 +39,41 @@ def means(tensors: Tensors, v: np.ndarray) -> np.ndarray:
     return sat(layer(tensors, "mean.2", x)).transpose(2, 0, 1)
 
 
-def pixels(tensors: Tensors, symbols: np.ndarray, step: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Symbols (M, h, w), step float32 (M,), means int (M, h, w) -> uint8 (16 h, 16 w, 3)."""
-    exponent, (_, layers, first) = tensors["exponent"].astype(np.int64), tensors["sizes"]
+def with_context(tensors: Tensors, mean: np.ndarray, symbols: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """Means int (M, h, w) of one coding tile -> those with the checkerboard mean contexts added."""
+    mean, (h, w), start, i = mean.copy(), mean.shape[1:], 0, 0
+    odd = (np.arange(h)[:, None] + np.arange(w)) % 2 == 1
+    known = residuals(tensors, symbols, step) * ~odd
+    while f"near.{i}.out.weight" in tensors:
+        channels = slice(start, start + len(tensors[f"near.{i}.out.weight"]))
+        padded = np.pad(known[channels], ((0, 0), (1, 1), (1, 1)))
+        left, right, above, below = (
+            padded[:, 1:-1, :-2],
+            padded[:, 1:-1, 2:],
+            padded[:, :-2, 1:-1],
+            padded[:, 2:, 1:-1],
+        )
+        x = np.concatenate([left, right, above, below]).transpose(1, 2, 0)
+        x = np.maximum(0, sat(layer(tensors, f"near.{i}.hidden", x)))
+        more = sat(layer(tensors, f"near.{i}.out", x)).transpose(2, 0, 1)
+        mean[channels] = np.where(odd, sat(mean[channels] + more), mean[channels])
+        start, i = channels.stop, i + 1
+    return mean
+
+
+def residuals(tensors: Tensors, symbols: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """Symbols (M, h, w) times their step, in the exponents of latents."""
+    exponent = tensors["exponent"].astype(np.int64)
     unit = np.rint(np.ldexp(step.astype(np.float64), exponent + 10))
     unit = np.clip(unit, 1, 1 << 30).astype(np.int64)[:, None, None]
     most = np.where(unit <= 1 << 15, 32767, (1 << 30) // unit)
-    residual = sat((np.clip(symbols.astype(np.int64), -most, most) * unit + 512) >> 10)
+    return sat((np.clip(symbols.astype(np.int64), -most, most) * unit + 512) >> 10)
+
+
+def pixels(tensors: Tensors, symbols: np.ndarray, step: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Symbols (M, h, w), step float32 (M,), means int (M, h, w) -> uint8 (16 h, 16 w, 3)."""
+    _, layers, first = tensors["sizes"]
+    residual = residuals(tensors, symbols, step)
     latent = sat(residual + mean).transpose(1, 2, 0)
     if "prediction.weight" in tensors:
         predicted, *_, known = tensors["prediction.weight"].shape

@@ -172,7 +172,7 @@ def export_codec(
     if codec_native.PRECISION in precisions:
         seen = [_file(model, layout, head["name"], bytes(32), *item) for item in _calibration(crops)]
         seen_cases = codec_native.cases_of(layout, float_mean, float_synthesis, seen)
-        native = codec_native.variants(graphs["synthesis"], graphs["hyper_mean"], seen_cases)
+        native = codec_native.variants(graphs["synthesis"], graphs["hyper_mean"], tables, seen_cases)
         mean_session = session_of(native[0], head["name"])
         gate.judge(native[0], lambda session: _decode(layout, session, float_synthesis, files), expected)
         gate.judge(native[1], lambda session: _decode(layout, mean_session, session, files), expected)

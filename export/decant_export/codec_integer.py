@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import torch
 import torch.nn.functional as F
+from decant.neighbours import first_half, near_name
 from onnx import numpy_helper
 
 from decant_export.errors import ExportError
@@ -25,7 +26,7 @@ HEADROOM = 4.0
 MOST_EXPONENT, MOST_WEIGHT = 20, 32767
 LEAST_WEIGHT = 127
 # Layers that lose nothing with weights of 8 bits; the others have 16, which take no more time.
-IN_8_BITS = ("mean.", "prediction")
+IN_8_BITS = ("mean.0", "mean.1", "prediction")
 HYPER_EXPONENT = 4  # hyperlatents are multiples of 1/16
 LATENT_EXPONENT_MOST = 12
 POSITIONS = 4096  # of one picture whose products are counted
@@ -65,12 +66,15 @@ class _Seen:
 
 
 def tensors_of(
-    synthesis: onnx.ModelProto, hyper_mean: onnx.ModelProto, cases: Sequence[Case]
+    synthesis: onnx.ModelProto,
+    hyper_mean: onnx.ModelProto,
+    tables: Mapping[str, np.ndarray],
+    cases: Sequence[Case],
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Tensors of the integer synthesis and of the integer hyper synthesis, from the float graphs of both and
-    from the ``cases`` that show the ranges. Raises ExportError.
+    from the ``cases`` that show the ranges; ``tables`` are the layout's. Raises ExportError.
     """
-    network = _Network(_weights(synthesis), _weights(hyper_mean))
+    network = _Network(_weights(synthesis), _weights(hyper_mean), tables)
     seen = network.measure(cases)
     exponents = {name: exponents_of(largest) for name, largest in seen.largest.items()}
     for name in ("latents", "mean.1", "mean.2"):
@@ -130,7 +134,12 @@ class _Network:
     pixel row of a DepthToSpace block together, (row, column, channel).
     """
 
-    def __init__(self, synthesis: Mapping[str, np.ndarray], hyper: Mapping[str, np.ndarray]) -> None:
+    def __init__(
+        self,
+        synthesis: Mapping[str, np.ndarray],
+        hyper: Mapping[str, np.ndarray],
+        tables: Mapping[str, np.ndarray],
+    ) -> None:
         given = synthesis
         self.layers = sum(name.endswith(".first.bias") for name in given)
         self.parts: dict[str, tuple[np.ndarray, np.ndarray]] = {}
@@ -151,6 +160,14 @@ class _Network:
         for i, name in enumerate(("first", "second")):
             self.parts[f"mean.{i}"] = _spread(hyper[f"{name}.weight"], hyper[f"{name}.bias"], 2)
         self.parts["mean.2"] = hyper["mean.weight"], hyper["mean.bias"]
+        self.near: list[slice] = []  # the channels of each group with a mean context
+        while f"{near_name(len(self.near))}.out_bias" in tables:
+            i, name = len(self.near), near_name(len(self.near))
+            for part in ("hidden", "out"):
+                weight = tables[f"{name}.{part}_weight"].astype(np.float32)[:, :, None, None]
+                self.parts[f"near.{i}.{part}"] = weight, tables[f"{name}.{part}_bias"].astype(np.float32)
+            first = self.near[-1].stop if self.near else 0
+            self.near.append(slice(first, first + len(tables[f"{name}.out_bias"])))
         self.width = len(self.parts["up"][1]) // 16
 
     @torch.no_grad()
@@ -187,11 +204,30 @@ class _Network:
             yield f"hidden.{i}", hidden, 1
             x = x + self._conv(hidden, f"render.{i}.second")
         yield f"stage.{self.layers}", x, 3
+        yield from self._contexts(scaled)
         z = torch.from_numpy(case.hyperlatents)
         yield "mean.0", z, 3
         for i in range(2):
             z = F.relu(self._raised(z, f"mean.{i}", 2))
             yield f"mean.{i + 1}", z, 3 if i == 0 else 1
+
+    def _contexts(self, scaled: torch.Tensor) -> Iterator[tuple[str, torch.Tensor, int]]:
+        """The checkerboard mean contexts at the non-anchor positions, from residuals (1, M, h, w)."""
+        h, w = scaled.shape[2:]
+        anchors = torch.from_numpy(first_half(h, w))
+        if h < 2 and w < 2:
+            return
+        for i, channels in enumerate(self.near):
+            known = F.pad(scaled[:, channels] * anchors, (1, 1, 1, 1))
+            beside = (
+                known[:, :, 1:-1, :-2],
+                known[:, :, 1:-1, 2:],
+                known[:, :, :-2, 1:-1],
+                known[:, :, 2:, 1:-1],
+            )
+            inputs = torch.cat(beside, 1)[:, :, ~anchors][..., None]
+            yield f"near.{i}.in", inputs, 1
+            yield f"near.{i}.mid", F.relu(self._conv(inputs, f"near.{i}.hidden")), 1
 
     def _conv(self, x: torch.Tensor, name: str) -> torch.Tensor:
         weight, bias = (torch.from_numpy(np.ascontiguousarray(part)) for part in self.parts[name])
@@ -240,6 +276,10 @@ class _Network:
             made |= self._layer(f"mean.{i}", inputs, np.tile(outputs, 4), moments[f"mean.{i}"])
             inputs = outputs
         made |= self._layer("mean.2", inputs, exponents["latents"], moments["mean.2"])
+        for i, channels in enumerate(self.near):
+            own, hidden = exponents["latents"][channels], exponents[f"near.{i}.mid"]
+            made |= self._layer(f"near.{i}.hidden", np.tile(own, 4), hidden, moments[f"near.{i}.in"])
+            made |= self._layer(f"near.{i}.out", hidden, own, moments[f"near.{i}.mid"])
         return made | {"exponent": exponents["latents"].astype(np.uint8)}
 
     def _layer(

@@ -1,6 +1,6 @@
 """Graphs of the runtime ``native``: integer synthesis and hyper synthesis, made from the float graphs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -17,12 +17,16 @@ PRECISION, RUNTIME = "int16", "native"
 
 
 def variants(
-    synthesis: onnx.ModelProto, hyper_mean: onnx.ModelProto, cases: Sequence[Case]
+    synthesis: onnx.ModelProto,
+    hyper_mean: onnx.ModelProto,
+    tables: Mapping[str, np.ndarray],
+    cases: Sequence[Case],
 ) -> tuple[Variant, Variant]:
-    """The hyper synthesis and the synthesis in integers; ``cases`` show the ranges of activations. Raises
+    """The hyper synthesis and the synthesis in integers; ``tables`` are those of
+    the layout, ``cases`` show the ranges of activations. Raises
     ExportError.
     """
-    pixels, means = tensors_of(synthesis, hyper_mean, cases)
+    pixels, means = tensors_of(synthesis, hyper_mean, tables, cases)
     return (
         Variant("hyper_mean", PRECISION, RUNTIME, hyper_mean, (save(dict(sorted(means.items()))),)),
         Variant("synthesis", PRECISION, RUNTIME, synthesis, (save(dict(sorted(pixels.items()))),)),

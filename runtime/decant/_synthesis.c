@@ -20,7 +20,7 @@ static int view_of(PyObject *object, Py_ssize_t size, int flags, Py_buffer *view
 }
 
 /* The buffers of up to this many layers and of their exponents are held while a network is built. */
-enum { MOST_VIEWS = 3 * (3 + 2 * DCN_MOST_LAYERS) + 1 };
+enum { MOST_VIEWS = 3 * (3 + 2 * (DCN_MOST_LAYERS + DCN_MOST_HALVES)) + 1 };
 
 typedef struct {
     Py_buffer view[MOST_VIEWS];
@@ -116,20 +116,28 @@ out:
 static PyObject *py_mean(PyObject *module, PyObject *arguments)
 {
     (void)module;
-    dcn_layer layers[3];
-    PyObject *exponent, *given[3];
-    if (!PyArg_ParseTuple(arguments, "OOOO", &exponent, &given[0], &given[1], &given[2]))
+    dcn_layer layers[3], near[DCN_MOST_HALVES][2];
+    PyObject *exponent, *given[3], *contexts;
+    if (!PyArg_ParseTuple(arguments, "OOOOO", &exponent, &given[0], &given[1], &given[2], &contexts))
         return NULL;
+    if (!PyTuple_Check(contexts) || PyTuple_Size(contexts) > 2 * DCN_MOST_HALVES || PyTuple_Size(contexts) % 2) {
+        PyErr_SetString(PyExc_ValueError, "the checkerboard mean contexts are out of range");
+        return NULL;
+    }
+    int halves = (int)PyTuple_Size(contexts) / 2;
     held held = {.count = 0};
     PyObject *made = NULL;
     for (int i = 0; i < 3; i++)
         if (layer_of(&held, given[i], &layers[i]))
             goto out;
+    for (int i = 0; i < 2 * halves; i++)
+        if (layer_of(&held, PyTuple_GetItem(contexts, i), &near[i / 2][i % 2]))
+            goto out;
     const uint8_t *exponents = hold(&held, exponent, layers[2].outputs);
     if (!exponents)
         goto out;
     dcn_mean *net;
-    dcn_status status = dcn_mean_new(layers, exponents, &net);
+    dcn_status status = dcn_mean_new(layers, near, halves, exponents, &net);
     made = status == DCN_OK ? PyCapsule_New(net, MEAN, destroy_mean) : failed(status);
     if (status == DCN_OK && !made)
         dcn_mean_free(net);
@@ -192,8 +200,8 @@ static PyObject *py_run_mean(PyObject *module, PyObject *arguments)
     const dcn_mean *net = PyCapsule_GetPointer(capsule, MEAN);
     if (!net || !sides_fit(h, w))
         return NULL;
-    int hyper, latents;
-    dcn_mean_sizes(net, &hyper, &latents);
+    int hyper, latents, halved;
+    dcn_mean_sizes(net, &hyper, &latents, &halved);
     Py_ssize_t area = (Py_ssize_t)h * w * (Py_ssize_t)sizeof(float);
     Py_buffer from, to;
     if (view_of(given, hyper * area, PyBUF_SIMPLE, &from))
@@ -211,6 +219,37 @@ static PyObject *py_run_mean(PyObject *module, PyObject *arguments)
     return status == DCN_OK ? Py_NewRef(Py_None) : failed(status);
 }
 
+static PyObject *py_add_context(PyObject *module, PyObject *arguments)
+{
+    (void)module;
+    PyObject *capsule, *given[3];
+    int h, w;
+    if (!PyArg_ParseTuple(arguments, "OOOiiO", &capsule, &given[0], &given[1], &h, &w, &given[2]))
+        return NULL;
+    const dcn_mean *net = PyCapsule_GetPointer(capsule, MEAN);
+    if (!net || !sides_fit(h, w))
+        return NULL;
+    int hyper, latents, halved;
+    dcn_mean_sizes(net, &hyper, &latents, &halved);
+    Py_ssize_t channel = (Py_ssize_t)sizeof(float), plane = channel * h * w;
+    Py_ssize_t sizes[3] = {halved * plane, halved * channel, halved * plane};
+    Py_buffer view[3];
+    int count = 0;
+    PyObject *result = NULL;
+    for (; count < 3; count++)
+        if (view_of(given[count], sizes[count], count < 2 ? PyBUF_SIMPLE : PyBUF_WRITABLE, &view[count]))
+            goto out;
+    dcn_status status;
+    Py_BEGIN_ALLOW_THREADS
+    status = dcn_mean_add_context(net, view[0].buf, view[1].buf, h, w, view[2].buf);
+    Py_END_ALLOW_THREADS
+    result = status == DCN_OK ? Py_NewRef(Py_None) : failed(status);
+out:
+    while (count)
+        PyBuffer_Release(&view[--count]);
+    return result;
+}
+
 static PyObject *py_kernels(PyObject *module, PyObject *arguments)
 {
     (void)module, (void)arguments;
@@ -222,6 +261,7 @@ static PyMethodDef METHODS[] = {
     {"mean", py_mean, METH_VARARGS, "The hyper synthesis of these layers."},
     {"run", py_run, METH_VARARGS, "Symbols, mean and step become pixels."},
     {"run_mean", py_run_mean, METH_VARARGS, "Hyperlatents become means."},
+    {"add_context", py_add_context, METH_VARARGS, "Checkerboard mean contexts added to the means of a tile."},
     {"kernels", py_kernels, METH_NOARGS, "The kernels chosen for this processor."},
     {NULL, NULL, 0, NULL},
 };

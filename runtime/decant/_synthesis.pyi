@@ -14,7 +14,12 @@ def synthesis(
     last: Layer,
     residual: tuple[Layer, ...],
 ) -> Any: ...
-def mean(exponent: NDArray[Any], first: Layer, second: Layer, third: Layer) -> Any: ...
+def mean(
+    exponent: NDArray[Any], first: Layer, second: Layer, third: Layer, contexts: tuple[Layer, ...]
+) -> Any: ...
+def add_context(
+    net: Any, symbols: NDArray[Any], step: NDArray[Any], h: int, w: int, means: NDArray[Any]
+) -> None: ...
 def run(
     net: Any,
     symbols: NDArray[Any],

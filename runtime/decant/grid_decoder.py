@@ -7,13 +7,13 @@ same hyperlatents whatever else is asked for, so a rectangle equals the crop of 
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from decant import alpha
 from decant.container import DcnFile
-from decant.errors import FormatError
+from decant.errors import BundleError, FormatError
 from decant.grid import HYPER_LATENTS, LATENT_PIXELS, QUALITIES, GridLayout, GridShape, Quality
 from decant.sessions import Pending, Session
 from decant.tiles import Rectangle, Window, whole, windows
@@ -25,6 +25,9 @@ MEAN_HALO = 2
 ONE_WINDOW = 1 << 14
 # What arrays of one picture of 768 x 512 pixels take together is about half of it.
 _KEPT_BYTES = 1 << 24
+
+# mean and symbols of a tile (M, rows, columns), step (M,): the mean gets what the symbols say of it.
+AddContext: TypeAlias = Callable[[np.ndarray, np.ndarray, np.ndarray], None]
 
 
 class GridDecoder:
@@ -41,6 +44,14 @@ class GridDecoder:
         self.hyper_mean = hyper_mean
         self.synthesis = synthesis
         self.overlap = overlap
+        # The integer hyper synthesis brings the checkerboard mean contexts in integers too.
+        self.add_context: AddContext | None = getattr(hyper_mean, "add_context", None)
+        halved = sum(layout.stages[: layout.halves])
+        if self.add_context is not None and getattr(hyper_mean, "halved", 0) != halved:
+            raise BundleError(
+                f"graph hyper_mean.{hyper_mean.precision} ({hyper_mean.runtime}): mean contexts of the first "
+                f"{halved} channels expected, as the layout has them"
+            )
         _keep_memory()
 
     def decode(self, file: DcnFile, source: str = "<bytes>", region: Rectangle | None = None) -> np.ndarray:
@@ -157,7 +168,10 @@ class _Groups:
                     symbols, added = self._coded.group(index)
                 finally:
                     mean = begun()
-                mean[: len(added)] += added
+                if self._decoder.add_context is not None:
+                    self._decoder.add_context(mean, symbols, self._coded.quality.step)
+                else:
+                    mean[: len(added)] += added
                 self._kept[index] = symbols, mean
 
     def take(self, outer: Rectangle) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ go in and out as for the other runtimes; means are exact multiples of a power of
 import sys
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from decant.errors import BundleError, MissingExtraError
 from decant.sessions import CheckedSession, Pending, SessionPlan
 from decant.workers import begin
 
-_LAYER = ("weight", "bias", "shift")
+_Layer: TypeAlias = tuple[int, int, int, np.ndarray, np.ndarray, np.ndarray]
 _PIXELS = 16  # a latent's width in pixels
 _MOST_LAYERS = 16
 
@@ -68,7 +68,7 @@ class IntegerSession(CheckedSession):
         if shapes != wanted or any(spec.dtype != "float32" for spec in self._inputs):
             raise BundleError(f"{self._label}: its inputs in bundle.json are not those of its tensors")
 
-    _hyper = 0
+    _hyper = halved = 0
 
     def _synthesis(self, tensors: "_Tensors") -> Any:
         exponent = tensors.take("exponent", (np.uint8,), (None,))
@@ -86,10 +86,15 @@ class IntegerSession(CheckedSession):
     def _hyper_mean(self, tensors: "_Tensors") -> Any:
         exponent = tensors.take("exponent", (np.uint8,), (None,))
         layers = [tensors.layer(f"mean.{i}") for i in range(3)]
+        contexts: list[_Layer] = []
+        while tensors.has(f"near.{len(contexts) // 2}.hidden.weight"):
+            name = f"near.{len(contexts) // 2}"
+            contexts += [tensors.layer(f"{name}.hidden"), tensors.layer(f"{name}.out")]
+        self.halved = sum(out for _, out, *_ in contexts[1::2])
         self._latents, self._hyper = len(exponent), layers[0][0]
         if layers[2][1] != self._latents:
             raise BundleError(f"{self._label}: {layers[2][1]} means; {self._latents} expected")
-        return self._kernels.mean(exponent, *layers)
+        return self._kernels.mean(exponent, *layers, tuple(contexts))
 
     def run(self, *inputs: np.ndarray) -> np.ndarray:
         """See Session.run; a batch of one. Raises BundleError for other inputs than the graph takes."""
@@ -113,6 +118,16 @@ class IntegerSession(CheckedSession):
         means = np.empty((1, self._latents, 4 * hz, 4 * wz), np.float32)
         self._kernels.run_mean(self._net, hyperlatents, hz, wz, means)
         return means
+
+    def add_context(self, mean: np.ndarray, symbols: np.ndarray, step: np.ndarray) -> None:
+        """Add to ``mean`` float32 (M, rows, columns) of one coding tile, in place, what the checkerboard mean
+        contexts give at its non-anchor positions: from ``symbols`` float32 of that shape and ``step`` float32
+        (M,).
+        """
+        first, (rows, columns) = slice(0, self.halved), mean.shape[1:]
+        known = np.ascontiguousarray(symbols[first], np.float32)
+        steps = np.ascontiguousarray(step[first], np.float32)
+        self._kernels.add_context(self._net, known, steps, rows, columns, mean[first])
 
     def start(self, *inputs: np.ndarray) -> Pending:
         """See Session.start: a thread of this run alone, since a kept one would not survive a fork."""
@@ -152,7 +167,7 @@ class _Tensors:
             raise BundleError(f"{self._where}: tensor {name} is not {wanted} of shape {shape}")
         return tensor
 
-    def layer(self, name: str) -> tuple[int, int, int, np.ndarray, np.ndarray, np.ndarray]:
+    def layer(self, name: str) -> "_Layer":
         """(inputs, outputs, side, weights, bias, shift) as ``_synthesis`` takes it."""
         weight = self.take(f"{name}.weight", (np.int8, np.int16), (None, None, None, None))
         outputs, side, wide, inputs = weight.shape

@@ -50,6 +50,15 @@ def mean_tensors(hyper=6, widths=(12, 10), latents=40, seed=1):
     }
 
 
+def with_contexts(tensors, groups=((6, 10), (3, 8)), seed=2):
+    """Means with checkerboard mean contexts of the first groups of (channels, hidden values)."""
+    random, made = np.random.default_rng(seed), dict(tensors)
+    for i, (channels, hidden) in enumerate(groups):
+        made |= _layer(random, f"near.{i}.hidden", hidden, 1, 4 * channels, 7, np.int8)
+        made |= _layer(random, f"near.{i}.out", channels, 1, hidden, 7, np.int8)
+    return made
+
+
 def _graph(role, inputs, output):
     specs = tuple(TensorSpec(name, "float32", shape) for name, shape in inputs)
     return Graph(role, "int16", "native", (), specs, (TensorSpec(*output),))
@@ -144,6 +153,23 @@ def test_means_are_those_of_the_document(kernels, hz, wz, threads):
     units = np.ldexp(1.0, -tensors["exponent"].astype(int))[:, None, None]
     np.testing.assert_array_equal(session.run(given)[0], expected * units)
     np.testing.assert_array_equal(session.start(given)()[0], expected * units)
+
+
+@pytest.mark.parametrize(("h", "w"), [(1, 1), (1, 2), (2, 1), (7, 4), (16, 21)])
+def test_mean_contexts_are_those_of_the_document(kernels, h, w):
+    tensors = with_contexts(mean_tensors())
+    symbols, mean, step = _inputs(tensors, h, w)
+    units = np.ldexp(1.0, -tensors["exponent"].astype(int))[:, None, None]
+    found = (mean * units).astype(np.float32)
+    mean_session(tensors).add_context(found, symbols.astype(np.float32), step)
+    expected = reference.with_context(tensors, mean, symbols, step)
+    np.testing.assert_array_equal(found, expected * units)
+    assert h * w == 1 or (expected != mean).any()
+
+
+def test_contexts_of_more_channels_than_there_are_refused():
+    with pytest.raises(BundleError, match="do not fit together"):
+        mean_session(with_contexts(mean_tensors(), ((30, 10), (11, 10))))
 
 
 def _changed(**changes):

@@ -30,8 +30,8 @@ struct dcn_synthesis {
 
 struct dcn_mean {
     dcn_kernels kernels;
-    int latents, hyper, width[2];
-    dcn_convolution layer[3];
+    int latents, hyper, width[2], halves, halved;
+    dcn_convolution layer[3], near[DCN_MOST_HALVES][2];
     uint8_t exponent[DCN_MOST_CHANNELS];
 };
 
@@ -43,24 +43,43 @@ static int prepared(dcn_convolution *made, dcn_kernels kernels, const dcn_layer 
 
 /* ---- from floats that hold integers to channel-last integers ---- */
 
+static inline int32_t saturated(int32_t value)
+{
+    return value < INT16_MIN ? INT16_MIN : value > INT16_MAX ? INT16_MAX : value;
+}
+
+/* The largest symbol whose product with `step` stays in 32 bits. */
+static inline float most_symbol(int32_t step)
+{
+    return step > 1 << 15 ? (float)((1 << 30) / step) : 32767.0f;
+}
+
+static inline int32_t residual_of(float symbol, int32_t step, float most)
+{
+    symbol = symbol > -most ? symbol : -most;
+    symbol = symbol < most ? symbol : most;
+    return saturated(((int32_t)symbol * step + (1 << (DCN_STEP_BITS - 1))) >> DCN_STEP_BITS);
+}
+
+/* A mean in units of 2^-exponent, rounded half up. */
+static inline int32_t mean_of(float mean, float unit)
+{
+    float value = mean * unit + 0.5f;
+    value = value > -32768.0f ? value : -32768.0f;
+    value = value < 32767.0f ? value : 32767.0f;
+    int32_t whole = (int32_t)value;
+    return whole - ((float)whole > value); /* floor */
+}
+
 /* One row of one channel: symbol x step, and with the mean added. All fit in 16 bits, by clamping. */
 WIDE static void latents_of_row(const float *symbols, const float *mean, int32_t step, float unit, int count,
                                 int16_t *residuals, int16_t *latents)
 {
-    float most = step > 1 << 15 ? (float)((1 << 30) / step) : 32767.0f;
+    float most = most_symbol(step);
     for (int x = 0; x < count; x++) {
-        float symbol = symbols[x] > -most ? symbols[x] : -most;
-        symbol = symbol < most ? symbol : most;
-        int32_t value = ((int32_t)symbol * step + (1 << (DCN_STEP_BITS - 1))) >> DCN_STEP_BITS;
-        value = value < INT16_MIN ? INT16_MIN : value > INT16_MAX ? INT16_MAX : value;
-        float expected = mean[x] * unit + 0.5f;
-        expected = expected > -32768.0f ? expected : -32768.0f;
-        expected = expected < 32767.0f ? expected : 32767.0f;
-        int32_t rounded = (int32_t)expected;
-        rounded -= (float)rounded > expected; /* floor */
+        int32_t value = residual_of(symbols[x], step, most);
         residuals[x] = (int16_t)value;
-        value += rounded;
-        latents[x] = (int16_t)(value < INT16_MIN ? INT16_MIN : value > INT16_MAX ? INT16_MAX : value);
+        latents[x] = (int16_t)saturated(value + mean_of(mean[x], unit));
     }
 }
 
@@ -398,9 +417,20 @@ void dcn_synthesis_free(dcn_synthesis *net)
 
 /* ---- hyper synthesis ---- */
 
-dcn_status dcn_mean_new(const dcn_layer layers[3], const uint8_t *exponent, dcn_mean **made)
+dcn_status dcn_mean_new(const dcn_layer layers[3], const dcn_layer (*near)[2], int halves, const uint8_t *exponent,
+                        dcn_mean **made)
 {
     *made = NULL;
+    int halved = 0;
+    if (halves < 0 || halves > DCN_MOST_HALVES)
+        return DCN_BAD_NETWORK;
+    for (int i = 0; i < halves; i++) {
+        const dcn_layer *hidden = &near[i][0], *out = &near[i][1];
+        if (hidden->side != 1 || out->side != 1 || hidden->outputs != out->inputs ||
+            hidden->inputs != 4 * out->outputs || out->outputs > layers[2].outputs - halved)
+            return DCN_BAD_NETWORK;
+        halved += out->outputs;
+    }
     for (int i = 0; i < 2; i++)
         if (layers[i].side != 3 || layers[i].outputs < 4 || layers[i].outputs % 4 ||
             layers[i + 1].inputs != layers[i].outputs / 4)
@@ -418,6 +448,10 @@ dcn_status dcn_mean_new(const dcn_layer layers[3], const uint8_t *exponent, dcn_
             net->width[i] = layers[i].outputs / 4;
         wrong |= prepared(&net->layer[i], net->kernels, &layers[i], i < 2 ? layers[i].outputs / 2 : net->latents);
     }
+    net->halves = halves, net->halved = halved;
+    for (int i = 0; i < halves; i++)
+        for (int j = 0; j < 2; j++)
+            wrong |= prepared(&net->near[i][j], net->kernels, &near[i][j], near[i][j].outputs);
     for (int c = 0; c < net->latents; c++) {
         wrong |= exponent[c] > 20;
         net->exponent[c] = exponent[c];
@@ -430,9 +464,9 @@ dcn_status dcn_mean_new(const dcn_layer layers[3], const uint8_t *exponent, dcn_
     return DCN_OK;
 }
 
-void dcn_mean_sizes(const dcn_mean *net, int *hyper, int *latents)
+void dcn_mean_sizes(const dcn_mean *net, int *hyper, int *latents, int *halved)
 {
-    *hyper = net->hyper, *latents = net->latents;
+    *hyper = net->hyper, *latents = net->latents, *halved = net->halved;
 }
 
 void dcn_mean_free(dcn_mean *net)
@@ -441,6 +475,9 @@ void dcn_mean_free(dcn_mean *net)
         return;
     for (int i = 0; i < 3; i++)
         dcn_convolution_free(&net->layer[i]);
+    for (int i = 0; i < DCN_MOST_HALVES; i++)
+        for (int j = 0; j < 2; j++)
+            dcn_convolution_free(&net->near[i][j]);
     free(net);
 }
 
@@ -511,4 +548,68 @@ dcn_status dcn_mean_run(const dcn_mean *net, const float *hyperlatents, int hz, 
         free(grids[i].values);
     free(row.values);
     return failed ? DCN_OUT_OF_MEMORY : DCN_OK;
+}
+
+/* Row `y` of the inputs of a checkerboard mean context: at every non-anchor position the residuals of its left, right,
+ * upper and lower neighbour, 0 outside of the tile. Returns how many positions there are. */
+static int context_row(const int16_t *residuals, int channels, int h, int w, int y, int16_t *inputs)
+{
+    int count = 0;
+    for (int x = 1 - y % 2; x < w; x += 2, count++) {
+        const int beside[4][2] = {{y, x - 1}, {y, x + 1}, {y - 1, x}, {y + 1, x}};
+        for (int n = 0; n < 4; n++) {
+            int16_t *to = inputs + ((size_t)count * 4 + (size_t)n) * (size_t)channels;
+            int ny = beside[n][0], nx = beside[n][1], inside = ny >= 0 && nx >= 0 && ny < h && nx < w;
+            if (inside)
+                memcpy(to, residuals + ((size_t)ny * (size_t)w + (size_t)nx) * (size_t)channels,
+                       (size_t)channels * sizeof *to);
+            else
+                memset(to, 0, (size_t)channels * sizeof *to);
+        }
+    }
+    return count;
+}
+
+dcn_status dcn_mean_add_context(const dcn_mean *net, const float *symbols, const float *step, int h, int w,
+                                float *means)
+{
+    int first = 0;
+    size_t area = (size_t)h * (size_t)w;
+    for (int i = 0; i < net->halves; i++) {
+        const dcn_convolution *hidden = &net->near[i][0], *out = &net->near[i][1];
+        int channels = out->outputs;
+        size_t places = (size_t)(w / 2 + 1 + DCN_TILE_ROWS), row = places * (size_t)(5 * channels + hidden->outputs);
+        int16_t *memory = calloc(area * (size_t)channels + row + 64, sizeof *memory);
+        if (!memory)
+            return DCN_OUT_OF_MEMORY;
+        int16_t *residuals = memory, *inputs = residuals + area * (size_t)channels;
+        int16_t *values = inputs + places * 4 * (size_t)channels;
+        int16_t *made = values + places * (size_t)hidden->outputs;
+        for (int c = 0; c < channels; c++) {
+            int32_t unit = fixed_step(step[first + c], net->exponent[first + c]);
+            float most = most_symbol(unit);
+            const float *from = symbols + (size_t)(first + c) * area;
+            for (size_t at = 0; at < area; at++)
+                residuals[at * (size_t)channels + (size_t)c] = (int16_t)residual_of(from[at], unit, most);
+        }
+        for (int y = 0; y < h; y++) {
+            int count = context_row(residuals, channels, h, w, y, inputs);
+            const int16_t *rows[2] = {inputs, values};
+            void *outputs[2] = {values, made};
+            dcn_convolution_row(hidden, net->kernels, &rows[0], count, DCN_RELU, &outputs[0], hidden->outputs);
+            dcn_convolution_row(out, net->kernels, &rows[1], count, DCN_STORE, &outputs[1], channels);
+            for (int c = 0; c < channels; c++) {
+                int exponent = net->exponent[first + c];
+                float unit = (float)(1 << exponent), back = ldexpf(1.0f, -exponent);
+                float *to = means + (size_t)(first + c) * area + (size_t)y * (size_t)w;
+                for (int x = 1 - y % 2, n = 0; x < w; x += 2, n++) {
+                    int32_t more = made[(size_t)n * (size_t)channels + (size_t)c];
+                    to[x] = (float)saturated(mean_of(to[x], unit) + more) * back;
+                }
+            }
+        }
+        free(memory);
+        first += channels;
+    }
+    return DCN_OK;
 }

@@ -5,7 +5,7 @@
 
 #include "convolution.h"
 
-enum { DCN_MOST_LAYERS = 16, DCN_MOST_CHANNELS = 4096, DCN_STEP_BITS = 10, DCN_HYPER_BITS = 4 };
+enum { DCN_MOST_HALVES = 8, DCN_MOST_LAYERS = 16, DCN_MOST_CHANNELS = 4096, DCN_STEP_BITS = 10, DCN_HYPER_BITS = 4 };
 
 typedef enum { DCN_OK, DCN_BAD_NETWORK, DCN_OUT_OF_MEMORY } dcn_status;
 
@@ -37,12 +37,20 @@ int dcn_synthesis_latents(const dcn_synthesis *synthesis);
 dcn_status dcn_synthesis_run(const dcn_synthesis *synthesis, const float *symbols, const float *mean,
                              const float *step, int h, int w, int threads, uint8_t *pixels);
 
-/* The three convolutions of the hyper synthesis; `exponent` is that of the latents (layers[2].outputs). */
-dcn_status dcn_mean_new(const dcn_layer layers[3], const uint8_t *exponent, dcn_mean **made);
+/* The three convolutions of the hyper synthesis; `exponent` is that of the latents (layers[2].outputs). `near`: the
+ * checkerboard mean contexts of the first channel groups, hidden and output layer of each of `halves` groups; the
+ * groups lie one after another from channel 0 on. */
+dcn_status dcn_mean_new(const dcn_layer layers[3], const dcn_layer (*near)[2], int halves, const uint8_t *exponent,
+                        dcn_mean **made);
 void dcn_mean_free(dcn_mean *mean);
-void dcn_mean_sizes(const dcn_mean *mean, int *hyper, int *latents);
+void dcn_mean_sizes(const dcn_mean *mean, int *hyper, int *latents, int *halved);
 
 /* hyperlatents (hyper, hz, wz), multiples of 1/16 -> means (latents, 4 hz, 4 wz), whose values are exact. */
 dcn_status dcn_mean_run(const dcn_mean *mean, const float *hyperlatents, int hz, int wz, float *means);
+
+/* Adds to the means (halved, h, w) of one coding tile what the checkerboard mean contexts give at the non-anchor
+ * positions (y + x odd), from the symbols (halved, h, w) at the anchor positions and their step (halved). */
+dcn_status dcn_mean_add_context(const dcn_mean *mean, const float *symbols, const float *step, int h, int w,
+                                float *means);
 
 #endif
