@@ -212,8 +212,7 @@ def _calibration(crops: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, int]
     for i, crop in enumerate(crops[:CALIBRATED]):
         yield crop, 100 - 7 * i % 60
     for picture in extreme_pictures().values():
-        for quality in (30, 95):
-            yield picture, quality
+        yield picture, 80
 
 
 def golden_photos() -> list[tuple[np.ndarray, int]]:
