@@ -54,9 +54,11 @@ class Files:
         begun = graph.model(latents, "float32", [1, synthesis.channels, "h", "w"])
         self._latents = session_of(make(LATENTS, "float", "onnxruntime", begun), name)
 
-    def decode(self, synthesis: Session, files: Sequence[bytes]) -> list[np.ndarray]:
-        """uint8 (H, W, 3) of each file, by the session ``synthesis``."""
-        decoder = GridDecoder(self._layout, self._mean, synthesis, overlap=False)
+    def decode(
+        self, synthesis: Session, files: Sequence[bytes], mean: Session | None = None
+    ) -> list[np.ndarray]:
+        """uint8 (H, W, 3) of each file, by the session ``synthesis``, with another ``mean`` where given."""
+        decoder = GridDecoder(self._layout, mean or self._mean, synthesis, overlap=False)
         return [decoder.decode(container.parse(file)) for file in files]
 
     def latents(self, files: Sequence[bytes]) -> list[np.ndarray]:
@@ -81,18 +83,26 @@ class Files:
 
         return Calibration(photos, latents(seen.flats), latents(seen.edges), latents(seen.busy))
 
-    def judged(self, photos: Mapping[str, np.ndarray]) -> Callable[[Session], list[Check]]:
-        """A check of a session on ``photos`` and on extremes that calibration did not see."""
+    def judged(self, photos: Mapping[str, np.ndarray]) -> Judge:
+        """The judge of sessions on ``photos`` and on extremes that calibration did not see."""
         sets = {"photos": photos, "extremes": extremes(JUDGING).every}
-        cases = {name: self.cases(shown, JUDGED_QUALITIES[name]) for name, shown in sets.items()}
+        return Judge(self, {name: self.cases(shown, JUDGED_QUALITIES[name]) for name, shown in sets.items()})
 
-        def judge(session: Session) -> list[Check]:
-            return [
-                compared(name, shown, self.decode(session, [case.file for case in shown]))
-                for name, shown in cases.items()
-            ]
 
-        return judge
+@dataclass(frozen=True)
+class Judge:
+    """Compares a synthesis with float on ``cases``, by kind; with ``mean`` instead of that of ``files``."""
+
+    files: Files
+    cases: Mapping[str, Sequence[Case]]
+    mean: Session | None = None
+
+    def __call__(self, session: Session) -> list[Check]:
+        """The check of each kind of pictures."""
+        return [
+            compared(kind, cases, self.files.decode(session, [case.file for case in cases], self.mean))
+            for kind, cases in self.cases.items()
+        ]
 
 
 def compared(pictures: str, cases: Sequence[Case], decoded: Sequence[np.ndarray]) -> Check:

@@ -1,6 +1,6 @@
 """Graphs of the runtime ``native``: integer synthesis and hyper synthesis, made from the float graphs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -11,6 +11,7 @@ from decant.sessions import Pending, Session
 from safetensors.numpy import save
 
 from decant_export.codec_integer import Case, tensors_of
+from decant_export.gate import Checks, Gate, session_of
 from decant_export.variants import Variant
 
 PRECISION, RUNTIME = "int16", "native"
@@ -42,6 +43,23 @@ def cases_of(
     for file in files:
         decoder.decode(container.parse(file))
     return [Case(*z, *rest) for z, rest in zip(mean.inputs, picture.inputs, strict=True)]
+
+
+def judge(
+    gate: Gate,
+    graphs: tuple[Variant, Variant],
+    decode: Callable[[Session, Session], Sequence[np.ndarray]],
+    exact: Session,
+    expected: Sequence[np.ndarray],
+    checks: Callable[[Session], Checks],
+) -> None:
+    """Judge hyper synthesis and synthesis: ``decode`` gives the golden pictures by a mean and a synthesis,
+    ``exact`` is the float synthesis, ``checks`` makes the checks of a synthesis with the mean it is given.
+    """
+    hyper_mean, synthesis = graphs
+    mean = session_of(hyper_mean, gate.name)
+    gate.judge(hyper_mean, lambda session: decode(session, exact), expected)
+    gate.judge(synthesis, lambda session: decode(mean, session), expected, checks(mean))
 
 
 class _Recorder:

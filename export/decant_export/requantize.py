@@ -1,4 +1,4 @@
-"""The int8 graphs and golden files of a codec's bundle, made anew from its own float graphs.
+"""The int8 and int16 graphs and the golden files of a codec's bundle, made anew from its own float graphs.
 
 No checkpoint is needed, and files of the bundle decode to the same symbols: ``model.json``, tables and float
 graphs stay byte for byte.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,13 @@ from decant.bundle import Bundle, seal
 from decant.grid import GridLayout
 from decant.sessions import create_session
 
-from decant_export import folder, writing
+from decant_export import codec_native, folder, writing
 from decant_export.codec_exporting import (
     FLOORS,
     IMAGE,
     MARGINS,
     SIZES,
+    calibration,
     calibration_crops,
     golden_extremes,
     golden_photos,
@@ -52,8 +54,8 @@ def requantize(
     force: bool = False,
     report: Callable[[str], None] = lambda line: None,
 ) -> Bundle:
-    """Write the bundle in the folder ``source`` to ``out``, which may be the same folder, with int8 graphs
-    and golden files made anew, and open it.
+    """Write the bundle in the folder ``source`` to ``out``, which may be the same folder, with int8 and
+    int16 graphs and golden files made anew, and open it.
 
     ``images``: photos as for ``export_codec``, of which ``pictures`` crops calibrate. ``version`` of the new
     bundle; that of the old one when None. Every runtime that has an int8 synthesis gets a new one.
@@ -84,7 +86,7 @@ def requantize(
     crops = calibration_crops(images, pictures)
     photos = coded.latents([encode(crop, 100 - 7 * i % 60) for i, crop in enumerate(crops)])
     report(f"calibrated on {len(photos)} crops and on extremes")
-    static, checks = StaticCodec(synthesis, coded.calibration(photos)), coded.judged(judged_photos())
+    static, judge = StaticCodec(synthesis, coded.calibration(photos)), coded.judged(judged_photos())
     # The golden files of photos are those of the bundle: they are to decode to the same symbols for ever.
     files = [bundle.read(item.file) for item in bundle.golden[: len(golden_photos())]]
     files += [encode(pixels, quality) for pixels, quality in golden_extremes()]
@@ -93,7 +95,17 @@ def requantize(
     for runtime in runtimes:
         model = static.build(rearranged=runtime == "onnxruntime")
         variant = make("synthesis", "int8", runtime, model)
-        gate.judge(variant, lambda session: coded.decode(session, files), expected, checks)
+        gate.judge(variant, lambda session: coded.decode(session, files), expected, judge)
+    hyper = onnx.load_from_string(bundle.read(described.files[0]))
+    seen = codec_native.cases_of(layout, mean, coded.exact, [encode(*item) for item in calibration(crops)])
+    codec_native.judge(
+        gate,
+        codec_native.variants(synthesis.graph, hyper, bundle.tables, seen),
+        lambda hyper_mean, session: coded.decode(session, files, hyper_mean),
+        coded.exact,
+        expected,
+        lambda hyper_mean: replace(judge, mean=hyper_mean),
+    )
     if gate.refused:
         raise ExportError(f"{source}: nothing was written: {gate.refused[0]['reason']}")
     cases = [writing.GoldenCase(file, pixels) for file, pixels in zip(files, expected, strict=True)]
@@ -117,11 +129,10 @@ def _write(bundle: Bundle, building: Path, gate: Gate, cases: list[writing.Golde
     for variant, psnr in gate.passed:
         named = zip(variant.paths, variant.blobs, strict=True)
         parts = [writing.add_file(building, path, blob) for path, blob in named]
-        new[variant.runtime] = writing.graph_entry(variant, gate, psnr, parts, SIZES)
-    raw["graphs"] = [
-        new[graph["runtime"]] if (graph["role"], graph["precision"]) == ("synthesis", "int8") else graph
-        for graph in raw["graphs"]
-    ]
+        key = (variant.role, variant.precision, variant.runtime)
+        new[key] = writing.graph_entry(variant, gate, psnr, parts, SIZES)
+    graphs = {(graph["role"], graph["precision"], graph["runtime"]): graph for graph in raw["graphs"]}
+    raw["graphs"] = list((graphs | new).values())
     golden, entries = writing.golden_files(building, cases)
     raw |= {"version": version, "files": kept + [entry.described() for entry in entries], "golden": golden}
     del raw["checksum"]
