@@ -21,7 +21,7 @@ from decant_bench.quality import encode
 from decant_bench.subjects import Subject, codec_subjects, model_subjects
 
 COUNT = 8
-RUNTIMES = ("onnxruntime", "openvino")
+RUNTIMES = ("native", "onnxruntime", "openvino")
 THREADS = (1, 2)
 
 

@@ -35,7 +35,7 @@ Say = Callable[[str], None]
 class Options:
     """``match_bpp``: the bits per pixel of the files that are decoded."""
 
-    runtimes: tuple[str, ...] = ("onnxruntime", "openvino")
+    runtimes: tuple[str, ...] = ("native", "onnxruntime", "openvino")
     match_bpp: float = 0.6
     rounds: int = 10
     seed: int = 0

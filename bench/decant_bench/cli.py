@@ -14,7 +14,7 @@ from decant_bench.refusals import require_measured
 _PATH = click.Path(path_type=Path)
 _CROPS = 64  # of the photos in the wheels, where no folder is given
 _LARGE_CROPS = 24  # of 512x512 pixels; the photos hold 43
-RUNTIMES = ("onnxruntime", "openvino")
+RUNTIMES = ("native", "onnxruntime", "openvino")
 METRICS = ("decode", "load", "load_cold", "first_decode", "import")  # of decant_bench.compare
 _POSITIVE = click.IntRange(1)
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -61,7 +61,7 @@ bench.add_command(effort)
 @_BUNDLES
 @_shared
 @click.option("--threads", type=Integers(), default=(1, 2), help="Thread counts.  [default: 1,2]")
-@click.option("--runtime", "runtimes", type=Names(), default=RUNTIMES, help="Runtimes.  [default: both]")
+@click.option("--runtime", "runtimes", type=Names(), default=RUNTIMES, help="Runtimes.  [default: all]")
 @click.option("--device", type=click.Choice(["cpu", "npu", "gpu", "auto"]), default="cpu", show_default=True)
 @click.option("--codecs", type=Names(), help="Measured beside: jpeg-q90, png, avif, jxl ...")
 @click.option("--rounds", type=_POSITIVE, default=20, show_default=True, help="Rounds of decodes.")

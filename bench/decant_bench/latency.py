@@ -39,7 +39,7 @@ class Options:
     """
 
     threads: tuple[int, ...] = (1, 2)
-    runtimes: tuple[str, ...] = ("onnxruntime", "openvino")
+    runtimes: tuple[str, ...] = ("native", "onnxruntime", "openvino")
     device: str = "cpu"
     codecs: tuple[str, ...] = CODECS
     rounds: int = 20

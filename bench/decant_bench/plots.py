@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # Told apart in both colour schemes and by people who see few colours (Okabe and Ito).
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 # By runtime: the same variant lies almost on itself, so one is a cross.
-_MARKERS = {"onnxruntime": "o", "openvino": "x"}
+_MARKERS = {"native": "s", "onnxruntime": "o", "openvino": "x"}
 _MENDED = " + denoiser"
 INK = "#010203"  # drawn in this, then replaced by the page's colour
 

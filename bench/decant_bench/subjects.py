@@ -65,9 +65,13 @@ class Subject:
                 import imagecodecs  # noqa: F401
             return
         import decant.decoder  # noqa: F401
-        from decant import sessions
+        from decant import integer, sessions
 
-        {"onnxruntime": sessions.onnxruntime_module, "openvino": sessions.openvino_module}[self.runtime]()
+        {
+            "native": integer.kernels_module,
+            "onnxruntime": sessions.onnxruntime_module,
+            "openvino": sessions.openvino_module,
+        }[self.runtime]()
 
     def load(self, file: Path) -> Decode:
         """Make ready to decode. A model: its files are read and its session is built. A codec has nothing to
