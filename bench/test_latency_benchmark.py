@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from decant.bundle import Bundle, find_bundle, list_bundles
+from decant.bundles.bundle import Bundle, find_bundle, list_bundles
 from decant.errors import ModelNotFoundError
 from decant_bench.baselines import setting
 from decant_bench.images import ImageSet, side_for, wheel_crops

@@ -9,7 +9,7 @@ that is worth using trains for hours: docs/training.md.
 import argparse
 from pathlib import Path
 
-from decant.bundle import Bundle
+from decant.bundles.bundle import Bundle
 from decant_export.codec_exporting import export_codec
 from decant_train.codec_loop import CodecOptions
 from decant_train.recipes import train_codec

@@ -23,7 +23,7 @@ def _own_user_folders(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a small real bundle (tests/bundles.py); not to be changed."""
+    """The folder of a small real bundle (tests/helpers/bundles.py); not to be changed."""
     import bundles
 
     return bundles.build(tmp_path_factory.mktemp("bundles") / "tiny")
@@ -37,7 +37,9 @@ def tiny_copy(tiny: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def codec(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a small codec bundle (tests/codec_bundle.py), called ``codec``; not to be changed."""
+    """The folder of a small codec bundle (tests/helpers/codec_bundle.py), called ``codec``; not to be
+    changed.
+    """
     import codec_bundle
 
     return codec_bundle.write(tmp_path_factory.mktemp("codecs"))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from decant.cli import main
+from decant.commands.cli import main
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]

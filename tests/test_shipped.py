@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from decant import Decoder, Encoder
-from decant.bundle import Bundle
+from decant.bundles.bundle import Bundle
 from decant.verify import verify_bundle
 from decant_bench import metrics
 from decant_train import wheel_photos

@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 import numpy as np
-from decant import container
-from decant.bundle import Bundle
+from decant.bundles.bundle import Bundle
 from decant.decoder import Decoder
 from decant.errors import DecantError
+from decant.formats import container
 
 from decant_bench import machine, record, stats
 from decant_bench.contenders import Contender, bundle_contender
@@ -78,7 +78,7 @@ class StagedDecoder:
 
     def __init__(self, bundle: Bundle, precision: str, runtime: str) -> None:
         """Raises what Decoder raises."""
-        from decant.grid_decoder import GridDecoder
+        from decant.codec.decoder import GridDecoder
 
         # A bundle of its own: parts of its layout are replaced.
         plain = Decoder(Bundle.open(bundle.path), precision=precision, runtime=runtime, threads=1)

@@ -311,7 +311,7 @@ def _say(line: str) -> None:
 
 def _open(names: tuple[str, ...], bundle_dir: str | None) -> list[Any]:
     """Bundles by name or folder."""
-    from decant.bundle import Bundle, find_bundle
+    from decant.bundles.bundle import Bundle, find_bundle
 
     return [
         Bundle.open(name) if Path(name, "bundle.json").is_file() else find_bundle(name, bundle_dir=bundle_dir)
@@ -329,7 +329,7 @@ def _pictures(folder: Path | None, bundles: list[Any], limit: int | None, fit: s
 
 
 def _known_runtimes(names: tuple[str, ...]) -> None:
-    from decant.devices import RUNTIMES
+    from decant.backends.devices import RUNTIMES
 
     if unknown := [name for name in names if name not in RUNTIMES]:
         raise click.BadParameter(

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from decant import container
-from decant.bundle import Bundle
+from decant.bundles.bundle import Bundle
 from decant.decoder import Decoder
 from decant.encoder import Encoder
-from decant.levels import LevelsLayout
+from decant.formats import container
+from decant.layouts.levels import LevelsLayout
 
 from decant_bench import metrics
 from decant_bench.baselines import setting

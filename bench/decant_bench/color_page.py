@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from decant.bundle import Bundle
-from decant.levels import LevelsLayout
+from decant.bundles.bundle import Bundle
+from decant.layouts.levels import LevelsLayout
 
 from decant_bench import color_figures as figures
 from decant_bench import color_measures, pages

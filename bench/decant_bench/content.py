@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from decant.strpaths import takes_paths
+from decant.formats.paths import takes_paths
 from PIL import Image, ImageOps
 
 from decant_bench import camera, content_drawings, content_pages, content_wheels

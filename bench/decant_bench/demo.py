@@ -17,9 +17,9 @@ from typing import Any
 
 import click
 import numpy as np
-from decant.bundle import Bundle
+from decant.bundles.bundle import Bundle
 from decant.errors import DecantError
-from decant.strpaths import takes_paths
+from decant.formats.paths import takes_paths
 from PIL import Image
 
 from decant_bench import latency, latency_table, machine, quality, quality_table, record, report
@@ -117,7 +117,7 @@ def _clean(out: Path) -> None:
 def _train(folder: Path, images: Path | None, minutes: float) -> dict[str, Any]:
     """The rows of the log and the final figures."""
     import torch
-    from decant.cores import usable_cores
+    from decant.process.cores import usable_cores
     from decant_train import recipes
     from decant_train.loop import Options
 
@@ -177,7 +177,7 @@ def _encode(bundle: Bundle, out: Path, images: Path | None) -> ImageSet:
 def _decode(out: Path, count: int) -> dict[str, np.ndarray]:
     """Decode the archive into PNG files, as `decant decode` does; the pictures read back, by name."""
     from decant.batch import FileDecoder, run_all
-    from decant.plan import plan_folder
+    from decant.formats.plan import plan_folder
 
     jobs = plan_folder(out / "archive", out / "decoded", (".dcn",), ".png").jobs
     work = FileDecoder(

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from decant import container
-from decant.bundle import Bundle
+from decant.bundles.bundle import Bundle
 from decant.decoder import Decoder
 from decant.encoder import Encoder
+from decant.formats import container
 
 from decant_bench import metrics, palettes, pca
 from decant_bench.baselines import Setting

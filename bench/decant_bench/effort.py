@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from decant.bundle import Bundle
+from decant.bundles.bundle import Bundle
 
 from decant_bench import rd, rd_curves
 from decant_bench.baselines import CODECS, Codec, JpegXl, PillowCodec

@@ -34,7 +34,7 @@ def effort(
     """Encoding time against BD-rate for each effort of a bundle, beside AVIF, JPEG XL and WebP at theirs, on
     one thread each.
     """
-    from decant.bundle import Bundle, find_bundle
+    from decant.bundles.bundle import Bundle, find_bundle
 
     from decant_bench import effort as lab
     from decant_bench import effort_report

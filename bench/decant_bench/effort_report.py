@@ -4,7 +4,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from decant.strpaths import takes_paths
+from decant.formats.paths import takes_paths
 
 from decant_bench import rd_curves, rd_table, record
 from decant_bench.errors import BenchError

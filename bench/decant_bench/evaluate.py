@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from decant.bundle import Bundle
-from decant.cores import usable_cores
+from decant.bundles.bundle import Bundle
 from decant.decoder import Decoder
 from decant.encoder import Encoder
-from decant.strpaths import takes_paths
+from decant.formats.paths import takes_paths
+from decant.process.cores import usable_cores
 
 from decant_bench import images, metrics, quality, record
 from decant_bench import pictures as reading

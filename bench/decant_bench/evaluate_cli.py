@@ -61,7 +61,7 @@ def evaluate(
     """Measure what BUNDLE makes of pictures, JPEG beside it, and write one HTML file: tables, plots,
     originals beside reconstructions, the worst ten, downloads.
     """
-    from decant.bundle import Bundle, find_bundle
+    from decant.bundles.bundle import Bundle, find_bundle
 
     from decant_bench import evaluate as lab
     from decant_bench import evaluate_report, evaluate_table, pages, record

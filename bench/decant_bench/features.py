@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from decant.strpaths import takes_paths
+from decant.formats.paths import takes_paths
 
 from decant_bench.errors import BenchError
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from decant.strpaths import takes_paths
+from decant.formats.paths import takes_paths
 
 from decant_bench import record
 from decant_bench.errors import BenchError

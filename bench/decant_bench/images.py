@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from decant.bundle import Bundle
+from decant.bundles.bundle import Bundle
 from decant.errors import ImageError
-from decant.strpaths import takes_paths
+from decant.formats.paths import takes_paths
 
 from decant_bench.errors import BenchError
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from decant.bundle import Bundle
+from decant.bundles.bundle import Bundle
 from decant.errors import DecantError
-from decant.strpaths import takes_paths
+from decant.formats.paths import takes_paths
 
 from decant_bench import footprint, machine, phases, record
 from decant_bench.baselines import setting

@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from decant import native
+from decant.codec.entropy import native
 
 # Instruction sets that decide which kernels run.
 TELLING_FLAGS = (

@@ -168,7 +168,8 @@ def _inflated(data: bytes, size: int, count: int) -> np.ndarray:
 
 
 def _ans(indices: np.ndarray, count: int) -> bytes:
-    from decant.entropy import AnsCoder, exact_model, integer_counts
+    from decant.codec.entropy.counts import exact_model, integer_counts
+    from decant.codec.entropy.rans import AnsCoder
 
     shares = np.bincount(indices, minlength=count)
     shares = np.maximum(np.rint(255 * shares / max(1, shares.max())), 1).astype(np.uint8)
@@ -180,7 +181,8 @@ def _ans(indices: np.ndarray, count: int) -> bytes:
 
 
 def _from_ans(data: bytes, size: int, count: int) -> np.ndarray:
-    from decant.entropy import AnsCoder, exact_model, integer_counts
+    from decant.codec.entropy.counts import exact_model, integer_counts
+    from decant.codec.entropy.rans import AnsCoder
 
     shares, words = np.frombuffer(data[:count], np.uint8), data[count:]
     if len(shares) != count or len(words) % 4 or not shares.all() or words[-4:] == bytes(4):

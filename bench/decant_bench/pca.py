@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from decant.errors import FormatError, ImageError
-from decant.latents import VectorLayout
+from decant.layouts.vector import VectorLayout
 
 _BATCH = 4096  # pictures
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from decant.errors import ImageError
-from decant.strpaths import takes_paths
+from decant.formats.paths import takes_paths
 
 _MODES = ("RGB", "L", "P", "1")  # what becomes RGB without loss
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from decant.strpaths import takes_paths
+from decant.formats.paths import takes_paths
 
 from decant_bench.errors import BenchError
 

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from decant import container
-from decant.bundle import Bundle
-from decant.cores import usable_cores
+from decant.bundles.bundle import Bundle
 from decant.encoder import Encoder
 from decant.errors import DecantError
-from decant.strpaths import takes_paths
+from decant.formats import container
+from decant.formats.paths import takes_paths
+from decant.process.cores import usable_cores
 
 from decant_bench import metrics, record
 from decant_bench.baselines import setting

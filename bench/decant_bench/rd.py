@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-from decant.bundle import Bundle
+from decant.bundles.bundle import Bundle
 from decant.errors import DecantError
 
 from decant_bench import machine, matched, metrics, rd_curves, rd_groups, record

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from decant.strpaths import takes_paths
+from decant.formats.paths import takes_paths
 
 from decant_bench.bd_rate import Curve
 from decant_bench.errors import BenchError

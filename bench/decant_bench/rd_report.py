@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from decant.strpaths import takes_paths
+from decant.formats.paths import takes_paths
 
 from decant_bench import rd_plots, rd_table, record, side_by_side
 from decant_bench.contenders import Contender

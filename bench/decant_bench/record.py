@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from decant.bundle import canonical_json
+from decant.bundles.bundle import canonical_json
 from decant.errors import DecantError
-from decant.strpaths import takes_paths
+from decant.formats.paths import takes_paths
 
 from decant_bench import machine
 from decant_bench.errors import BenchError

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from decant.errors import MissingExtraError
-from decant.strpaths import takes_paths
+from decant.formats.paths import takes_paths
 
 from decant_bench import pages, record
 from decant_bench.errors import BenchError

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from decant.bundle import Bundle
+from decant.bundles.bundle import Bundle
 from decant.encoder import Encoder
 
 from decant_bench import color_figures as figures

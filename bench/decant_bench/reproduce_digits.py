@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from decant.bundle import Bundle
+from decant.bundles.bundle import Bundle
 
 from decant_bench import digits_plots, digits_stages, pages, palettes, pca, plots
 from decant_bench.errors import BenchError

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from decant.bundle import Bundle
+from decant.bundles.bundle import Bundle
 
 from decant_bench import grid, latency_table, pages, quality_table, record, set_plots, set_stages
 from decant_bench.errors import BenchError

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from decant.bundle import Bundle, find_bundle
+from decant.bundles.bundle import Bundle, find_bundle
 from decant.errors import BundleError
 
 from decant_bench import evaluate, images, latency, quality, record

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
-    from decant.bundle import Bundle
+    from decant.bundles.bundle import Bundle
     from decant.decoder import Decoder
-    from decant.manifest import Graph
+    from decant.formats.manifest import Graph
 
 Decode = Callable[[bytes], "np.ndarray"]
 
@@ -65,12 +65,13 @@ class Subject:
                 import imagecodecs  # noqa: F401
             return
         import decant.decoder  # noqa: F401
-        from decant import integer, sessions
+        from decant.backends import native as integer
+        from decant.backends import onnxruntime, openvino
 
         {
             "native": integer.kernels_module,
-            "onnxruntime": sessions.onnxruntime_module,
-            "openvino": sessions.openvino_module,
+            "onnxruntime": onnxruntime.onnxruntime_module,
+            "openvino": openvino.openvino_module,
         }[self.runtime]()
 
     def load(self, file: Path) -> Decode:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from decant.bundle import Bundle
+from decant.bundles.bundle import Bundle
 from decant.encoder import Encoder
-from decant.writing import write_atomically
+from decant.formats.writing import write_atomically
 from decant_train import checkpoint as checkpoints
 from decant_train import data, mnist, recipes
 from decant_train.checkpoint import CheckpointError

@@ -134,7 +134,7 @@ def export(
         raise MissingExtraError(
             f"export needs torch and onnx ({error}): pip install 'decant-codec[export]'"
         ) from None
-    from decant.cores import usable_cores
+    from decant.process.cores import usable_cores
 
     from decant_export import codec_exporting
     from decant_export.archiving import named_images, write_archive
@@ -198,7 +198,7 @@ def _first(images: Any, count: int) -> Any:
 
 
 def _table(bundle: Any) -> str:
-    from decant.describe import table
+    from decant.commands.describe import table
 
     rows = [
         {

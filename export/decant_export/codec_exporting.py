@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from decant import container
-from decant.bundle import Bundle, canonical_json
-from decant.grid import GridLayout
-from decant.grid_decoder import GridDecoder
-from decant.sessions import Session
+from decant.backends.session import Session
+from decant.bundles.bundle import Bundle, canonical_json
+from decant.codec.decoder import GridDecoder
+from decant.codec.layout import GridLayout
+from decant.formats import container
 from decant_train import checkpoint as checkpoints
 from decant_train import photos, wheel_photos
 from decant_train.checkpoint import Checkpoint, CheckpointError

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 import torch
 import torch.nn.functional as F
-from decant.neighbours import first_half, near_name
+from decant.codec.entropy.checkerboard import first_half, near_name
 from onnx import numpy_helper
 
 from decant_export.errors import ExportError

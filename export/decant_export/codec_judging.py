@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from decant import container
-from decant.grid import GridLayout
-from decant.grid_decoder import GridDecoder
-from decant.sessions import Pending, Session
+from decant.backends.session import Pending, Session
+from decant.codec.decoder import GridDecoder
+from decant.codec.layout import GridLayout
+from decant.formats import container
 
 from decant_export.codec_network import LATENTS, FloatSynthesis
 from decant_export.codec_static import Calibration

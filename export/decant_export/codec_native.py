@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import onnx
-from decant import container
-from decant.grid import GridLayout
-from decant.grid_decoder import GridDecoder
-from decant.sessions import Pending, Session
+from decant.backends.session import Pending, Session
+from decant.codec.decoder import GridDecoder
+from decant.codec.layout import GridLayout
+from decant.formats import container
 from safetensors.numpy import save
 
 from decant_export.codec_integer import Case, tensors_of

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from decant import entropy
-from decant.contexts import half_name
-from decant.grid import QUALITIES, GridLayout
-from decant.grid_decoder import dequantized
-from decant.grid_encoder import Prediction, Quantizer, quantized_hyperlatents, symbol_weight
-from decant.neighbours import near_name
+from decant.codec.decoder import dequantized
+from decant.codec.entropy import counts as entropy_counts
+from decant.codec.entropy.checkerboard import near_name
+from decant.codec.entropy.context_network import half_name
+from decant.codec.layout import QUALITIES, GridLayout
+from decant.codec.quantization import Prediction, Quantizer, quantized_hyperlatents, symbol_weight
 from decant_train.codec_encoding import MEASURED_ON, Encoding
 from decant_train.families.codec import (
     ANCHORS,
@@ -310,9 +310,9 @@ def _entropy(distributions: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     for c in range(1, CLASSES):
         p = distributions[c]
         zero = float(p[MOST_RADIUS])
-        runs[c] = entropy.recommended_runs(zero)
+        runs[c] = entropy_counts.recommended_runs(zero)
         if runs[c]:  # letters are those of the symbols that are not 0
-            run_counts.append(entropy.run_counts_of(zero, int(runs[c])))
+            run_counts.append(entropy_counts.run_counts_of(zero, int(runs[c])))
             p = p / (1 - zero)
             p[MOST_RADIUS] = 0
         tails = np.array([1 - p[MOST_RADIUS - r : MOST_RADIUS + r + 1].sum() for r in range(MOST_RADIUS + 1)])
@@ -321,7 +321,7 @@ def _entropy(distributions: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         kept = p[MOST_RADIUS - r : MOST_RADIUS + r + 1]
         letters = np.delete(kept, r) if runs[c] else kept
         radius[c] = r
-        counts.append(entropy.integer_counts(np.append(letters, max(1 - kept.sum(), 1e-7))))
+        counts.append(entropy_counts.integer_counts(np.append(letters, max(1 - kept.sum(), 1e-7))))
     return {
         "entropy.radius": radius,
         "entropy.runs": runs,

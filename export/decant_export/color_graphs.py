@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import torch
 import torch.nn.functional as F
-from decant.levels import LevelsLayout
+from decant.layouts.levels import LevelsLayout
 from decant_train.checkpoint import Checkpoint
 from decant_train.families.color import BLOCK, CENTRE, ColorAutoencoder, level_values
 from torch import Tensor, nn

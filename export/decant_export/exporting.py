@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from decant.bundle import Bundle
-from decant.sessions import Session
+from decant.backends.session import Session
+from decant.bundles.bundle import Bundle
 from decant_train.checkpoint import Checkpoint
 
 from decant_export import families, folder, writing

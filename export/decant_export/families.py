@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import onnx
-from decant.latents import Layout
+from decant.layouts.layout import Layout
 from decant_train import checkpoint as checkpoints
 from decant_train.checkpoint import Checkpoint, CheckpointError
 

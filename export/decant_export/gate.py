@@ -11,8 +11,9 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from decant.backends.session import Session
+from decant.backends.sessions import create_session
 from decant.errors import BundleError
-from decant.sessions import Session, create_session
 
 from decant_export.variants import Variant
 

@@ -3,7 +3,7 @@
 import re
 
 import numpy as np
-from decant.latents import VectorLayout
+from decant.layouts.vector import VectorLayout
 
 from decant_export.errors import ExportError
 

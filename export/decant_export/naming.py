@@ -1,6 +1,6 @@
 """Names that files can carry."""
 
-from decant.container import NAME_PATTERN
+from decant.formats.container import NAME_PATTERN
 
 from decant_export.errors import ExportError
 

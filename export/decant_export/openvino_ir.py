@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from decant.sessions import openvino_module
+from decant.backends.openvino import openvino_module
 
 from decant_export.onnx_graph import serialise
 

@@ -12,8 +12,8 @@ from typing import Protocol, TypeVar
 import numpy as np
 import onnx
 import torch
-from decant.entropy import integer_counts
-from decant.levels import LevelsLayout
+from decant.codec.entropy.counts import integer_counts
+from decant.layouts.levels import LevelsLayout
 from decant_train.checkpoint import Checkpoint
 from decant_train.families.perceptual import (
     IMAGENET_DEVIATION,

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import onnx
 from decant import Encoder
-from decant.bundle import Bundle, seal
-from decant.grid import GridLayout
-from decant.sessions import create_session
+from decant.backends.sessions import create_session
+from decant.bundles.bundle import Bundle, seal
+from decant.codec.layout import GridLayout
 
 from decant_export import codec_native, folder, writing
 from decant_export.codec_exporting import (

@@ -5,7 +5,14 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import onnx
-from decant.manifest import DEFAULT_FLOOR_DB, GRAPH_SUFFIXES, OTHER_FLOOR_DB, FileEntry, Graph, TensorSpec
+from decant.formats.manifest import (
+    DEFAULT_FLOOR_DB,
+    GRAPH_SUFFIXES,
+    OTHER_FLOOR_DB,
+    FileEntry,
+    Graph,
+    TensorSpec,
+)
 
 from decant_export.linears import has_linears, to_int4, to_int8, to_int8_weights
 from decant_export.macs import kmac_per_pixel

@@ -13,10 +13,10 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from decant import container
-from decant.bundle import Bundle, canonical_json, seal, tensor_sha256
-from decant.grid import GridLayout
-from decant.manifest import ENCODER_ROLES, FileEntry
+from decant.bundles.bundle import Bundle, canonical_json, seal, tensor_sha256
+from decant.codec.layout import GridLayout
+from decant.formats import container
+from decant.formats.manifest import ENCODER_ROLES, FileEntry
 from decant_train.checkpoint import Checkpoint
 from PIL import Image
 from safetensors.numpy import save

@@ -30,12 +30,12 @@ from decant.errors import (
 TYPE_CHECKING = False  # type checkers take it for true; importing typing would be half of this module's time
 if TYPE_CHECKING:
     from decant.api import decode, encode, info, open, save
-    from decant.bundle import Bundle, find_bundle, list_bundles
+    from decant.backends.devices import available_devices
+    from decant.bundles.bundle import Bundle, find_bundle, list_bundles
+    from decant.commands.describe import FileInfo
     from decant.decoder import Decoder
-    from decant.describe import FileInfo
-    from decant.devices import available_devices
     from decant.encoder import Encoder
-    from decant.metadata import Metadata
+    from decant.formats.metadata import Metadata
 
     __version__: str
 
@@ -70,17 +70,17 @@ __all__ = [
 ]
 
 _LAZY = {
-    "Bundle": ("decant.bundle", "Bundle"),
+    "Bundle": ("decant.bundles.bundle", "Bundle"),
     "Decoder": ("decant.decoder", "Decoder"),
     "Encoder": ("decant.encoder", "Encoder"),
-    "FileInfo": ("decant.describe", "FileInfo"),
-    "Metadata": ("decant.metadata", "Metadata"),
-    "available_devices": ("decant.devices", "available_devices"),
+    "FileInfo": ("decant.commands.describe", "FileInfo"),
+    "Metadata": ("decant.formats.metadata", "Metadata"),
+    "available_devices": ("decant.backends.devices", "available_devices"),
     "decode": ("decant.api", "decode"),
     "encode": ("decant.api", "encode"),
-    "find_bundle": ("decant.bundle", "find_bundle"),
+    "find_bundle": ("decant.bundles.bundle", "find_bundle"),
     "info": ("decant.api", "info"),
-    "list_bundles": ("decant.bundle", "list_bundles"),
+    "list_bundles": ("decant.bundles.bundle", "list_bundles"),
     "open": ("decant.api", "open"),
     "save": ("decant.api", "save"),
 }

@@ -8,19 +8,19 @@ a ``decant.Encoder`` or ``decant.Decoder``.
 import os
 from typing import IO, TYPE_CHECKING, Any
 
-from decant import container
-from decant.describe import FileInfo
+from decant.commands.describe import FileInfo
 from decant.errors import FormatError
-from decant.metadata import Metadata
-from decant.reading import read_dcn
+from decant.formats import container
+from decant.formats.metadata import Metadata
+from decant.formats.reading import read_dcn
+from decant.formats.writing import check_dcn_name, check_destination, write_atomically
 from decant.settings import DEFAULT_MODEL
-from decant.writing import check_dcn_name, check_destination, write_atomically
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-    from decant.bundle import Bundle
+    from decant.bundles.bundle import Bundle
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
 
@@ -120,8 +120,8 @@ def save(
 
 def _decode(data: bytes, source: str, upright: bool, options: dict[str, Any]) -> "np.ndarray":
     from decant import cache
-    from decant.exif import orientation_of
-    from decant.orientation import turned
+    from decant.formats.exif import orientation_of
+    from decant.formats.orientation import turned
 
     file = container.parse(data, source)
     pixels = cache.decoder(file.name, file.model_id, **options).decode_file(file, source)

@@ -7,23 +7,24 @@ from itertools import tee
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
-from decant import container, lifecycle
-from decant.bundle import find_bundle
-from decant.cores import usable_cores
+from decant.bundles.bundle import find_bundle
 from decant.decoder import Decoder
 from decant.encoder import Encoder
 from decant.errors import DecantError, ImageError
-from decant.exif import orientation_of
-from decant.failures import is_from_signal_handler
-from decant.frames import has_more_frames
-from decant.metadata import turned_upright
-from decant.opening import open_image
-from decant.orientation import turned
-from decant.output import lost_metadata, save_picture
-from decant.plan import Job
-from decant.reading import open_regular, read_dcn
-from decant.workers import in_order
-from decant.writing import check_destination, is_same_file, write_atomically
+from decant.formats import container
+from decant.formats.exif import orientation_of
+from decant.formats.frames import has_more_frames
+from decant.formats.metadata import turned_upright
+from decant.formats.opening import open_image
+from decant.formats.orientation import turned
+from decant.formats.output_images import lost_metadata, save_picture
+from decant.formats.plan import Job
+from decant.formats.reading import open_regular, read_dcn
+from decant.formats.writing import check_destination, is_same_file, write_atomically
+from decant.process import lifecycle
+from decant.process.cores import usable_cores
+from decant.process.failures import is_from_signal_handler
+from decant.process.workers import in_order
 
 if TYPE_CHECKING:
     import numpy as np

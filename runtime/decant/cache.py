@@ -12,7 +12,7 @@ loaded anew) and all options that decide how it runs: device, runtime, precision
 
 At most ``MOST_KEPT`` of each kind stay loaded; the one unused for longest goes first. All functions may be
 called from several threads at once, which load a coder once between them, and after a fork: a child uses what
-its parent has loaded (``decant.lifecycle``). Errors are not kept.
+its parent has loaded (``decant.process.lifecycle``). Errors are not kept.
 """
 
 import copy
@@ -23,9 +23,9 @@ from functools import cache
 from inspect import signature
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from decant import lifecycle
-from decant.bundle import Bundle, find_bundle, open_bundle
-from decant.cores import usable_cores
+from decant.bundles.bundle import Bundle, find_bundle, open_bundle
+from decant.process import lifecycle
+from decant.process.cores import usable_cores
 
 if TYPE_CHECKING:
     from decant.decoder import Decoder

@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from decant import container
-from decant.bundle import Bundle, open_bundle
-from decant.container import DEFAULT_SIZE_LIMIT, DcnFile
-from decant.cores import usable_cores
-from decant.devices import Wish
+from decant.backends.session import Session
+from decant.bundles.bundle import Bundle, open_bundle
 from decant.errors import BundleError, FormatError, ImageError, ModelNotFoundError
-from decant.exif import orientation_of
-from decant.fixed_decoder import FixedDecoder
-from decant.golden import CheckGolden
-from decant.latents import FixedLayout
-from decant.loading import RunsOn, load_session
-from decant.orientation import turned
-from decant.sessions import Session
-from decant.tiles import Rectangle, whole
-from decant.workers import in_order
+from decant.formats import container
+from decant.formats.container import DEFAULT_SIZE_LIMIT, DcnFile
+from decant.formats.exif import orientation_of
+from decant.formats.orientation import turned
+from decant.formats.rectangles import Rectangle, whole
+from decant.layouts.fixed_decoder import FixedDecoder
+from decant.layouts.layout import FixedLayout
+from decant.process.cores import usable_cores
+from decant.process.workers import in_order
+from decant.selection.candidates import Wish
+from decant.selection.golden import CheckGolden
+from decant.selection.loading import RunsOn, load_session
 
 if TYPE_CHECKING:
-    from decant.grid_decoder import GridDecoder
+    from decant.codec.decoder import GridDecoder
 
 
 class Decoder(RunsOn):
@@ -143,8 +143,8 @@ class Decoder(RunsOn):
         bundle, layout = self.bundle, self.bundle.layout
         if isinstance(layout, FixedLayout):
             return FixedDecoder(layout, bundle.name, bundle.image, self.session, self.denoiser)
-        from decant.grid import GridLayout
-        from decant.grid_decoder import GridDecoder
+        from decant.codec.decoder import GridDecoder
+        from decant.codec.layout import GridLayout
 
         assert isinstance(layout, GridLayout)
         if self.denoiser is not None:

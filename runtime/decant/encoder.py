@@ -7,26 +7,27 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from decant import container, lifecycle
-from decant.bundle import Bundle, list_bundles, open_bundle
-from decant.container import DEFAULT_SIZE_LIMIT, DcnFile
-from decant.cores import usable_cores
+from decant.backends.session import Session
+from decant.bundles.bundle import Bundle, list_bundles, open_bundle
 from decant.decoder import Decoder
-from decant.devices import Wish
 from decant.errors import BundleError, ImageError
-from decant.frames import warn_of_frames
-from decant.golden import CheckGolden
-from decant.images import Picture, opaque, read
-from decant.latents import FixedLayout
-from decant.loading import RunsOn, load_session
-from decant.metadata import Metadata
-from decant.sessions import Session
+from decant.formats import container
+from decant.formats.container import DEFAULT_SIZE_LIMIT, DcnFile
+from decant.formats.frames import warn_of_frames
+from decant.formats.input_images import Picture, opaque, read
+from decant.formats.metadata import Metadata
+from decant.layouts.layout import FixedLayout
+from decant.process import lifecycle
+from decant.process.cores import usable_cores
+from decant.selection.candidates import Wish
+from decant.selection.golden import CheckGolden
+from decant.selection.loading import RunsOn, load_session
 from decant.settings import Settings
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from decant.grid_encoder import GridEncoder
+    from decant.codec.encoder import GridEncoder
 
 
 class Encoder(RunsOn):
@@ -131,8 +132,9 @@ class Encoder(RunsOn):
         return layout.pack_picture(self.session.run(picture.pixels[None])[0], picture.pixels)
 
     def _grid_encoder(self) -> "GridEncoder":
-        from decant.grid import GridLayout
-        from decant.grid_encoder import GridEncoder, predicting
+        from decant.codec.encoder import GridEncoder
+        from decant.codec.layout import GridLayout
+        from decant.codec.quantization import predicting
 
         layout = self.bundle.layout
         assert isinstance(layout, GridLayout)
@@ -165,7 +167,7 @@ class Encoder(RunsOn):
         return loaded.session
 
     def _file(self, picture: Picture, metadata: Metadata, latents: bytes) -> DcnFile:
-        from decant import alpha
+        from decant.formats import alpha
 
         return DcnFile(
             name=self.bundle.name,

@@ -17,11 +17,11 @@ from typing import IO, Any
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from decant import container
-from decant.describe import MODES
+from decant.commands.describe import MODES
 from decant.errors import DecantError, FormatError, ImageError, MissingExtraError, SizeLimitError
-from decant.exif import dpi_of
-from decant.metadata import metadata_of
+from decant.formats import container
+from decant.formats.exif import dpi_of
+from decant.formats.metadata import metadata_of
 from decant.settings import DEFAULT_MODEL
 
 __all__ = ["DECODER_OPTIONS", "DEFAULT_MODEL", "ENCODER_OPTIONS", "FORMAT", "DcnImageFile"]
@@ -155,7 +155,7 @@ def _metadata(stream: IO[bytes], header: container.Header, source: str) -> dict[
 def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     """Pillow's save handler: the arguments of ``Image.save`` are in ``im.encoderinfo``."""
     from decant import cache
-    from decant.images import why_refused
+    from decant.formats.input_images import why_refused
 
     options = im.encoderinfo
     _check_names(options)

@@ -8,15 +8,20 @@ from pathlib import Path
 
 import numpy as np
 
-from decant import container, golden, lifecycle
-from decant.bundle import Bundle, find_bundle
-from decant.devices import Device, Wish, available_devices
+from decant.backends.device import Device
+from decant.backends.devices import available_devices
+from decant.backends.session import Session
+from decant.backends.sessions import create_session
+from decant.bundles.bundle import Bundle, find_bundle
 from decant.errors import BundleError, DecantError, MissingExtraError
-from decant.latents import FixedLayout
-from decant.loading import check_shapes, load_session
-from decant.manifest import Graph
-from decant.reading import read_dcn
-from decant.sessions import Session, create_session
+from decant.formats import container
+from decant.formats.manifest import Graph
+from decant.formats.reading import read_dcn
+from decant.layouts.layout import FixedLayout
+from decant.process import lifecycle
+from decant.selection import golden
+from decant.selection.candidates import Wish
+from decant.selection.loading import check_shapes, load_session
 from decant.text import escaped
 
 # The highest quality of any codec is far above this, what a broken graph gives far below.
@@ -108,9 +113,9 @@ def verify_files(
 
 def _decode_symbols(bundle: Bundle, file: container.DcnFile, source: str) -> list[str]:
     """Decode all that is coded without loss, and say what it was. Raises FormatError."""
-    from decant import alpha
-    from decant.grid import GridLayout
-    from decant.grid_decoder import groups_of
+    from decant.codec.decoder import groups_of
+    from decant.codec.layout import GridLayout
+    from decant.formats import alpha
 
     assert isinstance(bundle.layout, GridLayout)
     count = sum(1 for _ in groups_of(bundle.layout, file, source))
@@ -180,10 +185,11 @@ def _encode(bundle: Bundle, role: str, session: Session) -> str:
     if isinstance(bundle.layout, FixedLayout):
         bundle.layout.pack_picture(session.run(pixels[None])[0], pixels)
         return "gives latents that can be stored"
+    from decant.codec.encoder import GridEncoder
+    from decant.codec.layout import QUALITIES, GridLayout
+    from decant.codec.quantization import predicting
     from decant.decoder import Decoder
-    from decant.grid import QUALITIES, GridLayout
-    from decant.grid_encoder import GridEncoder, predicting
-    from decant.images import Picture
+    from decant.formats.input_images import Picture
     from decant.settings import Settings
 
     assert isinstance(bundle.layout, GridLayout)

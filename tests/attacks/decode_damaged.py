@@ -15,7 +15,8 @@ from pathlib import Path
 
 import damage
 import numpy as np
-from decant import DecantError, Decoder, container
+from decant import DecantError, Decoder
+from decant.formats import container
 
 SIZE_LIMIT = 1 << 20  # pixels
 MEMORY = 256 << 20  # bytes beyond those of a process that has decoded every good file

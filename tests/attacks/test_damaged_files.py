@@ -13,9 +13,9 @@ from pathlib import Path
 import grid_tables
 import numpy as np
 from damage import damaged, reseal, split
-from decant import alpha, container
-from decant.bundle import Bundle
-from decant.grid import GridLayout
+from decant.bundles.bundle import Bundle
+from decant.codec.layout import GridLayout
+from decant.formats import alpha, container
 
 SCRIPT = Path(__file__).parent / "decode_damaged.py"
 SEED = 20261121

@@ -15,8 +15,8 @@ import onnx
 import pytest
 from attack_table import AttackTable
 from click.testing import CliRunner
-from decant.bundle import Bundle, seal
-from decant.cli import main
+from decant.bundles.bundle import Bundle, seal
+from decant.commands.cli import main
 from decant.errors import BundleError
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image

@@ -15,10 +15,12 @@ import pytest
 from attack_table import AttackTable
 from click.testing import CliRunner
 from damage import header, section
-from decant import Decoder, FormatError, alpha, container, entropy
-from decant.bundle import Bundle
-from decant.cli import main
-from decant.grid import GridLayout
+from decant import Decoder, FormatError
+from decant.bundles.bundle import Bundle
+from decant.codec.entropy import rans
+from decant.codec.layout import GridLayout
+from decant.commands.cli import main
+from decant.formats import alpha, container
 
 ATTACKS = AttackTable()
 attack = ATTACKS.attack
@@ -175,7 +177,7 @@ def symbol_beyond_the_largest(good: Good) -> bytes:
     largest = 32767 + int(good.layout.entropy.radius[c])
     z = np.zeros((good.layout.hyper, shape.hz, shape.wz), np.int32)
     z[0, 0, 0] = largest
-    with mock.patch.object(entropy, "LARGEST_SYMBOL", largest):
+    with mock.patch.object(rans, "LARGEST_SYMBOL", largest):
         return good.with_streams(good.layout.encode_hyper(z, rows), good.groups)
 
 

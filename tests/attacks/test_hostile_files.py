@@ -10,8 +10,9 @@ import pytest
 from attack_table import AttackTable
 from click.testing import CliRunner
 from damage import header, section
-from decant import Encoder, alpha, container
-from decant.cli import main
+from decant import Encoder
+from decant.commands.cli import main
+from decant.formats import alpha, container
 
 ATTACKS = AttackTable()
 attack = ATTACKS.attack

@@ -8,11 +8,11 @@ import numpy as np
 import onnx
 import pytest
 from attack_table import AttackTable
-from decant.bundle import list_bundles
+from decant.backends.graph_check import check_graph
+from decant.backends.ir_check import check_ir
+from decant.backends.onnx_check import check_onnx
+from decant.bundles.bundle import list_bundles
 from decant.errors import BundleError
-from decant.graph_check import check_graph
-from decant.ir_check import check_ir
-from decant.onnx_check import check_onnx
 from onnx import TensorProto, helper, numpy_helper
 
 ONNX_ATTACKS, IR_ATTACKS = AttackTable(), AttackTable()

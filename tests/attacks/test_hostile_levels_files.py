@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from attack_table import AttackTable
 from click.testing import CliRunner
-from decant import Encoder, container
-from decant.cli import main
+from decant import Encoder
+from decant.commands.cli import main
+from decant.formats import container
 from decant_export import export
 from test_damaged_files import decode_damaged
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from decant import native
-from decant.bundle import Bundle
-from decant.latents import layout_of
+from decant.bundles.bundle import Bundle
+from decant.codec.entropy import native
+from decant.layouts.registry import layout_of
 
-kernels = pytest.importorskip("decant._kernels", reason="the C module is not built here")
+kernels = pytest.importorskip("decant.codec.entropy._kernels", reason="the C module is not built here")
 NANO = Path(__file__).parents[2] / "artifacts/decant_bundles/nano"
 RADIUS, RUNS, COUNTS, RUN_COUNTS, CHANNELS, HYPER, CLASS_WIDTH, CONTEXT_WIDTH, MIXED_WIDTH = range(9)
 HIDDEN_BIAS, STAGES = 10, 13

@@ -9,13 +9,13 @@ import bundles
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from decant import container
-from decant.bundle import Bundle, find_bundle, list_bundles
-from decant.cli import main
+from decant.bundles.bundle import Bundle, find_bundle, list_bundles
+from decant.bundles.shipped import checked_files, foreign_file, released
+from decant.codec.entropy.scale_network import ScaleNetwork
+from decant.commands.cli import main
 from decant.errors import BundleError
-from decant.manifest import parse_manifest, require_listed_once, seal
-from decant.scales import ScaleNetwork
-from decant.shipped import checked_files, foreign_file, released
+from decant.formats import container
+from decant.formats.manifest import parse_manifest, require_listed_once, seal
 
 ARTIFACTS = Path(__file__).parents[2] / "artifacts/decant_bundles"
 SHIPPED = sorted(path.parent.name for path in ARTIFACTS.glob("*/bundle.json"))
@@ -33,7 +33,7 @@ def beside(model: str, other: str, folder: Path) -> Path:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_table_lists_every_file_of_the_shipped_bundles(name: str):
-    """After an export of shipped bundles: ``python -m decant.shipped``."""
+    """After an export of shipped bundles: ``python -m decant.bundles.release``."""
     bundle = Bundle.open(ARTIFACTS / name)
     known = released()[bundle.model_id]
     assert known.name == name

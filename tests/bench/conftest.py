@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from decant.bundle import Bundle
+from decant.bundles.bundle import Bundle
 from decant_bench import latency
 from decant_bench.images import ImageSet, wheel_crops
 

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from decant import Decoder, Encoder, native
-from decant.bundle import Bundle
-from decant.cli import main
+from decant import Decoder, Encoder
+from decant.bundles.bundle import Bundle
+from decant.codec.entropy import native
+from decant.commands.cli import main
 from decant_bench import breakdown, record
 from decant_bench.errors import BenchError
 from decant_bench.pictures import Picture, PictureSet, wheel_pictures

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from click.testing import CliRunner
-from decant.cli import main
+from decant.commands.cli import main
 from decant_bench import cli, compare, latency, record
 from decant_bench.images import wheel_crops
 from PIL import Image

@@ -5,7 +5,7 @@ import json
 
 import pytest
 from click.testing import CliRunner
-from decant.cli import main
+from decant.commands.cli import main
 from decant_bench import compare, record
 from decant_bench.errors import BenchError
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from decant.cli import main
+from decant.commands.cli import main
 from decant_bench import camera, content, content_wheels
 from decant_bench.errors import BenchError
 from decant_bench.metrics import psnr

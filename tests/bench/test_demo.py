@@ -5,7 +5,7 @@ import re
 
 import pytest
 from click.testing import CliRunner
-from decant.bundle import Bundle
+from decant.bundles.bundle import Bundle
 from decant_bench import demo, record
 from decant_train.wheel_photos import crops
 from PIL import Image

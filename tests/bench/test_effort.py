@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from decant import Encoder
-from decant.bundle import Bundle, find_bundle
-from decant.cli import main
+from decant.bundles.bundle import Bundle, find_bundle
+from decant.commands.cli import main
 from decant_bench import effort, effort_report, record
 from decant_bench.effort import FIELD, Options
 from decant_bench.pictures import Picture, PictureSet, wheel_pictures

@@ -11,7 +11,7 @@ import bundles
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from decant.cli import main
+from decant.commands.cli import main
 from decant.decoder import Decoder
 from decant.encoder import Encoder
 from decant.errors import DecantError

@@ -6,7 +6,7 @@ from pathlib import Path
 import bundles
 import numpy as np
 import pytest
-from decant.bundle import Bundle
+from decant.bundles.bundle import Bundle
 from decant.decoder import Decoder
 from decant_bench import latency, latency_table, record, worker
 from decant_bench.baselines import setting

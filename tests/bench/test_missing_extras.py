@@ -6,7 +6,7 @@ from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
-from decant import extras
+from decant.commands import extras
 from decant.errors import MissingExtraError
 
 # Runs a command in a process that has none of the modules named.
@@ -20,7 +20,7 @@ class Absent:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Absent())
-from decant.cli import main
+from decant.commands.cli import main
 main()
 """
 BENCH = "skimage,sklearn,scipy,matplotlib,psutil,imagecodecs,jinja2"

@@ -6,10 +6,10 @@ import shutil
 import bundles
 import numpy as np
 import pytest
-from decant import container
-from decant.bundle import Bundle
+from decant.bundles.bundle import Bundle
 from decant.decoder import Decoder
 from decant.encoder import Encoder
+from decant.formats import container
 from decant_bench import metrics, quality_table, record
 from decant_bench.baselines import setting
 from decant_bench.errors import BenchError

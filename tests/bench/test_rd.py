@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from decant import Decoder, Encoder
-from decant.bundle import Bundle
-from decant.cli import main
+from decant.bundles.bundle import Bundle
+from decant.commands.cli import main
 from decant_bench import metrics, rd, rd_curves, rd_plots, rd_report, rd_table, record
 from decant_bench.baselines import PillowCodec, setting
 from decant_bench.bd_rate import curve

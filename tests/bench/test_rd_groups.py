@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from decant.cli import main
+from decant.commands.cli import main
 from decant.errors import ImageError
 from decant_bench import content_pages, content_wheels, rd, rd_groups, rd_groups_table, rd_table, record
 from decant_bench.baselines import setting

@@ -9,7 +9,7 @@ from pathlib import Path
 import bundles
 import numpy as np
 import pytest
-from decant.bundle import Bundle
+from decant.bundles.bundle import Bundle
 from decant.decoder import Decoder
 from decant.encoder import Encoder
 from decant_bench import latency_table, metrics, plots, quality, quality_table

@@ -7,7 +7,7 @@ from pathlib import Path
 import color_model
 import numpy as np
 import pytest
-from decant.bundle import Bundle
+from decant.bundles.bundle import Bundle
 from decant.decoder import Decoder
 from decant.encoder import Encoder
 from decant_bench import color_figures, color_measures, color_page, metrics, reproduce, reproduce_color

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from decant import Decoder, Encoder
-from decant.cli import main
+from decant.commands.cli import main
 from decant_bench import digits_stages, metrics, reproduce_digits
 from decant_bench.digits_plots import labels_figure, save_sheet
 from decant_bench.errors import BenchError

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from decant.bundle import Bundle
+from decant.bundles.bundle import Bundle
 from decant_bench import reproduce_perceptual as sweep
 from decant_bench.errors import BenchError
 from decant_train import wheel_photos

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from decant.strpaths import takes_paths
+from decant.formats.paths import takes_paths
 from decant_bench import content, images, pictures, record
 from decant_train import checkpoint, data, loop, photos, recipes
 from PIL import Image

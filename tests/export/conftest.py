@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from checkpoints_made import save_denoiser, train_set
-from decant.bundle import Bundle
+from decant.bundles.bundle import Bundle
 from decant_export import export
 
 

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from decant import Decoder, Encoder, native
-from decant.bundle import Bundle, seal
-from decant.cli import main
+from decant import Decoder, Encoder
+from decant.bundles.bundle import Bundle, seal
+from decant.codec.entropy import native
+from decant.codec.layout import GridLayout
+from decant.commands.cli import main
 from decant.errors import BundleError
-from decant.grid import GridLayout
 from decant_export import codec_adjoint, codec_graphs, codec_tables
 from decant_export.codec_copies import EVEN, Copies, balanced, neighbours
 from decant_export.codec_measure import evened, measure

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 from checkpoints_made import run
-from decant import Decoder, Encoder, container
-from decant.bundle import Bundle
+from decant import Decoder, Encoder
+from decant.bundles.bundle import Bundle
 from decant.errors import FormatError
-from decant.levels import LevelsLayout
+from decant.formats import container
+from decant.layouts.levels import LevelsLayout
 from decant.verify import verify_bundle, verify_file
 from decant_export import ExportError, export
 from decant_export.color_graphs import ColorGraphs

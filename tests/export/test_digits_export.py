@@ -8,9 +8,10 @@ import pytest
 import torch
 from checkpoints_made import run
 from click.testing import CliRunner
-from decant import Decoder, Encoder, container
-from decant.bundle import Bundle
-from decant.cli import main
+from decant import Decoder, Encoder
+from decant.bundles.bundle import Bundle
+from decant.commands.cli import main
+from decant.formats import container
 from decant_export import ExportError, export, families
 from decant_export.digits_graphs import as_phases
 from decant_export.gate import psnr_db

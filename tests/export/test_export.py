@@ -11,9 +11,9 @@ import pytest
 import torch
 from checkpoints_made import COUNT, SIDE, photos
 from decant import Decoder, Encoder
-from decant.bundle import Bundle
+from decant.bundles.bundle import Bundle
 from decant.errors import BundleError
-from decant.manifest import canonical_json
+from decant.formats.manifest import canonical_json
 from decant_export import ExportError, export, folder
 from decant_export.gate import psnr_db
 from decant_train import checkpoint as checkpoints

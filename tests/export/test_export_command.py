@@ -9,8 +9,8 @@ import pytest
 from checkpoints_made import SIDE, photos
 from click.testing import CliRunner, Result
 from decant import Decoder
-from decant.bundle import Bundle
-from decant.cli import main
+from decant.bundles.bundle import Bundle
+from decant.commands.cli import main
 from decant_export import cli, variants
 from PIL import Image
 
@@ -109,7 +109,7 @@ def test_help_knows_the_precisions_and_imports_nothing_heavy() -> None:
     assert cli.PRECISIONS == variants.PRECISIONS
     assert cli.RUNTIMES == variants.RUNTIMES
     code = (
-        "import sys; from click.testing import CliRunner; from decant.cli import main; "
+        "import sys; from click.testing import CliRunner; from decant.commands.cli import main; "
         "r = CliRunner().invoke(main, ['export', '--help']); print(r.output); "
         "print([m for m in ('torch', 'onnx', 'openvino', 'numpy') if m in sys.modules])"
     )

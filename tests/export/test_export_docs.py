@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from decant.bundle import Bundle
-from decant.cli import main
+from decant.bundles.bundle import Bundle
+from decant.commands.cli import main
 from decant_export import variants
 
 DOCS = (Path(__file__).parents[2] / "docs" / "export.md").read_text()

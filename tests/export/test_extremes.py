@@ -11,10 +11,10 @@ import onnx
 import pytest
 from click.testing import CliRunner
 from decant import Decoder, Encoder
-from decant.bundle import Bundle
-from decant.cli import main
-from decant.golden import measure
-from decant.sessions import create_session
+from decant.backends.sessions import create_session
+from decant.bundles.bundle import Bundle
+from decant.commands.cli import main
+from decant.selection.golden import measure
 from decant_export import qdq
 from decant_export.codec_copies import Copies
 from decant_export.codec_exporting import calibration_crops
@@ -184,9 +184,9 @@ def test_only_a_codec_with_its_encoder_is_requantized(tmp_path: Path):
 
 _HASWELL = """
 import sys
-from decant.bundle import Bundle
-from decant.golden import measure
-from decant.sessions import create_session
+from decant.bundles.bundle import Bundle
+from decant.selection.golden import measure
+from decant.backends.sessions import create_session
 bundle = Bundle.open(sys.argv[1])
 for runtime in ("onnxruntime", "openvino"):
     graph = bundle.graph("synthesis", "int8", runtime)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 from checkpoints_made import photos, run
-from decant import container
-from decant.bundle import Bundle
+from decant.bundles.bundle import Bundle
 from decant.decoder import Decoder
 from decant.encoder import Encoder
-from decant.levels import LevelsLayout
+from decant.formats import container
+from decant.layouts.levels import LevelsLayout
 from decant_export import export
 from decant_export.errors import ExportError
 from decant_export.gate import psnr_db

@@ -8,7 +8,7 @@ import decant
 import numpy as np
 import pytest
 from decant import cache
-from decant.bundle import Bundle
+from decant.bundles.bundle import Bundle
 from decant.decoder import Decoder
 from decant.encoder import Encoder
 

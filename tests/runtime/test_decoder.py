@@ -8,9 +8,10 @@ import bundles
 import decant
 import numpy as np
 import pytest
-from decant import Decoder, Encoder, FormatError, ModelNotFoundError, SizeLimitError, container
+from decant import Decoder, Encoder, FormatError, ModelNotFoundError, SizeLimitError
 from decant.errors import BundleError, ImageError
-from decant.golden import psnr_db
+from decant.formats import container
+from decant.selection.golden import psnr_db
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import bundles
 import pytest
-from decant.cli import main
-from decant.devices import AUTO_PRECISIONS, KINDS
+from decant.backends.devices import KINDS
+from decant.commands.cli import main
+from decant.selection.candidates import AUTO_PRECISIONS
 
 DOCS = Path(__file__).parents[2] / "docs"
 

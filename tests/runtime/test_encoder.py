@@ -6,8 +6,9 @@ from pathlib import Path
 import bundles
 import numpy as np
 import pytest
-from decant import Encoder, ImageError, SizeLimitError, container
-from decant.bundle import Bundle
+from decant import Encoder, ImageError, SizeLimitError
+from decant.bundles.bundle import Bundle
+from decant.formats import container
 from PIL import Image
 
 

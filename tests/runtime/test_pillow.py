@@ -21,7 +21,8 @@ import bundles
 import decant.pillow
 import numpy as np
 import pytest
-from decant import DecantError, Decoder, Encoder, container
+from decant import DecantError, Decoder, Encoder
+from decant.formats import container
 from PIL import ExifTags, Image, ImageCms, ImageOps, ImageSequence, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 

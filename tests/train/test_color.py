@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from decant.entropy import TOTAL
-from decant.levels import LevelsLayout
+from decant.codec.entropy.counts import TOTAL
+from decant.layouts.levels import LevelsLayout
 from decant_train import checkpoint as checkpoints
 from decant_train import cifar, recipes_color
 from decant_train.checkpoint import CheckpointError

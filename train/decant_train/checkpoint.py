@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from decant.strpaths import takes_paths
+from decant.formats.paths import takes_paths
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from decant.strpaths import takes_paths
+from decant.formats.paths import takes_paths
 from PIL import Image
 
 from decant_train.data import NoImagesError

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from decant.grid_encoder import FAR, MOMENTUM, ROUNDS, overshoot
+from decant.codec.encoder import MOMENTUM, ROUNDS, overshoot
+from decant.codec.quantization import FAR
 from decant.settings import DEFAULT_EFFORT
 from torch import Tensor
 

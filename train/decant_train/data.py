@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from decant.strpaths import takes_paths
+from decant.formats.paths import takes_paths
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 Fit = Literal["crop", "stretch"]

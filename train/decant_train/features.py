@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from decant.strpaths import takes_paths
+from decant.formats.paths import takes_paths
 from torch import Tensor, nn
 
 POOL_BEFORE = (2, 4, 8, 12)  # index of the convolution, from 0

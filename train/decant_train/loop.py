@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from decant.strpaths import takes_paths
+from decant.formats.paths import takes_paths
 from torch import Tensor, nn
 from tqdm import tqdm
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from decant.strpaths import takes_paths
+from decant.formats.paths import takes_paths
 
 SIDE = 28  # pixels
 MAGIC = {1: 0x0801, 3: 0x0803}  # of unsigned bytes, by the number of axes

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from decant.strpaths import takes_paths
+from decant.formats.paths import takes_paths
 from PIL import Image, ImageOps
 from safetensors import safe_open
 from safetensors.torch import save_file

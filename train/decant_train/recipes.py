@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from decant.strpaths import takes_paths
+from decant.formats.paths import takes_paths
 
 from decant_train import checkpoint as checkpoints
 from decant_train import codec_finish, codec_loop, data, families, loop, photos, wheel_photos

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from decant.strpaths import takes_paths
+from decant.formats.paths import takes_paths
 
 from decant_train import checkpoint as checkpoints
 from decant_train import families, loop, mnist

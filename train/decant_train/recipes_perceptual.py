@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 import torch
-from decant.strpaths import takes_paths
+from decant.formats.paths import takes_paths
 from PIL import Image, ImageOps
 from safetensors import SafetensorError
 from safetensors.torch import load_file

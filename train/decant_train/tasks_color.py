@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from decant.levels import complexity_of
+from decant.layouts.levels import complexity_of
 from torch import Tensor
 
 from decant_train.families.color import BLOCK, ColorAutoencoder, quantized

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from decant.commands.options import keep_suffix_option, quiet_option, running_options, skip_existing_option
+from decant.commands.plugins import Failure
 from decant.commands.running import (
     PATH,
     STANDARD,
@@ -20,10 +21,9 @@ from decant.commands.running import (
     stopped_by_signals,
     write_output,
 )
-from decant.plugins import Failure
-from decant.terminal import say
+from decant.commands.terminal import say
+from decant.formats.writing import is_stream
 from decant.text import escaped
-from decant.writing import is_stream
 
 if TYPE_CHECKING:
     from decant.batch import FileDecoder
@@ -87,7 +87,7 @@ def decode(
     IN and OUT may be - for standard input and output. A folder as OUT gets a file named after IN.
     """
     from decant.batch import FileDecoder
-    from decant.plan import plan_folder
+    from decant.formats.plan import plan_folder
 
     require(source)
     suffix = f".{format_name}"
@@ -120,8 +120,8 @@ def decode(
 
 
 def _decode_one(source: Path, target: Path, work: "FileDecoder", suffix: str, quiet: bool) -> None:
-    from decant.output import PICTURE_SUFFIXES, lost_metadata, write_picture
-    from decant.reading import read_dcn_stream
+    from decant.formats.output_images import PICTURE_SUFFIXES, lost_metadata, write_picture
+    from decant.formats.reading import read_dcn_stream
 
     with memory_for(source), input_stream(source) as (stream, name):
         pixels, file = work.decode(read_dcn_stream(stream, name), name)
@@ -134,7 +134,7 @@ def _decode_one(source: Path, target: Path, work: "FileDecoder", suffix: str, qu
 
 def _require_picture_name(target: Path) -> None:
     """A usage error unless ``target`` ends in the suffix of a format that is written, or is a stream."""
-    from decant.output import PICTURE_SUFFIXES
+    from decant.formats.output_images import PICTURE_SUFFIXES
 
     if target == STANDARD or target.suffix.lower() in PICTURE_SUFFIXES or is_stream(target):
         return

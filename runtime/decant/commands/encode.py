@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from decant.commands.options import keep_suffix_option, quiet_option, running_options, skip_existing_option
+from decant.commands.plugins import Failure
 from decant.commands.running import (
     PATH,
     STANDARD,
@@ -21,13 +22,12 @@ from decant.commands.running import (
     stopped_by_signals,
     write_output,
 )
-from decant.container import DEFAULT_SIZE_LIMIT
+from decant.commands.terminal import say
 from decant.errors import AnimationWarning
-from decant.frames import MORE_FRAMES
-from decant.plugins import Failure
-from decant.terminal import say
+from decant.formats.container import DEFAULT_SIZE_LIMIT
+from decant.formats.frames import MORE_FRAMES
+from decant.formats.writing import is_stream
 from decant.text import escaped
-from decant.writing import is_stream
 
 if TYPE_CHECKING:
     from decant.batch import FileEncoder
@@ -106,7 +106,7 @@ def encode(
 
     from decant.batch import FileEncoder
     from decant.encoder import Encoder
-    from decant.plan import plan_folder
+    from decant.formats.plan import plan_folder
 
     require(source)
     folder = source.is_dir()
@@ -178,7 +178,7 @@ def _picture_suffixes() -> set[str]:
     """The suffixes of the formats that are read."""
     from PIL import Image
 
-    from decant.opening import INPUT_FORMATS
+    from decant.formats.opening import INPUT_FORMATS
 
     Image.init()
     return {suffix for suffix, format in Image.registered_extensions().items() if format in INPUT_FORMATS}
@@ -186,7 +186,7 @@ def _picture_suffixes() -> set[str]:
 
 def _default_model(bundle_dir: str | None) -> str:
     """The folder of the bundle to encode with where none is named."""
-    from decant.bundle import list_bundles, search_folders
+    from decant.bundles.bundle import list_bundles, search_folders
     from decant.settings import DEFAULT_MODEL
 
     found = [bundle for bundle in list_bundles(bundle_dir) if bundle.has("analysis")]

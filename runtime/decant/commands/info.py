@@ -8,7 +8,7 @@ import click
 
 from decant.commands.options import bundle_dir_option, json_option
 from decant.commands.running import PATH, bundle_or_file, input_stream
-from decant.terminal import show_lines
+from decant.commands.terminal import show_lines
 
 
 @click.command()
@@ -20,7 +20,7 @@ def info(paths: tuple[Path, ...], bundle_dir: str | None, as_json: bool) -> None
 
     PATH is a .dcn file, - for standard input, a bundle's folder or a bundle's name.
     """
-    from decant.describe import as_text
+    from decant.commands.describe import as_text
 
     described = [_describe(path, bundle_dir) for path in paths]
     if as_json:
@@ -30,11 +30,11 @@ def info(paths: tuple[Path, ...], bundle_dir: str | None, as_json: bool) -> None
 
 
 def _describe(path: Path, bundle_dir: str | None) -> dict[str, Any]:
-    from decant import container
-    from decant.bundle import Bundle, find_bundle
-    from decant.describe import describe_bundle, describe_file
+    from decant.bundles.bundle import Bundle, find_bundle
+    from decant.commands.describe import describe_bundle, describe_file
     from decant.errors import BundleError
-    from decant.reading import read_dcn_stream
+    from decant.formats import container
+    from decant.formats.reading import read_dcn_stream
 
     path = bundle_or_file(path, bundle_dir)
     if path.is_dir():

@@ -5,7 +5,7 @@ import json
 import click
 
 from decant.commands.options import bundle_dir_option, json_option
-from decant.terminal import say, show_lines
+from decant.commands.terminal import say, show_lines
 
 
 @click.command()
@@ -13,8 +13,8 @@ from decant.terminal import say, show_lines
 @json_option
 def models(bundle_dir: str | None, as_json: bool) -> None:
     """List the bundles that can be found."""
-    from decant.bundle import list_bundles, search_folders
-    from decant.describe import describe_bundle, licence_lines, table
+    from decant.bundles.bundle import list_bundles, search_folders
+    from decant.commands.describe import describe_bundle, licence_lines, table
 
     found = list_bundles(bundle_dir)
     if as_json:
@@ -45,9 +45,9 @@ def devices(as_json: bool) -> None:
     """List the devices that the installed runtimes see, and say how codec streams are decoded."""
     from dataclasses import asdict
 
-    from decant import native
-    from decant.describe import table
-    from decant.devices import RUNTIMES, available_devices
+    from decant.backends.devices import RUNTIMES, available_devices
+    from decant.codec.entropy import native
+    from decant.commands.describe import table
     from decant.errors import MissingExtraError
 
     found = []

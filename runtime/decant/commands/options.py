@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 import click
 
-from decant.container import DEFAULT_SIZE_LIMIT
+from decant.formats.container import DEFAULT_SIZE_LIMIT
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 

@@ -11,11 +11,11 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from decant.plan import FolderPlan, Job
-from decant.plugins import Failure
-from decant.reading import open_regular
-from decant.terminal import say, say_progress
-from decant.writing import Write, write_atomically
+from decant.commands.plugins import Failure
+from decant.commands.terminal import say, say_progress
+from decant.formats.plan import FolderPlan, Job
+from decant.formats.reading import open_regular
+from decant.formats.writing import Write, write_atomically
 
 if TYPE_CHECKING:
     from decant.batch import Done, Work
@@ -60,9 +60,9 @@ def stopped_by_signals() -> Iterator[None]:
 
 def bundle_or_file(path: Path, bundle_dir: str | None) -> Path:
     """``path``, or the folder of the bundle of that name where no such file or folder is here."""
-    from decant.bundle import find_bundle, search_folders
-    from decant.container import NAME_PATTERN
+    from decant.bundles.bundle import find_bundle, search_folders
     from decant.errors import ModelNotFoundError
+    from decant.formats.container import NAME_PATTERN
 
     if path == STANDARD or path.exists():
         return path

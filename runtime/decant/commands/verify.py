@@ -15,11 +15,11 @@ from decant.commands.options import (
     size_limit_option,
     threads_option,
 )
+from decant.commands.plugins import Failure
 from decant.commands.running import PATH, bundle_or_file, input_stream, skipped_text
+from decant.commands.terminal import say, show, show_lines
 from decant.errors import DecantError
-from decant.plan import FolderPlan, plan_folder
-from decant.plugins import Failure
-from decant.terminal import say, show, show_lines
+from decant.formats.plan import FolderPlan, plan_folder
 
 if TYPE_CHECKING:
     from decant.verify import Finding
@@ -118,7 +118,7 @@ def _checks(path: Path, bundle_dir: str | None, threads: int, size_limit: int) -
             yield from verify_files(files, bundle_dir, size_limit, threads)
 
         return _Checks("folder", findings(), plan)
-    from decant.reading import read_dcn_stream
+    from decant.formats.reading import read_dcn_stream
 
     with input_stream(path) as (stream, name):
         data = read_dcn_stream(stream, name)

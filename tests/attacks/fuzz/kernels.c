@@ -5,7 +5,7 @@
  * The first byte chooses the tables, the next two the size of the group, four the hyperlatents. Tables are of the
  * form that py_tables makes and checks; what a stream can do to them is the question.
  */
-#include "../../../runtime/decant/_kernels.c"
+#include "../../../runtime/decant/codec/entropy/_kernels.c"
 
 enum { VARIANTS = 16, HYPER_SIDE = 2 };
 

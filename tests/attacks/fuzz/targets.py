@@ -12,20 +12,21 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2] / "helpers"))
 
 import decant.pillow  # noqa: F401
 import numpy as np
 from damage import reseal
-from decant import container
-from decant.bundle import Bundle, find_bundle
+from decant.backends.ir_check import check_ir
+from decant.backends.onnx_check import check_onnx
+from decant.bundles.bundle import Bundle, find_bundle
+from decant.codec.decoder import groups_of
+from decant.codec.layout import GridLayout
 from decant.errors import DecantError
-from decant.grid import GridLayout
-from decant.grid_decoder import groups_of
-from decant.ir_check import check_ir
-from decant.latents import VectorLayout, layout_of
-from decant.manifest import load_json, parse_manifest, parse_model, seal
-from decant.onnx_check import check_onnx
+from decant.formats import container
+from decant.formats.manifest import load_json, parse_manifest, parse_model, seal
+from decant.layouts.registry import layout_of
+from decant.layouts.vector import VectorLayout
 from PIL import Image, UnidentifiedImageError
 
 MOST_PIXELS = 1 << 14

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from decant.entropy import integer_counts
+from decant.codec.entropy.counts import integer_counts
 from torch import Tensor, nn
 
 from decant_train.families.base import Family

@@ -1,0 +1,1 @@
+"""Inference runtimes behind one protocol: ONNX Runtime, OpenVINO, and decant's own integer kernels."""

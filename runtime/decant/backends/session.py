@@ -1,0 +1,136 @@
+"""What every runtime offers: a loaded graph with one output, checked against what the bundle says of it.
+
+A session is made from bytes that were checked against the bundle's hashes, so what was checked is what runs.
+Sessions may be used from several threads at once. The device asked for and the device that runs are two
+attributes.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+
+from decant.backends.device import Device
+from decant.errors import BundleError
+from decant.formats.manifest import Graph, TensorSpec
+from decant.process import lifecycle
+from decant.process.failures import is_from
+
+
+class Session(Protocol):
+    """A loaded graph with one output."""
+
+    runtime: str
+    runtime_version: str
+    requested_device: str
+    device: str  # the kind that runs: cpu, gpu or npu
+    device_name: str
+    precision: str
+
+    def run(self, *inputs: np.ndarray) -> np.ndarray:
+        """Inputs (n, ...), in the bundle's order -> output (n, ...), of the types and shapes that the bundle
+        gives for the graph.
+        """
+
+    def start(self, *inputs: np.ndarray) -> "Pending":
+        """Begin ``run`` on the session's own threads, where it has more than one; what is returned gives the
+        result when called, and must be called.
+        """
+
+
+Pending: TypeAlias = Callable[[], np.ndarray]
+
+
+@dataclass(frozen=True)
+class SessionPlan:
+    """What a session is made from."""
+
+    graph: Graph
+    blobs: Sequence[bytes]
+    device: Device
+    requested_device: str
+    threads: int
+    strict_device: bool
+    where: str
+
+
+Tensor = tuple[str, str, Sequence[int | None]]  # name, dtype, shape (None: open)
+
+
+class CheckedSession:
+    """What both sessions share: names, the check of what the graph is, and the mapping of errors."""
+
+    runtime: str
+
+    def __init__(self, plan: SessionPlan) -> None:
+        self.requested_device = plan.requested_device
+        self.device = plan.device.kind
+        self.device_name = plan.device.name
+        self.precision = plan.graph.precision
+        self._label = f"{plan.where}: {plan.graph.label}"
+        if not plan.graph.inputs or len(plan.graph.outputs) != 1:
+            raise BundleError(f"{self._label}: at least one input and exactly one output expected")
+        self._inputs, self._output = plan.graph.inputs, plan.graph.outputs[0]
+
+    def _compare(
+        self, what: str, declared: TensorSpec, name: str, dtype: str, shape: Sequence[int | None]
+    ) -> None:
+        """Refuse a graph whose tensor is not the one that bundle.json declares. A dimension that the graph
+        leaves open (None), or bundle.json does (a name), is checked when it has run.
+        """
+        fits = len(shape) == len(declared.shape) and all(
+            size in (None, wanted) or (size == 1 and isinstance(wanted, str))
+            for size, wanted in zip(shape, declared.shape, strict=True)
+        )
+        if not fits or (name, dtype) != (declared.name, declared.dtype):
+            raise BundleError(
+                f"{self._label}: {what} is {name} {dtype} {list(shape)}; bundle.json says "
+                f"{declared.name} {declared.dtype} {list(declared.shape)}"
+            )
+
+    def _compare_all(self, what: str, declared: Sequence[TensorSpec], found: Sequence[Tensor]) -> None:
+        if len(found) != len(declared):
+            raise BundleError(f"{self._label}: {len(found)} {what}s; {len(declared)} expected")
+        for expected, tensor in zip(declared, found, strict=True):
+            self._compare(what, expected, *tensor)
+
+    def _checked_result(self, inputs: Sequence[np.ndarray], y: np.ndarray) -> np.ndarray:
+        """``y``, whose dimensions must be those declared; a name that no input has may be any size."""
+        sizes = {
+            name: size
+            for x, declared in zip(inputs, self._inputs, strict=True)
+            for name, size in zip(declared.shape, x.shape, strict=True)
+        }
+        wanted = [sizes.get(size) if isinstance(size, str) else size for size in self._output.shape]
+        fits = len(wanted) == y.ndim and all(
+            size in (None, has) for size, has in zip(wanted, y.shape, strict=True)
+        )
+        if not fits or y.dtype.name != self._output.dtype:
+            raise BundleError(
+                f"{self._label}: gave {y.dtype} {y.shape}; {self._output.dtype} {tuple(wanted)} expected"
+            )
+        return y
+
+    def _given(self, inputs: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        """The inputs by name. Raises BundleError for another number of them than the graph takes."""
+        if len(inputs) != len(self._inputs):
+            raise BundleError(f"{self._label}: {len(inputs)} inputs given; it takes {len(self._inputs)}")
+        return {declared.name: x for declared, x in zip(self._inputs, inputs, strict=True)}
+
+    def _called(self, verb: str, work: Callable[..., Any], *arguments: Any) -> Any:
+        """What ``work``, a function of the runtime, gives. The runtime's own exceptions become BundleError;
+        those of signal handlers pass.
+        """
+        lifecycle.enter()
+        try:
+            return work(*arguments)
+        except Exception as error:
+            if not is_from(error, self.runtime):
+                raise
+            raise self._error(error, verb) from None
+        finally:
+            lifecycle.leave()
+
+    def _error(self, error: Exception, verb: str) -> BundleError:
+        return BundleError(f"{self._label} cannot be {verb} here: {str(error)[:300]}")

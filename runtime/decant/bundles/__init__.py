@@ -1,0 +1,1 @@
+"""Bundles: a trained model as a folder on disk, and the user's folders where bundles are kept."""

@@ -1,0 +1,1 @@
+"""The codec's layout ``grid``: any picture size, 100 qualities. Layout, decoder, encoder, quantization."""

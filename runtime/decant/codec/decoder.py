@@ -1,0 +1,236 @@
+"""Files of the layout ``grid`` -> pixels: any size, whole or a rectangle of it, in bounded memory.
+
+A picture is decoded in windows of one coding group and a halo, so that memory grows with its width and not
+with its area. Symbols are integers and come out the same everywhere; the mean of a group is computed from the
+same hyperlatents whatever else is asked for, so a rectangle equals the crop of the whole picture.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from decant.backends.session import Pending, Session
+from decant.codec.layout import HYPER_LATENTS, LATENT_PIXELS, QUALITIES, GridLayout, GridShape, Quality
+from decant.errors import BundleError, FormatError
+from decant.formats import alpha
+from decant.formats.container import DcnFile
+from decant.formats.rectangles import Rectangle, Window, whole, windows
+from decant.process.workers import begin
+
+# How far hyper_mean looks, in hyperlatents: a 3x3 convolution on their grid and one on half of it.
+MEAN_HALO = 2
+# Pictures of up to this many latents (2048 x 2048 pixels) are one window.
+ONE_WINDOW = 1 << 14
+# What arrays of one picture of 768 x 512 pixels take together is about half of it.
+_KEPT_BYTES = 1 << 24
+
+# mean and symbols of a tile (M, rows, columns), step (M,): the mean gets what the symbols say of it.
+AddContext: TypeAlias = Callable[[np.ndarray, np.ndarray, np.ndarray], None]
+
+
+class GridDecoder:
+    """The graphs of a ``grid`` bundle at work. Safe to use from several threads.
+
+    ``overlap``: let synthesis run on one window in a second thread while this one decodes the symbols of the
+    next. A picture of one window gains nothing from threads: the coder keeps the interpreter to itself.
+    """
+
+    def __init__(
+        self, layout: GridLayout, hyper_mean: Session, synthesis: Session, *, overlap: bool = True
+    ) -> None:
+        self.layout = layout
+        self.hyper_mean = hyper_mean
+        self.synthesis = synthesis
+        self.overlap = overlap
+        # The integer hyper synthesis brings the checkerboard mean contexts in integers too.
+        self.add_context: AddContext | None = getattr(hyper_mean, "add_context", None)
+        halved = sum(layout.stages[: layout.halves])
+        if self.add_context is not None and getattr(hyper_mean, "halved", 0) != halved:
+            raise BundleError(
+                f"graph hyper_mean.{hyper_mean.precision} ({hyper_mean.runtime}): mean contexts of the first "
+                f"{halved} channels expected, as the layout has them"
+            )
+        _keep_memory()
+
+    def decode(self, file: DcnFile, source: str = "<bytes>", region: Rectangle | None = None) -> np.ndarray:
+        """uint8 (H, W, 3), or (H, W, 4) where the file has alpha, of the picture or a ``region`` of its
+        pixels. Raises FormatError.
+        """
+        wanted = region or whole(file.height, file.width)
+        groups = _Groups(self, file, source)
+        opacity = None
+        if file.alpha is not None:
+            opacity = alpha.unpack(file.alpha, file.width, file.height, source)
+        plan = groups.plan(wanted.coarser(LATENT_PIXELS))
+        pixels = np.empty((wanted.height, wanted.width, 3 if opacity is None else 4), np.uint8)
+        overlap = self.overlap and len(plan) > 1
+        running: tuple[Window, Pending] | None = None
+        for window in plan:
+            groups.load(window.outer)
+            if running is not None:  # its graph ran while this window's symbols were decoded
+                _place(pixels, wanted, *running, grey=file.grey)
+            work = partial(self.synthesis.run, *groups.take(window.outer))
+            running = window, begin(work) if overlap else _done(work())
+        assert running is not None
+        window, made = running
+        if len(plan) == 1 and not file.grey and opacity is None:
+            found: np.ndarray = made()[0]
+            if found.shape == pixels.shape:  # the picture as the graph made it: nothing to crop or copy
+                return found
+            made = _done(found[None])
+        _place(pixels, wanted, window, made, grey=file.grey)
+        if opacity is not None:
+            pixels[:, :, 3] = opacity[wanted.within(whole(file.height, file.width))]
+        return pixels
+
+
+def mean_of_group(hyper_mean: Session, hyperlatents: np.ndarray, group: Rectangle) -> np.ndarray:
+    """Dequantized ``hyperlatents`` float32 (hyper, hz, wz) of a picture -> float32 (M, rows, columns), the
+    mean of one group's latents, before its first half adds to it (``decant.codec.entropy.checkerboard``).
+    """
+    return _mean_begun(hyper_mean, hyperlatents, group)()
+
+
+def _mean_begun(hyper_mean: Session, hyperlatents: np.ndarray, group: Rectangle) -> Callable[[], np.ndarray]:
+    """``mean_of_group``, begun; what is returned waits for it."""
+    bounds = whole(*hyperlatents.shape[1:])
+    outer = group.coarser(HYPER_LATENTS).grown(MEAN_HALO, bounds)
+    pending = hyper_mean.start(np.ascontiguousarray(hyperlatents[None][_cropped(outer, bounds)]))
+    inside = _cropped(group, outer.finer(HYPER_LATENTS))
+    return lambda: np.ascontiguousarray(pending()[0][inside])
+
+
+def groups_of(layout: GridLayout, file: DcnFile, source: str) -> Iterator[np.ndarray]:
+    """The symbols float32 (M, rows, columns) of each group of a file, one after the other. Raises
+    FormatError.
+    """
+    coded = _Coded(layout, file, source)
+    for index in range(len(coded.shape.groups)):
+        yield coded.group(index)[0]
+
+
+class _Coded:
+    """The streams of one file, and the hyperlatents, which are decoded at once."""
+
+    def __init__(self, layout: GridLayout, file: DcnFile, source: str) -> None:
+        if not 1 <= file.quality <= QUALITIES:
+            raise FormatError(
+                f"{source}: quality {file.quality}; model {file.name} has qualities 1..{QUALITIES}"
+            )
+        self.layout = layout
+        self.source = source
+        self.quality: Quality = layout.quality(file.quality)
+        self.payload = layout.parse(file.latents, file.width, file.height, source)
+        self.shape: GridShape = layout.grid(file.width, file.height)
+        z = layout.decode_hyper(self.payload, self.shape, self.quality, source)
+        self.v = self.quality.scaled(z)
+
+    def group(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """What ``GridLayout.decode_group`` gives."""
+        return self.layout.decode_group(self.payload, index, self.v, self.shape, self.quality, self.source)
+
+
+class _Groups:
+    """Symbols and means of a picture's groups: read when a window first needs them, dropped after the last
+    that does.
+    """
+
+    def __init__(self, decoder: GridDecoder, file: DcnFile, source: str) -> None:
+        self._coded = _Coded(decoder.layout, file, source)
+        self._hyperlatents = dequantized(self._coded.v)
+        self._decoder = decoder
+        self._bounds = whole(self._coded.shape.h, self._coded.shape.w)
+        self._cells = [Rectangle(*group) for group in self._coded.shape.groups]
+        self._kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._uses: dict[int, int] = {}
+        self._step = np.ascontiguousarray(self._coded.quality.step, np.float32).reshape(1, -1, 1, 1)
+
+    def plan(self, wanted: Rectangle) -> list[Window]:
+        """The windows for these latents, in the order they are to be taken."""
+        bounds = self._bounds
+        cells = [bounds] if bounds.height * bounds.width <= ONE_WINDOW else self._cells
+        found = windows(cells, wanted, self._decoder.layout.halo, bounds)
+        for window in found:
+            for index in self._touched(window.outer):
+                self._uses[index] = self._uses.get(index, 0) + 1
+        return found
+
+    def load(self, outer: Rectangle) -> None:
+        """Decode the groups of a window that are not here yet."""
+        for index in self._touched(outer):
+            if index not in self._kept:
+                # The graph runs on the session's threads, which need no lock of the interpreter's, while this
+                # one decodes symbols.
+                begun = _mean_begun(self._decoder.hyper_mean, self._hyperlatents, self._cells[index])
+                try:
+                    symbols, added = self._coded.group(index)
+                finally:
+                    mean = begun()
+                if self._decoder.add_context is not None:
+                    self._decoder.add_context(mean, symbols, self._coded.quality.step)
+                else:
+                    mean[: len(added)] += added
+                self._kept[index] = symbols, mean
+
+    def take(self, outer: Rectangle) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What the synthesis graph takes for a window: symbols, mean and step, with a batch axis."""
+        touched = self._touched(outer)
+        if len(touched) == 1 and self._cells[touched[0]] == outer:
+            symbols, mean = self._kept[touched[0]]
+        else:
+            symbols = np.empty((self._decoder.layout.channels, outer.height, outer.width), np.float32)
+            mean = np.empty_like(symbols)
+            for index in touched:
+                cell = self._cells[index]
+                part = cell.cut(outer)
+                here, there = _cropped(part, outer), _cropped(part, cell)
+                symbols[here] = self._kept[index][0][there]
+                mean[here] = self._kept[index][1][there]
+        for index in touched:
+            self._uses[index] -= 1
+            if not self._uses[index]:
+                del self._kept[index]
+        return symbols[None], mean[None], self._step
+
+    def _touched(self, latents: Rectangle) -> list[int]:
+        """The groups that hold some of ``latents``."""
+        side = self._decoder.layout.group
+        columns = -(-self._bounds.width // side)
+        rows = latents.coarser(side)
+        return [y * columns + x for y in range(rows.y0, rows.y1) for x in range(rows.x0, rows.x1)]
+
+
+def dequantized(v: np.ndarray) -> np.ndarray:
+    """Hyperlatents in units of 1/16 (int32) -> float32, as the hyper_mean graph takes them."""
+    values: np.ndarray = v.astype(np.float32) * np.float32(1 / 16)
+    return values
+
+
+def _keep_memory() -> None:
+    """Have glibc keep freed memory for the next arrays, up to twice ``_KEPT_BYTES``.
+
+    A block of that size, freed, tells its allocator that such blocks come and go. Else it gives all arrays of
+    a decode back to the system and takes them anew: a tenth of the time. Elsewhere this does nothing; the
+    block itself is never touched, so that it takes no memory.
+    """
+    np.empty(_KEPT_BYTES, np.uint8)
+
+
+def _done(made: np.ndarray) -> Pending:
+    return lambda: made
+
+
+def _cropped(inner: Rectangle, outer: Rectangle) -> tuple[Any, ...]:
+    """Index of ``inner`` in an array (..., rows, columns) that holds ``outer``."""
+    return (..., *inner.within(outer))
+
+
+def _place(pixels: np.ndarray, wanted: Rectangle, window: Window, made: Pending, *, grey: bool) -> None:
+    """Put the core of a window into ``pixels``, which holds ``wanted``; grey is the mean of the channels."""
+    core = window.core.finer(LATENT_PIXELS).cut(wanted)
+    found = made()[0][core.within(window.outer.finer(LATENT_PIXELS))]
+    if grey:
+        found = ((found.sum(axis=2, dtype=np.uint16) + 1) // 3).astype(np.uint8)[:, :, None]
+    pixels[core.within(wanted)][:, :, :3] = found

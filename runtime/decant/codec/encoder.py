@@ -1,0 +1,317 @@
+"""Pixels -> files of the layout ``grid``: analysis in tiles, quantization by rate and distortion, latent
+refinement.
+
+The analysis runs once for a picture; what depends on the quality (hyperlatents, means, classes, symbols,
+coding) runs for each quality tried. The encoder's mean is the float graph's; a decoder's may differ in its
+last digits, which moves pixels by as little.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+
+from decant.backends.session import Session
+from decant.codec.decoder import GridDecoder, dequantized, mean_of_group
+from decant.codec.layout import HYPER_LATENTS, LATENT_PIXELS, QUALITIES, GridLayout, GridShape, Quality
+from decant.codec.pixel_errors import ErrorMeasure, beyond
+from decant.codec.quantization import FAR, PredictionGraph, Quantizer, quantized_hyperlatents, symbol_weight
+from decant.codec.targets import Coded, Trials, file_for
+from decant.errors import BundleError
+from decant.formats import container, hidden_colours
+from decant.formats.input_images import Picture
+from decant.formats.rectangles import Rectangle, Window, squares, whole
+from decant.settings import DEFAULT_EFFORT, Settings
+
+# The graphs take multiples of this many pixels: one hyperlatent.
+BLOCK = LATENT_PIXELS * HYPER_LATENTS
+
+
+# Pictures of up to this many pixels are analysed at once, larger ones in tiles of this side and halo.
+ONE_TILE = 1 << 21
+
+
+TILE = 1024
+
+
+TILE_HALO = 192
+
+
+# How often an effort decodes what it has, and corrects what it aims at.
+ROUNDS = (0, 0, 8, 12, 16, 20, 28, 36, 48, 64)
+
+
+# How much further than the bundle's bounds corrections go, at first and at last. Rounding holds symbols where
+# they are; longer steps get them out of places that shorter ones end in.
+OVERSHOOT = (1.5, 1.05)
+
+
+# How much of what a round moved its aims by the next one moves them again (heavy ball).
+MOMENTUM = 0.25
+
+
+# A quality and its latents section -> the bytes of the whole file.
+Finish: TypeAlias = Callable[[int, bytes], bytes]
+
+
+@dataclass(frozen=True)
+class Analysed:
+    """What analysis makes of a picture: latents y float32 (M, h, w), hyperlatents z float32 (hyper, hz, wz),
+    neither quantized.
+    """
+
+    y: np.ndarray
+    z: np.ndarray
+    shape: GridShape
+
+
+@dataclass(frozen=True)
+class HyperPart:
+    """What a ``quality`` makes of the hyperlatents of a picture: its ``row`` of the tables, the quantized
+    ones as they decide classes, the mean float32 (M, rows, columns) of each group, and their stream.
+    """
+
+    quality: int
+    shape: GridShape
+    row: Quality
+    scaled: np.ndarray
+    means: list[np.ndarray]
+    stream: bytes
+
+
+class GridEncoder:
+    """The encoding graphs of a ``grid`` bundle at work. ``tables`` are the bundle's: ``quality.lambda``
+    float32 (100,) says how many bits a pixel each quality gives for one unit of mean squared error in 0..255,
+    ``synthesis.curvature`` float32 (M,) what a squared error in each latent is worth in the picture, and
+    ``synthesis.bound`` float32 (M,), by default the same, what gradients are divided by for a step. ``load``
+    gives the session of a role; what only some efforts need is loaded when first needed. ``predicts``: of how
+    many channels the bundle's graph ``prediction`` takes the latents, None where it has none. ``show`` is the
+    default decoder, which targets of PSNR hold for: a file -> its pixels; the float one where it is None.
+    Safe to use from several threads.
+    """
+
+    def __init__(
+        self,
+        layout: GridLayout,
+        tables: Mapping[str, np.ndarray],
+        load: Callable[[str], Session],
+        *,
+        predicts: int | None = None,
+        overlap: bool = True,
+        show: Callable[[container.DcnFile], np.ndarray] | None = None,
+    ) -> None:
+        self.layout = layout
+        self.lambdas = _positive(tables, "quality.lambda", QUALITIES)
+        self.curvature = _positive(tables, "synthesis.curvature", layout.channels)
+        self.bound = self.curvature
+        if "synthesis.bound" in tables:  # not in bundles before 0.7
+            self.bound = _positive(tables, "synthesis.bound", layout.channels)
+        self.analysis, self.hyper_analysis = load("analysis"), load("hyper_analysis")
+        self.hyper_mean = load("hyper_mean")
+        self._predict = None
+        if predicts is not None:
+            self._predict = PredictionGraph(load("prediction"), predicts)
+        self._load = load
+        self._overlap = overlap
+        self._show = show
+        self._decoder: GridDecoder | None = None
+        self._adjoint: Session | None = None
+        self._bits = layout.entropy.cost_bits()
+
+    def encode(self, picture: Picture, settings: Settings, finish: Finish, source: str) -> bytes:
+        """The file of ``picture``. Raises ImageError for a target that no quality meets; warns with
+        QualityWarning where no quality holds the picture.
+        """
+        picture = hidden_colours.filled(picture)
+        analysed, measure = self.analyse(picture), ErrorMeasure(picture)
+        effort = DEFAULT_EFFORT if settings.effort is None else settings.effort
+
+        def make(quality: int, effort: int = effort) -> Coded:
+            return self._file(picture, measure, analysed, quality, effort, finish)
+
+        trials = Trials(
+            make,
+            lambda quality: make(quality, 1),
+            lambda data: measure.psnr_db(self._decode(data)),
+            lambda data: measure.psnr_db(self._shown(data)),
+            picture.width * picture.height,
+            source,
+        )
+        return file_for(settings, trials)
+
+    def analyse(self, picture: Picture) -> Analysed:
+        """Run the analysis graphs, in tiles where the picture is large. Flat areas of pure black or white
+        are aimed at from beyond (``pixel_errors.beyond``).
+        """
+        shape = self.layout.grid(picture.width, picture.height)
+        latents, hyperlatents = whole(shape.h, shape.w), whole(shape.hz, shape.wz)
+        y = np.empty((self.layout.channels, shape.h, shape.w), np.float32)
+        z = np.empty((self.layout.hyper, shape.hz, shape.wz), np.float32)
+        inwards = beyond(picture)
+        for core, outer in _tiles(shape):
+            found = self.analysis.run(_padded(picture, outer)[None])
+            if inwards is not None:
+                found += found - self.analysis.run(_padded(inwards, outer)[None])
+            kept = core.coarser(LATENT_PIXELS).cut(latents)
+            y[:, *kept.within(latents)] = found[0][:, *kept.within(outer.coarser(LATENT_PIXELS))]
+            found = self.hyper_analysis.run(found)
+            kept = core.coarser(BLOCK)
+            z[:, *kept.within(hyperlatents)] = found[0][:, *kept.within(outer.coarser(BLOCK))]
+        return Analysed(y, z, shape)
+
+    def _file(
+        self,
+        picture: Picture,
+        measure: ErrorMeasure,
+        analysed: Analysed,
+        quality: int,
+        effort: int,
+        finish: Finish,
+    ) -> Coded:
+        """The file at ``quality``. Efforts from 2 on decode it, take the decoder's errors back to the latents
+        that made them, choose symbols again (majorize, minimize), and keep the best file: the analysis cannot
+        know what rounding does.
+        """
+        rounds, hyper = ROUNDS[effort], self.hyper_part(analysed, quality)
+        if not rounds:
+            return Coded(finish(quality, self.code(hyper, analysed.y, effort)))
+        y, aims, moved = np.empty_like(analysed.y), analysed.y, np.zeros_like(analysed.y)
+        latents = self.code(hyper, aims, effort, y)
+        file = best = finish(quality, latents)
+        reach, around = np.ones(y.shape[1:], np.float32), np.full(y.shape[1:], np.inf)
+        least, mse = np.inf, 0.0
+        for i in range(rounds + 1):
+            decoded = self._decode(file)
+            errors = measure.squared(decoded)
+            error = float(errors.sum()) / decoded.pixels.size
+            cost = 8 * len(latents) / (picture.width * picture.height)
+            cost += float(self.lambdas[quality - 1]) * error
+            if cost < least:
+                best, least, mse = file, cost, error
+            if i == rounds:
+                break
+            before, around = around, _with_neighbours(errors)
+            reach[around > FAR * before] /= 2
+            way = self._correction(y, measure, analysed.shape, decoded)
+            way *= overshoot(i, rounds) / self.bound[:, None, None]
+            way += np.multiply(moved, MOMENTUM, out=moved)
+            way *= reach
+            way += y
+            aims, moved = way, way - aims
+            latents = self.code(hyper, aims, effort, y)
+            file = finish(quality, latents)
+        return Coded(best, float(10 * np.log10(255**2 / mse)) if mse else float("inf"))
+
+    def _correction(
+        self, y: np.ndarray, measure: ErrorMeasure, shape: GridShape, decoded: Picture
+    ) -> np.ndarray:
+        """float32 (M, h, w): the latents ``y`` that ``decoded`` was made from are to go this way, for it to
+        come nearer to the picture; the negative gradient of half the squared error in 0..1 that ``measure``
+        counts.
+        """
+        if self._adjoint is None:
+            self._adjoint = self._load("synthesis_adjoint")
+        latents = whole(shape.h, shape.w)
+        correction = np.empty_like(y)
+        for core, outer in _tiles(shape):
+            near = outer.coarser(LATENT_PIXELS).cut(latents)
+            lacking = measure.lacking(decoded, near.finer(LATENT_PIXELS))
+            around = np.ascontiguousarray(y[None, :, *near.within(latents)])
+            kept = core.coarser(LATENT_PIXELS).cut(latents)
+            found = self._adjoint.run(around, lacking[None])[0]
+            correction[:, *kept.within(latents)] = found[:, *kept.within(near)]
+        return correction
+
+    def hyper_part(self, analysed: Analysed, quality: int) -> HyperPart:
+        """What ``code`` needs of the hyperlatents, whatever latents are."""
+        row, shape = self.layout.quality(quality), analysed.shape
+        z = quantized_hyperlatents(analysed.z, row)
+        scaled = row.scaled(z)
+        hyperlatents = dequantized(scaled)
+        means = [mean_of_group(self.hyper_mean, hyperlatents, Rectangle(*group)) for group in shape.groups]
+        return HyperPart(quality, shape, row, scaled, means, self.layout.encode_hyper(z, row))
+
+    def code(self, hyper: HyperPart, y: np.ndarray, effort: int, coded: np.ndarray | None = None) -> bytes:
+        """The latents section that comes nearest to ``y`` float32 (M, h, w), with hyperlatents that
+        ``hyper_part`` had. ``coded``, where given, is filled with y as the decoder will have it; it may be
+        ``y``.
+        """
+        layout, row, shape = self.layout, hyper.row, hyper.shape
+        distortion = float(self.lambdas[hyper.quality - 1])
+        weight = symbol_weight(distortion, row, self.curvature) if effort else None
+        streams, first, predicted = [], layout.stages[0], None
+        known = self._predict.known if self._predict is not None else 0
+        distances = np.empty((known, shape.h, shape.w), np.float32)
+        for group, mean in zip(shape.groups, hyper.means, strict=True):
+            rows, columns = Rectangle(*group).within(whole(shape.h, shape.w))
+            quantizer = Quantizer(layout, row, y[:, rows, columns], mean, weight, self._bits, self._predict)
+            symbols, classes = layout.staged(hyper.scaled, row, group, quantizer)
+            streams.append(layout.encode_group(symbols, classes))
+            predicted = quantizer.predicted
+            if coded is not None:
+                scaled = symbols * row.step[:, None, None]
+                distances[:, rows, columns] = scaled[:known]
+                coded[:, rows, columns] = scaled + quantizer.mean
+        if coded is not None and self._predict is not None:
+            if predicted is None or len(shape.groups) > 1:  # a decoder sees all groups
+                predicted = self._predict(distances)
+            coded[first : first + len(predicted)] += predicted
+        return layout.write(hyper.stream, streams)
+
+    def _decode(self, data: bytes) -> Picture:
+        """What a decoder makes of a file, without its alpha."""
+        if self._decoder is None:
+            synthesis = self._load("synthesis")
+            self._decoder = GridDecoder(self.layout, self.hyper_mean, synthesis, overlap=self._overlap)
+        file = container.parse(data)
+        pixels = self._decoder.decode(replace(file, alpha=None))
+        return Picture(pixels[:, :, 0] if file.grey else pixels)
+
+    def _shown(self, data: bytes) -> Picture:
+        """What the default decoder makes of a file, without its alpha."""
+        if self._show is None:
+            return self._decode(data)
+        file = container.parse(data)
+        pixels = self._show(replace(file, alpha=None))
+        return Picture(pixels[:, :, 0] if file.grey else pixels)
+
+
+def overshoot(i: int, rounds: int) -> float:
+    """How much further than the bounds the correction of round ``i`` of ``rounds`` goes."""
+    first, last = OVERSHOOT
+    return first + (last - first) * max(0.0, 2 * (i + 1) / rounds - 1)
+
+
+def _with_neighbours(values: np.ndarray) -> np.ndarray:
+    """Sums of values float64 (h, w) over each and the eight around it."""
+    near = np.lib.stride_tricks.sliding_window_view(np.pad(values, 1), (3, 3))
+    sums: np.ndarray = near.sum((2, 3))
+    return sums
+
+
+def _tiles(shape: GridShape) -> Iterator[Window]:
+    """The tiles, in pixels, that a picture with this grid is analysed in."""
+    bounds = whole(shape.hz * BLOCK, shape.wz * BLOCK)
+    side = TILE if bounds.height * bounds.width > ONE_TILE else max(bounds)
+    for core in squares(bounds, side):
+        yield Window(core, core.grown(TILE_HALO, bounds))
+
+
+def _positive(tables: Mapping[str, np.ndarray], name: str, size: int) -> np.ndarray:
+    """A table of the encoder's. Raises BundleError."""
+    table = tables.get(name)
+    usable = table is not None and table.dtype == np.float32 and table.shape == (size,)
+    if table is None or not usable or not (np.isfinite(table) & (table > 0)).all():
+        raise BundleError(f"tables: {name} is not float32 ({size},) of positive numbers")
+    return table
+
+
+def _padded(picture: Picture, outer: Rectangle) -> np.ndarray:
+    """uint8 (rows, columns, 3) of ``outer``, which may reach past the picture: its last row and column are
+    repeated there.
+    """
+    pixels = picture.pixels[outer.y0 : outer.y1, outer.x0 : outer.x1]
+    margins = [(0, outer.height - pixels.shape[0]), (0, outer.width - pixels.shape[1]), (0, 0)]
+    padded: np.ndarray = np.pad(pixels, margins[: pixels.ndim], mode="edge")
+    return np.repeat(padded[:, :, None], 3, axis=2) if picture.grey else np.ascontiguousarray(padded)

@@ -1,0 +1,1 @@
+"""Entropy coding of the codec: rANS, scale network, context network, checkerboard context; the same in C."""

@@ -1,0 +1,140 @@
+"""What the first half of a stage of a group adds to the means of its second half.
+
+Means are float and move pixels, never symbols, so this network is float too. It is small enough for numpy,
+and asks for no session of its own.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+
+import numpy as np
+
+from decant.codec.entropy.scale_network import exact_product
+from decant.errors import BundleError
+from decant.formats.tensors import tensor_of
+
+_NEIGHBOURS = 4
+
+
+def first_half(rows: int, columns: int) -> np.ndarray:
+    """bool (rows, columns): the places of a stage in halves that are coded first, those of an even y + x in a
+    group.
+    """
+    half: np.ndarray = (np.arange(rows)[:, None] + np.arange(columns)) % 2 == 0
+    return half
+
+
+def near_name(stage: int) -> str:
+    """What the tables of the network of ``stage`` are called."""
+    return f"near.{stage}" if stage else "near"
+
+
+def channels_of(stages: Sequence[int]) -> list[slice]:
+    """The channels of each of ``stages`` of so many."""
+    return [slice(end - count, end) for end, count in zip(accumulate(stages), stages, strict=True)]
+
+
+class NeighbourMean:
+    """The four neighbours of each place, 1x1 convolution, ReLU, 1x1 convolution: float16 ``hidden_weight``
+    (D, 4 c), ``hidden_bias`` (D,), ``out_weight`` (c, D) and ``out_bias`` (c,), c the channels of the stage.
+    """
+
+    def __init__(
+        self,
+        hidden_weight: np.ndarray,
+        hidden_bias: np.ndarray,
+        out_weight: np.ndarray,
+        out_bias: np.ndarray,
+        name: str = "near",
+    ) -> None:
+        self._tensors = {
+            f"{name}.hidden_weight": hidden_weight,
+            f"{name}.hidden_bias": hidden_bias,
+            f"{name}.out_weight": out_weight,
+            f"{name}.out_bias": out_bias,
+        }
+        if not all(np.isfinite(tensor).all() for tensor in self._tensors.values()):
+            raise BundleError(f"tables: {name}.* holds a number that is not finite")
+        self._hidden_weight, self._out_weight = (
+            hidden_weight.astype(np.float32),
+            out_weight.astype(np.float32),
+        )
+        self._hidden_bias = hidden_bias.astype(np.float32)[:, None]
+        self._out_bias = out_bias.astype(np.float32)[:, None]
+
+    @classmethod
+    def from_tensors(
+        cls, tensors: Mapping[str, np.ndarray], channels: int, width: int, name: str = "near"
+    ) -> "NeighbourMean":
+        """The tables named ``near.*``, or after another ``name``, for a stage of ``channels``. Raises
+        BundleError.
+        """
+        return cls(
+            tensor_of(tensors, f"{name}.hidden_weight", np.float16, (width, _NEIGHBOURS * channels)),
+            tensor_of(tensors, f"{name}.hidden_bias", np.float16, (width,)),
+            tensor_of(tensors, f"{name}.out_weight", np.float16, (channels, width)),
+            tensor_of(tensors, f"{name}.out_bias", np.float16, (channels,)),
+            name,
+        )
+
+    def to_tensors(self) -> dict[str, np.ndarray]:
+        """The tensors that ``from_tensors`` reads."""
+        return dict(self._tensors)
+
+    def added(self, symbols: np.ndarray, step: np.ndarray) -> np.ndarray:
+        """float32 (c, rows, columns): what to add to the means of a group's stage, 0 in its first half,
+        from ``symbols`` (c, rows, columns), of which those of the first half count, and the ``step`` (c,) of
+        their quality.
+        """
+        count, rows, columns = symbols.shape
+        first = first_half(rows, columns)
+        known = np.zeros((count, rows + 2, columns + 2), np.float32)
+        np.multiply(symbols * first, step[:, None, None], out=known[:, 1:-1, 1:-1], casting="unsafe")
+        near = np.stack([known[:, 1:-1, :-2], known[:, 1:-1, 2:], known[:, :-2, 1:-1], known[:, 2:, 1:-1]])
+        places = np.flatnonzero(~first)
+        inputs = near.reshape(_NEIGHBOURS * count, rows * columns)[:, places]
+        hidden = exact_product(self._hidden_weight, inputs)
+        hidden += self._hidden_bias
+        np.maximum(hidden, 0, out=hidden)
+        found = np.zeros((count, rows * columns), np.float32)
+        found[:, places] = exact_product(self._out_weight, hidden) + self._out_bias
+        return found.reshape(count, rows, columns)
+
+
+class NeighbourMeans:
+    """The networks of all stages in halves, the first ones of a group; ``stages``: the channels of each."""
+
+    def __init__(self, networks: Sequence[NeighbourMean], stages: Sequence[int]) -> None:
+        self._networks = networks
+        self._channels = channels_of(stages)
+
+    @classmethod
+    def from_tensors(
+        cls, tensors: Mapping[str, np.ndarray], stages: Sequence[int], width: int
+    ) -> "NeighbourMeans":
+        """The tables ``near.*`` of the first stage and ``near.1.*``, ... of those after it. Raises
+        BundleError.
+        """
+        found = [
+            NeighbourMean.from_tensors(tensors, count, width, near_name(i)) for i, count in enumerate(stages)
+        ]
+        return cls(found, stages)
+
+    def to_tensors(self) -> dict[str, np.ndarray]:
+        """The tensors that ``from_tensors`` reads."""
+        return {name: tensor for one in self._networks for name, tensor in one.to_tensors().items()}
+
+    def of(self, channels: slice) -> NeighbourMean | None:
+        """The network of the stage with these channels, None where it is coded at once."""
+        both = zip(self._networks, self._channels, strict=True)
+        return next((network for network, own in both if own == channels), None)
+
+    def added(self, symbols: np.ndarray, step: np.ndarray) -> np.ndarray:
+        """As ``NeighbourMean.added``, of all stages in halves: of the first channels of ``symbols`` (M, rows,
+        columns) and ``step`` (M,).
+        """
+        found = [
+            network.added(symbols[channels], step[channels])
+            for network, channels in zip(self._networks, self._channels, strict=True)
+        ]
+        return np.concatenate(found)

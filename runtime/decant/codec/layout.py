@@ -1,0 +1,375 @@
+"""The layout ``grid``: latents at 1/16 of a picture of any size, coded in groups, and what a quality means.
+
+Nothing here runs a graph: a payload becomes integer hyperlatents, and these with the payload the integer
+symbols of each group (docs/format.md).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from decant.codec.entropy import native
+from decant.codec.entropy.checkerboard import NeighbourMeans, channels_of, first_half
+from decant.codec.entropy.context_network import ContextNetwork
+from decant.codec.entropy.rans import CLASSES, EntropyTables
+from decant.codec.entropy.scale_network import LARGEST_INPUT, ScaleNetwork
+from decant.errors import BundleError, FormatError
+from decant.formats.tensors import tensor_of
+
+QUALITIES = 100
+LATENT_PIXELS = 16
+HYPER_LATENTS = 4
+_OFFSET_UNIT, _OFFSET_ZERO = 256, 64  # class_offset: quarters of a class, 64 is none
+_INPUT_UNIT = 16
+_KEYS = {"layout", "channels", "hyper", "class_width", "group", "halo", "stages", "context_width"}
+_MORE = {"halves": 1, "mixed_width": 0}  # keys that may be absent, and what that means
+_LIMITS = {
+    "channels": (1, 4096),
+    "hyper": (1, 1024),
+    "class_width": (1, 1024),
+    "group": (16, 512),
+    "halo": (0, 1024),
+    "context_width": (1, 1024),
+    "halves": (1, 8),
+    "mixed_width": (0, 1024),
+}
+_MOST_STAGES = 8
+
+# The channels of a part and their classes uint8 (n, rows, columns) -> their symbols: integers of that shape,
+# within +-32767, and 0 where the class is 0. Channels of a stage in halves come twice, for one half and then
+# for the other; the half that is not asked for has class 0.
+Choose: TypeAlias = Callable[[slice, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class GridShape:
+    """Sizes of a picture's grids: h x w latents, hz x wz hyperlatents (all per channel), and the groups as
+    (y0, y1, x0, x1) in latents, row by row.
+    """
+
+    h: int
+    w: int
+    hz: int
+    wz: int
+    groups: list[tuple[int, int, int, int]] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class GridPayload:
+    """The streams in a latents section."""
+
+    hyper: memoryview
+    groups: list[memoryview]
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What one quality sets, for each channel: ``step`` float32 (M,), ``gain`` = 1 / step, ``class_offset``
+    int32 (M,) in units of 1/1024 class; for each hyperlatent: ``hyper_gain`` float32, ``hyper_multiplier``
+    int32, ``hyper_class`` uint8.
+    """
+
+    step: np.ndarray
+    gain: np.ndarray
+    hyper_gain: np.ndarray
+    hyper_multiplier: np.ndarray
+    hyper_class: np.ndarray
+    class_offset: np.ndarray
+
+    def scaled(self, z: np.ndarray) -> np.ndarray:
+        """Hyperlatents int32 (hyper, hz, wz) -> v, int32 in units of 1/16: the scale network's input; v / 16
+        is that of the hyper_mean graph.
+        """
+        v = z.astype(np.int32) * self.hyper_multiplier[:, None, None]
+        clipped: np.ndarray = np.clip(v, -LARGEST_INPUT, LARGEST_INPUT)
+        return clipped
+
+
+class GridLayout:
+    """Latents of ``channels`` x h x w and hyperlatents of ``hyper`` x hz x wz, in groups of ``group`` x
+    ``group`` latents; ``halo`` is how far, in latents, synthesis looks. The channels of a group are coded in
+    ``stages`` of so many, the first ``halves`` of them in two halves; classes depend on the symbols of the
+    parts before through ``context_width`` planes, and with ``mixed_width`` through so many of a second layer.
+    """
+
+    name = "grid"
+
+    def __init__(self, described: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
+        self.channels, self.hyper = described["channels"], described["hyper"]
+        self.class_width = described["class_width"]
+        self.group, self.halo = described["group"], described["halo"]
+        self.stages: list[int] = list(described["stages"])
+        self.context_width: int = described["context_width"]
+        self.halves, self.mixed_width = (described.get(key, value) for key, value in _MORE.items())
+        self._channels = channels_of(self.stages)
+        self.entropy = EntropyTables.from_tensors(tensors)
+        self.scales = ScaleNetwork.from_tensors(tensors, self.channels, self.hyper, self.class_width)
+        widths = self.context_width, self.scales, self.halves, self.mixed_width
+        self.contexts = ContextNetwork.from_tensors(tensors, self.stages, *widths)
+        halved = self.stages[: self.halves]
+        self.neighbours = NeighbourMeans.from_tensors(tensors, halved, self.context_width)
+        self._quality = _quality_tables(tensors, self.channels, self.hyper)
+        # What decodes streams in C, where that is to be had.
+        sizes = self.channels, self.hyper, self.class_width, self.context_width, self.mixed_width
+        self.native = native.decoder_of(tensors, *sizes, self.stages, self.halves)
+
+    @classmethod
+    def from_model(cls, model: Mapping[str, Any], tables: Mapping[str, np.ndarray]) -> "GridLayout":
+        """The layout that ``model.json`` describes. Raises BundleError."""
+        latent = model["latent"]
+        if set(latent) - set(_MORE) != _KEYS:
+            raise BundleError(f"latent layout grid: keys {sorted(latent)}; {sorted(_KEYS)} expected")
+        for key, (low, high) in _LIMITS.items():
+            value = latent.get(key, _MORE.get(key))
+            if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+                raise BundleError(f"latent layout grid: {key} {value!r}; {low}..{high} expected")
+        _check_stages(latent["stages"], latent["channels"])
+        if latent.get("halves", 1) > len(latent["stages"]):
+            raise BundleError(
+                f"latent layout grid: halves {latent['halves']}; there are {len(latent['stages'])} stages"
+            )
+        if latent["group"] % HYPER_LATENTS:
+            raise BundleError(f"latent layout grid: group {latent['group']}; a multiple of 4 expected")
+        if (model["image"]["width"], model["image"]["height"]) != (0, 0):
+            raise BundleError("latent layout grid: image width and height must be 0: pictures have any size")
+        return cls(latent, tables)
+
+    def to_model(self) -> dict[str, Any]:
+        """The value of ``latent`` in model.json."""
+        more = {"halves": self.halves, "mixed_width": self.mixed_width}
+        return {
+            "layout": self.name,
+            "channels": self.channels,
+            "hyper": self.hyper,
+            "class_width": self.class_width,
+            "group": self.group,
+            "halo": self.halo,
+            "stages": self.stages,
+            "context_width": self.context_width,
+            **{key: value for key, value in more.items() if value != _MORE[key]},
+        }
+
+    def tables(self) -> dict[str, np.ndarray]:
+        """The tensors that the layout needs in tables.safetensors."""
+        return {
+            **self._quality,
+            **self.scales.to_tensors(),
+            **self.contexts.to_tensors(),
+            **self.neighbours.to_tensors(),
+            **self.entropy.to_tensors(),
+        }
+
+    def quality(self, quality: int) -> Quality:
+        """The rows of ``quality`` 1..100. Raises FormatError outside."""
+        if not 1 <= quality <= QUALITIES:
+            raise FormatError(f"quality {quality}; 1..{QUALITIES} expected")
+        rows = {
+            name.split(".")[1]: table[quality - 1] for name, table in self._quality.items() if table.ndim > 1
+        }
+        step = self._quality["quality.step_levels"][rows["step_index"]]
+        return Quality(
+            step=step,
+            gain=1 / step,
+            hyper_gain=np.float32(_INPUT_UNIT) / rows["hyper_multiplier"],
+            hyper_multiplier=rows["hyper_multiplier"].astype(np.int32),
+            hyper_class=rows["hyper_class"],
+            class_offset=(rows["class_offset"].astype(np.int32) - _OFFSET_ZERO) * _OFFSET_UNIT,
+        )
+
+    def grid(self, width: int, height: int) -> GridShape:
+        """The grids of a picture of ``width`` x ``height`` pixels."""
+        h, w = -(-height // LATENT_PIXELS), -(-width // LATENT_PIXELS)
+        side = self.group
+        groups = [
+            (y, min(y + side, h), x, min(x + side, w)) for y in range(0, h, side) for x in range(0, w, side)
+        ]
+        return GridShape(h, w, -(-h // HYPER_LATENTS), -(-w // HYPER_LATENTS), groups)
+
+    def parse(self, payload: bytes, width: int, height: int, source: str) -> GridPayload:
+        """Find the streams in a payload, without decoding any. Raises FormatError."""
+        view = memoryview(payload)
+        side = self.group * LATENT_PIXELS
+        count = -(-width // side) * -(-height // side)
+        at, streams = 0, []
+        for index in range(count + 1):
+            if index < count:
+                length, at = _read_length(view, at, source)
+            else:
+                length = len(view) - at
+            if length > len(view) - at:
+                raise FormatError(
+                    f"{source}: stream {index} of the latents reaches {length} bytes beyond byte {at}; "
+                    f"{len(view) - at} are left"
+                )
+            if length % 4:
+                raise FormatError(
+                    f"{source}: stream {index} of the latents has {length} bytes; a multiple of 4 expected"
+                )
+            streams.append(view[at : at + length])
+            at += length
+        return GridPayload(streams[0], streams[1:])
+
+    def write(self, hyper: bytes, groups: Sequence[bytes]) -> bytes:
+        """The payload of these streams."""
+        parts = []
+        for stream in (hyper, *groups[:-1]):
+            parts += [_length_bytes(len(stream)), stream]
+        return b"".join([*parts, groups[-1]])
+
+    def decode_hyper(
+        self, payload: GridPayload, shape: GridShape, quality: Quality, source: str
+    ) -> np.ndarray:
+        """int32 (hyper, hz, wz), within +-32767. Raises FormatError."""
+        classes = self._hyper_classes(quality, (self.hyper, shape.hz, shape.wz))
+        source = f"{source}: hyperlatents"
+        if self.native is not None:
+            return self.native.decode_part(payload.hyper, classes, source).astype(np.int32)
+        stream = self.entropy.decoder(payload.hyper, source)
+        z = stream.decode(classes).astype(np.int32)
+        stream.finish()
+        return z
+
+    def decode_group(
+        self, payload: GridPayload, index: int, v: np.ndarray, shape: GridShape, quality: Quality, source: str
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Of group ``index``: the symbols, float32 (M, rows, columns) of integers, and what first halves add
+        to the means of the stages that have halves, float32 (their channels, rows, columns). ``v`` is
+        ``quality.scaled`` of the picture's hyperlatents. Raises FormatError.
+        """
+        group, stream_bytes, source = shape.groups[index], payload.groups[index], f"{source}: group {index}"
+        if self.native is not None:
+            return self.native.decode_group(
+                stream_bytes, v, group, quality.class_offset, quality.step, source
+            )
+        stream = self.entropy.decoder(stream_bytes, source)
+        symbols = np.zeros((self.channels, group[1] - group[0], group[3] - group[2]), np.float32)
+
+        def read(channels: slice, classes: np.ndarray) -> np.ndarray:
+            return stream.decode(classes, symbols[channels])
+
+        self._classes(v, quality, group, read)
+        stream.finish()
+        return symbols, self.neighbours.added(symbols, quality.step)
+
+    def staged(
+        self, v: np.ndarray, quality: Quality, group: tuple[int, int, int, int], choose: Choose
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Symbols of the type that ``choose`` gives, and their classes uint8, (M, rows, columns) both, of one
+        group or any rectangle that is coded as one; ``choose`` is asked for the symbols of one part after
+        the other. ``v`` is ``quality.scaled`` of the picture's hyperlatents.
+        """
+        half = first_half(group[1] - group[0], group[3] - group[2])
+        stages: dict[int, np.ndarray] = {}
+
+        def keep(channels: slice, classes: np.ndarray) -> np.ndarray:
+            chosen, begun = choose(channels, classes), stages.get(channels.start)
+            stages[channels.start] = chosen if begun is None else np.where(half, begun, chosen)
+            return chosen
+
+        classes = self._classes(v, quality, group, keep)
+        return np.concatenate(list(stages.values())), classes
+
+    def _classes(
+        self, v: np.ndarray, quality: Quality, group: tuple[int, int, int, int], choose: Choose
+    ) -> np.ndarray:
+        """The classes that ``staged`` gives."""
+        y0, y1, x0, x1 = group
+        frame = self.scales.frame(v, (y0, y1), (x0, x1))
+        contexts = self.contexts.group(frame)
+        classes = np.empty((self.channels, y1 - y0, x1 - x0), np.uint8)
+        half, context = first_half(y1 - y0, x1 - x0), None
+        for i, channels in enumerate(self._channels):
+            found = self.scales.classes(frame, quality.class_offset, channels, context)
+            if i < self.halves:
+                begun = found * half
+                symbols = choose(channels, begun)
+                context = contexts.half(symbols * half)
+                ended = self.scales.classes(frame, quality.class_offset, channels, context) * ~half
+                symbols = np.where(half, symbols, choose(channels, ended))
+                found = begun + ended
+            else:
+                symbols = choose(channels, found)
+            classes[channels] = found
+            if i + 1 < len(self.stages):
+                context = contexts.add(symbols)
+        return classes
+
+    def encode_hyper(self, z: np.ndarray, quality: Quality) -> bytes:
+        """Hyperlatents int32 (hyper, hz, wz) -> their stream."""
+        return self.entropy.encode([(z, self._hyper_classes(quality, z.shape))])
+
+    def encode_group(self, symbols: np.ndarray, classes: np.ndarray) -> bytes:
+        """Integer symbols (M, rows, columns) of a group with their ``classes``, as ``staged`` gives them ->
+        its stream.
+        """
+        half, parts = first_half(*symbols.shape[1:]), []
+        for i, channels in enumerate(self._channels):
+            values, found = symbols[channels], classes[channels]
+            kinds = (found * half, found * ~half) if i < self.halves else (found,)
+            parts += [(values, kind) for kind in kinds]
+        return self.entropy.encode(parts)
+
+    def _hyper_classes(self, quality: Quality, shape: tuple[int, ...]) -> np.ndarray:
+        return np.broadcast_to(quality.hyper_class[:, None, None], shape)
+
+
+def _check_stages(stages: Any, channels: int) -> None:
+    """Raises BundleError unless these are the sizes of stages that together have all ``channels``."""
+    numbers = isinstance(stages, list) and all(type(count) is int and count > 0 for count in stages)
+    if not numbers or len(stages) > _MOST_STAGES or sum(stages) != channels:
+        raise BundleError(
+            f"latent layout grid: stages {stages!r}; 1..{_MOST_STAGES} positive integers of sum {channels} "
+            "expected"
+        )
+
+
+def _quality_tables(tensors: Mapping[str, np.ndarray], channels: int, hyper: int) -> dict[str, np.ndarray]:
+    """The tables named ``quality.*``, checked. Raises BundleError."""
+    found = {}
+    for name, dtype, shape in (
+        ("step_levels", np.float32, (256,)),
+        ("step_index", np.uint8, (QUALITIES, channels)),
+        ("hyper_multiplier", np.uint8, (QUALITIES, hyper)),
+        ("hyper_class", np.uint8, (QUALITIES, hyper)),
+        ("class_offset", np.uint8, (QUALITIES, channels)),
+    ):
+        found[f"quality.{name}"] = tensor_of(tensors, f"quality.{name}", dtype, shape)
+    levels = found["quality.step_levels"]
+    if not np.isfinite(levels).all() or (levels <= 0).any():
+        raise BundleError("tables: quality.step_levels holds a number that is not positive and finite")
+    if (np.diff(levels) < 0).any():
+        raise BundleError("tables: quality.step_levels does not ascend")
+    if (found["quality.hyper_multiplier"] < 1).any():
+        raise BundleError("tables: quality.hyper_multiplier holds 0; 1..255 expected")
+    hyper_class = found["quality.hyper_class"]
+    if (hyper_class < 1).any() or (hyper_class >= CLASSES).any():
+        raise BundleError(f"tables: quality.hyper_class holds a class outside 1..{CLASSES - 1}")
+    return found
+
+
+def _length_bytes(length: int) -> bytes:
+    """LEB128: 7 bits a byte, lowest first, the high bit set in all but the last."""
+    out = bytearray()
+    while length > 0x7F:
+        out.append(length & 0x7F | 0x80)
+        length >>= 7
+    out.append(length)
+    return bytes(out)
+
+
+def _read_length(view: memoryview, at: int, source: str) -> tuple[int, int]:
+    """The LEB128 number at byte ``at``, in as few bytes as hold it and at most 5; and the byte after it."""
+    length = 0
+    for shift in range(0, 35, 7):
+        if at >= len(view):
+            raise FormatError(f"{source}: the latents end at byte {at}, within the length of a stream")
+        byte = view[at]
+        at += 1
+        length |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            if byte == 0 and shift:
+                break
+            return length, at
+    raise FormatError(f"{source}: a length at byte {at} of the latents has more bytes than it needs")

@@ -1,0 +1,169 @@
+"""Quantization by rate and distortion (RDO quantization): which symbol each latent becomes."""
+
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from decant.backends.session import Session
+from decant.codec.entropy.checkerboard import first_half
+from decant.codec.entropy.rans import LARGEST_SYMBOL
+from decant.codec.entropy.scale_network import LARGEST_INPUT
+from decant.codec.layout import GridLayout, Quality
+from decant.errors import BundleError
+
+if TYPE_CHECKING:
+    from decant.bundles.bundle import Bundle
+
+# Where a correction raises the error by so much, around a latent, those after it go half as far.
+FAR = 1.4
+
+
+def quantized_hyperlatents(z: np.ndarray, quality: Quality) -> np.ndarray:
+    """Hyperlatents float32 (hyper, hz, wz) -> int32, within what can be coded and scaled."""
+    largest = np.minimum(LARGEST_SYMBOL, LARGEST_INPUT // quality.hyper_multiplier)[:, None, None]
+    rounded = np.rint(z * quality.hyper_gain[:, None, None])
+    clipped: np.ndarray = np.clip(rounded, -largest, largest).astype(np.int32)
+    return clipped
+
+
+def symbol_weight(distortion_weight: float, quality: Quality, curvature: np.ndarray) -> np.ndarray:
+    """Bits that a unit of squared error, in steps, is worth in each channel: float32 (M,).
+
+    Latents' squared errors, times their ``curvature`` float32 (M,), sum to those of pixels in 0..1; lambda is
+    for the mean of these over three channels in 0..255.
+    """
+    weight: np.ndarray = distortion_weight * 255**2 / 3 * np.square(quality.step) * curvature
+    return weight
+
+
+def quantized(x: np.ndarray, classes: np.ndarray, weight: np.ndarray | None, bits: np.ndarray) -> np.ndarray:
+    """x float32 (M, rows, columns), in steps -> symbols int32, 0 where the class is 0.
+
+    With ``weight`` float32 (M,), bits per unit of squared error in steps, a symbol is its rounding, one or
+    two steps nearer to 0, or 0, whichever has the least bits + weight x error; ``bits`` (32, 2 R + 1) are
+    those of -R..R in each class. Without, it is the rounding.
+    """
+    symbols: np.ndarray = np.clip(np.rint(x), -LARGEST_SYMBOL, LARGEST_SYMBOL).astype(np.int32)
+    symbols[classes == 0] = 0
+    if weight is None:
+        return symbols
+    flat = symbols.reshape(-1)
+    radius = bits.shape[1] // 2
+    where = np.flatnonzero(flat)
+    where = where[np.abs(flat[where]) <= radius]
+    rounded, exact = flat[where], x.reshape(-1)[where]
+    middle = classes.reshape(-1)[where].astype(np.int64) * bits.shape[1] + radius
+    weights = weight.astype(np.float32)[where // (x.shape[1] * x.shape[2])]
+    prices = bits.reshape(-1)
+    best = rounded
+    least = prices[middle + rounded] + weights * np.square(exact - rounded)
+    for steps in (1, 2, radius):
+        candidate = rounded - np.sign(rounded) * np.minimum(steps, np.abs(rounded))
+        cost = prices[middle + candidate] + weights * np.square(exact - candidate)
+        better = cost < least
+        best, least = np.where(better, candidate, best), np.where(better, cost, least)
+    flat[where] = best
+    return symbols
+
+
+class Prediction(Protocol):
+    """What latents of the first ``known`` channels add to the means of those of later stages."""
+
+    known: int
+
+    def __call__(self, distances: np.ndarray) -> np.ndarray:
+        """How far they are from their means float32 (known, h, w), 0 where that is not known yet -> what to
+        add (predicted, h, w) from the second stage on; of each stage from those before it.
+        """
+
+
+class Quantizer:
+    """``quantized`` of the latents ``y`` of a group, float32 (M, rows, columns), one part after the other.
+    ``mean``, alike, is what hyperlatents give; first halves add to it once they are chosen. What stages
+    predict, as if no other groups were beside this one, is ``predicted`` in the end.
+    """
+
+    def __init__(
+        self,
+        layout: GridLayout,
+        quality: Quality,
+        y: np.ndarray,
+        mean: np.ndarray,
+        weight: np.ndarray | None,
+        bits: np.ndarray,
+        predict: Prediction | None = None,
+    ) -> None:
+        self.mean = mean.copy()
+        self.predicted: np.ndarray | None = None
+        self._layout, self._quality = layout, quality
+        self._steps = (y - mean) * quality.gain[:, None, None]
+        self._weight, self._bits = weight, bits
+        self._predict = predict
+        if predict is not None:
+            self._distances = np.zeros((predict.known, *y.shape[1:]), np.float32)
+        self._half: np.ndarray | None = None  # a first half's symbols, until the second half has come
+
+    def __call__(self, channels: slice, classes: np.ndarray) -> np.ndarray:
+        weight = None if self._weight is None else self._weight[channels]
+        symbols = quantized(self._steps[channels], classes, weight, self._bits)
+        near = self._layout.neighbours.of(channels)
+        if near is not None and self._half is None:
+            added = near.added(symbols, self._quality.step[channels])
+            self.mean[channels] += added
+            self._steps[channels] -= added * self._quality.gain[channels, None, None]
+            self._half = symbols
+            return symbols
+        if self._predict is not None and channels.start < self._predict.known:
+            both = symbols
+            if self._half is not None:
+                both = np.where(first_half(*symbols.shape[1:]), self._half, symbols)
+            self._learn(channels, both, self._predict)
+        self._half = None
+        return symbols
+
+    def _learn(self, channels: slice, symbols: np.ndarray, predict: Prediction) -> None:
+        """Take what these ``symbols`` of a whole stage say of the means of the stages after it."""
+        own = slice(channels.start, min(channels.stop, predict.known))
+        self._distances[own] = (symbols * self._quality.step[channels, None, None])[: own.stop - own.start]
+        before, self.predicted = self.predicted, predict(self._distances)
+        first = self._layout.stages[0]
+        after = slice(channels.stop, first + len(self.predicted))
+        new = self.predicted[channels.stop - first :]
+        if before is not None:
+            new = new - before[channels.stop - first :]
+        self._steps[after] -= new * self._quality.gain[after, None, None]
+
+
+def predicting(bundle: "Bundle") -> int | None:
+    """Of how many channels the graph ``prediction`` of ``bundle`` takes the latents; None where it has none.
+    Raises BundleError where it takes or gives others than the layout has.
+    """
+    if not bundle.has("prediction"):
+        return None
+    graph, layout = bundle.graph("prediction"), bundle.layout
+    assert isinstance(layout, GridLayout)
+    shapes = [tensor.shape for tensor in (*graph.inputs[:1], *graph.outputs[:1])]
+    known, predicted = (shape[1] if len(shape) == 4 else None for shape in shapes)
+    most = layout.channels - layout.stages[0]
+    if not (
+        isinstance(known, int)
+        and isinstance(predicted, int)
+        and 1 <= known <= layout.channels
+        and 1 <= predicted <= most
+    ):
+        raise BundleError(
+            f"bundle {bundle.name}: graph prediction makes {predicted} channels of {known}; at most {most} "
+            f"of at most {layout.channels} expected"
+        )
+    return known
+
+
+class PredictionGraph:
+    """The graph ``prediction`` of a bundle, on ``known`` channels."""
+
+    def __init__(self, session: Session, known: int) -> None:
+        self._session, self.known = session, known
+
+    def __call__(self, distances: np.ndarray) -> np.ndarray:
+        found: np.ndarray = self._session.run(np.ascontiguousarray(distances[None]))[0]
+        return found

@@ -1,0 +1,191 @@
+"""What ``decant info``, ``models`` and ``devices`` say, as plain data for ``--json`` and as text. Needs
+neither numpy nor a runtime.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from decant.bundles.bundle import Bundle
+from decant.formats.container import DcnFile
+from decant.formats.exif import dpi_of, orientation_of
+from decant.formats.manifest import Graph
+from decant.text import escaped
+
+# (grey, alpha) of a file -> Pillow's mode of its picture.
+MODES = {(False, False): "RGB", (False, True): "RGBA", (True, False): "L", (True, True): "LA"}
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """What a ``.dcn`` file says of itself.
+
+    ``path`` is ``<bytes>`` or ``<stream>`` where the file has no name. ``model_id`` is 16 hexadecimal digits.
+    ``width`` and ``height`` are those of the stored pixels; ``orientation`` 1..8 says how they are turned for
+    viewing (EXIF; 1 is upright). ``quality`` is 1..100, or None where the model has none. ``mode`` is
+    Pillow's: RGB, RGBA, L or LA. ``dpi`` is in pixels per inch, or None. ``sections`` maps what the file
+    holds (latents, alpha, exif, icc, xmp) to its bytes; ``bytes`` counts the whole file.
+    """
+
+    path: str
+    model: str
+    model_id: str
+    width: int
+    height: int
+    quality: int | None
+    mode: str
+    orientation: int
+    dpi: tuple[float, float] | None
+    bytes: int
+    sections: dict[str, int]
+
+    @property
+    def metadata(self) -> tuple[str, ...]:
+        """Which of exif, icc and xmp the file has."""
+        return tuple(name for name in ("exif", "icc", "xmp") if name in self.sections)
+
+    @property
+    def bits_per_pixel(self) -> float:
+        """Bits of the whole file for each pixel."""
+        return 8 * self.bytes / (self.width * self.height)
+
+    @classmethod
+    def of(cls, file: DcnFile, path: str, size: int) -> "FileInfo":
+        """That of a parsed file of ``size`` bytes."""
+        blocks = {
+            "latents": file.latents,
+            "alpha": file.alpha,
+            "exif": file.exif,
+            "icc": file.icc,
+            "xmp": file.xmp,
+        }
+        return cls(
+            path=path,
+            model=file.name,
+            model_id=file.model_id.hex(),
+            width=file.width,
+            height=file.height,
+            quality=file.quality or None,
+            mode=MODES[file.grey, file.alpha is not None],
+            orientation=orientation_of(file.exif, file.xmp),
+            dpi=dpi_of(file.exif),
+            bytes=size,
+            sections={name: len(block) for name, block in blocks.items() if block is not None},
+        )
+
+
+def describe_file(file: DcnFile, path: str, size: int, bundle: Bundle | None = None) -> dict[str, Any]:
+    """A parsed file of ``size`` bytes, made with ``bundle`` where that is known: it says how many groups the
+    latents are coded in.
+    """
+    info = FileInfo.of(file, path, size)
+    return {
+        "kind": "file",
+        "path": path,
+        "model": info.model,
+        "model_id": info.model_id,
+        "width": info.width,
+        "height": info.height,
+        "quality": info.quality,
+        "mode": info.mode,
+        "grey": file.grey,
+        "alpha": file.alpha is not None,
+        "orientation": info.orientation,
+        "dpi": None if info.dpi is None else [round(value, 2) for value in info.dpi],
+        "model_licence": None if bundle is None else licence_of(bundle),
+        "groups": None if bundle is None else _groups(file, bundle.model["latent"]),
+        "bytes": size,
+        "bits_per_pixel": info.bits_per_pixel,
+        "sections": info.sections,
+    }
+
+
+def _groups(file: DcnFile, latent: dict[str, Any]) -> int | None:
+    """How many groups of latents a picture has in the layout ``grid``; None in others."""
+    side = latent.get("group")
+    if latent["layout"] != "grid" or not isinstance(side, int) or side < 1:
+        return None
+    pixels = 16 * side
+    return -(-file.width // pixels) * -(-file.height // pixels)
+
+
+def describe_bundle(bundle: Bundle) -> dict[str, Any]:
+    """An open bundle."""
+    raw = bundle.manifest.raw
+    return {
+        "kind": "bundle",
+        "path": str(bundle.path),
+        "name": bundle.name,
+        "version": bundle.version,
+        "family": bundle.family,
+        "model_id": bundle.model_id,
+        "width": bundle.image[0],
+        "height": bundle.image[1],
+        "latent": bundle.model["latent"],
+        "graphs": [_graph(graph) for graph in bundle.graphs],
+        "refused": raw.get("refused", []),
+        "golden": len(bundle.golden),
+        "licence": raw.get("licence"),
+        "data": raw.get("data"),
+    }
+
+
+def licence_lines(bundles: Sequence[Bundle]) -> list[str]:
+    """The terms of the weights as each bundle states them, one line for the bundles of equal terms."""
+    names: dict[str, list[str]] = {}
+    for bundle in bundles:
+        names.setdefault(licence_of(bundle) or "not stated", []).append(bundle.name)
+    return [escaped(f"licence of {', '.join(of)}: {licence}") for licence, of in names.items()]
+
+
+def licence_of(bundle: Bundle) -> str | None:
+    """The terms of the weights, from bundle.json; None where it states none."""
+    licence = bundle.manifest.raw.get("licence")
+    return licence if isinstance(licence, str) and licence else None
+
+
+def _graph(graph: Graph) -> dict[str, Any]:
+    return {
+        "role": graph.role,
+        "precision": graph.precision,
+        "runtime": graph.runtime,
+        "bytes": graph.bytes,
+        "kmac_per_pixel": graph.kmac_per_pixel,
+        "psnr_to_float_db": graph.psnr_to_float_db,
+        "floor_db": graph.lowest_psnr_db,
+    }
+
+
+def as_text(described: dict[str, Any]) -> str:
+    """The lines that people read: scalars by name, graphs as a table."""
+    rows = [
+        (key, _shown(value))
+        for key, value in described.items()
+        if key != "graphs" and value not in (None, [], False)
+    ]
+    lines = [f"{key:<15} {value}" for key, value in rows]
+    if graphs := described.get("graphs"):
+        lines += ["", table([{k: _shown(v) for k, v in graph.items()} for graph in graphs])]
+    return "\n".join(lines)
+
+
+def table(rows: list[dict[str, str]]) -> str:
+    """Rows of the same keys as aligned columns under their names."""
+    cells = [list(rows[0]), *([escaped(cell) for cell in row.values()] for row in rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in cells
+    )
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_shown(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return f"{len(value)}" if value and isinstance(value[0], dict) else ", ".join(map(str, value))
+    return escaped(str(value))

@@ -1,0 +1,357 @@
+"""The two JSON files of a bundle, read into dataclasses and checked field by field (docs/format.md).
+
+Nothing here opens a file or needs numpy, so ``decant info`` stays quick.
+"""
+
+import hashlib
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from decant.errors import BundleError
+from decant.formats.container import MAX_SIDE, NAME_PATTERN
+
+SCHEMA = 1
+_WORD = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}", re.ASCII)
+_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_MAX_DEPTH = 64
+_MAX_NUMBER = 1e9
+_LARGEST_WHOLE = 1 << 53
+_MOST_ENTRIES = 20_000
+_MOST_DIMENSIONS = 8
+_KINDS = {str: "text", int: "a whole number", dict: "an object", list: "a list"}
+
+# Graphs that bundles side by side may share: decoding needs none of them.
+ENCODER_ROLES = ("analysis", "hyper_analysis", "prediction")
+
+# The lowest PSNR, in dB, at which a runtime may decode the golden files, where bundle.json gives none.
+DEFAULT_FLOOR_DB = {"float": 48.0}
+OTHER_FLOOR_DB = 40.0
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """A file of the bundle: path relative to its folder, length and SHA-256 (hex); ``of``: the folder beside
+    this one that has it, for a graph of the encoder that two bundles share.
+    """
+
+    path: str
+    bytes: int
+    sha256: str
+    of: str | None = None
+
+    def described(self) -> dict[str, Any]:
+        """As bundle.json has it."""
+        found = {"path": self.path, "bytes": self.bytes, "sha256": self.sha256}
+        return found if self.of is None else found | {"of": self.of}
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """An input or output of a graph; a text in ``shape`` is a free dimension."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One graph of a bundle: what it does, for which runtime, and what was measured when it was exported."""
+
+    role: str
+    precision: str
+    runtime: str
+    files: tuple[FileEntry, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    opset: int | None = None
+    kmac_per_pixel: float | None = None
+    psnr_to_float_db: float | None = None
+    floor_db: float | None = None
+
+    @property
+    def bytes(self) -> int:
+        """Length of its files together."""
+        return sum(file.bytes for file in self.files)
+
+    @property
+    def lowest_psnr_db(self) -> float:
+        """``floor_db``, or the default of its precision."""
+        if self.floor_db is not None:
+            return self.floor_db
+        return DEFAULT_FLOOR_DB.get(self.precision, OTHER_FLOOR_DB)
+
+    @property
+    def label(self) -> str:
+        """How messages name it: ``synthesis.int8 (onnxruntime)``."""
+        return f"{self.role}.{self.precision} ({self.runtime})"
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A file and the pictures that the float graphs give for it: decoded, and decoded and denoised."""
+
+    file: str
+    pixels: str
+    denoised: str | None = None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """bundle.json."""
+
+    name: str
+    version: str
+    family: str
+    model_id: str
+    graphs: tuple[Graph, ...]
+    files: tuple[FileEntry, ...]
+    golden: tuple[Golden, ...]
+    raw: Mapping[str, Any]
+
+
+def canonical_json(value: object) -> bytes:
+    """JSON with sorted keys, no spaces, ASCII, and a newline at the end: one value, one text."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return text.encode("ascii") + b"\n"
+
+
+def manifest_checksum(manifest: Mapping[str, Any]) -> str:
+    """SHA-256 (hex) of bundle.json's canonical JSON without its ``checksum``."""
+    return hashlib.sha256(canonical_json({k: v for k, v in manifest.items() if k != "checksum"})).hexdigest()
+
+
+def seal(manifest: Mapping[str, Any]) -> bytes:
+    """The bytes of bundle.json for ``manifest``: readable JSON with its ``checksum``."""
+    sealed = {**manifest, "checksum": manifest_checksum(manifest)}
+    return json.dumps(sealed, indent=2, ensure_ascii=True, allow_nan=False).encode("ascii") + b"\n"
+
+
+def load_json(data: bytes, where: str) -> dict[str, Any]:
+    """Parse a JSON object strictly: no repeated keys, finite numbers alone. ``where`` names the file in
+    messages.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise ValueError("a key is given twice")
+        return found
+
+    def refuse(text: str) -> None:
+        raise ValueError(f"{text} is no JSON number")
+
+    def finite(text: str) -> float:
+        number = float(text)
+        if not math.isfinite(number):
+            raise ValueError(f"{text[:40]} is beyond the numbers that can be stored")
+        return number
+
+    try:
+        value = json.loads(
+            data.decode("utf-8"), object_pairs_hook=once, parse_constant=refuse, parse_float=finite
+        )
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{where}: not the JSON expected: {error}") from None
+    if not isinstance(value, dict):
+        raise BundleError(f"{where}: a JSON object expected")
+    if _depth(value) > _MAX_DEPTH:
+        raise BundleError(f"{where}: nested deeper than {_MAX_DEPTH}")
+    return value
+
+
+def _depth(value: object) -> int:
+    """How deep lists and objects are nested, found without recursion: the reader's own limit is not ours."""
+    level: list[object] = [value]
+    depth = 0
+    while level:
+        depth += 1
+        inner = [
+            item.values() if isinstance(item, dict) else item
+            for item in level
+            if isinstance(item, dict | list)
+        ]
+        level = [item for items in inner for item in items]
+    return depth
+
+
+def parse_manifest(data: bytes, where: str) -> Manifest:
+    """Read bundle.json. Raises BundleError for a wrong checksum, a missing field or one that cannot be."""
+    raw = load_json(data, where)
+    _check_schema(raw, where)
+    if _take(raw, "checksum", str, where) != manifest_checksum(raw):
+        raise BundleError(
+            f"{where}: its checksum differs: the file is damaged (decant.bundles.bundle.seal writes it)"
+        )
+    graphs = tuple(
+        _graph(item, f"{where}: graphs[{i}]") for i, item in enumerate(_take(raw, "graphs", list, where))
+    )
+    files = tuple(
+        _file(item, f"{where}: files[{i}]") for i, item in enumerate(_take(raw, "files", list, where))
+    )
+    require_listed_once(
+        [file.path for file in files] + [file.path for graph in graphs for file in graph.files], where
+    )
+    keys = [(graph.role, graph.precision, graph.runtime) for graph in graphs]
+    if len(set(keys)) != len(keys):
+        raise BundleError(f"{where}: two graphs have the same role, precision and runtime")
+    golden = tuple(
+        _golden(item, {f.path for f in files}, where) for item in _take(raw, "golden", list, where)
+    )
+    if not golden:
+        raise BundleError(f"{where}: no golden files, so nothing would show that a runtime decodes right")
+    return Manifest(
+        name=_match(raw, "name", NAME_PATTERN, where),
+        version=_take(raw, "version", str, where),
+        family=_take(raw, "family", str, where),
+        model_id=_match(raw, "model_id", _SHA256, where),
+        graphs=graphs,
+        files=files,
+        golden=golden,
+        raw=raw,
+    )
+
+
+def require_listed_once(paths: Iterable[str], where: str) -> None:
+    """Raise BundleError for a path that occurs twice, and for bundle.json, which cannot hold its own hash."""
+    for path, count in Counter(paths).items():
+        if count > 1 or path == "bundle.json":
+            raise BundleError(f"{where}: {path} is listed {count} time{'s' if count > 1 else ''}")
+
+
+def parse_model(data: bytes, where: str) -> dict[str, Any]:
+    """Read model.json. Raises BundleError where a field is missing, unknown or cannot be."""
+    model = load_json(data, where)
+    _check_schema(model, where)
+    if unknown := set(model) - {"schema", "image", "latent", "tables", "synthesis"}:
+        raise BundleError(f"{where}: unknown keys {sorted(unknown)}; a newer decant may know them")
+    image = _take(model, "image", dict, where)
+    for side in ("width", "height"):
+        if not 0 <= _take(image, side, int, f"{where}: image") <= MAX_SIDE:
+            raise BundleError(f"{where}: image {side} {image[side]}; 0 (any) to {MAX_SIDE} pixels expected")
+    if (image["width"] == 0) != (image["height"] == 0):
+        raise BundleError(f"{where}: image width and height must both be 0 (any size) or both be given")
+    if image.get("channels") != 3 or image.get("colour") != "srgb":
+        raise BundleError(f"{where}: image channels and colour must be 3 and srgb")
+    _take(_take(model, "latent", dict, where), "layout", str, f"{where}: latent")
+    for group in ("tables", "synthesis"):
+        for tensor in _take(model, group, dict, where):
+            _match(model[group], tensor, _SHA256, f"{where}: {group}")
+    return model
+
+
+def checked_path(path: str, where: str) -> str:
+    """``path`` when it stays inside the bundle's folder on every system, else BundleError."""
+    parts = path.split("/")
+    bad_part = any(part in ("", ".", "..") or part.endswith((" ", ".")) for part in parts)
+    if bad_part or re.search(r'[\\:*?"<>|\x00-\x1f]', path) or not path.isascii() or len(path) > 200:
+        raise BundleError(f"{where}: path {path!r}; a relative path with / and without .. expected")
+    return str(PurePosixPath(path))
+
+
+def _check_schema(value: Mapping[str, Any], where: str) -> None:
+    if _take(value, "schema", int, where) != SCHEMA:
+        raise BundleError(f"{where}: schema {value['schema']}; this decant reads schema {SCHEMA}")
+
+
+def _take(value: object, key: str, kind: type, where: str) -> Any:
+    """``value[key]``, which must be of ``kind``."""
+    if not isinstance(value, dict):
+        raise BundleError(f"{where}: an object expected")
+    if key not in value:
+        raise BundleError(f"{where}: no {key!r}")
+    found = value[key]
+    if not isinstance(found, kind) or isinstance(found, bool):
+        raise BundleError(f"{where}: {key!r} must be {_KINDS[kind]}")
+    if isinstance(found, int) and abs(found) > _LARGEST_WHOLE:
+        raise BundleError(f"{where}: {key!r} is beyond 2^53")
+    if isinstance(found, list | dict) and len(found) > _MOST_ENTRIES:
+        raise BundleError(f"{where}: {key!r} has {len(found)} entries; at most {_MOST_ENTRIES} expected")
+    return found
+
+
+def _match(value: object, key: str, pattern: re.Pattern[str], where: str) -> str:
+    found: str = _take(value, key, str, where)
+    if not pattern.fullmatch(found):
+        raise BundleError(f"{where}: {key!r} is {found[:80]!r}, which cannot be")
+    return found
+
+
+def _number(value: Mapping[str, Any], key: str, where: str) -> float | None:
+    found = value.get(key)
+    if found is None:
+        return None
+    if isinstance(found, bool) or not isinstance(found, int | float) or not abs(found) < _MAX_NUMBER:
+        raise BundleError(f"{where}: {key!r} must be a number or null")
+    return float(found)
+
+
+def _file(value: object, where: str, *, shared: bool = False) -> FileEntry:
+    size = _take(value, "bytes", int, where)
+    if size < 0:
+        raise BundleError(f"{where}: {size} bytes cannot be")
+    path = checked_path(_take(value, "path", str, where), where)
+    assert isinstance(value, dict)
+    if "of" in value and not shared:
+        raise BundleError(f"{where}: 'of' is for the graphs {', '.join(ENCODER_ROLES)}")
+    of = _match(value, "of", NAME_PATTERN, where) if "of" in value else None
+    return FileEntry(path=path, bytes=size, sha256=_match(value, "sha256", _SHA256, where), of=of)
+
+
+def _tensor(value: object, where: str) -> TensorSpec:
+    shape = _take(value, "shape", list, where)
+    if len(shape) > _MOST_DIMENSIONS:
+        raise BundleError(f"{where}: {len(shape)} dimensions; at most {_MOST_DIMENSIONS} expected")
+    for size in shape:
+        if isinstance(size, bool) or not isinstance(size, int | str) or (isinstance(size, int) and size < 1):
+            raise BundleError(f"{where}: dimension {size!r}; a positive whole number or a name expected")
+    return TensorSpec(
+        name=_take(value, "name", str, where), dtype=_take(value, "dtype", str, where), shape=tuple(shape)
+    )
+
+
+# Which files a graph has, by runtime. Graphs of runtimes not listed are kept and never chosen.
+GRAPH_SUFFIXES = {"native": (".safetensors",), "onnxruntime": (".onnx",), "openvino": (".xml", ".bin")}
+
+
+def _graph(value: object, where: str) -> Graph:
+    role, precision, runtime = (_match(value, key, _WORD, where) for key in ("role", "precision", "runtime"))
+    shared = role in ENCODER_ROLES
+    files = tuple(_file(item, where, shared=shared) for item in _take(value, "files", list, where))
+    expected = tuple(f"{role}.{precision}{suffix}" for suffix in GRAPH_SUFFIXES.get(runtime, ()))
+    if runtime in GRAPH_SUFFIXES and tuple(file.path for file in files) != expected:
+        raise BundleError(f"{where}: files must be {', '.join(expected)}, in this order")
+    assert isinstance(value, dict)
+    opset = value.get("opset")
+    if opset is not None and (isinstance(opset, bool) or not isinstance(opset, int)):
+        raise BundleError(f"{where}: 'opset' must be a whole number or null")
+    return Graph(
+        role=role,
+        precision=precision,
+        runtime=runtime,
+        files=files,
+        inputs=tuple(_tensor(item, f"{where}: inputs") for item in _take(value, "inputs", list, where)),
+        outputs=tuple(_tensor(item, f"{where}: outputs") for item in _take(value, "outputs", list, where)),
+        opset=opset,
+        kmac_per_pixel=_number(value, "kmac_per_pixel", where),
+        psnr_to_float_db=_number(value, "psnr_to_float_db", where),
+        floor_db=_number(value, "floor_db", where),
+    )
+
+
+def _golden(value: object, listed: set[str], where: str) -> Golden:
+    where = f"{where}: golden"
+    golden = Golden(file=_take(value, "file", str, where), pixels=_take(value, "pixels", str, where))
+    assert isinstance(value, dict)
+    if "denoised" in value:
+        golden = Golden(golden.file, golden.pixels, _take(value, "denoised", str, where))
+    for path in (golden.file, golden.pixels, golden.denoised):
+        if path is not None and path not in listed:
+            raise BundleError(f"{where}: {path} is not in 'files'")
+    return golden

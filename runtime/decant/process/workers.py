@@ -1,0 +1,108 @@
+"""Work in other threads.
+
+A signal handler may raise an exception in the main thread at any moment, also just after a function in Python
+has taken a lock: a ``threading.Event`` or a future then stays locked for ever. Results therefore come through
+``queue.SimpleQueue``, which is written in C and holds no lock of Python's. Where the interpreter is ending,
+or no thread can be had, the work is done in the calling thread.
+"""
+
+import _thread
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+from decant.process import lifecycle
+
+# How many items a worker may be ahead of the results that were taken.
+_AHEAD = 16
+
+_Item = TypeVar("_Item")
+_T = TypeVar("_T")
+
+
+def begin(work: Callable[[], _T]) -> Callable[[], _T]:
+    """Begin ``work`` in a thread of its own; what is returned waits for it, once, and gives what it gave or
+    raises what it raised.
+    """
+    results: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
+    if not _started(lambda: results.put(_outcome(work))):
+        results.put(_outcome(work))
+    return lambda: _value(results)
+
+
+def in_order(work: Callable[[_Item], _T], items: Iterable[_Item], workers: int) -> Iterator[_T]:
+    """What ``work`` gives for each of ``items``, in their order, done by several threads; the first error
+    ends it. Items are taken as results are, a few ahead, so that there may be millions.
+    """
+    jobs: SimpleQueue[tuple[_Item, SimpleQueue[Any]] | None] = SimpleQueue()
+    ended: SimpleQueue[None] = SimpleQueue()
+    waiting: deque[SimpleQueue[tuple[Any, BaseException | None]]] = deque()
+
+    def serve() -> None:
+        try:
+            while (job := jobs.get()) is not None:
+                item, results = job
+                results.put(_outcome(lambda item=item: work(item)))  # type: ignore[misc]
+        finally:
+            ended.put(None)
+
+    started = 0
+    try:
+        while started < workers and _started(serve):
+            started += 1
+        if not started:
+            yield from map(work, items)
+            return
+        for item in items:
+            waiting.append(SimpleQueue())
+            jobs.put((item, waiting[-1]))
+            if len(waiting) >= _AHEAD * started:
+                yield _value(waiting.popleft())
+        while waiting:
+            yield _value(waiting.popleft())
+    finally:
+        while not jobs.empty():  # after an error: what was not begun stays undone
+            _drop(jobs)
+        for _ in range(started):
+            jobs.put(None)
+        for _ in range(started):
+            ended.get()
+
+
+def _drop(jobs: "SimpleQueue[Any]") -> None:
+    from queue import Empty
+
+    try:
+        jobs.get_nowait()
+    except Empty:
+        return
+
+
+def _outcome(work: Callable[[], _T]) -> tuple[_T | None, BaseException | None]:
+    try:
+        return work(), None
+    except BaseException as error:
+        return None, error
+
+
+def _value(results: "SimpleQueue[tuple[Any, BaseException | None]]") -> Any:
+    result, error = results.get()
+    if error is not None:
+        raise error
+    return result
+
+
+def _started(body: Callable[[], object]) -> bool:
+    """Whether a new thread runs ``body``."""
+    if lifecycle.ending():
+        return False
+    try:
+        # Not threading.Thread, whose start() waits for an Event.
+        _thread.start_new_thread(body, ())
+    except RuntimeError as error:
+        trace = error.__traceback__
+        if trace is not None and trace.tb_next is not None:  # a signal handler's, raised here
+            raise
+        return False
+    return True

@@ -1,0 +1,100 @@
+"""Which devices are here, and which graphs of a bundle suit the one asked for (docs/devices.md).
+
+``cpu``, ``gpu`` and ``npu`` mean that device or an error by name. ``auto`` means the first of npu, gpu, cpu
+that is here, has a graph, and decodes the bundle's golden files; ending on the cpu is said, and is an error
+in strict mode.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from decant.errors import BundleError, DecantError, DeviceError, MissingExtraError
+
+if TYPE_CHECKING:
+    from decant.bundles.bundle import Bundle
+    from decant.formats.manifest import Graph
+from decant.backends.device import Device
+from decant.backends.devices import KINDS, RUNTIMES, absent, available_devices
+
+AUTO_KINDS = ("npu", "gpu", "cpu")
+
+
+# Precisions that "auto" tries, in order, by role and kind of device. Graphs that pixels pass through more
+# than once (analysis, denoiser) have a float form only in most bundles.
+AUTO_PRECISIONS = {
+    "cpu": ("int16", "int8", "int8-static", "float", "int4"),
+    "gpu": ("float", "int8-static", "int8", "int4"),
+    "npu": ("int8-static", "int8", "float"),
+}
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the user asked for."""
+
+    runtime: str = "auto"
+    device: str = "cpu"
+    precision: str = "auto"
+    strict_device: bool = False
+
+    def __post_init__(self) -> None:
+        for what, value, known in (
+            ("runtime", self.runtime, ("auto", *RUNTIMES)),
+            ("device", self.device, ("auto", *KINDS)),
+        ):
+            if value not in known:
+                raise DeviceError(f"{what} {value!r} is unknown; one of {', '.join(known)} expected")
+
+
+def candidates(bundle: "Bundle", role: str, wish: Wish) -> "list[tuple[Graph, Device]]":
+    """The graphs of ``role`` to try, each with its device, best first; never empty.
+
+    Raises DeviceError when no device fits, BundleError when the bundle has no such graph, MissingExtraError
+    when the runtime asked for is not installed.
+    """
+    runtimes = RUNTIMES if wish.runtime == "auto" else (wish.runtime,)
+    graphs = [graph for graph in bundle.graphs if graph.role == role and graph.runtime in runtimes]
+    if wish.precision != "auto":
+        graphs = [graph for graph in graphs if graph.precision == wish.precision]
+    if not graphs:
+        asked = [role, *(w for w in (wish.precision, wish.runtime) if w != "auto")]
+        have = ", ".join(graph.label for graph in bundle.graphs) or "none"
+        raise BundleError(f"bundle {bundle.name}: no graph {' '.join(asked)}; it has {have}")
+    seen, missing = _seen(
+        [runtime for runtime in runtimes if any(graph.runtime == runtime for graph in graphs)]
+    )
+    if not seen:
+        raise missing[0]
+    kinds = AUTO_KINDS if wish.device == "auto" else (wish.device,)
+    found: list[tuple[Graph, Device]] = []
+    for kind in kinds:
+        for runtime, devices in seen.items():
+            device = next((device for device in devices if device.kind == kind), None)
+            if device is not None:
+                fitting = [graph for graph in graphs if graph.runtime == runtime]
+                found += [(graph, device) for graph in _by_precision(fitting, kind)]
+    if wish.strict_device and wish.device == "auto":
+        found = [(graph, device) for graph, device in found if device.kind != "cpu"]
+    if not found:
+        kind = "npu or gpu" if wish.device == "auto" else wish.device
+        raise DeviceError("; ".join([absent(kind, seen), *map(str, missing)]))
+    return found
+
+
+def _by_precision(graphs: "Sequence[Graph]", kind: str) -> "list[Graph]":
+    order = AUTO_PRECISIONS[kind]
+    return sorted(
+        graphs, key=lambda graph: order.index(graph.precision) if graph.precision in order else len(order)
+    )
+
+
+def _seen(runtimes: Sequence[str]) -> tuple[dict[str, list[Device]], list[DecantError]]:
+    seen: dict[str, list[Device]] = {}
+    missing: list[DecantError] = []
+    for runtime in runtimes:
+        try:
+            seen[runtime] = available_devices(runtime)
+        except MissingExtraError as error:
+            missing.append(error)
+    return seen, missing

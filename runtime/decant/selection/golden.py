@@ -1,0 +1,218 @@
+"""The golden check: does this graph, on this runtime and device, decode the bundle's golden files as it
+should?
+
+The same graph can give other pixels on another runtime or processor (references: 31.7 dB in one, 7.0 dB in
+another), so a graph is trusted where it was tried. The first load of a pair decodes the golden files and
+remembers the result in the user's cache folder.
+"""
+
+import hashlib
+import io
+import json
+import math
+import os
+import platform
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache, partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from decant.backends.session import Session
+from decant.backends.sessions import create_session
+from decant.bundles.bundle import Bundle
+from decant.bundles.folders import user_cache_folder
+from decant.errors import BundleError, GoldenError
+from decant.formats import container
+from decant.formats.manifest import Graph, canonical_json
+from decant.formats.writing import write_atomically
+from decant.layouts.layout import FixedLayout
+from decant.process.failures import is_from_signal_handler
+
+CheckGolden = Literal["once", "always", "never"]
+
+
+# Environment variables of onnxruntime, openvino and their libraries of kernels begin so.
+_SWITCHES = (
+    *("DNNL_", "ONEDNN_", "MKL_", "OMP_", "KMP_", "OV_", "OPENVINO_"),
+    *("ORT_", "ONNXRUNTIME_", "MLAS_", "ARM_COMPUTE_", "XNNPACK_", "KLEIDIAI_"),
+)
+_NO_SWITCHES = ("ORT_DISABLE_TELEMETRY",)
+
+
+def psnr_db(a: np.ndarray, b: np.ndarray) -> float:
+    """PSNR of two uint8 arrays of one shape, in dB, over all their values; infinity when they are equal."""
+    return _mse_to_db(_mse(a, b))
+
+
+def check(bundle: Bundle, graph: Graph, session: Session, when: CheckGolden = "once") -> float | None:
+    """PSNR in dB of the golden files decoded by ``session``, or None where the bundle has no golden pictures
+    for the graph's role.
+
+    Raises GoldenError when it is below the graph's floor, BundleError when a golden file is damaged.
+    """
+    if when == "never" or not _cases(bundle, graph.role):
+        return None
+    place = _cache_place(bundle, graph, session)
+    psnr = _remembered(place) if when == "once" else None
+    # Only a pass is taken from the cache: a failure is looked at again, since it decides what may run.
+    if psnr is None or psnr < graph.lowest_psnr_db:
+        psnr = measure(bundle, graph.role, session)
+        _remember(place, psnr)
+    if psnr < graph.lowest_psnr_db:
+        raise GoldenError(
+            f"bundle {bundle.name}: {graph.label} {session.runtime_version} on {session.device} decodes "
+            f"the golden files at {psnr:.1f} dB, below its floor of {graph.lowest_psnr_db:.1f} dB; "
+            "use another --precision or --runtime"
+        )
+    return psnr
+
+
+def measure(bundle: Bundle, role: str, session: Session) -> float:
+    """PSNR in dB over the pixels of all golden pictures of ``role``. Raises BundleError for a damaged one."""
+    layout = bundle.layout
+    decode: Callable[[str, np.ndarray], np.ndarray]
+    if isinstance(layout, FixedLayout):
+        decode = partial(_fixed, bundle, layout, role, session)
+    else:
+        decode = _grid(bundle, session)
+    errors = [
+        _mse(decode(source, wanted := pixels_of(bundle, expected)), wanted)
+        for source, expected in _cases(bundle, role)
+    ]
+    return _mse_to_db(float(np.mean(errors)))
+
+
+def _fixed(
+    bundle: Bundle, layout: FixedLayout, role: str, session: Session, source: str, wanted: np.ndarray
+) -> np.ndarray:
+    if role == "synthesis":
+        file = _file(bundle, source)
+        layout.check(file, bundle.image, str(bundle.path / source))
+        x = layout.unpack(file.latents, str(bundle.path / source))
+    else:
+        x = pixels_of(bundle, source)
+    _require(bundle, source, wanted, bundle.image)
+    found: np.ndarray = session.run(x[None])[0]
+    return found
+
+
+def _grid(bundle: Bundle, session: Session) -> Callable[[str, np.ndarray], np.ndarray]:
+    """A synthesis is tried with the mean of its own runtime, the two as a decoder has them."""
+    from decant.codec.decoder import GridDecoder
+    from decant.codec.layout import GridLayout
+
+    layout = bundle.layout
+    assert isinstance(layout, GridLayout)
+    graph = bundle.graph("hyper_mean", runtime=session.runtime)
+    blobs = [bundle.read(entry) for entry in graph.files]
+    mean = create_session(graph, blobs, device=session.device, threads=1, where=str(bundle.path))
+    decoder = GridDecoder(layout, mean, session, overlap=False)
+
+    def decode(source: str, wanted: np.ndarray) -> np.ndarray:
+        file = _file(bundle, source)
+        _require(bundle, source, wanted, (file.width, file.height))
+        return decoder.decode(file, str(bundle.path / source))
+
+    return decode
+
+
+def _cases(bundle: Bundle, role: str) -> list[tuple[str, str]]:
+    """(file put in, picture expected) of every golden case of a role."""
+    if role == "synthesis":
+        return [(golden.file, golden.pixels) for golden in bundle.golden]
+    if role == "denoiser":
+        return [(golden.pixels, golden.denoised) for golden in bundle.golden if golden.denoised is not None]
+    return []
+
+
+def _file(bundle: Bundle, path: str) -> container.DcnFile:
+    source = f"{bundle.path / path}"
+    file = container.parse(bundle.read(path), source)
+    if not bundle.model_id.startswith(file.model_id.hex()):
+        raise BundleError(f"{source}: made by model {file.model_id.hex()}, not by {bundle.model_id[:16]}")
+    return file
+
+
+def _require(bundle: Bundle, path: str, pixels: np.ndarray, size: tuple[int, int]) -> None:
+    if (pixels.shape[1], pixels.shape[0]) != size:
+        raise BundleError(
+            f"{bundle.path / path}: its golden picture has {pixels.shape[1]}x{pixels.shape[0]} pixels; "
+            f"{size[0]}x{size[1]} expected"
+        )
+
+
+def pixels_of(bundle: Bundle, path: str) -> np.ndarray:
+    """The golden picture at ``path``, uint8 (H, W, 3). Raises BundleError."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(bundle.read(path)), formats=("PNG",)) as image:
+            if image.mode != "RGB" or bundle.image not in ((0, 0), image.size):
+                raise BundleError(
+                    f"{bundle.path / path}: {image.mode} {image.size}; RGB {bundle.image} expected"
+                )
+            return np.asarray(image)
+    except BundleError:
+        raise
+    except Exception as error:  # Pillow's readers raise whatever a broken file leads them to
+        if is_from_signal_handler(error):
+            raise
+        raise BundleError(f"{bundle.path / path}: not a readable PNG: {error}") from None
+
+
+def _mse(a: np.ndarray, b: np.ndarray) -> float:
+    difference = a.astype(np.float32) - b.astype(np.float32)
+    return float(np.mean(np.square(difference), dtype=np.float64))
+
+
+def _mse_to_db(mse: float) -> float:
+    return math.inf if mse == 0 else 10 * math.log10(255**2 / mse)
+
+
+def _cache_place(bundle: Bundle, graph: Graph, session: Session) -> Path:
+    # bundle.json's checksum covers the model id, the hashes of graphs and golden files, and the floors.
+    key = [bundle.manifest.raw["checksum"], graph.role, graph.precision, graph.runtime]
+    key += [session.runtime_version, session.device, session.device_name, _processor(), *_switches()]
+    return user_cache_folder() / "golden" / f"{hashlib.sha256(canonical_json(key)).hexdigest()}.json"
+
+
+def _remembered(place: Path) -> float | None:
+    try:
+        mse = json.loads(place.read_bytes())["mse"]
+        return _mse_to_db(float(mse)) if float(mse) >= 0 else None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def _remember(place: Path, psnr: float) -> None:
+    """Keep the result; a cache that cannot be written is no error."""
+    mse = 0.0 if math.isinf(psnr) else 255**2 / 10 ** (psnr / 10)
+    with suppress(OSError):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(place, lambda stream: stream.write(canonical_json({"mse": mse})))
+
+
+def _switches() -> list[str]:
+    """The environment variables that choose other kernels (ONEDNN_MAX_CPU_ISA=AVX2, say), name=value."""
+    return sorted(
+        f"{name}={value}"
+        for name, value in os.environ.items()
+        if name.startswith(_SWITCHES) and name not in _NO_SWITCHES
+    )
+
+
+@cache
+def _processor() -> str:
+    """What decides which CPU kernels run: model and instruction sets. Virtual machines hide the model, so
+    both are taken.
+    """
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        simd = np.show_config(mode="dicts").get("SIMD Extensions", {}).get("found", [])
+        return f"{platform.machine()} {platform.processor()} {' '.join(simd)}"
+    telling = ("model name", "flags", "Features", "CPU part")
+    return "\n".join(dict.fromkeys(line for line in lines if line.startswith(telling)))

@@ -1,0 +1,121 @@
+"""From what the user asked for to a session that passed the golden check: try the fitting graphs in order,
+and say what was passed over.
+"""
+
+import logging
+from dataclasses import dataclass
+
+from decant.backends.session import Session
+from decant.backends.sessions import create_session
+from decant.bundles.bundle import Bundle
+from decant.errors import BundleError, DeviceError
+from decant.formats.manifest import Graph
+from decant.layouts.layout import FixedLayout
+from decant.selection import golden
+from decant.selection.candidates import Wish, candidates
+
+_log = logging.getLogger("decant")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A session, the graph in it, and what the golden check gave (None: not checked now); ``notes`` says what
+    was passed over.
+    """
+
+    session: Session
+    graph: Graph
+    golden_psnr_db: float | None
+    notes: tuple[str, ...] = ()
+
+
+class RunsOn:
+    """What a decoder and an encoder tell about the session they run on. The device asked for and the device
+    that runs are two attributes.
+    """
+
+    def __init__(self, loaded: Loaded) -> None:
+        session = self.session = loaded.session
+        self.requested_device = session.requested_device
+        self.device = session.device
+        self.device_name = session.device_name
+        self.runtime = session.runtime
+        self.runtime_version = session.runtime_version
+        self.precision = session.precision
+        self.golden_psnr_db = loaded.golden_psnr_db
+        self.notes = loaded.notes
+
+    def warn(self) -> None:
+        """Log each of ``notes`` once."""
+        for note in dict.fromkeys(self.notes):
+            _log.warning("%s", note)
+
+    def _runs(self) -> str:
+        devices = f"asked {self.requested_device} runs {self.device}"
+        return f"{self.precision} {self.runtime} {self.runtime_version} {devices}"
+
+
+def load_session(
+    bundle: Bundle,
+    role: str,
+    wish: Wish,
+    threads: int = 0,
+    check_golden: golden.CheckGolden = "once",
+) -> Loaded:
+    """Load the best graph of ``role`` for ``wish``.
+
+    A graph that this runtime or device cannot take, or that fails its golden check there, is passed over
+    where the wish leaves another to try; ``Loaded.notes`` says so. Raises what the last one raised when none
+    is left, and BundleError at once for a file that is not the one bundle.json names: damage is no matter of
+    choice.
+    """
+    choices = candidates(bundle, role, wish)
+    for graph, _ in choices:
+        check_shapes(bundle, graph)
+    notes: list[str] = []
+    for left, (graph, device) in zip(range(len(choices) - 1, -1, -1), choices, strict=True):
+        blobs = [bundle.read(entry) for entry in graph.files]
+        try:
+            session = create_session(
+                graph,
+                blobs,
+                device=device.kind,
+                requested_device=wish.device,
+                threads=threads,
+                strict_device=wish.strict_device,
+                where=str(bundle.path),
+            )
+            psnr = golden.check(bundle, graph, session, check_golden)
+        except (BundleError, DeviceError) as error:
+            if not left:
+                raise
+            notes.append(f"{error}; trying the next graph")
+            continue
+        if wish.device == "auto" and session.device == "cpu":
+            notes.append("device auto: no npu or gpu could be used, running on the cpu")
+        return Loaded(session, graph, psnr, tuple(notes))
+    raise AssertionError("candidates() gives at least one")
+
+
+def check_shapes(bundle: Bundle, graph: Graph) -> None:
+    """Refuse, with BundleError, a graph whose declared tensors do not fit the bundle's picture size and
+    latents.
+    """
+    layout = bundle.layout
+    if not isinstance(layout, FixedLayout):
+        return  # any size: what a graph takes and gives is compared when it runs
+    width, height = bundle.image
+    pixels = ("uint8", (height, width, 3))
+    latents = ("float32", layout.shape(bundle.image))
+    wanted = {"synthesis": (latents, pixels), "analysis": (pixels, latents), "denoiser": (pixels, pixels)}
+    if graph.role not in wanted:
+        return
+    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+        raise BundleError(f"bundle {bundle.name}: {graph.label} must have one input and one output")
+    tensors = (("input", graph.inputs[0]), ("output", graph.outputs[0]))
+    for (what, tensor), (dtype, shape) in zip(tensors, wanted[graph.role], strict=True):
+        if tensor.dtype != dtype or tensor.shape[1:] != shape:
+            raise BundleError(
+                f"bundle {bundle.name}: {graph.label} has {what} {tensor.dtype} {list(tensor.shape)}; "
+                f"{dtype} {['n', *shape]} expected"
+            )
