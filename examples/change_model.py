@@ -8,7 +8,8 @@ has to know about a new shape reads it from `CodecConfig`: training, export and 
 
 from dataclasses import replace
 
-from decant_train.families.codec import SIZES, Codec, CodecConfig
+from decant_train.codec.config import SIZES, CodecConfig
+from decant_train.codec.model import Codec
 
 
 def parameters(config: CodecConfig) -> dict[str, int]:

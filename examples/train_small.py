@@ -11,8 +11,8 @@ from pathlib import Path
 
 from decant.bundles.bundle import Bundle
 from decant_export.codec_exporting import export_codec
-from decant_train.codec_loop import CodecOptions
-from decant_train.recipes import train_codec
+from decant_train.codec.recipe import train_codec
+from decant_train.codec.train import CodecOptions
 
 
 def main(photos: Path, out: Path, steps: int) -> None:

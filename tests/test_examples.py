@@ -8,7 +8,7 @@ from pathlib import Path
 
 import decant
 import pytest
-from decant_train import wheel_photos
+from decant_train.data import wheel_photos
 from PIL import Image
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

@@ -30,7 +30,7 @@ def pixels_of(path: Path) -> np.ndarray:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder to work in, with what the README takes for granted: a photo."""
-    from decant_train import wheel_photos
+    from decant_train.data import wheel_photos
 
     Image.fromarray(wheel_photos.crops(1, 160)[0]).save(tmp_path / "photo.png")
     monkeypatch.chdir(tmp_path)
@@ -74,7 +74,7 @@ def test_the_python_example_runs(folder: Path) -> None:
 def test_the_shipped_set_is_the_photos_it_was_trained_on() -> None:
     """Every shipped file decodes to its own photo: above 25 dB to it and closer to no other one."""
     from decant import Decoder
-    from decant_train import wheel_photos
+    from decant_train.data import wheel_photos
 
     photos = wheel_photos.crops(64).astype(np.float32)
     decoder = Decoder("small", threads=1)

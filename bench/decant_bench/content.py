@@ -126,7 +126,7 @@ def _shot(
 
 
 def _own(folder: Path, seed: int) -> list[Piece]:
-    from decant_train.data import NoImagesError, image_files
+    from decant_train.data.folders import NoImagesError, image_files
 
     try:
         paths = image_files(folder)

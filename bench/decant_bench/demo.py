@@ -118,13 +118,13 @@ def _train(folder: Path, images: Path | None, minutes: float) -> dict[str, Any]:
     """The rows of the log and the final figures."""
     import torch
     from decant.process.cores import usable_cores
-    from decant_train import recipes
-    from decant_train.loop import Options
+    from decant_train.common.loop import Options
+    from decant_train.published.set import recipe as set_recipe
 
     # A second thread that has to wait for somebody else's work holds up the first.
     cores = usable_cores()
     torch.set_num_threads(1 if machine.busy(machine.load_average(), cores) else cores)
-    done = recipes.train_set(
+    done = set_recipe.train_set(
         SIZE,
         folder,
         Options(max_minutes=minutes, schedule="cosine", evaluate_every=20),
@@ -137,11 +137,11 @@ def _train(folder: Path, images: Path | None, minutes: float) -> dict[str, Any]:
 
 
 def _train_denoiser(folder: Path, trained: Path, images: Path | None, minutes: float) -> None:
-    from decant_train import recipes
-    from decant_train.loop import Options
+    from decant_train.common.loop import Options
+    from decant_train.published.denoiser import recipe as denoiser_recipe
 
     options = Options(max_minutes=minutes, schedule="cosine", learning_rate=1e-3, evaluate_every=20)
-    recipes.train_denoiser(
+    denoiser_recipe.train_denoiser(
         "light", folder, options, sets=[trained], images=images, progress=sys.stderr.isatty()
     )
 
@@ -161,7 +161,8 @@ def _export(out: Path) -> Bundle:
 def _encode(bundle: Bundle, out: Path, images: Path | None) -> ImageSet:
     """Write the archive; the pictures in it, as they were."""
     from decant_export.archiving import named_images, write_archive
-    from decant_train import checkpoint, wheel_photos
+    from decant_train.common import checkpoint
+    from decant_train.data import wheel_photos
 
     count = checkpoint.read_description(out / "run")["config"]["set_size"]
     named = list(itertools.islice(named_images(out / "run", images), count))

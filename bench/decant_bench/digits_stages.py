@@ -34,7 +34,7 @@ Pixels = np.ndarray  # uint8 (n, 28, 28), grey
 
 def train(folder: Path, data: Path, minutes: float) -> None:
     """Train the autoencoder, or go on, until it has had ``minutes``."""
-    from decant_train import recipes_digits
+    from decant_train.published.digits import recipe as recipes_digits
 
     resume = _unfinished(folder, minutes)
     if resume is not None:
@@ -46,7 +46,8 @@ def train_denoiser(folder: Path, trained: Path, data: Path, minutes: float) -> N
     """Train the denoiser after ``trained``, or go on, until it has had ``minutes``; anew where the decoder
     was trained further.
     """
-    from decant_train import checkpoint, recipes_digits
+    from decant_train.common import checkpoint
+    from decant_train.published.digits import recipe as recipes_digits
 
     made = folder / checkpoint.DESCRIPTION
     fresh = made.exists() and not _older(made, trained / checkpoint.DESCRIPTION)
@@ -65,7 +66,8 @@ def export_trained(trained: Path, denoiser: Path, data: Path, out: Path, report:
     from importlib.util import find_spec
 
     from decant_export import export
-    from decant_train import checkpoint, mnist
+    from decant_train.common import checkpoint
+    from decant_train.data import mnist
 
     made = out / "bundle.json"
     sources = [folder / checkpoint.DESCRIPTION for folder in (trained, denoiser)]
@@ -88,7 +90,8 @@ def export_trained(trained: Path, denoiser: Path, data: Path, out: Path, report:
 
 def measure(bundle: Bundle, trained: Path, denoiser: Path, data: Path, report: Report) -> dict[str, Any]:
     """Every figure, over the test digits."""
-    from decant_train import checkpoint, mnist
+    from decant_train.common import checkpoint
+    from decant_train.data import mnist
 
     test, training = mnist.load(data, "test"), mnist.load(data).images
     pictures, labels = test.images, test.labels
@@ -236,9 +239,10 @@ def _int8_loss(bundle: Bundle, files: Sequence[bytes], pictures: Pixels, plain: 
 def _swept(trained: Path, denoiser: Path, pictures: Pixels) -> list[dict[str, Any]]:
     """Both networks in PyTorch, with latents of SWEPT_BITS."""
     import torch
-    from decant_train import checkpoint, recipes_digits
-    from decant_train.families.digits import DigitAutoencoder
-    from decant_train.families.digits_denoiser import DigitDenoiser
+    from decant_train.common import checkpoint
+    from decant_train.published.digits import recipe as recipes_digits
+    from decant_train.published.digits.denoiser import DigitDenoiser
+    from decant_train.published.digits.model import DigitAutoencoder
 
     decoder, mender = checkpoint.load(trained).model, checkpoint.load(denoiser).model
     assert isinstance(decoder, DigitAutoencoder)
@@ -282,7 +286,7 @@ def _known(labels: np.ndarray) -> list[int]:
 
 
 def _options(minutes: float, defaults: dict[str, Any]) -> Any:
-    from decant_train.loop import Options
+    from decant_train.common.loop import Options
 
     chosen = {name: defaults[name] for name in ("batch_size", "learning_rate")}
     return Options(**chosen, max_minutes=minutes, schedule="cosine", save_minutes=1)
@@ -290,7 +294,7 @@ def _options(minutes: float, defaults: dict[str, Any]) -> Any:
 
 def _unfinished(folder: Path, minutes: float) -> bool | None:
     """Whether to resume the training in ``folder``, or None where it has had its ``minutes``."""
-    from decant_train import checkpoint
+    from decant_train.common import checkpoint
 
     if not (folder / checkpoint.DESCRIPTION).exists():
         return False

@@ -20,7 +20,7 @@ from decant_bench.quality import compression_ratio
 from decant_bench.text_table import number, text_table
 
 if TYPE_CHECKING:
-    from decant_train.checkpoint import Checkpoint
+    from decant_train.common.checkpoint import Checkpoint
     from matplotlib.figure import Figure
 
 Say = Callable[[str], None]
@@ -84,14 +84,14 @@ def measure(
 def _cell(
     images: ImageSet, folder: Path, options: Options, count: int, layers: int, dim: int
 ) -> dict[str, Any]:
-    from decant_train import recipes
-    from decant_train.loop import Options as Training
+    from decant_train.common.loop import Options as Training
+    from decant_train.published.set import recipe as set_recipe
 
     shape = {"num_layers": layers, "latent_dim": dim, "set_size": count, "image_size": images.pixels.shape[1]}
     training = Training(max_minutes=options.minutes, schedule="cosine", seed=options.seed)
     trained = _finished(folder)
     if trained is None:
-        trained = recipes.train_set(
+        trained = set_recipe.train_set(
             "small",
             folder,
             training,
@@ -114,7 +114,7 @@ def _cell(
 
 def _finished(folder: Path) -> "Checkpoint | None":
     """The checkpoint of a cell whose training came to its end."""
-    from decant_train import checkpoint as checkpoints
+    from decant_train.common import checkpoint as checkpoints
 
     if not (folder / checkpoints.DESCRIPTION).exists():
         return None

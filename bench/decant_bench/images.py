@@ -46,7 +46,7 @@ def read_folder(folder: Path, size: int, limit: int | None = None, fit: str = "c
     ``fit`` is crop (the centre square, resized) or stretch. A picture that cannot be read is an error: a
     figure over fewer pictures than the folder holds would be a figure of something else. Raises ImageError.
     """
-    from decant_train.data import NoImagesError, fit_square, image_files
+    from decant_train.data.folders import NoImagesError, fit_square, image_files
     from PIL import Image
 
     try:
@@ -66,7 +66,7 @@ def read_folder(folder: Path, size: int, limit: int | None = None, fit: str = "c
 
 def wheel_crops(count: int, size: int) -> ImageSet:
     """``count`` squares of the photographs in the wheels of scikit-image and scikit-learn."""
-    from decant_train.wheel_photos import crops
+    from decant_train.data.wheel_photos import crops
 
     names = tuple(f"{i:05}" for i in range(count))
     return ImageSet(names, crops(count, size), "photos in the wheels of scikit-image and scikit-learn")

@@ -55,7 +55,7 @@ def read_pictures(folder: Path, limit: int | None = None) -> PictureSet:
     """The pictures below ``folder``, upright, in order of path; at most ``limit``. Raises ImageError for one
     that cannot be read, or that is not 8-bit RGB or grey: a figure is one of all pictures.
     """
-    from decant_train.data import NoImagesError, image_files
+    from decant_train.data.folders import NoImagesError, image_files
     from PIL import Image, ImageOps
 
     try:
@@ -93,7 +93,7 @@ def read_groups(folder: Path, limit: int | None = None) -> PictureSet:
 
 def wheel_pictures(limit: int | None = None) -> PictureSet:
     """The photographs in the wheels of scikit-image and scikit-learn, whole."""
-    from decant_train.wheel_photos import PHOTOS, photo
+    from decant_train.data.wheel_photos import PHOTOS, photo
 
     pictures = tuple(Picture(name, np.asarray(photo(package, name))) for package, name in PHOTOS[:limit])
     return PictureSet(pictures, "photos in the wheels of scikit-image and scikit-learn")

@@ -140,13 +140,13 @@ def rows(measures: Measures, log: Sequence[Mapping[str, Any]], bundle: Bundle, o
 
 def _data(folder: Path | None) -> Data:
     if folder is None:
-        from decant_train import wheel_photos
+        from decant_train.data import wheel_photos
 
         crops = wheel_photos.crops(WHEEL_CROPS, 32)
         order = np.random.default_rng(0).permutation(len(crops))
         training, others = np.split(crops[order], [WHEEL_TRAINING])
         return Data(training, others, np.zeros(len(others), np.uint8), ("photos",))
-    from decant_train import cifar
+    from decant_train.data import cifar
 
     test = cifar.load(folder, cifar.TEST)
     return Data(folder, test.pixels, test.labels, test.classes)
@@ -155,8 +155,9 @@ def _data(folder: Path | None) -> Data:
 def _train(
     data: Data, out: Path, minutes: float, shape: Mapping[str, Any] | None, epochs: int, report: Report
 ) -> None:
-    from decant_train import checkpoint as checkpoints
-    from decant_train import loop, recipes_color
+    from decant_train.common import checkpoint as checkpoints
+    from decant_train.common import loop
+    from decant_train.published.color import recipe as recipes_color
 
     folder = out / "checkpoint"
     began = (folder / checkpoints.DESCRIPTION).is_file()

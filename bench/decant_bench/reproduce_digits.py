@@ -32,7 +32,8 @@ def reproduce(data: Path | None, out: Path, max_minutes: float, report: Callable
 
     Raises BenchError for a folder without those files, and what training and export raise.
     """
-    from decant_train import checkpoint, mnist, wheel_digits
+    from decant_train.common import checkpoint
+    from decant_train.data import mnist, wheel_digits
 
     if data is None:
         data = wheel_digits.write(out / "data")
@@ -208,7 +209,7 @@ _QUALITY_NOTE = "Means over the test digits; SSIM over the first 500."
 
 def draw_sheet(bundle: Bundle, data: Path, path: Path) -> None:
     """The first test digits as every method gives them back."""
-    from decant_train import mnist
+    from decant_train.data import mnist
 
     pictures = mnist.load(data, "test").images[:SHOWN]
     files = digits_stages.encoded(bundle, pictures)

@@ -25,7 +25,7 @@ from decant_bench.pages import Section, Table
 from decant_bench.published_rows import Row
 
 if TYPE_CHECKING:
-    from decant_train.recipes_perceptual import Squares
+    from decant_train.published.perceptual.recipe import Squares
 
 Report = Callable[[str], None]
 
@@ -78,12 +78,12 @@ def reproduce(
     plan: Plan = Plan(),
 ) -> list[Row]:
     """Train, export and measure all cells into ``out``. ``data``: a folder of photos, or None for those in
-    the wheels; ``features``: an npz of VGG-19 weights (decant_train.features); ``encoder_weights``: as of
-    `decant train perceptual`.
+    the wheels; ``features``: an npz of VGG-19 weights (decant_train.published.perceptual.features);
+    ``encoder_weights``: as of `decant train perceptual`.
 
     Raises BenchError without features, and what training and export raise.
     """
-    from decant_train import recipes_perceptual
+    from decant_train.published.perceptual import recipe as recipes_perceptual
 
     if features is None:
         raise BenchError(
@@ -200,9 +200,9 @@ def _train(
     given: Mapping[str, Any],
 ) -> Any:
     """The checkpoint in ``folder``, trained as far as it has to be."""
-    from decant_train import checkpoint as checkpoints
-    from decant_train import recipes_perceptual
-    from decant_train.loop import Options
+    from decant_train.common import checkpoint as checkpoints
+    from decant_train.common.loop import Options
+    from decant_train.published.perceptual import recipe as recipes_perceptual
 
     there = (folder / checkpoints.DESCRIPTION).exists()
     if there:
@@ -289,7 +289,7 @@ def _quality(pictures: np.ndarray, decoded: np.ndarray) -> dict[str, float]:
 
 def _feature_distance(path: Path, pictures: np.ndarray, decoded: np.ndarray) -> float:
     import torch
-    from decant_train import features
+    from decant_train.published.perceptual import features
 
     network = features.load(path)
     tensors = [torch.from_numpy(p.transpose(0, 3, 1, 2).copy()) for p in (decoded, pictures)]
@@ -300,7 +300,7 @@ def _feature_distance(path: Path, pictures: np.ndarray, decoded: np.ndarray) -> 
 
 
 def _config(plan: Plan) -> Any:
-    from decant_train import families
+    from decant_train.common import families
 
     return dataclasses.replace(families.get("perceptual").sizes[plan.size], **plan.shape)
 

@@ -67,16 +67,18 @@ def train(folder: Path, data: Path | None, minutes: float, *, plain: bool) -> di
     """Train `small`, or go on, until it has had ``minutes``; the description of its checkpoint. Raises
     BenchError where it was trained on other pictures.
     """
-    from decant_train import checkpoint, recipes
-    from decant_train.loop import Options
+    from decant_train.common import checkpoint
+    from decant_train.common.loop import Options
+    from decant_train.data import images as data_images
+    from decant_train.published.set import recipe as set_recipe
 
     there = (folder / checkpoint.DESCRIPTION).exists()
     if there:
         source = checkpoint.read_description(folder)["data"]["source"]
-        if source != (recipes.WHEELS if data is None else str(data)):
+        if source != (data_images.WHEELS if data is None else str(data)):
             raise BenchError(f"{folder} was trained on {source}; give another --out for other pictures")
     if not there or not _had(checkpoint.read_description(folder), minutes):
-        recipes.train_set(
+        set_recipe.train_set(
             "small",
             folder,
             Options(max_minutes=minutes, schedule="cosine", save_minutes=1, evaluate_every=50),
@@ -93,8 +95,9 @@ def train_denoiser(folder: Path, trained: Path, data: Path | None, minutes: floa
     """Train a denoiser after the decoder of ``trained``, anew where that was trained further; the
     description of its checkpoint, with ``parameters``.
     """
-    from decant_train import checkpoint, recipes
-    from decant_train.loop import Options
+    from decant_train.common import checkpoint
+    from decant_train.common.loop import Options
+    from decant_train.published.denoiser import recipe as denoiser_recipe
 
     there = (folder / checkpoint.DESCRIPTION).exists()
     older = there and _older(folder / checkpoint.DESCRIPTION, trained / checkpoint.DESCRIPTION)
@@ -102,7 +105,7 @@ def train_denoiser(folder: Path, trained: Path, data: Path | None, minutes: floa
         options = Options(
             max_minutes=minutes, schedule="cosine", learning_rate=1e-3, batch_size=4, evaluate_every=50
         )
-        recipes.train_denoiser(
+        denoiser_recipe.train_denoiser(
             "light",
             folder,
             options,
@@ -118,7 +121,7 @@ def train_denoiser(folder: Path, trained: Path, data: Path | None, minutes: floa
 def export_trained(trained: Path, out: Path, report: Report) -> Bundle:
     """The bundle of a trained `small`, exported anew where it was trained further."""
     from decant_export import export
-    from decant_train import checkpoint
+    from decant_train.common import checkpoint
 
     if (out / "bundle.json").exists() and not _older(out / "bundle.json", trained / checkpoint.DESCRIPTION):
         return Bundle.open(out)
@@ -138,7 +141,7 @@ def shapes(folder: Path, report: Report) -> tuple[dict[str, dict[str, int]], lis
     (all but the largest); their weights are those that training begins with.
     """
     from decant_export import export
-    from decant_train import checkpoint, families
+    from decant_train.common import checkpoint, families
 
     sizes_path = folder / "sizes.json"
     sizes: dict[str, dict[str, int]] = json.loads(sizes_path.read_text()) if sizes_path.exists() else {}

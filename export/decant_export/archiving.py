@@ -10,9 +10,11 @@ import numpy as np
 from decant.bundles.bundle import Bundle
 from decant.encoder import Encoder
 from decant.formats.writing import write_atomically
-from decant_train import checkpoint as checkpoints
-from decant_train import data, mnist, recipes
-from decant_train.checkpoint import CheckpointError
+from decant_train.common import checkpoint as checkpoints
+from decant_train.common.checkpoint import CheckpointError
+from decant_train.data import folders as data
+from decant_train.data import mnist
+from decant_train.published.denoiser import recipe as denoiser_recipe
 from PIL import Image
 
 from decant_export.errors import ExportError
@@ -37,7 +39,7 @@ def named_images(checkpoint_dir: Path, folder: Path | None) -> Named:
             return
         size, fit = described["config"]["image_size"], described["data"].get("fit", "crop")
         if folder is None:
-            originals = recipes.originals(checkpoint_dir)
+            originals = denoiser_recipe.originals(checkpoint_dir)
             yield from ((f"{i:05}", pixels) for i, pixels in enumerate(originals))
             return
         files = data.image_files(folder)

@@ -4,7 +4,9 @@ pixels back to the latents that made them.
 
 import onnx
 import torch
-from decant_train.families.codec import Codec, Residual, Synthesis
+from decant_train.codec.layers import Residual
+from decant_train.codec.model import Codec
+from decant_train.codec.transforms import Synthesis
 from torch import Tensor, nn
 
 from decant_export.codec_graphs import conv, reordered, shuffled, unshuffled

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from decant_train.families.codec import Residual
+from decant_train.codec.layers import Residual
 
 from decant_export.codec_copies import Copies
 from decant_export.codec_graphs import array

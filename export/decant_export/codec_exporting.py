@@ -16,11 +16,11 @@ from decant.bundles.bundle import Bundle, canonical_json
 from decant.codec.decoder import GridDecoder
 from decant.codec.layout import GridLayout
 from decant.formats import container
-from decant_train import checkpoint as checkpoints
-from decant_train import photos, wheel_photos
-from decant_train.checkpoint import Checkpoint, CheckpointError
-from decant_train.families.codec import Codec
-from decant_train.families.codec import part as part_of
+from decant_train.codec.model import Codec
+from decant_train.codec.model import part as part_of
+from decant_train.common import checkpoint as checkpoints
+from decant_train.common.checkpoint import Checkpoint, CheckpointError
+from decant_train.data import photos, wheel_photos
 
 from decant_export import (
     codec_adjoint,

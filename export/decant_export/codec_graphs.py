@@ -13,15 +13,10 @@ from collections.abc import Iterable
 import numpy as np
 import onnx
 import torch
-from decant_train.families.codec import (
-    ANALYSIS_SLOPE,
-    LEAST_SQUARE,
-    PATCH,
-    Codec,
-    NormalizedResidual,
-    Residual,
-    Synthesis,
-)
+from decant_train.codec.config import ANALYSIS_SLOPE, LEAST_SQUARE, PATCH
+from decant_train.codec.layers import NormalizedResidual, Residual
+from decant_train.codec.model import Codec
+from decant_train.codec.transforms import Synthesis
 from torch import Tensor, nn
 
 from decant_export.onnx_graph import GraphBuilder

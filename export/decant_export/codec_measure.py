@@ -10,7 +10,8 @@ from typing import Protocol
 import numpy as np
 import torch
 import torch.nn.functional as F
-from decant_train.families.codec import Residual, Synthesis
+from decant_train.codec.layers import Residual
+from decant_train.codec.transforms import Synthesis
 
 from decant_export.codec_copies import EVEN, Copies
 

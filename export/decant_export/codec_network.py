@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import onnx
 import torch
-from decant_train.families.codec import CodecConfig, Synthesis
+from decant_train.codec.config import CodecConfig
+from decant_train.codec.transforms import Synthesis
 
 from decant_export.errors import ExportError
 from decant_export.onnx_graph import GraphBuilder, constants, nodes_of

@@ -28,7 +28,8 @@ import numpy as np
 import onnx
 import torch
 import torch.nn.functional as F
-from decant_train.families.codec import Residual, Synthesis
+from decant_train.codec.layers import Residual
+from decant_train.codec.transforms import Synthesis
 
 from decant_export import codec_exact, qdq
 from decant_export.codec_copies import EVEN, Copies, balanced, narrow_ranges, neighbours

@@ -14,8 +14,7 @@ from decant.codec.entropy.checkerboard import near_name
 from decant.codec.entropy.context_network import half_name
 from decant.codec.layout import QUALITIES, GridLayout
 from decant.codec.quantization import Prediction, Quantizer, quantized_hyperlatents, symbol_weight
-from decant_train.codec_encoding import MEASURED_ON, Encoding
-from decant_train.families.codec import (
+from decant_train.codec.config import (
     ANCHORS,
     CLASSES,
     LAMBDAS,
@@ -23,15 +22,11 @@ from decant_train.families.codec import (
     MULTIPLIER_MAX,
     VALUE_BITS,
     WEIGHT_BITS,
-    Codec,
-    Context,
-    NeighbourMean,
-    class_scale,
-    distortion,
-    interpolated_lambdas,
-    magnitude,
-    symbol_bits,
 )
+from decant_train.codec.encoder import MEASURED_ON, Encoding
+from decant_train.codec.entropy_model import Context, NeighbourMean, class_scale, magnitude
+from decant_train.codec.model import Codec
+from decant_train.codec.rate import distortion, interpolated_lambdas, symbol_bits
 from torch import nn
 
 from decant_export.codec_graphs import array

@@ -12,8 +12,8 @@ import onnx
 import torch
 import torch.nn.functional as F
 from decant.layouts.levels import LevelsLayout
-from decant_train.checkpoint import Checkpoint
-from decant_train.families.color import BLOCK, CENTRE, ColorAutoencoder, level_values
+from decant_train.common.checkpoint import Checkpoint
+from decant_train.published.color.model import BLOCK, CENTRE, ColorAutoencoder, level_values
 from torch import Tensor, nn
 
 from decant_export import qdq, reference

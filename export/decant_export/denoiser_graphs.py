@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 import numpy as np
 import onnx
-from decant_train.checkpoint import Checkpoint
-from decant_train.families.denoiser import Denoiser, DenseBlock
+from decant_train.common.checkpoint import Checkpoint
+from decant_train.published.denoiser.model import Denoiser, DenseBlock
 from torch import nn
 
 from decant_export import reference

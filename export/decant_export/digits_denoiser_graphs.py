@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 import onnx
 import torch
-from decant_train.checkpoint import Checkpoint
-from decant_train.families.digits import SIDE
-from decant_train.families.digits_denoiser import GAIN, DigitDenoiser
+from decant_train.common.checkpoint import Checkpoint
+from decant_train.published.digits.denoiser import GAIN, DigitDenoiser
+from decant_train.published.digits.model import SIDE
 
 from decant_export.denoiser_graphs import INPUT
 from decant_export.digits_graphs import REFERENCE_BATCH, conv, doubled, grey_of, luma, pooled, three

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 import numpy as np
 import onnx
 import torch
-from decant_train.checkpoint import Checkpoint
-from decant_train.families.digits import SIDE, DigitAutoencoder
+from decant_train.common.checkpoint import Checkpoint
+from decant_train.published.digits.model import SIDE, DigitAutoencoder
 from torch import Tensor, nn
 
 from decant_export import reference

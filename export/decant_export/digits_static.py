@@ -6,8 +6,8 @@ import numpy as np
 import onnx
 import torch
 import torch.nn.functional as F
-from decant_train.families import digits
-from decant_train.families.digits import SIDE, DigitAutoencoder
+from decant_train.published.digits import model as digits
+from decant_train.published.digits.model import SIDE, DigitAutoencoder
 from torch import Tensor
 
 from decant_export import qdq

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from decant.backends.session import Session
 from decant.bundles.bundle import Bundle
-from decant_train.checkpoint import Checkpoint
+from decant_train.common.checkpoint import Checkpoint
 
 from decant_export import families, folder, writing
 from decant_export.checks import against_torch, calibrated

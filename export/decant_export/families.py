@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 import onnx
 from decant.layouts.layout import Layout
-from decant_train import checkpoint as checkpoints
-from decant_train.checkpoint import Checkpoint, CheckpointError
+from decant_train.common import checkpoint as checkpoints
+from decant_train.common.checkpoint import Checkpoint, CheckpointError
 
 from decant_export.errors import ExportError
 

@@ -14,8 +14,8 @@ import onnx
 import torch
 from decant.codec.entropy.counts import integer_counts
 from decant.layouts.levels import LevelsLayout
-from decant_train.checkpoint import Checkpoint
-from decant_train.families.perceptual import (
+from decant_train.common.checkpoint import Checkpoint
+from decant_train.published.perceptual.model import (
     IMAGENET_DEVIATION,
     IMAGENET_MEAN,
     SLOPE,

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import onnx
 import onnxruntime as ort
-from decant_train.families.perceptual import PerceptualAutoencoder
+from decant_train.published.perceptual.model import PerceptualAutoencoder
 from onnx import TensorProto
 from torch import nn
 

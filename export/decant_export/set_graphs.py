@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import onnx
-from decant_train.checkpoint import Checkpoint
-from decant_train.families.set import DecoderBlock, EncoderBlock, SetAutoencoder
+from decant_train.common.checkpoint import Checkpoint
+from decant_train.published.set.model import DecoderBlock, EncoderBlock, SetAutoencoder
 from torch import nn
 
 from decant_export import reference

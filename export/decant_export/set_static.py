@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import torch
 import torch.nn.functional as F
-from decant_train.families.set import DecoderBlock, SetAutoencoder
+from decant_train.published.set.model import DecoderBlock, SetAutoencoder
 from torch import Tensor, nn
 
 from decant_export import qdq

@@ -17,7 +17,7 @@ from decant.bundles.bundle import Bundle, canonical_json, seal, tensor_sha256
 from decant.codec.layout import GridLayout
 from decant.formats import container
 from decant.formats.manifest import ENCODER_ROLES, FileEntry
-from decant_train.checkpoint import Checkpoint
+from decant_train.common.checkpoint import Checkpoint
 from PIL import Image
 from safetensors.numpy import save
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from decant_bench import metrics
 from decant_bench.baselines import CODECS, Setting, setting
-from decant_train.wheel_photos import crops
+from decant_train.data.wheel_photos import crops
 from PIL import Image, ImageFile
 
 

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 from decant.bundles.bundle import Bundle
 from decant_bench import demo, record
-from decant_train.wheel_photos import crops
+from decant_train.data.wheel_photos import crops
 from PIL import Image
 
 QUICK = dataclasses.replace(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from decant_bench.metrics import MS_SSIM_SMALLEST, error_picture, ms_ssim, psnr, ssim
-from decant_train.wheel_photos import crops
+from decant_train.data.wheel_photos import crops
 from PIL import Image
 from pytorch_msssim import ms_ssim as torch_ms_ssim
 from pytorch_msssim import ssim as torch_ssim

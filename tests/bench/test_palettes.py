@@ -5,7 +5,7 @@ import pytest
 from decant.errors import FormatError
 from decant_bench import metrics, palettes
 from decant_bench.baselines import setting
-from decant_train.wheel_photos import crops
+from decant_train.data.wheel_photos import crops
 from sklearn.datasets import load_digits
 
 

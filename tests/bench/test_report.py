@@ -16,7 +16,7 @@ from decant_bench import latency_table, metrics, plots, quality, quality_table
 from decant_bench.images import ImageSet
 from decant_bench.pages import GAIN
 from decant_bench.report import render, write_report
-from decant_train.wheel_photos import crops
+from decant_train.data.wheel_photos import crops
 from html_page import Page
 from PIL import Image
 

@@ -12,8 +12,8 @@ from decant.commands.cli import main
 from decant_bench import digits_stages, metrics, reproduce_digits
 from decant_bench.digits_plots import labels_figure, save_sheet
 from decant_bench.errors import BenchError
-from decant_train import checkpoint as checkpoints
-from decant_train import mnist, wheel_digits
+from decant_train.common import checkpoint as checkpoints
+from decant_train.data import mnist, wheel_digits
 from PIL import Image
 
 MINUTES = 0.25

@@ -6,7 +6,10 @@ from pathlib import Path
 import numpy as np
 from decant.formats.paths import takes_paths
 from decant_bench import content, images, pictures, record
-from decant_train import checkpoint, data, loop, photos, recipes
+from decant_train.common import checkpoint, loop
+from decant_train.data import folders as data
+from decant_train.data import photos
+from decant_train.published.set import recipe as set_recipe
 from PIL import Image
 
 
@@ -39,7 +42,7 @@ def test_functions_of_bench_and_train_take_strings(tmp_path: Path):
     assert content.pieces(str(folder))
     options = loop.Options(epochs=1, batch_size=2)
     shape = {"image_size": 32, "set_size": 2, "latent_dim": 4}
-    recipes.train_set(
+    set_recipe.train_set(
         "small", str(tmp_path / "run"), options, images=str(folder), shape=shape, progress=False
     )
     assert checkpoint.load(str(tmp_path / "run")).epoch == 1

@@ -27,12 +27,13 @@ from decant_export.errors import ExportError
 from decant_export.gate import session_of
 from decant_export.qdq import compensated
 from decant_export.variants import make
-from decant_train import checkpoint as checkpoints
-from decant_train import wheel_photos
-from decant_train.checkpoint import Checkpoint
-from decant_train.codec_encoding import Encoding
-from decant_train.codec_start import refined
-from decant_train.families.codec import Codec, Residual, alone, part
+from decant_train.codec.encoder import Encoding
+from decant_train.codec.initialise import refined
+from decant_train.codec.layers import Residual
+from decant_train.codec.model import Codec, alone, part
+from decant_train.common import checkpoint as checkpoints
+from decant_train.common.checkpoint import Checkpoint
+from decant_train.data import wheel_photos
 from safetensors.numpy import load_file
 
 

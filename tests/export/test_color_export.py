@@ -18,8 +18,8 @@ from decant_export import ExportError, export
 from decant_export.color_graphs import ColorGraphs
 from decant_export.gate import psnr_db
 from decant_export.pictures import PICTURE
-from decant_train import checkpoint as checkpoints
-from decant_train.families.color import ColorAutoencoder, ColorConfig, quantized
+from decant_train.common import checkpoint as checkpoints
+from decant_train.published.color.model import ColorAutoencoder, ColorConfig, quantized
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,12 @@ from decant_export import ExportError, export, families
 from decant_export.digits_graphs import as_phases
 from decant_export.gate import psnr_db
 from decant_export.pictures import PICTURE
-from decant_train import checkpoint as checkpoints
-from decant_train import loop, recipes_digits, wheel_digits
-from decant_train.families.digits import doubled
-from decant_train.families.digits_denoiser import DigitDenoiser, DigitsDenoiserConfig
+from decant_train.common import checkpoint as checkpoints
+from decant_train.common import loop
+from decant_train.data import wheel_digits
+from decant_train.published.digits import recipe as recipes_digits
+from decant_train.published.digits.denoiser import DigitDenoiser, DigitsDenoiserConfig
+from decant_train.published.digits.model import doubled
 
 BITS = 6
 

@@ -16,7 +16,7 @@ from decant.errors import BundleError
 from decant.formats.manifest import canonical_json
 from decant_export import ExportError, export, folder
 from decant_export.gate import psnr_db
-from decant_train import checkpoint as checkpoints
+from decant_train.common import checkpoint as checkpoints
 from PIL import Image
 
 ONNXRUNTIME = {"runtimes": ("onnxruntime",), "precisions": ("float", "int8")}

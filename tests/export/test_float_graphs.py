@@ -10,8 +10,8 @@ from decant_export.macs import kmac_per_pixel
 from decant_export.onnx_graph import GraphBuilder, serialise
 from decant_export.pictures import PICTURE, to_pixels
 from decant_export.set_graphs import SetGraphs
-from decant_train import checkpoint as checkpoints
-from decant_train.families.set import SIZES, SetAutoencoder
+from decant_train.common import checkpoint as checkpoints
+from decant_train.published.set.model import SIZES, SetAutoencoder
 
 
 @pytest.mark.parametrize("residual", [False, True])

@@ -18,10 +18,10 @@ from decant_export.gate import psnr_db
 from decant_export.perceptual_graphs import PerceptualGraphs
 from decant_export.perceptual_static import StaticSynthesis
 from decant_export.pictures import PICTURE
-from decant_train import checkpoint as checkpoints
-from decant_train import loop
-from decant_train.families.perceptual import SIZES, PerceptualAutoencoder
-from decant_train.recipes_perceptual import Squares, train_perceptual
+from decant_train.common import checkpoint as checkpoints
+from decant_train.common import loop
+from decant_train.published.perceptual.model import SIZES, PerceptualAutoencoder
+from decant_train.published.perceptual.recipe import Squares, train_perceptual
 
 TINY = {"image_size": 64, "width": 4, "latent_channels": 6, "decoder": (12, 8, 8), "last": 8}
 

@@ -115,7 +115,7 @@ def test_int8_results_do_not_depend_on_their_neighbours(float_graph, latents) ->
 
 def test_a_graph_without_linear_layers_is_refused(denoiser) -> None:
     from decant_export.denoiser_graphs import DenoiserGraphs
-    from decant_train import checkpoint as checkpoints
+    from decant_train.common import checkpoint as checkpoints
 
     graph = DenoiserGraphs(checkpoints.load(denoiser).model).denoiser((64, 64))
     with pytest.raises(ValueError, match="no Linear layer"):

@@ -13,8 +13,8 @@ from decant_export.onnx_graph import GraphBuilder, constants, serialise
 from decant_export.qdq import Scale
 from decant_export.set_graphs import SetGraphs
 from decant_export.set_static import StaticSynthesis, four_phases, last_phase
-from decant_train import checkpoint as checkpoints
-from decant_train.families.set import SetAutoencoder
+from decant_train.common import checkpoint as checkpoints
+from decant_train.published.set.model import SetAutoencoder
 from torch import nn
 
 

@@ -8,11 +8,13 @@ import numpy as np
 import onnxruntime as ort
 import torch
 from decant_export.onnx_graph import serialise, with_output
-from decant_train import checkpoint as checkpoints
-from decant_train import loop, recipes, wheel_photos
-from decant_train.checkpoint import Checkpoint
-from decant_train.families.denoiser import Denoiser, DenoiserConfig
-from decant_train.families.set import SetAutoencoder, SetConfig
+from decant_train.common import checkpoint as checkpoints
+from decant_train.common import loop
+from decant_train.common.checkpoint import Checkpoint
+from decant_train.data import wheel_photos
+from decant_train.published.denoiser.model import Denoiser, DenoiserConfig
+from decant_train.published.set import recipe as set_recipe
+from decant_train.published.set.model import SetAutoencoder, SetConfig
 
 COUNT = 8
 SIDE = 64
@@ -28,7 +30,7 @@ def train_set(folder: Path, **shape: int) -> Path:
     """A residual set autoencoder of 64x64 pictures, trained for some steps on real photos."""
     options = loop.Options(epochs=20, batch_size=4, evaluate_every=20, precision="float32")
     chosen = {"image_size": SIDE, "set_size": COUNT, "latent_dim": 6, **shape}
-    recipes.train_set("small", folder, options, images=None, shape=chosen, progress=False)
+    set_recipe.train_set("small", folder, options, images=None, shape=chosen, progress=False)
     return folder
 
 

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from decant_export.codec_exporting import export_codec
 from decant_export.threads import one_thread
-from decant_train import wheel_photos
-from decant_train.checkpoint import Checkpoint
-from decant_train.codec_start import scale_hyperlatents, start_from_principal_components
-from decant_train.families.codec import Codec, CodecConfig
+from decant_train.codec.config import CodecConfig
+from decant_train.codec.initialise import scale_hyperlatents, start_from_principal_components
+from decant_train.codec.model import Codec
+from decant_train.common.checkpoint import Checkpoint
+from decant_train.data import wheel_photos
 
 CONFIG = CodecConfig(
     latents=128,

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from decant_train import loop, recipes_color, wheel_photos
-from decant_train.checkpoint import Checkpoint
+from decant_train.common import loop
+from decant_train.common.checkpoint import Checkpoint
+from decant_train.data import wheel_photos
+from decant_train.published.color import recipe as recipes_color
 
 SIDE = 32
 SHAPE: dict[str, Any] = {"channels": 24, "widths": (8, 8, 12), "bits_per_pixel": 1.5, "depths": (10, 9, 8)}

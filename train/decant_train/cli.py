@@ -81,10 +81,10 @@ def train() -> None:
 @_shared
 def train_set(size: str, **given: Any) -> None:
     """Overfit a set autoencoder (small, base, large, xlarge) to a set of images."""
-    from decant_train import recipes
+    from decant_train.published.set import recipe as set_recipe
 
     names = ("num_layers", "latent_dim", "image_size", "set_size")
-    done = recipes.train_set(
+    done = set_recipe.train_set(
         size,
         given["out"],
         _loop_options(given),
@@ -110,9 +110,9 @@ def train_set(size: str, **given: Any) -> None:
 @_shared
 def train_denoiser(size: str, **given: Any) -> None:
     """Train a denoiser (default, light) on what set checkpoints decode."""
-    from decant_train import recipes
+    from decant_train.published.denoiser import recipe as denoiser_recipe
 
-    done = recipes.train_denoiser(
+    done = denoiser_recipe.train_denoiser(
         size,
         given["out"],
         _loop_options(given),
@@ -150,8 +150,8 @@ def train_denoiser(size: str, **given: Any) -> None:
 @_shared
 def train_codec(size: str, **given: Any) -> None:
     """Train the general codec (nano, lite, full) on photos."""
-    from decant_train import recipes
-    from decant_train.codec_loop import CodecOptions
+    from decant_train.codec import recipe as recipes
+    from decant_train.codec.train import CodecOptions
 
     _threads(given)
     numbers = ("steps", "max_minutes", "batch_size", "learning_rate", "decay", "crop", "seed")
@@ -215,8 +215,8 @@ def finish(checkpoint: Path, **given: Any) -> None:
     """Train what decoders have of a codec, and nothing else, on what its encoder sends: scale classes (prior)
     and syntheses.
     """
-    from decant_train import recipes
-    from decant_train.codec_finish import FinishOptions
+    from decant_train.codec import recipe as recipes
+    from decant_train.codec.finetune import FinishOptions
 
     _threads(given)
     names = ["steps", "max_minutes", "batch_size", "crop", "seed", "device"]
@@ -246,7 +246,7 @@ def finish(checkpoint: Path, **given: Any) -> None:
 @_shared
 def train_digits(size: str, **given: Any) -> None:
     """Train the digit autoencoder (default) on 28x28 grey digits."""
-    from decant_train import recipes_digits
+    from decant_train.published.digits import recipe as recipes_digits
 
     done = recipes_digits.train_digits(
         size,
@@ -268,7 +268,7 @@ def train_digits(size: str, **given: Any) -> None:
 @_shared
 def train_digits_denoiser(size: str, **given: Any) -> None:
     """Train the denoiser (default) over the digits that an autoencoder gives back."""
-    from decant_train import recipes_digits
+    from decant_train.published.digits import recipe as recipes_digits
 
     done = recipes_digits.train_digits_denoiser(
         size,
@@ -299,7 +299,7 @@ def train_digits_denoiser(size: str, **given: Any) -> None:
 @_shared
 def train_perceptual(size: str, **given: Any) -> None:
     """Train a ResNet autoencoder (default, small) with a perceptual loss."""
-    from decant_train import recipes_perceptual
+    from decant_train.published.perceptual import recipe as recipes_perceptual
 
     done = recipes_perceptual.train_perceptual(
         size,
@@ -330,7 +330,7 @@ def train_perceptual(size: str, **given: Any) -> None:
 @_shared
 def train_color(size: str, **given: Any) -> None:
     """Train the colour autoencoder (base) on small pictures, latents of a depth that follows complexity."""
-    from decant_train import recipes_color
+    from decant_train.published.color import recipe as recipes_color
 
     limits = {} if given["epochs"] or given["max_minutes"] else {"epochs": recipes_color.EPOCHS}
     chosen = {name: value for name, value in given.items() if value is not None}
@@ -357,7 +357,7 @@ def train_color(size: str, **given: Any) -> None:
 @click.option("--parts", default=1, help="Take every PARTS-th picture only.")
 def pack(folder: Path, out: Path, part: int, parts: int) -> None:
     """Pack a folder of photos, still compressed, into one file for `train codec`."""
-    from decant_train import photos
+    from decant_train.data import photos
 
     count = photos.pack(folder, out, part=part, parts=parts)
     click.echo(json.dumps({"packed": str(out), "pictures": count, "bytes": out.stat().st_size}))
@@ -369,14 +369,14 @@ def pack(folder: Path, out: Path, part: int, parts: int) -> None:
 @click.option("--of", type=FOLDER, help="Checkpoint that has the rest: keep only what differs from it.")
 def compact(checkpoint: Path, out: Path, of: Path | None) -> None:
     """Keep a checkpoint's weights in 8 bits: to export, or to begin another training with."""
-    from decant_train import checkpoint as checkpoints
+    from decant_train.common import checkpoint as checkpoints
 
     checkpoints.save_compact(out, checkpoints.load(checkpoint), of)
     click.echo(json.dumps({"checkpoint": str(out), "bytes": sum(p.stat().st_size for p in out.iterdir())}))
 
 
 def _loop_options(given: dict[str, Any]) -> Any:
-    from decant_train.loop import Options
+    from decant_train.common.loop import Options
 
     _threads(given)
     bounded = bool(given["epochs"] or given["max_minutes"])
@@ -402,7 +402,7 @@ def _threads(given: dict[str, Any]) -> None:
 
 
 def _report(out: Path, done: Any) -> None:
-    from decant_train import plots
+    from decant_train.common import plots
 
     plots.training_curves(out)
     figures = {name: round(value, 6) for name, value in done.metrics.items()}

@@ -8,7 +8,7 @@ from decant import Decoder, Encoder
 from decant.codec.pixel_errors import BEYOND, BORDER_WEIGHT, ErrorMeasure, beyond
 from decant.formats.input_images import Picture
 from decant.formats.rectangles import Rectangle
-from decant_train import wheel_photos
+from decant_train.data import wheel_photos
 from PIL import Image, ImageDraw, ImageFilter
 
 SHIPPED = Path(__file__).parents[3] / "artifacts" / "decant_bundles"

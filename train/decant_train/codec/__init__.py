@@ -1,0 +1,1 @@
+"""The codec: configuration, transforms, entropy model, rate, initialisation, training, fine-tuning."""

@@ -1,0 +1,1 @@
+"""What all training shares: checkpoints, budgets, optimizers, the epoch loop, the registry of families."""

@@ -1,0 +1,1 @@
+"""The published systems: set autoencoder, denoiser, colour quantization, digits, perceptual."""

@@ -1,0 +1,1 @@
+"""Denoiser behind a set autoencoder."""

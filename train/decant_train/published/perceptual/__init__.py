@@ -1,0 +1,1 @@
+"""Quantized autoencoder with perceptual loss."""

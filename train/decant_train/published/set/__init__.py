@@ -1,0 +1,1 @@
+"""Set autoencoder: a decoder overfitted to a set of images."""
