@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 from decant.bundles.bundle import Bundle
-from decant_export.codec_exporting import export_codec
+from decant_export.families.codec.exporting import export_codec
 from decant_train.codec.recipe import train_codec
 from decant_train.codec.train import CodecOptions
 

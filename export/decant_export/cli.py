@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-# As decant_export.variants has them; kept here so that --help imports neither torch nor onnx (a test compares
-# them).
+# As decant_export.common.variants has them; kept here so that --help imports neither torch nor onnx (a test
+# compares them).
 PRECISIONS = ("float", "int8", "int16", "int8-static", "int4")
 RUNTIMES = ("onnxruntime", "openvino")
 
@@ -136,16 +136,16 @@ def export(
         ) from None
     from decant.process.cores import usable_cores
 
-    from decant_export import codec_exporting
     from decant_export.archiving import named_images, write_archive
     from decant_export.exporting import GATED
     from decant_export.exporting import export as write_bundle
+    from decant_export.families.codec import exporting as codec_exporting
 
     torch.set_num_threads(usable_cores())
     options = {key: value for key, value in given.items() if value is not None}
     out = options.pop("out")
     if requantize:
-        from decant_export.requantize import requantize as write_again
+        from decant_export.families.codec.requantize import requantize as write_again
 
         given_version = click.get_current_context().get_parameter_source("version")
         again = write_again(

@@ -10,14 +10,15 @@ from decant.backends.session import Session
 from decant.bundles.bundle import Bundle
 from decant_train.common.checkpoint import Checkpoint
 
-from decant_export import families, folder, writing
-from decant_export.checks import against_torch, calibrated
+from decant_export.common import family as families
+from decant_export.common import folder, writing
+from decant_export.common.checks import against_torch, calibrated
+from decant_export.common.family import Decodes
+from decant_export.common.gate import Gate, evenly, run_each, session_of
+from decant_export.common.naming import checked_name
+from decant_export.common.pictures import PICTURE
+from decant_export.common.variants import PRECISIONS, RUNTIMES, default_floor_db, make, variants
 from decant_export.errors import ExportError
-from decant_export.families import Decodes
-from decant_export.gate import Gate, evenly, run_each, session_of
-from decant_export.naming import checked_name
-from decant_export.pictures import PICTURE
-from decant_export.variants import PRECISIONS, RUNTIMES, default_floor_db, make, variants
 
 GATED = 32  # pictures over which a variant is compared with the float graph, the golden ones among them
 TUNED = 16  # pictures that decide which part of each range static int8 keeps; fewer would flatter it

@@ -14,8 +14,9 @@ from decant import Decoder, Encoder
 from decant.bundles.bundle import Bundle
 from decant.errors import BundleError
 from decant.formats.manifest import canonical_json
-from decant_export import ExportError, export, folder
-from decant_export.gate import psnr_db
+from decant_export import ExportError, export
+from decant_export.common import folder
+from decant_export.common.gate import psnr_db
 from decant_train.common import checkpoint as checkpoints
 from PIL import Image
 

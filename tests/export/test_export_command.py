@@ -11,7 +11,8 @@ from click.testing import CliRunner, Result
 from decant import Decoder
 from decant.bundles.bundle import Bundle
 from decant.commands.cli import main
-from decant_export import cli, variants
+from decant_export import cli
+from decant_export.common import variants
 from PIL import Image
 
 QUICK = ("--precisions", "float,int8", "--runtimes", "onnxruntime")

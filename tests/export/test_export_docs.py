@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from decant.bundles.bundle import Bundle
 from decant.commands.cli import main
-from decant_export import variants
+from decant_export.common import variants
 
 DOCS = (Path(__file__).parents[2] / "docs" / "export.md").read_text()
 

@@ -15,19 +15,19 @@ from decant.backends.sessions import create_session
 from decant.bundles.bundle import Bundle
 from decant.commands.cli import main
 from decant.selection.golden import measure
-from decant_export import qdq
-from decant_export.codec_copies import Copies
-from decant_export.codec_exporting import calibration_crops
-from decant_export.codec_judging import JUDGING, Files, compared
-from decant_export.codec_network import FloatSynthesis
-from decant_export.codec_static import Calibration, StaticCodec
+from decant_export.common import qdq
+from decant_export.common.extremes import CORNERS, extremes
+from decant_export.common.gate import session_of
+from decant_export.common.onnx_graph import constants
+from decant_export.common.qdq import compensated
+from decant_export.common.variants import make
 from decant_export.errors import ExportError
-from decant_export.extremes import CORNERS, extremes
-from decant_export.gate import session_of
-from decant_export.onnx_graph import constants
-from decant_export.qdq import compensated
-from decant_export.requantize import requantize
-from decant_export.variants import make
+from decant_export.families.codec.channel_copies import Copies
+from decant_export.families.codec.exporting import calibration_crops
+from decant_export.families.codec.int8_graphs import Calibration, StaticCodec
+from decant_export.families.codec.judging import JUDGING, Files, compared
+from decant_export.families.codec.network import FloatSynthesis
+from decant_export.families.codec.requantize import requantize
 
 CODECS = ("nano", "lite", "full", "lite-ms-ssim")
 SHIPPED = Path(__file__).parents[2] / "artifacts" / "decant_bundles"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 import torch
-from decant_export.onnx_graph import serialise, with_output
+from decant_export.common.onnx_graph import serialise, with_output
 from decant_train.common import checkpoint as checkpoints
 from decant_train.common import loop
 from decant_train.common.checkpoint import Checkpoint

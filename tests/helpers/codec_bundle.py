@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from decant_export.codec_exporting import export_codec
-from decant_export.threads import one_thread
+from decant_export.common.threads import one_thread
+from decant_export.families.codec.exporting import export_codec
 from decant_train.codec.config import CodecConfig
 from decant_train.codec.initialise import scale_hyperlatents, start_from_principal_components
 from decant_train.codec.model import Codec

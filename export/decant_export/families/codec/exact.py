@@ -1,0 +1,141 @@
+"""The other branch of an int8 synthesis: the same int8 weights, activations in floats that saturate nowhere.
+
+Photos hardly need it. Text, stripes and checks have latents several times beyond the ranges of photos; ranges
+that hold them would cost every picture more than the rounding of all else together. The branch reads the
+weights that the int8 branch stores, so that it adds some kilobytes to a graph, and takes about the time of
+the float graph. It computes with the first copy of every channel, where the int8 branch stores several.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from decant_train.codec.layers import Residual
+
+from decant_export.common.onnx_graph import GraphBuilder
+from decant_export.common.pictures import to_pixels
+from decant_export.families.codec.calibration import bias_of
+from decant_export.families.codec.channel_copies import Copies
+from decant_export.families.codec.float_graphs import array
+
+if TYPE_CHECKING:
+    from decant_export.families.codec.int8_graphs import StaticCodec
+
+
+def overflows(graph: GraphBuilder, latents: str, limits: np.ndarray) -> str:
+    """A bool: whether a channel of the mixed ``latents`` (1, M, h, w) lies beyond its limit (M,)."""
+    sides = graph.constant("overflow.sides", np.array([2, 3], np.int64))
+    most = graph.node("ReduceMax", [latents, sides], "overflow.most", keepdims=0)
+    least = graph.node("ReduceMin", [latents, sides], "overflow.least", keepdims=0)
+    size = graph.node("Max", [most, graph.node("Neg", [least], "overflow.negated")], "overflow.size")
+    limit = graph.constant("overflow.limits", limits.astype(np.float32)[None])
+    beyond = graph.node("Sub", [size, limit], "overflow.beyond")
+    furthest = graph.node("ReduceMax", [beyond], "overflow.furthest", keepdims=0)
+    return graph.node("Greater", [furthest, graph.constant("overflow.none", np.float32(0))], "overflow")
+
+
+def further_copies(graph: GraphBuilder, latents: str, copies: Copies) -> str | None:
+    """The copies of the mixed ``latents`` beyond the first of each channel; None where there are none."""
+    m = len(copies.factor)
+    if copies.count == m:
+        return None
+    shift = (copies.shift[m:] - copies.shift[copies.source[m:]]).reshape(1, -1, 1, 1)
+    source = _once(graph, "copied", copies.source[m:])
+    again = graph.node("Gather", [latents, source], "latents.copied", axis=1)
+    return graph.node("Add", [again, _once(graph, "copied.shift", shift)], "latents.1")
+
+
+def branch(root: GraphBuilder, latents: str, static: StaticCodec, order: str) -> tuple[GraphBuilder, str]:
+    """The branch and the pixels that it gives; ``root`` has the constants of the int8 branch. ``order`` of
+    the output channels of that branch's ``up`` and ``last``, as DepthToSpace calls it: DCR (position,
+    channel) or CRD (channel, position).
+    """
+    graph, network, once = root.branch("exact"), static.network, _unshifted(static.quarter)
+    more = further_copies(graph, latents, static.latents)
+    y = latents if more is None else graph.node("Concat", [latents, more], "latents.every", axis=1)
+    _, bias = once.write(array(network.up.weight), array(bias_of(network.up)), 16)
+    weight = _first_copies(graph, static.quarter, order)
+    x = _conv(graph, y, weight, bias[ordered(once.count, order)], "up")
+    x = start = graph.node("DepthToSpace", [x], "quarter", blocksize=4, mode=order)
+    layers = [layer for layer in network.render if isinstance(layer, Residual)]
+    hidden = []
+    for i, layer in enumerate(layers):
+        name, bias = f"render.{i}", array(bias_of(layer.first))
+        y = _conv(graph, x, _weight(graph, f"{name}.first"), bias, f"{name}.first", pad=1)
+        hidden.append(graph.node("Relu", [y], f"{name}.relu"))
+        if i + 1 < len(layers):
+            _, bias = once.write(array(layer.second.weight), array(bias_of(layer.second)), 1)
+            y = _conv(graph, hidden[-1], _weight(graph, f"{name}.second"), bias, f"{name}.second")
+            x = graph.node("Add", [x, y], name)
+    if static.added is not None:
+        every = hidden[0] if len(hidden) == 1 else graph.node("Concat", hidden, "hidden", axis=1)
+        bias = np.sum([array(bias_of(layer.second)) for layer in layers], axis=0)
+        _, bias = _unshifted(static.added).write(array(layers[0].second.weight), bias, 1)
+        more = _conv(graph, every, _weight(graph, "added"), bias, "added")
+        start = graph.node("Concat", [start, more], "rendered", axis=1)
+    bias = array(bias_of(network.last)) + np.float32(0.5)
+    weight = _summed_copies(graph, static)
+    x = _conv(graph, start, weight, bias[ordered(len(bias) // 16, order)], "last", pad=1)
+    return graph, to_pixels(graph, graph.node("DepthToSpace", [x], "planes", blocksize=4, mode=order))
+
+
+def ordered(channels: int, order: str) -> np.ndarray:
+    """Where each output channel of a convolution before DepthToSpace(4) of this ``order`` comes from, in
+    order CRD.
+    """
+    rows = np.arange(16 * channels)
+    return rows if order == "CRD" else rows.reshape(channels, 16).T.reshape(-1)
+
+
+def _first_copies(graph: GraphBuilder, quarter: Copies, order: str) -> str:
+    """The weights of ``up`` that write the first copy of each of the renderer's input channels."""
+    stored, count = graph.value("up.weight.int8"), quarter.first().count
+    kept = ordered(quarter.count, order) // 16 < count
+    if count == quarter.count:
+        return _weight(graph, "up")
+    shape = (-1, 16, stored.shape[1]) if order == "CRD" else (16, -1, stored.shape[1])
+    bounds = {"from": 0, "to": count, "axis": int(order == "DCR")}
+    named = [_once(graph, f"exact.up.{k}", np.array([v], np.int64)) for k, v in bounds.items()]
+    x = graph.node("Slice", [graph.reshape("up.weight.int8", shape, "up.blocks"), *named], "up.first")
+    x = graph.reshape(x, (16 * count, *stored.shape[1:]), "up.rows")
+    step = _once(graph, "exact.up.step", graph.value("up.weight.step")[kept])
+    zero = _once(graph, "exact.up.zero", np.zeros(16 * count, np.int8))
+    return graph.node("DequantizeLinear", [x, step, zero], "up.weight", axis=0)
+
+
+def _summed_copies(graph: GraphBuilder, static: StaticCodec) -> str:
+    """The weights of ``last`` on one copy of each channel: those of its copies added."""
+    weight, tensors = _weight(graph, "last"), [static.quarter, static.added]
+    sources = [tensor.source for tensor in tensors if tensor is not None]
+    counts = [len(tensor.factor) for tensor in tensors if tensor is not None]
+    source = np.concatenate([s + sum(counts[:i]) for i, s in enumerate(sources)])
+    if len(source) == sum(counts):
+        return weight
+    sums = np.equal(np.arange(sum(counts))[:, None], source).astype(np.float32)
+    x = graph.reshape(weight, (48, len(source), 9), "last.flat")
+    x = graph.node("MatMul", [_once(graph, "exact.last.sums", sums), x], "last.summed")
+    return graph.reshape(x, (48, sum(counts), 3, 3), "last.kernel")
+
+
+def _weight(graph: GraphBuilder, name: str) -> str:
+    """The weights that the int8 branch stores, as floats."""
+    stored = [f"{name}.weight.{part}" for part in ("int8", "step", "zero")]
+    return graph.node("DequantizeLinear", stored, f"{name}.weight", axis=0)
+
+
+def _conv(graph: GraphBuilder, x: str, weight: str, bias: np.ndarray, name: str, pad: int = 0) -> str:
+    offset = _once(graph, f"exact.{name}.bias", bias.astype(np.float32))
+    side = [2 * pad + 1] * 2
+    return graph.node("Conv", [x, weight, offset], name, kernel_shape=side, pads=[pad] * 4)
+
+
+def _once(graph: GraphBuilder, name: str, value: np.ndarray) -> str:
+    """The constant ``name``, which another branch may have added."""
+    return name if graph.has(name) else graph.constant(name, value)
+
+
+def _unshifted(copies: Copies) -> Copies:
+    first = copies.first()
+    return replace(first, shift=np.zeros_like(first.shift))

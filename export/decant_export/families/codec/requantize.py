@@ -1,0 +1,140 @@
+"""The int8 and int16 graphs and the golden files of a codec's bundle, made anew from its own float graphs.
+
+No checkpoint is needed, and files of the bundle decode to the same symbols: ``model.json``, tables and float
+graphs stay byte for byte.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from decant import Encoder
+from decant.backends.sessions import create_session
+from decant.bundles.bundle import Bundle, seal
+from decant.codec.layout import GridLayout
+
+from decant_export.common import folder, writing
+from decant_export.common.gate import Gate
+from decant_export.common.threads import one_thread
+from decant_export.common.variants import make
+from decant_export.errors import ExportError
+from decant_export.families.codec import native as codec_native
+from decant_export.families.codec.exporting import (
+    FLOORS,
+    IMAGE,
+    MARGINS,
+    SIZES,
+    calibration,
+    calibration_crops,
+    golden_extremes,
+    golden_photos,
+    judged_photos,
+)
+from decant_export.families.codec.int8_graphs import StaticCodec
+from decant_export.families.codec.judging import Files
+from decant_export.families.codec.network import FloatSynthesis
+
+EFFORT = 1  # of the encoder, for the files that calibrate
+
+
+@one_thread()
+def requantize(
+    source: Path,
+    out: Path,
+    *,
+    images: Path | None = None,
+    pictures: int = 128,
+    version: str | None = None,
+    force: bool = False,
+    report: Callable[[str], None] = lambda line: None,
+) -> Bundle:
+    """Write the bundle in the folder ``source`` to ``out``, which may be the same folder, with int8 and
+    int16 graphs and golden files made anew, and open it.
+
+    ``images``: photos as for ``export_codec``, of which ``pictures`` crops calibrate. ``version`` of the new
+    bundle; that of the old one when None. Every runtime that has an int8 synthesis gets a new one.
+    Raises ExportError when the bundle is no codec's, has no encoder, or when a graph does not pass the gate;
+    BundleError, OSError, MissingExtraError.
+    """
+    folder.check_target(out, force)
+    bundle = Bundle.open(source)
+    bundle.verify()
+    layout = bundle.layout
+    if not isinstance(layout, GridLayout) or not bundle.has("analysis"):
+        raise ExportError(f"{source}: only the bundle of a codec with its encoder can be requantized")
+    runtimes = [g.runtime for g in bundle.graphs if (g.role, g.precision) == ("synthesis", "int8")]
+    if not runtimes:
+        raise ExportError(f"{source}: it has no int8 synthesis")
+    graph = bundle.graph("synthesis", "float", "onnxruntime")
+    synthesis = FloatSynthesis.of(onnx.load_from_string(bundle.read(graph.files[0])))
+    described = bundle.graph("hyper_mean", "float", "onnxruntime")
+    blobs = [bundle.read(entry) for entry in described.files]
+    mean = create_session(described, blobs, threads=1, where=str(source))
+    encoder = Encoder(bundle, runtime="onnxruntime", threads=1)
+
+    def encode(pixels: np.ndarray, quality: int) -> bytes:
+        data: bytes = encoder.encode(np.ascontiguousarray(pixels), quality, effort=EFFORT)
+        return data
+
+    coded = Files(layout, mean, synthesis, encode, bundle.name)
+    crops = calibration_crops(images, pictures)
+    photos = coded.latents([encode(crop, 100 - 7 * i % 60) for i, crop in enumerate(crops)])
+    report(f"calibrated on {len(photos)} crops and on extremes")
+    static, judge = StaticCodec(synthesis, coded.calibration(photos)), coded.judged(judged_photos())
+    # The golden files of photos are those of the bundle: they are to decode to the same symbols for ever.
+    files = [bundle.read(item.file) for item in bundle.golden[: len(golden_photos())]]
+    files += [encode(pixels, quality) for pixels, quality in golden_extremes()]
+    expected = coded.decode(coded.exact, files)
+    gate = Gate(bundle.name, IMAGE, FLOORS, len(files), report, MARGINS)
+    for runtime in runtimes:
+        model = static.build(rearranged=runtime == "onnxruntime")
+        variant = make("synthesis", "int8", runtime, model)
+        gate.judge(variant, lambda session: coded.decode(session, files), expected, judge)
+    hyper = onnx.load_from_string(bundle.read(described.files[0]))
+    seen = codec_native.cases_of(layout, mean, coded.exact, [encode(*item) for item in calibration(crops)])
+    codec_native.judge(
+        gate,
+        codec_native.variants(synthesis.graph, hyper, bundle.tables, seen),
+        lambda hyper_mean, session: coded.decode(session, files, hyper_mean),
+        coded.exact,
+        expected,
+        lambda hyper_mean: replace(judge, mean=hyper_mean),
+    )
+    if gate.refused:
+        raise ExportError(f"{source}: nothing was written: {gate.refused[0]['reason']}")
+    cases = [writing.GoldenCase(file, pixels) for file, pixels in zip(files, expected, strict=True)]
+    with folder.appearing(out) as building:
+        _write(bundle, building, gate, cases, version or bundle.version)
+        Bundle.open(building)
+    return Bundle.open(out)
+
+
+def _write(bundle: Bundle, building: Path, gate: Gate, cases: list[writing.GoldenCase], version: str) -> None:
+    """The files of ``bundle`` in the folder ``building``, those made anew replaced."""
+    raw: dict[str, Any] = json.loads((bundle.path / "bundle.json").read_bytes())
+    replaced = {path for variant, _ in gate.passed for path in variant.paths}
+    kept = [entry for entry in raw["files"] if not entry["path"].startswith("golden/")]
+    for path in [entry["path"] for entry in kept] + [
+        entry["path"] for graph in raw["graphs"] for entry in graph["files"] if "of" not in entry
+    ]:
+        if path not in replaced:
+            shutil.copyfile(bundle.path / path, building / path)
+    new = {}
+    for variant, psnr in gate.passed:
+        named = zip(variant.paths, variant.blobs, strict=True)
+        parts = [writing.add_file(building, path, blob) for path, blob in named]
+        key = (variant.role, variant.precision, variant.runtime)
+        new[key] = writing.graph_entry(variant, gate, psnr, parts, SIZES)
+    graphs = {(graph["role"], graph["precision"], graph["runtime"]): graph for graph in raw["graphs"]}
+    raw["graphs"] = list((graphs | new).values())
+    golden, entries = writing.golden_files(building, cases)
+    raw |= {"version": version, "files": kept + [entry.described() for entry in entries], "golden": golden}
+    del raw["checksum"]
+    (building / "bundle.json").write_bytes(seal(raw))

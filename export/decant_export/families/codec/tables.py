@@ -1,0 +1,368 @@
+"""What the codec's files need besides graphs: the rows of 100 qualities, the scale network's integers, and
+probability tables counted on hard-quantized latents of training photos (docs/format.md, layout grid).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from decant.codec.decoder import dequantized
+from decant.codec.entropy import counts as entropy_counts
+from decant.codec.entropy.checkerboard import near_name
+from decant.codec.entropy.context_network import half_name
+from decant.codec.layout import QUALITIES, GridLayout
+from decant.codec.quantization import Prediction, Quantizer, quantized_hyperlatents, symbol_weight
+from decant_train.codec.config import (
+    ANCHORS,
+    CLASSES,
+    LAMBDAS,
+    MAGNITUDE_MAX,
+    MULTIPLIER_MAX,
+    VALUE_BITS,
+    WEIGHT_BITS,
+)
+from decant_train.codec.encoder import MEASURED_ON, Encoding
+from decant_train.codec.entropy_model import Context, NeighbourMean, class_scale, magnitude
+from decant_train.codec.model import Codec
+from decant_train.codec.rate import distortion, interpolated_lambdas, symbol_bits
+from torch import nn
+
+from decant_export.families.codec.float_graphs import array
+
+GROUP = 64  # latents on a side of a coding group: 1024 pixels
+MOST_RADIUS = 127
+ESCAPED = 1e-4  # share of a class's letters that tables leave to escapes, about
+PRIOR = 200.0  # symbols that the fitted distribution counts for beside those counted
+OFFSET_UNIT, OFFSET_ZERO = 4, 64  # quality.class_offset: steps a class, and the number for none
+# Classes below the first that training tells apart are coded too; what is rarer is 0.
+CODED_BELOW = 4.0
+# Position of quality 100 among the anchors: one beyond the last, where finer steps still gain.
+TOP = ANCHORS
+COUNTED = tuple(range(4, 101, 8))  # qualities whose symbols are counted
+# How much longer each step is than the one before, on how many pictures that is tried, at which positions.
+LONGER, TRIED_ON, TRIED_AT = 1.15, 8, (2.0, 5.0)
+WORTH_IT = 0.002  # of the loss: near the longest that pay there are those that diverge on other pictures
+
+
+@dataclass(frozen=True)
+class Latents:
+    """What the analysis makes of one picture: y float32 (M, h, w), hyperlatents float32 (hyper, hz, wz).
+    ``aims``: what an encoder makes of y for some qualities, where that is known.
+    """
+
+    y: np.ndarray
+    hyper: np.ndarray
+    aims: Mapping[int, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What an encoder weighs symbols by: the layout's ``cost_bits``, and the bundle's table of curvatures
+    float32 (M,).
+    """
+
+    bits: np.ndarray
+    curvature: np.ndarray
+
+
+@torch.no_grad()
+def latents_of(model: Codec, pictures: Sequence[np.ndarray]) -> list[Latents]:
+    """Pictures uint8 (H, W, 3), sides multiples of 64 -> their latents, by PyTorch."""
+    found = []
+    for pixels in pictures:
+        y = model.analysis(centred(pixels))
+        found.append(Latents(y[0].numpy(), model.hyperprior.hyperlatents(y)[0].numpy()))
+    return found
+
+
+def encoder_of(model: Codec, pictures: Sequence[np.ndarray]) -> Encoding:
+    """The encoder of ``model``, measured on the first of ``pictures`` uint8 (H, W, 3). Its bound is what
+    errors that add up can do, and most do not: steps are made longer as long as files get better by it.
+    """
+
+    def several(chosen: Sequence[np.ndarray]) -> torch.Tensor:
+        return torch.cat([centred(pixels) + 0.5 for pixels in chosen])
+
+    encoder = Encoding(model, several(pictures[:MEASURED_ON]))
+    tried = several(pictures[-TRIED_ON:])
+    factor, least = 1.0, _score(encoder.farther(1.0), tried)
+    while (score := _score(encoder.farther(LONGER * factor), tried)) < least - WORTH_IT:
+        factor, least = LONGER * factor, score
+    encoder.bound = encoder.bound / factor
+    return encoder
+
+
+@torch.no_grad()
+def _score(encoder: Encoding, pictures: torch.Tensor) -> float:
+    """Mean logarithm of bits + lambda distortion of what ``encoder`` sends."""
+    model, found = encoder.model, []
+    for place in TRIED_AT:
+        position = torch.full((len(pictures),), place)
+        sent = encoder.sent(pictures, position)
+        made = model.synthesis(sent.latents).clamp(-0.5, 0.5)
+        error = distortion(made, pictures, model.config.ms_ssim)
+        found.append((sent.bits + 255**2 * interpolated_lambdas(position) * error).log())
+    return float(torch.cat(found).mean())
+
+
+def with_aims(encoder: Encoding, pictures: Sequence[np.ndarray], latents: Sequence[Latents]) -> list[Latents]:
+    """``latents`` of ``pictures`` with what ``encoder`` makes of them for the qualities that are counted."""
+    position, found = torch.linspace(0, TOP, QUALITIES), []
+    for i, (pixels, item) in enumerate(zip(pictures, latents, strict=True)):
+        qualities = COUNTED[i % 3 :: 3]
+        several = (centred(pixels) + 0.5).expand(len(qualities), -1, -1, -1)
+        aims = encoder.sent(several, position[[q - 1 for q in qualities]]).aims
+        found.append(replace(item, aims=dict(zip(qualities, aims.numpy(), strict=True))))
+    return found
+
+
+def centred(pixels: np.ndarray) -> torch.Tensor:
+    """Pixels uint8 (H, W, 3) -> float32 (1, 3, H, W) in [-0.5, 0.5], as the analysis takes them."""
+    return torch.from_numpy(pixels.transpose(2, 0, 1)[None].astype(np.float32) / 255) - 0.5
+
+
+def layout_of(encoder: Encoding, latents: Sequence[Latents]) -> tuple[GridLayout, dict[str, np.ndarray]]:
+    """The layout of the model of ``encoder`` and all tables of its bundle, counted on ``latents`` of training
+    photos.
+    """
+    model = encoder.model
+    tables = {**_qualities(model), **_scale_network(model), **_neighbour_mean(model)}
+    fitted = [_fitted(c) for c in range(CLASSES)]
+    layout = _layout(model, tables | _entropy(fitted))
+    tables["quality.hyper_class"] = _hyper_classes(layout, tables, latents, fitted)
+    # Which symbols come depends on what tables make them cost: counted twice.
+    distributions = fitted
+    curved, bound = array(encoder.worth), array(encoder.bound)
+    for _ in range(2):
+        layout = _layout(model, tables | _entropy(distributions))
+        distributions = []
+        for prior, histogram in zip(fitted, _count(model, layout, latents, curved), strict=True):
+            even = histogram + histogram[::-1]  # no reason why one sign should come more often
+            distributions.append((even / 2 + PRIOR * prior) / (even.sum() / 2 + PRIOR))
+    layout = _layout(model, tables | _entropy(distributions))
+    of_the_encoder = {"synthesis.curvature": curved, "synthesis.bound": bound}
+    return layout, layout.tables() | {"quality.lambda": _lambdas()} | of_the_encoder
+
+
+def symbols_of(
+    model: Codec, layout: GridLayout, latents: Latents, quality: int, prices: Prices | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Hyperlatents int32, mean float32, classes uint8 and symbols int32 of a picture of one group; plainly
+    rounded, or chosen by rate and distortion with ``prices``.
+    """
+    row = layout.quality(quality)
+    z = quantized_hyperlatents(latents.hyper, row)
+    v = row.scaled(z)
+    with torch.no_grad():
+        hyper = torch.from_numpy(dequantized(v))
+        mean: np.ndarray = model.hyperprior.mean(hyper[None])[0].numpy()
+    height, width = latents.y.shape[1:]
+    mean = mean[:, :height, :width]
+    bits, weight = np.zeros((0, 1), np.float32), None
+    if prices is not None:
+        bits, weight = prices.bits, symbol_weight(_lambdas()[quality - 1], row, prices.curvature)
+    y, predict = latents.aims.get(quality, latents.y), _prediction(model)
+    quantizer = Quantizer(layout, row, y, mean, weight, bits, predict)
+    symbols, classes = layout.staged(v, row, (0, height, 0, width), quantizer)
+    mean = quantizer.mean
+    if quantizer.predicted is not None:
+        mean[layout.stages[0] :][: len(quantizer.predicted)] += quantizer.predicted
+    return z, mean, classes, symbols
+
+
+class _Prediction:
+    """What the graph ``prediction`` of ``model`` does, by PyTorch."""
+
+    def __init__(self, model: Codec) -> None:
+        assert model.hyperprior.prediction is not None
+        self._prior, self.known = model.hyperprior, model.hyperprior.prediction.in_channels
+
+    @torch.no_grad()
+    def __call__(self, distances: np.ndarray) -> np.ndarray:
+        one = torch.ones(1, self.known, 1, 1)
+        found: np.ndarray = self._prior.predicted(torch.from_numpy(distances)[None], one)[0].numpy()
+        return found
+
+
+def _prediction(model: Codec) -> Prediction | None:
+    return None if model.hyperprior.prediction is None else _Prediction(model)
+
+
+def _layout(model: Codec, tables: dict[str, np.ndarray]) -> GridLayout:
+    config = model.config
+    # A latent for the prediction, a quarter of one for each 3x3 at 1/4.
+    halo = bool(config.predicted) - (-(config.render_layers + 1) // 4)
+    described: dict[str, Any] = {
+        "channels": config.latents,
+        "hyper": config.hyper,
+        "stages": list(config.stages),
+        "class_width": config.class_width,
+        "context_width": config.context_width,
+        "halves": config.halves,
+        "mixed_width": config.mixed_width,
+        "group": GROUP,
+        "halo": halo,
+    }
+    return GridLayout(described, tables)
+
+
+@torch.no_grad()
+def _qualities(model: Codec) -> dict[str, np.ndarray]:
+    position = torch.linspace(0, TOP, QUALITIES)
+    gain, hyper_gain, offset, hyper_class = (array(row) for row in model.quality(position))
+    step = 1 / gain.astype(np.float64)
+    levels = np.geomspace(step.min(), step.max(), 256).astype(np.float32)
+    index = np.rint(np.log(step / step.min()) / np.log(step.max() / step.min()) * 255)
+    offsets = np.rint((offset + 0.5 + CODED_BELOW) * OFFSET_UNIT) + OFFSET_ZERO
+    return {
+        "quality.step_levels": levels,
+        "quality.step_index": index.astype(np.uint8),
+        "quality.hyper_multiplier": np.clip(np.rint(2**VALUE_BITS / hyper_gain), 1, MULTIPLIER_MAX).astype(
+            np.uint8
+        ),
+        "quality.hyper_class": np.clip(np.rint(hyper_class + CODED_BELOW), 1, CLASSES - 1).astype(np.uint8),
+        "quality.class_offset": np.clip(offsets, 0, 255).astype(np.uint8),
+    }
+
+
+def _lambdas() -> np.ndarray:
+    """Distortion weight of each quality: bits per pixel + lambda * 255^2 * mean squared error."""
+    slope, start = np.polyfit(np.arange(ANCHORS), np.log(LAMBDAS), 1)
+    lambdas: np.ndarray = np.exp(start + slope * np.linspace(0, TOP, QUALITIES)).astype(np.float32)
+    return lambdas
+
+
+def _scale_network(model: Codec) -> dict[str, np.ndarray]:
+    """The integers of the scale network and of the context networks."""
+    prior = model.hyperprior
+    tables = {
+        "scale.hidden_weight": _integers(prior.class_hidden),
+        "scale.hidden_bias": _integer_bias(prior.class_hidden),
+        "scale.out_weight": _integers(prior.class_out)[:, :, 0, 0],
+    }
+    symbols = torch.arange(MAGNITUDE_MAX + 1).float()
+    tables["context.magnitude"] = (array(magnitude(symbols)) * 2**VALUE_BITS).astype(np.uint8)
+    parts = {f"context.{i}": context for i, context in enumerate(prior.contexts, 1)}
+    parts |= {half_name(i): half for i, half in enumerate(prior.half_contexts)}
+    for name, context in parts.items():
+        assert isinstance(context, Context)
+        tables[f"{name}.hidden_weight"] = _integers(context.hidden)[:, :, 0, 0]
+        tables[f"{name}.hidden_bias"] = _integer_bias(context.hidden)
+        tables[f"{name}.out_weight"] = _integers(context.out)[:, :, 0, 0]
+        if context.mixed is not None:
+            assert context.mixed_below is not None
+            tables[f"{name}.mixed_weight"] = _integers(context.mixed)[:, :, 0, 0]
+            tables[f"{name}.below_weight"] = _integers(context.mixed_below)[:, :, 0, 0]
+            tables[f"{name}.mixed_bias"] = _integer_bias(context.mixed)
+    return tables
+
+
+def _neighbour_mean(model: Codec) -> dict[str, np.ndarray]:
+    """What first halves add to means, in the latents' own unit."""
+    prior = model.hyperprior
+    tables: dict[str, np.ndarray] = {}
+    for i, (network, channels) in enumerate(zip(prior.half_means, prior.channels(), strict=False)):
+        assert isinstance(network, NeighbourMean)
+        unit, name = array(prior.deviation[channels]), near_name(i)
+        hidden, out = network.hidden, network.out
+        assert hidden.bias is not None
+        assert out.bias is not None
+        tables |= {
+            f"{name}.hidden_weight": array(hidden.weight)[:, :, 0, 0] / np.tile(unit, 4),
+            f"{name}.hidden_bias": array(hidden.bias),
+            f"{name}.out_weight": array(out.weight)[:, :, 0, 0] * unit[:, None],
+            f"{name}.out_bias": array(out.bias) * unit,
+        }
+    return {name: table.astype(np.float16) for name, table in tables.items()}
+
+
+def _integers(layer: nn.Conv2d) -> np.ndarray:
+    rounded: np.ndarray = np.clip(np.rint(array(layer.weight) * 2**WEIGHT_BITS), -127, 127).astype(np.int8)
+    return rounded
+
+
+def _integer_bias(layer: nn.Conv2d) -> np.ndarray:
+    assert layer.bias is not None
+    rounded: np.ndarray = np.rint(array(layer.bias) * 2 ** (WEIGHT_BITS + VALUE_BITS)).astype(np.int32)
+    return rounded
+
+
+@torch.no_grad()
+def _fitted(c: int) -> np.ndarray:
+    """Probabilities of symbols -MOST_RADIUS..MOST_RADIUS in class ``c`` as training assumes them."""
+    values = torch.arange(-MOST_RADIUS, MOST_RADIUS + 1).float()
+    scale = class_scale(torch.tensor(float(c) - CODED_BELOW))
+    bits: np.ndarray = symbol_bits(values, scale).double().numpy()
+    return 2.0**-bits
+
+
+def _entropy(distributions: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """Integer tables of distributions over -MOST_RADIUS..MOST_RADIUS, one a class; the first is not coded."""
+    radius, runs = np.zeros(CLASSES, np.uint8), np.zeros(CLASSES, np.uint16)
+    counts, run_counts = [], [np.zeros(0, np.uint32)]
+    for c in range(1, CLASSES):
+        p = distributions[c]
+        zero = float(p[MOST_RADIUS])
+        runs[c] = entropy_counts.recommended_runs(zero)
+        if runs[c]:  # letters are those of the symbols that are not 0
+            run_counts.append(entropy_counts.run_counts_of(zero, int(runs[c])))
+            p = p / (1 - zero)
+            p[MOST_RADIUS] = 0
+        tails = np.array([1 - p[MOST_RADIUS - r : MOST_RADIUS + r + 1].sum() for r in range(MOST_RADIUS + 1)])
+        r = int(np.argmax(tails < ESCAPED)) if (tails < ESCAPED).any() else MOST_RADIUS
+        r = max(r, 1)
+        kept = p[MOST_RADIUS - r : MOST_RADIUS + r + 1]
+        letters = np.delete(kept, r) if runs[c] else kept
+        radius[c] = r
+        counts.append(entropy_counts.integer_counts(np.append(letters, max(1 - kept.sum(), 1e-7))))
+    return {
+        "entropy.radius": radius,
+        "entropy.runs": runs,
+        "entropy.counts": np.concatenate(counts),
+        "entropy.run_counts": np.concatenate(run_counts),
+    }
+
+
+def _hyper_classes(
+    layout: GridLayout,
+    tables: dict[str, np.ndarray],
+    latents: Sequence[Latents],
+    fitted: Sequence[np.ndarray],
+) -> np.ndarray:
+    """For each quality and hyper channel, the class whose table codes its symbols in the fewest bits."""
+    bits = -np.log2(np.stack(fitted))
+    hyper = [item.hyper.reshape(layout.hyper, -1) for item in latents]
+    every = np.concatenate(hyper, axis=1)
+    chosen = tables["quality.hyper_class"].copy()
+    for q in range(QUALITIES):
+        z = np.rint(every * layout.quality(q + 1).hyper_gain[:, None]).astype(np.int64)
+        z = np.clip(z, -MOST_RADIUS, MOST_RADIUS) + MOST_RADIUS
+        for k in range(layout.hyper):
+            histogram = np.bincount(z[k], minlength=2 * MOST_RADIUS + 1)
+            chosen[q, k] = 1 + np.argmin(bits[1:] @ histogram)
+    return chosen
+
+
+def _count(model: Codec, layout: GridLayout, latents: Sequence[Latents], curved: np.ndarray) -> np.ndarray:
+    """How often each symbol -MOST_RADIUS..MOST_RADIUS (larger ones left out) came in each class."""
+    width = 2 * MOST_RADIUS + 1
+    histograms = np.zeros((CLASSES, width))
+    for classes, symbols in _coded(model, layout, latents, curved):
+        inside = np.abs(symbols) <= MOST_RADIUS
+        letters = classes[inside].astype(np.int64) * width + symbols[inside].astype(np.int64) + MOST_RADIUS
+        histograms += np.bincount(letters, minlength=CLASSES * width).reshape(CLASSES, width)
+    return histograms
+
+
+def _coded(
+    model: Codec, layout: GridLayout, latents: Sequence[Latents], curved: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Classes and symbols of latents and of hyperlatents, as files would hold them."""
+    prices = Prices(layout.entropy.cost_bits(), curved)
+    for i, item in enumerate(latents):
+        for q in COUNTED[i % 3 :: 3]:
+            z, _, classes, symbols = symbols_of(model, layout, item, q, prices)
+            yield classes, symbols
+            yield np.broadcast_to(layout.quality(q).hyper_class[:, None, None], z.shape), z
