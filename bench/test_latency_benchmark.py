@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from decant.bundles.bundle import Bundle, find_bundle, list_bundles
 from decant.errors import ModelNotFoundError
-from decant_bench.baselines import setting
-from decant_bench.images import ImageSet, side_for, wheel_crops
-from decant_bench.latency import CODECS
-from decant_bench.quality import encode
-from decant_bench.subjects import Subject, codec_subjects, model_subjects
+from decant_bench.common.baselines import setting
+from decant_bench.common.images import ImageSet, side_for, wheel_crops
+from decant_bench.common.subjects import Subject, codec_subjects, model_subjects
+from decant_bench.evaluate.quality import encode
+from decant_bench.latency.measure import CODECS
 
 COUNT = 8
 RUNTIMES = ("native", "onnxruntime", "openvino")

@@ -7,7 +7,7 @@ import pytest
 from decant import Decoder, Encoder
 from decant.bundles.bundle import Bundle
 from decant.verify import verify_bundle
-from decant_bench import metrics
+from decant_bench.common import metrics
 from decant_train.data import wheel_photos
 
 SHIPPED = Path(__file__).parents[1] / "artifacts" / "decant_bundles"

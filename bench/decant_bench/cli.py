@@ -6,16 +6,16 @@ from typing import Any, TypeVar
 
 import click
 
-from decant_bench.cli_types import Integers, Names, Pair
-from decant_bench.content_cli import content
-from decant_bench.effort_cli import effort
-from decant_bench.refusals import require_measured
+from decant_bench.common.cli_types import Integers, Names, Pair
+from decant_bench.common.refusals import require_measured
+from decant_bench.rate_distortion.effort_cli import effort
+from decant_bench.test_pictures.cli import content
 
 _PATH = click.Path(path_type=Path)
 _CROPS = 64  # of the photos in the wheels, where no folder is given
 _LARGE_CROPS = 24  # of 512x512 pixels; the photos hold 43
 RUNTIMES = ("native", "onnxruntime", "openvino")
-METRICS = ("decode", "load", "load_cold", "first_decode", "import")  # of decant_bench.compare
+METRICS = ("decode", "load", "load_cold", "first_decode", "import")  # of decant_bench.latency.compare
 _POSITIVE = click.IntRange(1)
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -86,8 +86,9 @@ def latency(
     **chosen: Any,
 ) -> None:
     """Load and decode times of every variant of BUNDLE, beside JPEG, PNG, WebP and AVIF in the same run."""
-    from decant_bench import latency as lab
-    from decant_bench import latency_table, record
+    from decant_bench.common import record
+    from decant_bench.latency import measure as lab
+    from decant_bench.latency import table as latency_table
 
     _known_runtimes(chosen["runtimes"])
     if breakdown:
@@ -132,8 +133,9 @@ def quality(
     **chosen: Any,
 ) -> None:
     """PSNR, SSIM, MS-SSIM, ratio and Q score of every variant of BUNDLE, beside JPEG 10 to 100."""
-    from decant_bench import plots, quality_table, record
-    from decant_bench import quality as lab
+    from decant_bench.common import plots, record
+    from decant_bench.evaluate import quality as lab
+    from decant_bench.evaluate import quality_table
 
     _known_runtimes(chosen["runtimes"])
     if chosen["codecs"] is None:
@@ -191,10 +193,12 @@ def rd(
     """Rate and distortion of bundles beside JPEG, WebP, AVIF and JPEG XL on whole pictures: BD-rates, curves,
     and times at one rate.
     """
-    from decant_bench import pictures as reading
-    from decant_bench import rd as lab
-    from decant_bench import rd_report, rd_table, side_by_side
-    from decant_bench.features import FeatureDistance
+    from decant_bench.common import pictures as reading
+    from decant_bench.common.features import FeatureDistance
+    from decant_bench.rate_distortion import measure as lab
+    from decant_bench.rate_distortion import report as rd_report
+    from decant_bench.rate_distortion import side_by_side
+    from decant_bench.rate_distortion import table as rd_table
 
     if chosen["against"] is None:
         chosen["against"] = lab.AGAINST
@@ -239,10 +243,10 @@ def grid(
     **chosen: Any,
 ) -> None:
     """Train and measure the publication's grid of depths, latent sizes and set sizes."""
-    from decant_bench import grid as lab
-    from decant_bench import images as reading
-    from decant_bench import record
+    from decant_bench.common import images as reading
+    from decant_bench.common import record
     from decant_bench.errors import BenchError
+    from decant_bench.evaluate import grid as lab
 
     options = lab.Options(**chosen)
     pictures = reading.read_folder(images, size, max(options.sets), fit)
@@ -272,9 +276,9 @@ def compare(
     """Compare two latency records of one machine: ratios of medians, and whether chance explains them."""
     import json
 
-    from decant_bench import compare as comparing
-    from decant_bench import record
+    from decant_bench.common import record
     from decant_bench.errors import BenchError
+    from decant_bench.latency import compare as comparing
 
     a, b = record.read(first, "latency"), record.read(second, "latency")
     found = comparing.compare(a, b, metric, force=force)
@@ -295,7 +299,8 @@ def _break_down(
     match_bpp: float,
     chosen: dict[str, Any],
 ) -> None:
-    from decant_bench import breakdown, pictures, record
+    from decant_bench.common import pictures, record
+    from decant_bench.latency import breakdown
 
     found = pictures.wheel_pictures(limit) if folder is None else pictures.read_pictures(folder, limit)
     options = breakdown.Options(match_bpp=match_bpp, **chosen)
@@ -320,7 +325,7 @@ def _open(names: tuple[str, ...], bundle_dir: str | None) -> list[Any]:
 
 
 def _pictures(folder: Path | None, bundles: list[Any], limit: int | None, fit: str) -> Any:
-    from decant_bench import images
+    from decant_bench.common import images
 
     side = images.side_for(bundles)
     if folder is not None:
@@ -338,7 +343,7 @@ def _known_runtimes(names: tuple[str, ...]) -> None:
 
 
 def _known_codecs(labels: tuple[str, ...]) -> None:
-    from decant_bench.baselines import setting
+    from decant_bench.common.baselines import setting
 
     for label in labels:
         try:

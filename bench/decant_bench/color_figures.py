@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from decant_bench.color_measures import FLOAT, KMEANS, LABELS, MEDIAN_CUT, Measures
-from decant_bench.plots import COLOURS, INK, as_svg, blank, dress
+from decant_bench.common.plots import COLOURS, INK, as_svg, blank, dress
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

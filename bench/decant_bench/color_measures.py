@@ -18,8 +18,8 @@ from decant.encoder import Encoder
 from decant.formats import container
 from decant.layouts.levels import LevelsLayout
 
-from decant_bench import metrics
-from decant_bench.baselines import setting
+from decant_bench.common import metrics
+from decant_bench.common.baselines import setting
 from decant_bench.errors import BenchError
 
 FLOAT, INT8 = "color, float", "color, int8"

@@ -12,9 +12,10 @@ from decant.bundles.bundle import Bundle
 from decant.layouts.levels import LevelsLayout
 
 from decant_bench import color_figures as figures
-from decant_bench import color_measures, pages
+from decant_bench import color_measures
 from decant_bench.color_measures import KMEANS, LABELS, Measures
-from decant_bench.pages import Section, Table
+from decant_bench.common import pages
+from decant_bench.common.pages import Section, Table
 
 NAME = "color"  # of the bundle
 MEASURED, LATENT_MAP, CLASSES = "measured.npz", "tsne.npz", "labels.npz"

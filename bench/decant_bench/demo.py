@@ -22,9 +22,13 @@ from decant.errors import DecantError
 from decant.formats.paths import takes_paths
 from PIL import Image
 
-from decant_bench import latency, latency_table, machine, quality, quality_table, record, report
+from decant_bench import report
+from decant_bench.common import machine, record
+from decant_bench.common.images import ImageSet
 from decant_bench.errors import BenchError
-from decant_bench.images import ImageSet
+from decant_bench.evaluate import quality, quality_table
+from decant_bench.latency import measure as latency
+from decant_bench.latency import table as latency_table
 
 SIZE = "small"
 SSIM_WEIGHT = 0.01  # of 1 - SSIM in the loss: 0.01 to 0.02 more SSIM for a tenth of a dB

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from decant_bench.plots import COLOURS, INK, as_svg, blank, dress
+from decant_bench.common.plots import COLOURS, INK, as_svg, blank, dress
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

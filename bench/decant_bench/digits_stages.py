@@ -14,8 +14,9 @@ from decant.decoder import Decoder
 from decant.encoder import Encoder
 from decant.formats import container
 
-from decant_bench import metrics, palettes, pca
-from decant_bench.baselines import Setting
+from decant_bench import pca
+from decant_bench.common import metrics, palettes
+from decant_bench.common.baselines import Setting
 
 LATENT = 28
 BITS = 8  # of each latent, in the files of the bundle

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from decant_bench import latency_table, metrics, pages, plots, quality_table
-from decant_bench.pages import Table, plainly
-from decant_bench.record import Record
+from decant_bench.common import metrics, pages, plots
+from decant_bench.common.pages import Table, plainly
+from decant_bench.common.record import Record
+from decant_bench.evaluate import quality_table
+from decant_bench.latency import table as latency_table
 
 _FINAL = {"loss": "loss", "psnr": "PSNR, dB", "ssim": "SSIM", "score": "validation score"}
 _ORDER = ("epoch", "step", "elapsed_s")

@@ -14,9 +14,9 @@ from typing import Any
 from decant.errors import MissingExtraError
 from decant.formats.paths import takes_paths
 
-from decant_bench import pages, record
+from decant_bench.common import pages, record
+from decant_bench.common.pages import Section, Table
 from decant_bench.errors import BenchError
-from decant_bench.pages import Section, Table
 from decant_bench.published_rows import Row
 
 SYSTEMS = {name: f"decant_bench.reproduce_{name}" for name in ("set", "perceptual", "color", "digits")}

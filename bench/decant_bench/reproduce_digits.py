@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from decant.bundles.bundle import Bundle
 
-from decant_bench import digits_plots, digits_stages, pages, palettes, pca, plots
+from decant_bench import digits_plots, digits_stages, pca
+from decant_bench.common import pages, palettes, plots
+from decant_bench.common.pages import Section, Table
 from decant_bench.errors import BenchError
-from decant_bench.pages import Section, Table
 from decant_bench.published_rows import Row
 
 # Of the minutes; what is left measures.

@@ -19,9 +19,9 @@ from decant.decoder import Decoder
 from decant.encoder import Encoder
 from decant.formats import container
 
-from decant_bench import metrics, pages
+from decant_bench.common import metrics, pages
+from decant_bench.common.pages import Section, Table
 from decant_bench.errors import BenchError
-from decant_bench.pages import Section, Table
 from decant_bench.published_rows import Row
 
 if TYPE_CHECKING:

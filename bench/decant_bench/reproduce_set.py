@@ -14,14 +14,17 @@ from pathlib import Path
 
 from decant.bundles.bundle import Bundle
 
-from decant_bench import grid, latency_table, pages, quality_table, record, set_plots, set_stages
+from decant_bench import set_plots, set_stages
+from decant_bench.common import pages, record
+from decant_bench.common.images import ImageSet
+from decant_bench.common.pages import Plot, Section, Table
+from decant_bench.common.plots import as_svg
+from decant_bench.common.record import Record
+from decant_bench.common.schedule import Budget
 from decant_bench.errors import BenchError
-from decant_bench.images import ImageSet
-from decant_bench.pages import Plot, Section, Table
-from decant_bench.plots import as_svg
+from decant_bench.evaluate import grid, quality_table
+from decant_bench.latency import table as latency_table
 from decant_bench.published_rows import Row
-from decant_bench.record import Record
-from decant_bench.schedule import Budget
 from decant_bench.set_points import q_of, span_db
 from decant_bench.set_rows import Found, gather, passings_of, published_points, rows_of, series_of
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from decant_bench.bd_rate import Curve, curve, to_db
+from decant_bench.common.record import Record
 from decant_bench.errors import BenchError
-from decant_bench.quality import ALPHA, compression_ratio, q_score
-from decant_bench.record import Record
+from decant_bench.evaluate.quality import ALPHA, compression_ratio, q_score
+from decant_bench.rate_distortion.bd_rate import Curve, curve, to_db
 
 COUNTS = (64, 256, 1024, 4096)  # pictures that share a codec's decoder: the published set sizes
 RAW = 256 * 256 * 3  # bytes of a picture

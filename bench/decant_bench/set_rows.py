@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from decant_bench import grid, latency_table, machine, published, quality_table, record
+from decant_bench.common import machine, published, record
+from decant_bench.common.record import Record
+from decant_bench.common.text_table import number
 from decant_bench.errors import BenchError
+from decant_bench.evaluate import grid, quality_table
+from decant_bench.latency import table as latency_table
 from decant_bench.published_rows import Row
-from decant_bench.record import Record
 from decant_bench.set_points import (
     RAW,
     Passing,
@@ -24,7 +27,6 @@ from decant_bench.set_points import (
     span_db,
 )
 from decant_bench.set_stages import SHAPES
-from decant_bench.text_table import number
 
 NOT_YET = "not measured in the minutes given; the same command with more goes on"
 _PIXELS = 256 * 256

@@ -13,12 +13,15 @@ import numpy as np
 from decant.bundles.bundle import Bundle, find_bundle
 from decant.errors import BundleError
 
-from decant_bench import evaluate, images, latency, quality, record
+from decant_bench.common import images, record
+from decant_bench.common.images import ImageSet
+from decant_bench.common.pages import write
+from decant_bench.common.pictures import Picture, PictureSet
+from decant_bench.common.record import Record
 from decant_bench.errors import BenchError
-from decant_bench.images import ImageSet
-from decant_bench.pages import write
-from decant_bench.pictures import Picture, PictureSet
-from decant_bench.record import Record
+from decant_bench.evaluate import measure as evaluate
+from decant_bench.evaluate import quality
+from decant_bench.latency import measure as latency
 
 SIDE = 256
 SET = 64  # pictures of `small`
@@ -46,7 +49,7 @@ def draw(folder: Path) -> None:
     """A homogeneous set: SET plots of one kind, as squares; done once."""
     from PIL import ImageOps
 
-    from decant_bench.content_drawings import drawings
+    from decant_bench.test_pictures.drawings import drawings
 
     folder.mkdir(parents=True, exist_ok=True)
     drawing = drawings()["lines"]

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 from decant.bundles.bundle import Bundle
-from decant_bench import latency
-from decant_bench.images import ImageSet, wheel_crops
+from decant_bench.common.images import ImageSet, wheel_crops
+from decant_bench.latency import measure as latency
 
 
 @pytest.fixture(scope="session")

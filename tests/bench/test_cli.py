@@ -5,8 +5,11 @@ import json
 import pytest
 from click.testing import CliRunner
 from decant.commands.cli import main
-from decant_bench import cli, compare, latency, record
-from decant_bench.images import wheel_crops
+from decant_bench import cli
+from decant_bench.common import record
+from decant_bench.common.images import wheel_crops
+from decant_bench.latency import compare
+from decant_bench.latency import measure as latency
 from PIL import Image
 
 FAST = ["--codecs", "jpeg-q90,png", "--limit", "3"]

@@ -6,7 +6,8 @@ import re
 import pytest
 from click.testing import CliRunner
 from decant.bundles.bundle import Bundle
-from decant_bench import demo, record
+from decant_bench import demo
+from decant_bench.common import record
 from decant_train.data.wheel_photos import crops
 from PIL import Image
 

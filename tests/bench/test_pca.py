@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from decant.errors import DecantError
-from decant_bench import metrics, pca
-from decant_bench.baselines import Setting, register
+from decant_bench import pca
+from decant_bench.common import metrics
+from decant_bench.common.baselines import Setting, register
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
@@ -51,7 +52,7 @@ def test_files_of_more_bits_are_larger_and_closer(digits):
 
 
 def test_it_can_be_registered_as_any_codec(digits, monkeypatch):
-    monkeypatch.setattr("decant_bench.baselines.CODECS", {})
+    monkeypatch.setattr("decant_bench.common.baselines.CODECS", {})
     codec = pca.PcaCodec(pca.fit(digits, 12))
     register(codec, "b")
     one = Setting("pca-12", 8)

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from decant_bench import peer
-from decant_bench.baselines import setting
+from decant_bench.common import peer
+from decant_bench.common.baselines import setting
+from decant_bench.common.peer import RENEWED, PeerWork
+from decant_bench.common.visits import interleave
 from decant_bench.errors import BenchError
-from decant_bench.peer import RENEWED, PeerWork
-from decant_bench.visits import interleave
 
 RANDOM = np.random.default_rng(0)
 DATAS = [
@@ -60,7 +60,7 @@ def test_a_process_that_fails_is_an_error(started: list[subprocess.Popen[bytes]]
 
 
 def test_the_other_side_loads_no_runtime():
-    code = "import sys, decant_bench.peer, decant_bench.baselines; print(*sys.modules)"
+    code = "import sys, decant_bench.common.peer, decant_bench.common.baselines; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()

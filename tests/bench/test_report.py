@@ -12,9 +12,11 @@ import pytest
 from decant.bundles.bundle import Bundle
 from decant.decoder import Decoder
 from decant.encoder import Encoder
-from decant_bench import latency_table, metrics, plots, quality, quality_table
-from decant_bench.images import ImageSet
-from decant_bench.pages import GAIN
+from decant_bench.common import metrics, plots
+from decant_bench.common.images import ImageSet
+from decant_bench.common.pages import GAIN
+from decant_bench.evaluate import quality, quality_table
+from decant_bench.latency import table as latency_table
 from decant_bench.report import render, write_report
 from decant_train.data.wheel_photos import crops
 from html_page import Page

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from decant_bench import images, record, reproduce, reproduce_set, set_plots, set_rows, set_stages
+from decant_bench import reproduce, reproduce_set, set_plots, set_rows, set_stages
+from decant_bench.common import images, record
+from decant_bench.common.images import ImageSet, wheel_crops
 from decant_bench.errors import BenchError
-from decant_bench.images import ImageSet, wheel_crops
+from decant_bench.evaluate.quality import q_score
 from decant_bench.published_rows import Row
-from decant_bench.quality import q_score
 from decant_bench.reproduce_cli import reproduce as command
 from decant_bench.set_points import (
     COUNTS,

@@ -10,9 +10,10 @@ import pytest
 from decant.bundles.bundle import Bundle
 from decant.decoder import Decoder
 from decant.encoder import Encoder
-from decant_bench import color_figures, color_measures, color_page, metrics, reproduce, reproduce_color
-from decant_bench.baselines import setting
+from decant_bench import color_figures, color_measures, color_page, reproduce, reproduce_color
 from decant_bench.color_measures import FLOAT, KMEANS, LABELS, Measures
+from decant_bench.common import metrics
+from decant_bench.common.baselines import setting
 from decant_bench.errors import BenchError
 from decant_bench.published_rows import Row
 

@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner
 from decant import Decoder, Encoder
 from decant.commands.cli import main
-from decant_bench import digits_stages, metrics, reproduce_digits
+from decant_bench import digits_stages, reproduce_digits
+from decant_bench.common import metrics
 from decant_bench.digits_plots import labels_figure, save_sheet
 from decant_bench.errors import BenchError
 from decant_train.common import checkpoint as checkpoints

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 from decant.formats.paths import takes_paths
-from decant_bench import content, images, pictures, record
+from decant_bench.common import images, pictures, record
+from decant_bench.test_pictures import collect
 from decant_train.common import checkpoint, loop
 from decant_train.data import folders as data
 from decant_train.data import photos
@@ -39,7 +40,7 @@ def test_functions_of_bench_and_train_take_strings(tmp_path: Path):
     made = record.new("rd", {}, "none")
     record.write(made, str(tmp_path / "r.json"))
     assert record.read(str(tmp_path / "r.json"), "rd")["kind"] == "rd"
-    assert content.pieces(str(folder))
+    assert collect.pieces(str(folder))
     options = loop.Options(epochs=1, batch_size=2)
     shape = {"image_size": 32, "set_size": 2, "latent_dim": 4}
     set_recipe.train_set(

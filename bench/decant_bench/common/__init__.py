@@ -1,0 +1,1 @@
+"""What every measurement shares: pictures, metrics, baselines, records, tables, plots, pages."""

@@ -1,0 +1,124 @@
+"""What takes part in a rate-distortion run: codecs, and bundles behind the interface of a codec."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from decant.bundles.bundle import Bundle
+from decant.decoder import Decoder
+from decant.encoder import Encoder
+
+from decant_bench.common.baselines import CODECS, Codec
+from decant_bench.errors import BenchError
+
+# Where a curve is measured: close where a step of quality is large. Each goes from below 28 dB to above 38 dB
+# of mean PSNR on photographs.
+LADDERS = {
+    "jpeg": (5, 8, 12, 18, 26, 36, 48, 60, 70, 78, 84, 89, 93, 96, 98),
+    "jpeg-opt": (5, 8, 12, 18, 26, 36, 48, 60, 70, 78, 84, 89, 93, 96, 98),
+    "jpeg-444": (5, 8, 12, 18, 26, 36, 48, 60, 70, 78, 84, 89, 93, 96, 98),
+    "webp": (1, 4, 9, 16, 26, 38, 52, 66, 77, 84, 90, 95, 100),
+    "webp-m6": (1, 4, 9, 16, 26, 38, 52, 66, 77, 84, 90, 95, 100),
+    "avif": (4, 12, 20, 28, 36, 44, 52, 60, 68, 76, 83, 90, 96),
+    "avif-444": (4, 12, 20, 28, 36, 44, 52, 60, 68, 76, 83, 90, 96),
+    "jxl": (6, 12, 20, 30, 42, 54, 65, 74, 81, 87, 92, 96, 98),
+    "kmeans": (2, 4, 8, 16, 32, 64, 128, 256),
+    "median-cut": (2, 4, 8, 16, 32, 64, 128, 256),
+    "bundle": (1, 10, 19, 28, 37, 46, 55, 64, 73, 82, 91, 100),
+}
+_STEPS = 13  # of a codec that has no ladder here
+
+
+class BundleCodec:
+    """A bundle as a codec: its encoder, and its decoder in one precision with 1 or more threads."""
+
+    suffix = ".dcn"
+    qualities: tuple[int, int] | None = (1, 100)
+    threaded = True
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        precision: str,
+        runtime: str,
+        called: str | None = None,
+        effort: int | None = None,
+        encoder_threads: int = 0,
+    ) -> None:
+        """Load both directions; ``called``: another name for the bundle; ``effort`` of encoding, None: the
+        encoder's default; ``encoder_threads`` 0: all cores. Raises what Decoder and Encoder raise.
+        """
+        self.bundle = bundle
+        self.effort = effort
+        self._wish: dict[str, Any] = {"precision": precision, "runtime": runtime}
+        self._decoders: dict[int, Decoder] = {}
+        decoder = self._decoder(1)
+        self._encoder = Encoder(bundle, threads=encoder_threads)
+        self.name = f"{called or bundle.name} {decoder.precision}"
+        self.description = (
+            f"decant bundle {bundle.name} {bundle.version}, {decoder.precision}, {decoder.runtime}"
+        )
+        names = ("requested_device", "device", "device_name", "runtime", "runtime_version", "precision")
+        self.facts = {name: getattr(decoder, name) for name in names} | {"model_id": bundle.model_id}
+
+    def encode(self, image: np.ndarray, quality: int | None) -> bytes:
+        """See baselines.Codec."""
+        return self._encoder.encode(image, quality, effort=self.effort)
+
+    def decode(self, data: bytes, threads: int = 1) -> np.ndarray:
+        """See baselines.Codec."""
+        return self._decoder(threads).decode(data)
+
+    def _decoder(self, threads: int) -> Decoder:
+        if threads not in self._decoders:
+            self._decoders[threads] = Decoder(self.bundle, threads=threads, **self._wish)
+        return self._decoders[threads]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A codec and the qualities of its curve. Contenders with the same ``files`` decode the same files."""
+
+    codec: Codec
+    qualities: tuple[int, ...]
+    files: str
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """The name of its row and its curve."""
+        return self.codec.name
+
+
+def codec_contender(name: str, qualities: Sequence[int] | None = None) -> Contender:
+    """The codec registered as ``name``. Raises BenchError for none, or one without qualities."""
+    codec = CODECS.get(name)
+    if codec is None or codec.qualities is None:
+        lossy = ", ".join(known for known, one in CODECS.items() if one.qualities)
+        raise BenchError(f"no codec {name!r} with a quality; known: {lossy}")
+    return Contender(codec, _ladder(codec, qualities, name), name)
+
+
+def bundle_contender(
+    bundle: Bundle,
+    precision: str,
+    runtime: str,
+    qualities: Sequence[int] | None = None,
+    called: str | None = None,
+    effort: int | None = None,
+    encoder_threads: int = 0,
+) -> Contender:
+    """A bundle in one precision (``auto``: the one that a client gets). Raises what loading raises."""
+    codec = BundleCodec(bundle, precision, runtime, called, effort, encoder_threads)
+    files = f"{bundle.path.resolve()} effort {effort} by {encoder_threads}"
+    return Contender(codec, _ladder(codec, qualities, "bundle"), files, codec.facts)
+
+
+def _ladder(codec: Codec, qualities: Sequence[int] | None, name: str) -> tuple[int, ...]:
+    assert codec.qualities is not None
+    low, high = codec.qualities
+    if qualities:
+        return tuple(sorted({quality for quality in qualities if low <= quality <= high}))
+    steps = np.linspace(low, high, _STEPS).round()
+    return LADDERS.get(name) or tuple(sorted({int(step) for step in steps}))

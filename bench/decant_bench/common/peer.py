@@ -1,0 +1,122 @@
+"""A codec's decodes timed in a process of its own.
+
+In the benchmark's process a codec's times depend on what else lives there: decant's decoders change how the
+allocator keeps memory, and the runtimes' threads go on spinning for a while after each run. A process of its
+own, renewed every few rounds, is what a program that only opens JPEG has.
+
+``python -m decant_bench.common.peer`` is the other side: it reads pickled requests from stdin and writes
+pickled answers to stdout. Both ends are this program.
+"""
+
+import pickle
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Any
+
+from decant_bench.common.visits import Work
+from decant_bench.errors import BenchError
+
+# Rounds between new processes: the figures are then of several layouts of memory, not of one.
+RENEWED = 5
+
+
+class PeerWork(Work):
+    """The decodes of a codec setting (``decant_bench.common.baselines``), timed in another process. A context
+    manager: the process ends with it.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        setting: str,
+        threads: int,
+        datas: Sequence[bytes],
+        rounds_ns: list[list[int]] | None = None,
+    ) -> None:
+        super().__init__(key, datas, _nothing, [] if rounds_ns is None else rounds_ns)
+        self._task = (setting, threads, list(datas))
+        self._process: subprocess.Popen[bytes] | None = None
+        self._visits = 0
+
+    def __enter__(self) -> "PeerWork":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    def visit(self, number: int, count: int, repeats: int) -> list[int]:
+        """See Work. Raises BenchError when the process fails."""
+        if self._visits % RENEWED == 0:
+            self._end()
+        self._visits += 1
+        samples: list[int] = self._ask(("visit", number, count, repeats))
+        return samples
+
+    def quickest(self, count: int) -> int:
+        """See Work. Raises BenchError when the process fails."""
+        spent: int = self._ask(("quickest", count))
+        return spent
+
+    def _ask(self, request: tuple[Any, ...]) -> Any:
+        process = self._process or self._start()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            pickle.dump(request, process.stdin)
+            process.stdin.flush()
+            return pickle.load(process.stdout)
+        except (EOFError, BrokenPipeError, pickle.UnpicklingError):
+            code = self._end()
+            raise BenchError(f"{self.key}: its process ended with code {code}") from None
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, "-P", "-m", "decant_bench.common.peer"]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._process = process
+        if self._ask(self._task) != "ready":
+            raise BenchError(f"{self.key}: its process did not start")
+        return process
+
+    def _end(self) -> int | None:
+        """End the process, if there is one; its exit code."""
+        process, self._process = self._process, None
+        if process is None:
+            return None
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                with suppress(BrokenPipeError):  # what it did not read
+                    stream.close()
+        return process.wait()
+
+
+def _nothing(item: Any) -> None:
+    raise AssertionError("a peer's work is done in its own process")
+
+
+def _serve() -> None:
+    """Answer requests until stdin ends."""
+    from decant_bench.common.baselines import setting
+
+    requests, answers = sys.stdin.buffer, sys.stdout.buffer
+    sys.stdout = sys.stderr  # whatever a library prints is no answer
+    name, threads, datas = pickle.load(requests)
+    decode = setting(name).decoder(threads)
+    work = Work(name, datas, decode)
+    answer: Any = "ready"
+    while True:
+        pickle.dump(answer, answers)
+        answers.flush()
+        try:
+            what, *arguments = pickle.load(requests)
+        except EOFError:
+            return
+        answer = getattr(work, what)(*arguments)
+
+
+if __name__ == "__main__":
+    _serve()

@@ -1,0 +1,1 @@
+"""Quality of bundles: figures per picture, the HTML report, grids of published settings."""

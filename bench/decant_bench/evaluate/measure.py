@@ -1,0 +1,220 @@
+"""How well a bundle keeps pictures, whatever its family: every picture through real files, JPEG beside.
+
+A bundle of one picture size takes the pictures fitted to it, once each; one with qualities takes them whole,
+at several. JPEG codes the same pixels at its own qualities.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from decant.bundles.bundle import Bundle
+from decant.decoder import Decoder
+from decant.encoder import Encoder
+from decant.formats.paths import takes_paths
+from decant.process.cores import usable_cores
+
+from decant_bench.common import images, metrics, record
+from decant_bench.common import pictures as reading
+from decant_bench.common.baselines import CODECS
+from decant_bench.common.features import FeatureDistance
+from decant_bench.common.images import ANY_SIZE, ImageSet
+from decant_bench.common.pictures import Picture, PictureSet
+from decant_bench.common.record import Record
+from decant_bench.common.subjects import Subject, files_of
+from decant_bench.errors import BenchError
+from decant_bench.evaluate import quality
+
+QUALITIES = (10, 30, 50, 70, 90)  # of bundles that have them
+FIGURES = ("bytes", "bits_per_pixel", "psnr_db", "ssim", "ms_ssim", "feature_distance")
+_CROPS = 64  # of the photos in the wheels, where no folder is given
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to measure. ``qualities`` of the bundle (none: QUALITIES, where it has any), ``jpeg``'s; the
+    bundle's ``precision``, ``runtime`` and ``device`` as Decoder takes them; ``ms_ssim``: measure it too,
+    which takes twice the time of all else.
+    """
+
+    qualities: tuple[int, ...] = ()
+    jpeg: tuple[int, ...] = quality.JPEG_QUALITIES
+    precision: str = "auto"
+    runtime: str = "auto"
+    device: str = "cpu"
+    ms_ssim: bool = True
+
+
+@dataclass(frozen=True)
+class Coder:
+    """Pictures to files at each of ``qualities`` (None: it has none) and back."""
+
+    label: str
+    qualities: tuple[int | None, ...]
+    encode: Callable[[int, Picture, int | None], bytes]  # the picture's number comes first
+    decode: Callable[[bytes], np.ndarray]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@takes_paths
+def pictures_for(
+    bundle: Bundle, folder: Path | None, limit: int | None = None, fit: str = "crop"
+) -> PictureSet:
+    """The pictures of ``folder`` as ``bundle`` takes them: whole, or fitted to its size (crop or stretch);
+    without a folder, photos in the wheels. Raises ImageError, and BenchError for a size that is not square.
+    """
+    if bundle.image == ANY_SIZE:
+        return reading.wheel_pictures(limit) if folder is None else reading.read_pictures(folder, limit)
+    side = images.side_for([bundle])
+    if folder is None:
+        found = images.wheel_crops(limit or _CROPS, side)
+    else:
+        found = images.read_folder(folder, side, limit, fit)
+    fitted = (Picture(name, pixels) for name, pixels in zip(found.names, found.pixels, strict=True))
+    return PictureSet(tuple(fitted), found.source)
+
+
+@takes_paths
+def bundle_coder(
+    bundle: Bundle, pictures: PictureSet, options: Options, archive: Path | None = None
+) -> Coder:
+    """The bundle at work; its facts are those of the decoder that runs. ``archive``: ready files, for a
+    bundle of one picture size (quality.encode). Raises what loading raises, BenchError for qualities that it
+    does not have.
+    """
+    wish: dict[str, Any] = {name: getattr(options, name) for name in ("precision", "runtime", "device")}
+    decoder = Decoder(bundle, threads=1, **wish)
+    names = ("requested_device", "device", "runtime", "runtime_version", "precision")
+    facts = {name: getattr(decoder, name) for name in names}
+    subject = Subject("model", bundle.name, 1, str(bundle.path), decoder.precision, decoder.runtime)
+    facts |= {
+        "name": bundle.name,
+        "version": bundle.version,
+        "family": bundle.family,
+        "model_id": bundle.model_id,
+        "decoder_bytes": sum(path.stat().st_size for path in files_of(subject, bundle)),
+    }
+    label = f"{bundle.name} {decoder.precision}"
+    if bundle.image == ANY_SIZE:
+        if archive is not None:
+            raise BenchError(f"bundle {bundle.name} has qualities; ready files are not for it")
+        encoder = Encoder(bundle)
+        chosen = options.qualities or QUALITIES
+        return Coder(
+            label,
+            chosen,
+            lambda index, picture, quality: encoder.encode(picture.pixels, quality, source=picture.name),
+            decoder.decode,
+            facts,
+        )
+    if options.qualities:
+        raise BenchError(f"bundle {bundle.name} has no qualities; leave --quality out")
+    stacked = np.stack([picture.pixels for picture in pictures.pictures])
+    fitted = ImageSet(tuple(p.name for p in pictures.pictures), stacked, pictures.source)
+    files = quality.encode(bundle, fitted, archive)
+    return Coder(label, (None,), lambda index, picture, quality: files[index], decoder.decode, facts)
+
+
+def jpeg_coder(qualities: Sequence[int]) -> Coder:
+    """Pillow's default JPEG."""
+    codec = CODECS["jpeg"]
+    return Coder(
+        "jpeg",
+        tuple(qualities),
+        lambda index, picture, quality: codec.encode(picture.pixels, quality),
+        lambda data: codec.decode(data, 1),
+    )
+
+
+def measure(
+    coders: Sequence[Coder],
+    pictures: PictureSet,
+    options: Options,
+    distance: FeatureDistance | None = None,
+    *,
+    command: str | None = None,
+    say: Say = lambda line: None,
+) -> Record:
+    """A record of kind ``evaluation``: a row a coder, a point a quality, a value a picture.
+
+    Values of FIGURES are null where a picture is too small for the metric, where there are no features, and
+    for the PSNR of a picture that came out to the bit; means are of the others.
+    """
+    chosen = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(options).items()}
+    config = {
+        "options": chosen,
+        "images": pictures.described(),
+        "subjects": [coder.label for coder in coders],
+        "feature_distance": None if distance is None else distance.name,
+        "ssim": metrics.SSIM_PARAMETERS,
+    }
+    result = record.new("evaluation", config, command)
+    result["pictures"] = [
+        {"name": p.name, "width": p.pixels.shape[1], "height": p.pixels.shape[0]} for p in pictures.pictures
+    ]
+    for coder in coders:
+        row: dict[str, Any] = {"label": coder.label, "facts": coder.facts, "points": []}
+        for chosen_quality in coder.qualities:
+            say(f"{coder.label}{'' if chosen_quality is None else f', quality {chosen_quality}'}")
+            row["points"].append(_point(coder, chosen_quality, pictures, distance, options.ms_ssim))
+        result["rows"].append(row)
+    return result
+
+
+def shown_point(row: dict[str, Any]) -> dict[str, Any]:
+    """The point of a row that pictures and distributions are shown of: the middle one."""
+    points: list[dict[str, Any]] = row["points"]
+    return points[len(points) // 2]
+
+
+def worst(point: dict[str, Any], count: int = 10) -> list[int]:
+    """Numbers of the pictures with the lowest PSNR, the worst first; exact ones last."""
+    values = [np.inf if value is None else value for value in point["psnr_db"]]
+    return [int(index) for index in np.argsort(values, kind="stable")[:count]]
+
+
+def _point(
+    coder: Coder,
+    quality: int | None,
+    pictures: PictureSet,
+    distance: FeatureDistance | None,
+    ms_ssim: bool,
+) -> dict[str, Any]:
+    def figures(index: int) -> tuple[float | None, ...]:
+        picture = pictures.pictures[index]
+        data = coder.encode(index, picture, quality)
+        return _figures(picture, data, coder.decode(data), distance, ms_ssim)
+
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        found = list(pool.map(figures, range(len(pictures))))
+    point: dict[str, Any] = {"quality": quality}
+    for name, values in zip(FIGURES, zip(*found, strict=True), strict=True):
+        point[name] = list(values)
+    point["mean"] = {name: _mean(point[name]) for name in FIGURES}
+    return point
+
+
+def _figures(
+    picture: Picture, data: bytes, decoded: np.ndarray, distance: FeatureDistance | None, ms_ssim: bool
+) -> tuple[float | None, ...]:
+    """In the order of FIGURES."""
+    original, side = picture.pixels, min(picture.pixels.shape[:2])
+    psnr = metrics.psnr(original, decoded)
+    return (
+        len(data),
+        8 * len(data) / picture.pixel_count,
+        psnr if np.isfinite(psnr) else None,
+        metrics.ssim(original, decoded) if side >= metrics.WINDOW else None,
+        metrics.ms_ssim(original, decoded) if ms_ssim and side >= metrics.MS_SSIM_SMALLEST else None,
+        None if distance is None else distance(original, decoded),
+    )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    there = [value for value in values if value is not None]
+    return float(np.mean(there)) if there else None

@@ -1,0 +1,1 @@
+"""Load and decode latency: measurement, phases, footprint, breakdown, comparison of records."""

@@ -1,0 +1,219 @@
+"""A latency record as figures in milliseconds, and as the tables that the terminal and the report show."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from decant_bench.common import published, stats
+from decant_bench.common.record import Record
+from decant_bench.common.text_table import number, ratio, text_table
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What is shown of one row. Times in ms, sizes in MB (10^6 bytes), memory in MiB; None: not measured."""
+
+    row: dict[str, Any]
+    decode: stats.Summary | None
+    first_decode: float | None
+    imports: float | None
+    fresh_load: float | None
+    load_cold: float | None
+    load: float | None
+    batch: dict[str, float]
+    peak_mib: float | None
+    decode_ratio: float | None
+    decode_interval: tuple[float, float] | None  # 95 %, of decode_ratio
+    load_ratio: float | None
+    load_cold_ratio: float | None
+
+    @property
+    def model_mb(self) -> float | None:
+        """Of the files that loading reads."""
+        return None if self.row["model_bytes"] is None else self.row["model_bytes"] / 1e6
+
+    @property
+    def device(self) -> str:
+        """Asked for and ran: ``npu>cpu`` where they differ."""
+        asked, ran = self.row["requested_device"], self.row["device"]
+        return "-" if ran is None else f"{asked}>{ran}"
+
+
+def figures(record: Record) -> list[Figures]:
+    """One per row that was measured, in the order of the record."""
+    rows = [row for row in record["rows"] if row["refused"] is None]
+    base = next((row for row in rows if row["subject"]["name"] == record.get("reference")), None)
+    return [_figures(row, base) for row in rows]
+
+
+def refused(record: Record) -> list[tuple[str, str]]:
+    """(what, why) of every variant that could not be measured."""
+    return [
+        (f"{row['label']} ({row['subject']['runtime'] or 'codec'})", row["refused"])
+        for row in record["rows"]
+        if row["refused"] is not None
+    ]
+
+
+DECODE_HEADERS = (
+    "decode, ms", "runtime", "asked>ran", "threads", "file\nbytes", "first", "median", "p90", "min",
+    "samples", "whole set\nper image", "median to\nJPEG q90",
+)  # fmt: skip
+LOAD_HEADERS = (
+    "load, ms", "runtime", "threads", "model\nMB", "import", "fresh process,\ncold cache", "cold\ncache",
+    "warm\ncache", "cold to\nJPEG q90", "warm to\nJPEG q90", "peak\nMiB",
+)  # fmt: skip
+
+
+def decode_rows(found: Sequence[Figures]) -> list[list[str]]:
+    """Cells under DECODE_HEADERS."""
+    rows = []
+    for f in found:
+        subject, decode = f.row["subject"], f.decode
+        threads = str(subject["threads"])
+        # A codec without threads of its own has whole-set times for several numbers of workers.
+        sets = [f"{number(ms)}" + (f" ({n}t)" if n != threads else "") for n, ms in f.batch.items()]
+        rows.append(
+            [
+                f.row["label"],
+                subject["runtime"] or "-",
+                f.device,
+                threads,
+                f"{f.row['file_bytes']:,.0f}",
+                number(f.first_decode),
+                number(decode.median if decode else None),
+                number(decode.p90 if decode else None),
+                number(decode.minimum if decode else None),
+                str(decode.count if decode else 0),
+                ", ".join(sets) or "-",
+                _with_interval(f),
+            ]
+        )
+    return rows
+
+
+def _with_interval(f: Figures) -> str:
+    """The ratio and its interval: ``9.8x (9.5-10.1)``."""
+    if f.decode_interval is None:
+        return ratio(f.decode_ratio)
+    low, high = (ratio(end) for end in f.decode_interval)
+    return f"{ratio(f.decode_ratio)} ({low}-{high})"
+
+
+def load_rows(found: Sequence[Figures]) -> list[list[str]]:
+    """Cells under LOAD_HEADERS."""
+    return [
+        [
+            f.row["label"],
+            f.row["subject"]["runtime"] or "-",
+            str(f.row["subject"]["threads"]),
+            number(f.model_mb),
+            number(f.imports),
+            number(f.fresh_load),
+            number(f.load_cold),
+            number(f.load),
+            ratio(f.load_cold_ratio),
+            ratio(f.load_ratio),
+            number(f.peak_mib),
+        ]
+        for f in found
+    ]
+
+
+PUBLISHED_HEADERS = ("times JPEG's", "decode", "load, cold\nor unsaid", "load,\nwarm")
+
+
+def published_rows(found: Sequence[Figures]) -> list[list[str]]:
+    """Ratios to JPEG: ours, a row a model, then the publication's, each with its three machines."""
+    rows = [
+        [
+            f"here: {f.row['label']}, {f.row['subject']['runtime']}, {f.row['subject']['threads']}t",
+            ratio(f.decode_ratio),
+            ratio(f.load_cold_ratio),
+            ratio(f.load_ratio),
+        ]
+        for f in found
+        if f.row["subject"]["kind"] == "model"
+    ]
+    for entry in published.ratios():
+        if entry["name"] == "JPEG":
+            continue
+        cells = [" / ".join(ratio(value) for value in entry[key]) for key in ("decode_ratio", "load_ratio")]
+        mark = " (doubtful: see below)" if entry["doubtful"] else ""
+        rows.append([f"published: {entry['name']}{mark}", *cells, "-"])
+    return rows
+
+
+def as_text(record: Record) -> str:
+    """The whole record for the terminal."""
+    found = figures(record)
+    machine, images = record["machine"], record["config"]["images"]
+    parts = [
+        f"{images['count']} images, {images['width']}x{images['height']}, bytes in memory to uint8 RGB; "
+        f"{machine['cpu']}, {machine['cores_usable']} cores, load {machine['load_average']}",
+        text_table(DECODE_HEADERS, decode_rows(found), 2),
+        text_table(LOAD_HEADERS, load_rows(found), 2) + "\n" + LOAD_NOTE,
+        text_table(PUBLISHED_HEADERS, published_rows(found)) + "\n" + published_note(),
+    ]
+    if gone := refused(record):
+        parts.append("refused\n" + "\n".join(f"  {what}: {why}" for what, why in gone))
+    sizes = {name: sum(sizes.values()) for name, sizes in record["installed_mb"].items()}
+    parts.append("installed, MB: " + ", ".join(f"{name} {mb:.0f}" for name, mb in sizes.items()))
+    return "\n\n".join(parts)
+
+
+LOAD_NOTE = (
+    "Load: a model's files are read and its session is built; a codec reads the picture's file. "
+    "Import: decant and the runtime, or Pillow, in a fresh process."
+)
+
+
+def published_note() -> str:
+    """What the published ratios are of."""
+    table = published.latency()
+    doubts = "; ".join(f"{mark['row']} on {mark['machine']}: {mark['why']}" for mark in table["doubtful"])
+    return f"Published on {', '.join(table['machines'])}. {table['method']} Doubtful: {doubts}."
+
+
+_TIMES = ("decode_ns", "load_ns", "load_cold_ns")
+
+
+def _figures(row: dict[str, Any], base: dict[str, Any] | None) -> Figures:
+    base_decode, base_load, base_cold = (_median(base[key]) if base else None for key in _TIMES)
+    decode = stats.flatten(row["decode_ns"])
+    median, load, cold = (_median(row[key]) for key in _TIMES)
+    sets = sorted(row["batch_ns_per_image"].items(), key=lambda pair: int(pair[0]))
+    peak = _middle([kib for kib in row["peak_memory_kib"] if kib is not None])
+    return Figures(
+        row=row,
+        decode=stats.summarise([ns / 1e6 for ns in decode]) if decode else None,
+        first_decode=_ms(_middle(row["first_decode_ns"])),
+        imports=_ms(_middle(row["import_ns"])),
+        fresh_load=_ms(_middle(row["fresh_load_ns"])),
+        load_cold=_ms(cold),
+        load=_ms(load),
+        batch={threads: stats.summarise(taken).median / 1e6 for threads, taken in sets},
+        peak_mib=peak / 1024 if peak is not None else None,
+        decode_ratio=median / base_decode if median and base_decode else None,
+        decode_interval=_interval(row, base),
+        load_ratio=load / base_load if load and base_load else None,
+        load_cold_ratio=cold / base_cold if cold and base_cold else None,
+    )
+
+
+def _interval(row: dict[str, Any], base: dict[str, Any] | None) -> tuple[float, float] | None:
+    if base is None or base is row or not row["decode_ns"] or not base["decode_ns"]:
+        return None
+    return stats.ratio_interval(base["decode_ns"], row["decode_ns"], resamples=500)
+
+
+def _median(rounds: stats.Rounds) -> float | None:
+    return _middle(stats.flatten(rounds))
+
+
+def _middle(samples: Sequence[float]) -> float | None:
+    return stats.summarise(samples).median if samples else None
+
+
+def _ms(nanoseconds: float | None) -> float | None:
+    return None if nanoseconds is None else nanoseconds / 1e6

@@ -1,0 +1,1 @@
+"""Rate-distortion curves, BD-rate, effort, content groups, pictures side by side."""

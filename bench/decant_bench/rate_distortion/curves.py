@@ -1,0 +1,180 @@
+"""From the points of a rate-distortion record to curves and BD-rates."""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from decant_bench.common.record import Record
+from decant_bench.errors import BenchError
+from decant_bench.rate_distortion.bd_rate import Curve, Span, bd_rate, common_span, curve, to_db
+
+# Metrics, and of a value of each what curves are drawn in.
+_IN_DB: dict[str, Callable[[float], float]] = {
+    "psnr_db": lambda value: value,
+    "ms_ssim": to_db,
+    "feature_distance": lambda value: to_db(1 - value),
+}
+METRICS = tuple(_IN_DB)
+# The part of the PSNR range that a single picture's curves must share: 4:2:0 keeps some below 34 dB at any
+# rate.
+LEAST_SHARE = 0.35
+LEAST_SHARE_MS_SSIM = 0.8
+LEAST_SHARED_DB = 3.0  # that two curves must share where no range is given
+
+
+def averaged(row: dict[str, Any], metric: str) -> Curve:
+    """Through the means over the pictures at each quality. Raises BenchError for too few points."""
+    means = [point["mean"] for point in row["points"]]
+    return _curve(row["label"], [(mean["bits_per_pixel"], mean.get(metric)) for mean in means], metric)
+
+
+def of_picture(row: dict[str, Any], index: int, metric: str = "psnr_db") -> Curve:
+    """Through the points of one picture. Raises BenchError for too few points."""
+    points = [(point["bits_per_pixel"][index], point[metric][index]) for point in row["points"]]
+    return _curve(row["label"], points, metric)
+
+
+def add_bd_rates(record: Record, anchor: str, psnr_range: Span) -> None:
+    """Add to every measured row ``bd_rate``, relative to the row ``anchor``, and to the record
+    ``bd_rate_matrix``.
+
+    ``average``: of the averaged curves over exactly ``psnr_range``, or None, ``why``, and ``shared``, the
+    BD-rate over what both reach of it. ``pictures``: of single pictures, over what both curves reach of it,
+    at least LEAST_SHARE; None where they do not. MS-SSIM and, where it was measured, the feature distance
+    (in dB) are compared between the values that the anchor has at the ends of ``psnr_range``, at least
+    LEAST_SHARE_MS_SSIM of that.
+    """
+    rows = [row for row in record["rows"] if row["refused"] is None]
+    base = next(row for row in rows if row["label"] == anchor)
+    for row in rows:
+        row["bd_rate"] = {
+            "psnr": _psnr(base, row, psnr_range),
+            "ms_ssim": _similarity(base, row, psnr_range, "ms_ssim"),
+            "pictures": _pictures(base, row, psnr_range, len(record["pictures"])),
+        }
+        if record["config"].get("feature_distance") is not None:
+            row["bd_rate"]["features"] = _similarity(base, row, psnr_range, "feature_distance")
+    record["bd_rate_matrix"] = {
+        row["label"]: {other["label"]: _psnr(other, row, psnr_range)["average"] for other in rows}
+        for row in rows
+    }
+
+
+def shared_by_all(
+    rows: Sequence[dict[str, Any]], metric: str, span: Span
+) -> tuple[dict[str, Curve], Span | None]:
+    """The averaged curves that can be made, by label, and what all of them reach of ``span`` (dB), or None
+    where that is less than LEAST_SHARE of it.
+    """
+    curves: dict[str, Curve] = {}
+    for row in rows:
+        with suppress(BenchError):
+            curves[row["label"]] = averaged(row, metric)
+    low = max(span[0], *(one.span[0] for one in curves.values()))
+    high = min(span[1], *(one.span[1] for one in curves.values()))
+    return curves, (low, high) if high - low >= LEAST_SHARE * (span[1] - span[0]) else None
+
+
+def over_shared(base: dict[str, Any], row: dict[str, Any], metric: str) -> dict[str, Any]:
+    """The BD-rate of averaged curves over all the dB that both reach, at least LEAST_SHARED_DB: ``average``,
+    ``span_db``, ``rates`` (bits per pixel of ``row`` at its ends) and ``halves``, of its lower and upper
+    half; or None and ``why``.
+    """
+    try:
+        anchor, test = averaged(base, metric), averaged(row, metric)
+        low, high = common_span(anchor, test, anchor.span, LEAST_SHARED_DB)
+    except BenchError as error:
+        return {"average": None, "span_db": None, "rates": None, "halves": None, "why": str(error)}
+    middle = (low + high) / 2
+    return {
+        "average": bd_rate(anchor, test, (low, high)),
+        "span_db": [low, high],
+        "rates": [test.rate_at(low), test.rate_at(high)],
+        "halves": [bd_rate(anchor, test, (low, middle)), bd_rate(anchor, test, (middle, high))],
+        "why": None,
+    }
+
+
+def of_pictures(
+    base: dict[str, Any], row: dict[str, Any], indices: Sequence[int], span: Span | None = None
+) -> list[tuple[float, Span] | None]:
+    """BD-rate in PSNR and its range for single pictures, over what both curves reach of ``span``, at least
+    LEAST_SHARE of it; without one, over all that both reach, at least LEAST_SHARED_DB. None where they do
+    not.
+    """
+    found: list[tuple[float, Span] | None] = []
+    for index in indices:
+        try:
+            anchor, test = of_picture(base, index), of_picture(row, index)
+            least = LEAST_SHARED_DB if span is None else LEAST_SHARE * (span[1] - span[0])
+            common = common_span(anchor, test, span or anchor.span, least)
+        except BenchError:
+            found.append(None)
+            continue
+        found.append((bd_rate(anchor, test, common), common))
+    return found
+
+
+def mean(values: Sequence[float | None]) -> float | None:
+    """None when one is missing."""
+    there = [value for value in values if value is not None]
+    return float(np.mean(there)) if len(there) == len(values) else None
+
+
+def _curve(label: str, points: list[tuple[float, float | None]], metric: str) -> Curve:
+    there = [(rate, value) for rate, value in points if value is not None]
+    values = [_IN_DB[metric](value) for _, value in there]
+    return curve(label, [rate for rate, _ in there], values)
+
+
+def _psnr(base: dict[str, Any], row: dict[str, Any], span: Span) -> dict[str, Any]:
+    try:
+        anchor, test = averaged(base, "psnr_db"), averaged(row, "psnr_db")
+    except BenchError as error:
+        return _nothing(error)
+    try:
+        return {"average": bd_rate(anchor, test, span), "span_db": list(span), "why": None}
+    except BenchError as error:
+        return _over_less(error, anchor, test, span)
+
+
+def _similarity(base: dict[str, Any], row: dict[str, Any], psnr_range: Span, metric: str) -> dict[str, Any]:
+    try:
+        quality, similarity = averaged(base, "psnr_db"), averaged(base, metric)
+        low, high = (similarity.value_at(quality.rate_at(value)) for value in psnr_range)
+        test = averaged(row, metric)
+    except (BenchError, ValueError) as error:
+        return _nothing(error)
+    try:
+        span = common_span(similarity, test, (low, high), LEAST_SHARE_MS_SSIM * (high - low))
+        return {"average": bd_rate(similarity, test, span), "span_db": list(span), "why": None}
+    except BenchError as error:
+        return _over_less(error, similarity, test, (low, high))
+
+
+def _over_less(error: Exception, anchor: Curve, test: Curve, span: Span) -> dict[str, Any]:
+    """No BD-rate over ``span``, and why, but over what both curves reach of it, at least LEAST_SHARE."""
+    found = _nothing(error)
+    with suppress(BenchError):
+        common = common_span(anchor, test, span, LEAST_SHARE * (span[1] - span[0]))
+        found |= {"shared": bd_rate(anchor, test, common), "span_db": list(common)}
+    return found
+
+
+def _nothing(error: Exception) -> dict[str, Any]:
+    return {"average": None, "span_db": None, "why": str(error), "shared": None}
+
+
+def _pictures(base: dict[str, Any], row: dict[str, Any], span: Span, count: int) -> dict[str, Any]:
+    found = of_pictures(base, row, range(count), span)
+    there = [one[0] for one in found if one is not None]
+    return {
+        "bd_rate": [one and one[0] for one in found],
+        "span_db": [one and list(one[1]) for one in found],
+        "count": len(there),
+        "mean": float(np.mean(there)) if there else None,
+        "lowest": min(there, default=None),
+        "highest": max(there, default=None),
+    }

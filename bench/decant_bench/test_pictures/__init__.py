@@ -1,0 +1,1 @@
+"""Test pictures of other kinds than photos: drawings, text pages, screens, camera noise."""
