@@ -14,6 +14,7 @@ PACKAGES = {
     "decant_train": ROOT / "train" / "decant_train",
     "decant_export": ROOT / "export" / "decant_export",
     "decant_bench": ROOT / "bench" / "decant_bench",
+    "decant_reproduce": ROOT / "bench" / "decant_reproduce",
     "decant_bundles": ROOT / "artifacts" / "decant_bundles",
 }
 # Which of our packages each may import. "later": only inside a function, behind an extra.
@@ -22,6 +23,12 @@ ALLOWED = {
     "decant_train": {"decant": "now"},
     "decant_export": {"decant": "now", "decant_train": "now"},
     "decant_bench": {"decant": "now", "decant_train": "later", "decant_export": "later"},
+    "decant_reproduce": {
+        "decant": "now",
+        "decant_bench": "now",
+        "decant_train": "later",
+        "decant_export": "later",
+    },
     "decant_bundles": {},
 }
 # What a client installs, and what the runtime imports of it. The runtimes are imported in backends alone,

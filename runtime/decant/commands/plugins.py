@@ -18,7 +18,7 @@ GROUP = "decant.commands"
 _SHORT_HELP = {
     "decant_bench.cli:bench": "Measure latency and quality of bundles beside JPEG and its kin.",
     "decant_bench.evaluate.cli:evaluate": "Measure a bundle on pictures, and write one HTML report.",
-    "decant_bench.reproduce_cli:reproduce": "Reproduce a published system and compare it with its figures.",
+    "decant_reproduce.cli:reproduce": "Reproduce a published system and compare it with its figures.",
     "decant_export.cli:export": "Write the bundle of a checkpoint: graphs, golden files, figures.",
     "decant_train.cli:train": "Train a model: images in, checkpoint out.",
 }

@@ -18,11 +18,11 @@ from decant.bundles.bundle import Bundle
 from decant.decoder import Decoder
 from decant.encoder import Encoder
 from decant.formats import container
-
 from decant_bench.common import metrics, pages
 from decant_bench.common.pages import Section, Table
 from decant_bench.errors import BenchError
-from decant_bench.published_rows import Row
+
+from decant_reproduce.rows import Row
 
 if TYPE_CHECKING:
     from decant_train.published.perceptual.recipe import Squares

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from decant.bundles.bundle import Bundle, find_bundle
 from decant.errors import BundleError
-
 from decant_bench.common import images, record
 from decant_bench.common.images import ImageSet
 from decant_bench.common.pages import write
@@ -47,9 +46,8 @@ def pictures_of(data: Path | None) -> ImageSet:
 
 def draw(folder: Path) -> None:
     """A homogeneous set: SET plots of one kind, as squares; done once."""
-    from PIL import ImageOps
-
     from decant_bench.test_pictures.drawings import drawings
+    from PIL import ImageOps
 
     folder.mkdir(parents=True, exist_ok=True)
     drawing = drawings()["lines"]

@@ -17,7 +17,6 @@ from decant.decoder import Decoder
 from decant.encoder import Encoder
 from decant.formats import container
 from decant.layouts.levels import LevelsLayout
-
 from decant_bench.common import metrics
 from decant_bench.common.baselines import setting
 from decant_bench.errors import BenchError

@@ -9,10 +9,11 @@ import pytest
 from click.testing import CliRunner
 from decant import Decoder, Encoder
 from decant.commands.cli import main
-from decant_bench import digits_stages, reproduce_digits
 from decant_bench.common import metrics
-from decant_bench.digits_plots import labels_figure, save_sheet
 from decant_bench.errors import BenchError
+from decant_reproduce.digits import reproduce as reproduce_digits
+from decant_reproduce.digits import stages as digits_stages
+from decant_reproduce.digits.plots import labels_figure, save_sheet
 from decant_train.common import checkpoint as checkpoints
 from decant_train.data import mnist, wheel_digits
 from PIL import Image

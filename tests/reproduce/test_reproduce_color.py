@@ -10,12 +10,16 @@ import pytest
 from decant.bundles.bundle import Bundle
 from decant.decoder import Decoder
 from decant.encoder import Encoder
-from decant_bench import color_figures, color_measures, color_page, reproduce, reproduce_color
-from decant_bench.color_measures import FLOAT, KMEANS, LABELS, Measures
 from decant_bench.common import metrics
 from decant_bench.common.baselines import setting
 from decant_bench.errors import BenchError
-from decant_bench.published_rows import Row
+from decant_reproduce import runner as reproduce
+from decant_reproduce.color import figures as color_figures
+from decant_reproduce.color import measures as color_measures
+from decant_reproduce.color import page as color_page
+from decant_reproduce.color import reproduce as reproduce_color
+from decant_reproduce.color.measures import FLOAT, KMEANS, LABELS, Measures
+from decant_reproduce.rows import Row
 
 OPTIONS = {"shape": color_model.SHAPE, "epochs": 1}
 

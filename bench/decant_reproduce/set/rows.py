@@ -13,8 +13,9 @@ from decant_bench.common.text_table import number
 from decant_bench.errors import BenchError
 from decant_bench.evaluate import grid, quality_table
 from decant_bench.latency import table as latency_table
-from decant_bench.published_rows import Row
-from decant_bench.set_points import (
+
+from decant_reproduce.rows import Row
+from decant_reproduce.set.points import (
     RAW,
     Passing,
     Point,
@@ -26,7 +27,7 @@ from decant_bench.set_points import (
     set_series,
     span_db,
 )
-from decant_bench.set_stages import SHAPES
+from decant_reproduce.set.stages import SHAPES
 
 NOT_YET = "not measured in the minutes given; the same command with more goes on"
 _PIXELS = 256 * 256

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from decant.errors import DecantError
-from decant_bench import pca
 from decant_bench.common import metrics
 from decant_bench.common.baselines import Setting, register
+from decant_reproduce.digits import pca
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 

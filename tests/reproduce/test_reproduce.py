@@ -10,14 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from decant_bench import reproduce, reproduce_set, set_plots, set_rows, set_stages
 from decant_bench.common import images, record
 from decant_bench.common.images import ImageSet, wheel_crops
 from decant_bench.errors import BenchError
 from decant_bench.evaluate.quality import q_score
-from decant_bench.published_rows import Row
-from decant_bench.reproduce_cli import reproduce as command
-from decant_bench.set_points import (
+from decant_reproduce import runner as reproduce
+from decant_reproduce.cli import reproduce as command
+from decant_reproduce.rows import Row
+from decant_reproduce.set import plots as set_plots
+from decant_reproduce.set import reproduce as reproduce_set
+from decant_reproduce.set import rows as set_rows
+from decant_reproduce.set import stages as set_stages
+from decant_reproduce.set.points import (
     COUNTS,
     RAW,
     Point,

@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 from decant.bundles.bundle import Bundle
-
-from decant_bench import digits_plots, digits_stages, pca
 from decant_bench.common import pages, palettes, plots
 from decant_bench.common.pages import Section, Table
 from decant_bench.errors import BenchError
-from decant_bench.published_rows import Row
+
+from decant_reproduce.digits import pca
+from decant_reproduce.digits import plots as digits_plots
+from decant_reproduce.digits import stages as digits_stages
+from decant_reproduce.rows import Row
 
 # Of the minutes; what is left measures.
 TRAINING, DENOISER = 0.5, 0.3

@@ -15,11 +15,12 @@ import numpy as np
 from decant.bundles.bundle import Bundle
 from decant.encoder import Encoder
 
-from decant_bench import color_figures as figures
-from decant_bench import color_measures, color_page
-from decant_bench.color_measures import FLOAT, INT8, KMEANS, LABELS, MEDIAN_CUT, Measures
-from decant_bench.color_page import ACCURACY, LATENT_MAP, MEASURED, NAME
-from decant_bench.published_rows import Row
+from decant_reproduce.color import figures
+from decant_reproduce.color import measures as color_measures
+from decant_reproduce.color import page as color_page
+from decant_reproduce.color.measures import FLOAT, INT8, KMEANS, LABELS, MEDIAN_CUT, Measures
+from decant_reproduce.color.page import ACCURACY, LATENT_MAP, MEASURED, NAME
+from decant_reproduce.rows import Row
 
 Report = Callable[[str], None]
 

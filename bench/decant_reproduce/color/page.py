@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from decant.bundles.bundle import Bundle
 from decant.layouts.levels import LevelsLayout
-
-from decant_bench import color_figures as figures
-from decant_bench import color_measures
-from decant_bench.color_measures import KMEANS, LABELS, Measures
 from decant_bench.common import pages
 from decant_bench.common.pages import Section, Table
+
+from decant_reproduce.color import figures
+from decant_reproduce.color import measures as color_measures
+from decant_reproduce.color.measures import KMEANS, LABELS, Measures
 
 NAME = "color"  # of the bundle
 MEASURED, LATENT_MAP, CLASSES = "measured.npz", "tsne.npz", "labels.npz"

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from decant_bench.common.plots import COLOURS, INK, as_svg, blank, dress, logarithmic
-from decant_bench.set_points import Passing, Point, Series, q_bounds, q_of
+
+from decant_reproduce.set.points import Passing, Point, Series, q_bounds, q_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,10 +13,10 @@ from decant.bundles.bundle import Bundle
 from decant.decoder import Decoder
 from decant.encoder import Encoder
 from decant.formats import container
-
-from decant_bench import pca
 from decant_bench.common import metrics, palettes
 from decant_bench.common.baselines import Setting
+
+from decant_reproduce.digits import pca
 
 LATENT = 28
 BITS = 8  # of each latent, in the files of the bundle

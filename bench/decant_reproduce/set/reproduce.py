@@ -13,8 +13,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from decant.bundles.bundle import Bundle
-
-from decant_bench import set_plots, set_stages
 from decant_bench.common import pages, record
 from decant_bench.common.images import ImageSet
 from decant_bench.common.pages import Plot, Section, Table
@@ -24,9 +22,12 @@ from decant_bench.common.schedule import Budget
 from decant_bench.errors import BenchError
 from decant_bench.evaluate import grid, quality_table
 from decant_bench.latency import table as latency_table
-from decant_bench.published_rows import Row
-from decant_bench.set_points import q_of, span_db
-from decant_bench.set_rows import Found, gather, passings_of, published_points, rows_of, series_of
+
+from decant_reproduce.rows import Row
+from decant_reproduce.set import plots as set_plots
+from decant_reproduce.set import stages as set_stages
+from decant_reproduce.set.points import q_of, span_db
+from decant_reproduce.set.rows import Found, gather, passings_of, published_points, rows_of, series_of
 
 # Of the minutes; what is left measures.
 TRAINING, PLAIN, DENOISER = 0.25, 0.07, 0.07

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
 from decant_bench.common.record import Record
 from decant_bench.errors import BenchError
 from decant_bench.evaluate.quality import ALPHA, compression_ratio, q_score

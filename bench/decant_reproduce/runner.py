@@ -13,13 +13,13 @@ from typing import Any
 
 from decant.errors import MissingExtraError
 from decant.formats.paths import takes_paths
-
 from decant_bench.common import pages, record
 from decant_bench.common.pages import Section, Table
 from decant_bench.errors import BenchError
-from decant_bench.published_rows import Row
 
-SYSTEMS = {name: f"decant_bench.reproduce_{name}" for name in ("set", "perceptual", "color", "digits")}
+from decant_reproduce.rows import Row
+
+SYSTEMS = {name: f"decant_reproduce.{name}.reproduce" for name in ("set", "perceptual", "color", "digits")}
 # What a system's function takes beyond the common arguments.
 OPTIONS = {"set": ("records",), "perceptual": ("features", "encoder_weights")}
 HEADERS = ("figure", "published", "ours", "remark")

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from decant_bench.reproduce import OPTIONS, SYSTEMS
+from decant_reproduce.runner import OPTIONS, SYSTEMS
 
 _PATH = click.Path(path_type=Path)
 _FLAGS = {"records": "--record", "features": "--features", "encoder_weights": "--encoder-weights"}
@@ -50,7 +50,7 @@ _FLAGS = {"records": "--record", "features": "--features", "encoder_weights": "-
 )
 def reproduce(system: str, max_minutes: float, out: Path, data: Path | None, **given: Any) -> None:
     """Reproduce SYSTEM within N minutes: a table "published / ours" in OUT/table.md and OUT/report.html."""
-    from decant_bench import reproduce as reproducing
+    from decant_reproduce import runner as reproducing
 
     chosen = {name: value for name, value in given.items() if value}
     for name in chosen:

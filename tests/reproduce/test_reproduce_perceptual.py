@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from decant.bundles.bundle import Bundle
-from decant_bench import reproduce_perceptual as sweep
 from decant_bench.errors import BenchError
+from decant_reproduce.perceptual import reproduce as sweep
 from decant_train.data import wheel_photos
 from PIL import Image
 from vgg_weights import write_vgg

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from decant_bench.color_measures import FLOAT, KMEANS, LABELS, MEDIAN_CUT, Measures
 from decant_bench.common.plots import COLOURS, INK, as_svg, blank, dress
+
+from decant_reproduce.color.measures import FLOAT, KMEANS, LABELS, MEDIAN_CUT, Measures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

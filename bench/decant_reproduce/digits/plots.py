@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
 from decant_bench.common.plots import COLOURS, INK, as_svg, blank, dress
 
 if TYPE_CHECKING:

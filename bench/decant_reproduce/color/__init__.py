@@ -1,0 +1,1 @@
+"""Adaptive colour quantization, reproduced."""

@@ -1,0 +1,1 @@
+"""Perceptual autoencoder, reproduced."""
