@@ -12,12 +12,13 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+SETS = (ROOT / "docs" / "sets.md").read_text()
 
 
-def commands(heading: str) -> list[list[str]]:
+def commands(heading: str, page: str = README) -> list[list[str]]:
     """The `decant` commands of the first shell block below ``heading``, without comments."""
-    block = re.search(rf"^## {heading}$.*?^```sh\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-    assert block, f"README has no shell block under {heading!r}"
+    block = re.search(rf"^## {heading}$.*?^```sh\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    assert block, f"the page has no shell block under {heading!r}"
     lines = (line.split("#")[0].strip() for line in block[1].splitlines())
     return [shlex.split(line)[1:] for line in lines if line.startswith("decant ")]
 
@@ -41,7 +42,7 @@ def test_the_first_commands_work_as_written(folder: Path) -> None:
     block = re.search(r"^```sh\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
     assert block
     first = [shlex.split(line)[1:] for line in block[1].splitlines() if line.startswith("decant ")]
-    assert [arguments[0] for arguments in first] == ["encode", "decode"]
+    assert [arguments[0] for arguments in first] == ["encode", "decode", "info"]
     for arguments in [*first, *commands("Use the codec")]:
         result = CliRunner().invoke(main, arguments)
         assert result.exit_code == 0, result.output
@@ -52,7 +53,7 @@ def test_the_first_commands_work_as_written(folder: Path) -> None:
 
 def test_the_commands_for_decoding_work_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    found = commands("Decode a picture of a set")
+    found = commands("Decode a picture of a set", SETS)
     assert [arguments[0] for arguments in found] == ["decode", "info", "verify", "models"]
     picture = tmp_path / "astronaut.png"
     for arguments in found:
@@ -87,7 +88,12 @@ def test_the_shipped_set_is_the_photos_it_was_trained_on() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    for page in (README, *(path.read_text() for path in (ROOT / "docs").glob("*.md"))):
-        for target in re.findall(r"\]\(([^)#]+)\)", page):
+    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")):
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text()):
             if "://" not in target:
-                assert (ROOT / target).exists() or (ROOT / "docs" / target).exists(), target
+                assert (path.parent / target).exists(), f"{path.relative_to(ROOT)}: {target}"
+
+
+def test_the_first_page_is_short() -> None:
+    assert len(README.splitlines()) <= 120
+    assert "## When not to use it" in README
