@@ -16,7 +16,7 @@ from decant.bundles.bundle import Bundle, find_bundle, list_bundles
 from decant.errors import ModelNotFoundError
 from decant_bench.common.baselines import setting
 from decant_bench.common.images import ImageSet, side_for, wheel_crops
-from decant_bench.common.subjects import Subject, codec_subjects, model_subjects
+from decant_bench.common.subjects import BenchmarkCase, codec_subjects, model_subjects
 from decant_bench.evaluate.quality import encode
 from decant_bench.latency.measure import CODECS
 
@@ -55,11 +55,11 @@ def pictures() -> ImageSet:
 
 
 @pytest.fixture(scope="session")
-def coded(pictures: ImageSet) -> Callable[[Subject], list[bytes]]:
+def coded(pictures: ImageSet) -> Callable[[BenchmarkCase], list[bytes]]:
     """The pictures as files of a subject's format, made once."""
     made: dict[str, list[bytes]] = {}
 
-    def of(subject: Subject) -> list[bytes]:
+    def of(subject: BenchmarkCase) -> list[bytes]:
         if subject.name not in made:
             if subject.kind == "model":
                 made[subject.name] = encode(BUNDLE, pictures, _archive())

@@ -20,15 +20,15 @@ from decant.layouts.fixed_decoder import FixedDecoder
 from decant.layouts.layout import FixedLayout
 from decant.process.cores import usable_cores
 from decant.process.workers import in_order
-from decant.selection.candidates import Wish
+from decant.selection.candidates import GraphRequest
 from decant.selection.golden import CheckGolden
-from decant.selection.loading import RunsOn, load_session
+from decant.selection.loading import RuntimeInfo, load_session
 
 if TYPE_CHECKING:
     from decant.codec.decoder import GridDecoder
 
 
-class Decoder(RunsOn):
+class Decoder(RuntimeInfo):
     """A bundle's decoder, loaded and ready; safe to use from several threads.
 
     ``requested_device`` and ``device`` are what was asked for and what runs; ``runtime`` and ``precision``
@@ -59,13 +59,13 @@ class Decoder(RunsOn):
         self.bundle = open_bundle(bundle, bundle_dir)
         self.threads = threads or usable_cores()
         self.size_limit = size_limit
-        wish = Wish(runtime=runtime, device=device, precision=precision, strict_device=strict_device)
+        wish = GraphRequest(runtime=runtime, device=device, precision=precision, strict_device=strict_device)
         loaded = load_session(self.bundle, "synthesis", wish, self.threads, check_golden)
         super().__init__(loaded)
         self.denoiser: Session | None = None  # runs on what ``session`` gives
         if denoise:
             # The denoiser follows the device and runtime; its precisions are its own.
-            wish = Wish(runtime=runtime, device=device, strict_device=strict_device)
+            wish = GraphRequest(runtime=runtime, device=device, strict_device=strict_device)
             second = load_session(self.bundle, "denoiser", wish, self.threads, check_golden)
             self.denoiser = second.session
             self.notes += second.notes
@@ -138,7 +138,7 @@ class Decoder(RunsOn):
             return np.empty((0, height, width, 3), np.uint8)
         return np.stack(self._spread(pipeline.synthesise, list(latents)))
 
-    def _build(self, wish: Wish, check_golden: CheckGolden) -> "FixedDecoder | GridDecoder":
+    def _build(self, wish: GraphRequest, check_golden: CheckGolden) -> "FixedDecoder | GridDecoder":
         """What decodes the bundle's layout, with the graphs that it needs besides synthesis."""
         bundle, layout = self.bundle, self.bundle.layout
         if isinstance(layout, FixedLayout):

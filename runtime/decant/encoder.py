@@ -19,9 +19,9 @@ from decant.formats.metadata import Metadata
 from decant.layouts.layout import FixedLayout
 from decant.process import lifecycle
 from decant.process.cores import usable_cores
-from decant.selection.candidates import Wish
+from decant.selection.candidates import GraphRequest
 from decant.selection.golden import CheckGolden
-from decant.selection.loading import RunsOn, load_session
+from decant.selection.loading import RuntimeInfo, load_session
 from decant.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from decant.codec.encoder import GridEncoder
 
 
-class Encoder(RunsOn):
+class Encoder(RuntimeInfo):
     """A bundle's encoder, loaded and ready; safe to use from several threads. Attributes as Decoder's."""
 
     def __init__(
@@ -56,7 +56,9 @@ class Encoder(RunsOn):
         self.bundle = open_bundle(bundle, bundle_dir)
         _require_encoder(self.bundle, bundle_dir)
         self.size_limit = size_limit
-        self._wish = Wish(runtime=runtime, device=device, precision=precision, strict_device=strict_device)
+        self._wish = GraphRequest(
+            runtime=runtime, device=device, precision=precision, strict_device=strict_device
+        )
         self._threads = threads or usable_cores()
         self._check_golden: CheckGolden = check_golden
         self._lock = lifecycle.Native(threading.Lock)  # made anew in a forked child
@@ -134,12 +136,12 @@ class Encoder(RunsOn):
     def _grid_encoder(self) -> "GridEncoder":
         from decant.codec.encoder import GridEncoder
         from decant.codec.layout import GridLayout
-        from decant.codec.quantization import predicting
+        from decant.codec.quantization import predicted_from
 
         layout = self.bundle.layout
         assert isinstance(layout, GridLayout)
 
-        known, overlap = predicting(self.bundle), self._threads > 1
+        known, overlap = predicted_from(self.bundle), self._threads > 1
         return GridEncoder(
             layout, self.bundle.tables, self._load, predicts=known, overlap=overlap, show=self._show
         )

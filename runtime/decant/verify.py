@@ -20,7 +20,7 @@ from decant.formats.reading import read_dcn
 from decant.layouts.layout import FixedLayout
 from decant.process import lifecycle
 from decant.selection import golden
-from decant.selection.candidates import Wish
+from decant.selection.candidates import GraphRequest
 from decant.selection.loading import check_shapes, load_session
 from decant.text import escaped
 
@@ -187,7 +187,7 @@ def _encode(bundle: Bundle, role: str, session: Session) -> str:
         return "gives latents that can be stored"
     from decant.codec.encoder import GridEncoder
     from decant.codec.layout import QUALITIES, GridLayout
-    from decant.codec.quantization import predicting
+    from decant.codec.quantization import predicted_from
     from decant.decoder import Decoder
     from decant.formats.input_images import Picture
     from decant.settings import Settings
@@ -197,7 +197,7 @@ def _encode(bundle: Bundle, role: str, session: Session) -> str:
     def load(wanted: str) -> Session:
         if wanted == role:
             return session
-        return load_session(bundle, wanted, Wish(precision="float"), check_golden="never").session
+        return load_session(bundle, wanted, GraphRequest(precision="float"), check_golden="never").session
 
     def finish(quality: int, latents: bytes) -> bytes:
         height, width = pixels.shape[:2]
@@ -205,7 +205,7 @@ def _encode(bundle: Bundle, role: str, session: Session) -> str:
         return container.write(container.DcnFile(bundle.name, model_id, width, height, latents, quality))
 
     decoder = Decoder(bundle, check_golden="never")  # the default one: what users see
-    encoder = GridEncoder(bundle.layout, bundle.tables, load, predicts=predicting(bundle))
+    encoder = GridEncoder(bundle.layout, bundle.tables, load, predicts=predicted_from(bundle))
     data = encoder.encode(Picture(pixels), Settings(quality=QUALITIES), finish, "<golden picture>")
     psnr = golden.psnr_db(decoder.decode(data), pixels)
     if not psnr >= LOWEST_ENCODING_DB:

@@ -77,7 +77,7 @@ class BundleCodec:
 
 
 @dataclass(frozen=True)
-class Contender:
+class CodecEntry:
     """A codec and the qualities of its curve. Contenders with the same ``files`` decode the same files."""
 
     codec: Codec
@@ -91,13 +91,13 @@ class Contender:
         return self.codec.name
 
 
-def codec_contender(name: str, qualities: Sequence[int] | None = None) -> Contender:
+def codec_contender(name: str, qualities: Sequence[int] | None = None) -> CodecEntry:
     """The codec registered as ``name``. Raises BenchError for none, or one without qualities."""
     codec = CODECS.get(name)
     if codec is None or codec.qualities is None:
         lossy = ", ".join(known for known, one in CODECS.items() if one.qualities)
         raise BenchError(f"no codec {name!r} with a quality; known: {lossy}")
-    return Contender(codec, _ladder(codec, qualities, name), name)
+    return CodecEntry(codec, _ladder(codec, qualities, name), name)
 
 
 def bundle_contender(
@@ -108,11 +108,11 @@ def bundle_contender(
     called: str | None = None,
     effort: int | None = None,
     encoder_threads: int = 0,
-) -> Contender:
+) -> CodecEntry:
     """A bundle in one precision (``auto``: the one that a client gets). Raises what loading raises."""
     codec = BundleCodec(bundle, precision, runtime, called, effort, encoder_threads)
     files = f"{bundle.path.resolve()} effort {effort} by {encoder_threads}"
-    return Contender(codec, _ladder(codec, qualities, "bundle"), files, codec.facts)
+    return CodecEntry(codec, _ladder(codec, qualities, "bundle"), files, codec.facts)
 
 
 def _ladder(codec: Codec, qualities: Sequence[int] | None, name: str) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from decant_bench.common import metrics
 from decant_bench.common.baselines import CODECS, Setting
-from decant_bench.common.contenders import Contender
+from decant_bench.common.contenders import CodecEntry
 from decant_bench.common.peer import PeerWork
 from decant_bench.common.pictures import Picture, PictureSet
 from decant_bench.common.visits import Work, interleave
@@ -47,7 +47,7 @@ class Coded:
 
 
 def measure(
-    contenders: Sequence[tuple[Contender, Row]], pictures: PictureSet, options: "Options", say: Say
+    contenders: Sequence[tuple[CodecEntry, Row]], pictures: PictureSet, options: "Options", say: Say
 ) -> dict[str, Any]:
     """Files, quality and times of all at ``options.match_bpp``. ``contenders`` come with their measured rows,
     whose sizes say where to search.
@@ -93,7 +93,7 @@ def measure(
 
 
 def at_rate(
-    contender: Contender,
+    contender: CodecEntry,
     picture: Picture,
     bits_per_pixel: float,
     known: dict[int, int] | None = None,
@@ -107,14 +107,14 @@ def at_rate(
     return min((below, above), key=lambda coded: abs(len(coded.data) - target))
 
 
-def at_bytes(contender: Contender, picture: Picture, size: int) -> Coded:
+def at_bytes(contender: CodecEntry, picture: Picture, size: int) -> Coded:
     """The smallest file of at least ``size`` bytes, or the largest there is."""
     below, above = _around(contender, picture, size, {})
     return below if len(below.data) >= size else above
 
 
 def _around(
-    contender: Contender, picture: Picture, target: float, known: dict[int, int], within: int = 1
+    contender: CodecEntry, picture: Picture, target: float, known: dict[int, int], within: int = 1
 ) -> tuple[Coded, Coded]:
     """The files of neighbouring qualities (or ``within`` of each other) between which ``target`` bytes lie,
     by bisection; the ends of the range where it lies beyond.
@@ -172,7 +172,7 @@ def _row(
     }
 
 
-def _decoding(one: Contender, threads: int, datas: list[bytes]) -> Work:
+def _decoding(one: CodecEntry, threads: int, datas: list[bytes]) -> Work:
     """Decodes of a bundle in this process, or of a codec in one of its own."""
     key = f"{one.label} {threads}"
     if CODECS.get(one.codec.name) is one.codec:
@@ -180,5 +180,5 @@ def _decoding(one: Contender, threads: int, datas: list[bytes]) -> Work:
     return Work(key, datas, lambda data: one.codec.decode(data, threads))
 
 
-def _encoder(one: Contender) -> Callable[[tuple[Picture, Coded]], bytes]:
+def _encoder(one: CodecEntry) -> Callable[[tuple[Picture, Coded]], bytes]:
     return lambda item: one.codec.encode(item[0].pixels, item[1].quality)

@@ -18,7 +18,7 @@ Decode = Callable[[bytes], "np.ndarray"]
 
 
 @dataclass(frozen=True)
-class Subject:
+class BenchmarkCase:
     """``kind`` is model or codec. A codec has ``name`` (its setting, jpeg-q90) and ``threads``; a model also
     has the folder of its bundle, precision, runtime, device asked for, and whether the denoiser follows.
     """
@@ -106,14 +106,14 @@ class Subject:
         )
 
 
-def from_dict(described: dict[str, Any]) -> Subject:
-    """What ``Subject.as_dict`` gave."""
-    return Subject(**described)
+def from_dict(described: dict[str, Any]) -> BenchmarkCase:
+    """What ``BenchmarkCase.as_dict`` gave."""
+    return BenchmarkCase(**described)
 
 
 def model_subjects(
     bundle: "Bundle", runtimes: tuple[str, ...], threads: tuple[int, ...], device: str = "cpu"
-) -> list[Subject]:
+) -> list[BenchmarkCase]:
     """Every synthesis graph of ``bundle`` for ``runtimes`` x ``threads``, without and with the denoiser where
     there is one for that runtime.
     """
@@ -125,7 +125,7 @@ def model_subjects(
         for denoise in (False, True) if graph.runtime in mending else (False,):
             for count in threads:
                 found.append(
-                    Subject(
+                    BenchmarkCase(
                         "model",
                         bundle.name,
                         count,
@@ -139,7 +139,7 @@ def model_subjects(
     return found
 
 
-def codec_subjects(labels: tuple[str, ...], threads: tuple[int, ...]) -> list[Subject]:
+def codec_subjects(labels: tuple[str, ...], threads: tuple[int, ...]) -> list[BenchmarkCase]:
     """Each setting once, or once per number of threads where its decoder can use them. Raises ValueError."""
     from decant_bench.common.baselines import CODECS, setting
 
@@ -147,11 +147,11 @@ def codec_subjects(labels: tuple[str, ...], threads: tuple[int, ...]) -> list[Su
     for label in labels:
         chosen = setting(label)
         counts = threads if CODECS[chosen.codec].threaded else (1,)
-        found += [Subject("codec", chosen.label, count) for count in counts]
+        found += [BenchmarkCase("codec", chosen.label, count) for count in counts]
     return found
 
 
-def graphs_of(subject: Subject, bundle: "Bundle") -> "list[Graph]":
+def graphs_of(subject: BenchmarkCase, bundle: "Bundle") -> "list[Graph]":
     """The graphs that decoding runs: synthesis, a codec's hyper_mean, and the denoiser where asked for."""
     graphs = [bundle.graph("synthesis", subject.precision, subject.runtime)]
     means = [g for g in bundle.graphs if (g.role, g.runtime) == ("hyper_mean", subject.runtime)]
@@ -161,7 +161,7 @@ def graphs_of(subject: Subject, bundle: "Bundle") -> "list[Graph]":
     return graphs
 
 
-def files_of(subject: Subject, bundle: "Bundle | None") -> list[Path]:
+def files_of(subject: BenchmarkCase, bundle: "Bundle | None") -> list[Path]:
     """The files of a bundle that loading this subject reads; nothing for a codec."""
     if bundle is None or subject.kind == "codec":
         return []

@@ -24,7 +24,7 @@ from decant_bench.common.features import FeatureDistance
 from decant_bench.common.images import ANY_SIZE, ImageSet
 from decant_bench.common.pictures import Picture, PictureSet
 from decant_bench.common.record import Record
-from decant_bench.common.subjects import Subject, files_of
+from decant_bench.common.subjects import BenchmarkCase, files_of
 from decant_bench.errors import BenchError
 from decant_bench.evaluate import quality
 
@@ -91,7 +91,7 @@ def bundle_coder(
     decoder = Decoder(bundle, threads=1, **wish)
     names = ("requested_device", "device", "runtime", "runtime_version", "precision")
     facts = {name: getattr(decoder, name) for name in names}
-    subject = Subject("model", bundle.name, 1, str(bundle.path), decoder.precision, decoder.runtime)
+    subject = BenchmarkCase("model", bundle.name, 1, str(bundle.path), decoder.precision, decoder.runtime)
     facts |= {
         "name": bundle.name,
         "version": bundle.version,

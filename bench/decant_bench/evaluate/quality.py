@@ -24,7 +24,7 @@ from decant.process.cores import usable_cores
 from decant_bench.common import metrics, record
 from decant_bench.common.baselines import setting
 from decant_bench.common.images import ImageSet, require_size
-from decant_bench.common.subjects import Subject, codec_subjects, files_of, graphs_of, model_subjects
+from decant_bench.common.subjects import BenchmarkCase, codec_subjects, files_of, graphs_of, model_subjects
 from decant_bench.errors import BenchError
 
 JPEG_QUALITIES = tuple(range(10, 101, 10))  # as published
@@ -153,7 +153,7 @@ def q_score(
 
 
 def _model_row(
-    subject: Subject, bundle: Bundle, images: ImageSet, files: list[bytes], options: Options
+    subject: BenchmarkCase, bundle: Bundle, images: ImageSet, files: list[bytes], options: Options
 ) -> dict[str, Any]:
     try:
         decoder = subject.decoder()
@@ -171,14 +171,14 @@ def _model_row(
 
 def _refused_at_export(bundle: Bundle, runtimes: tuple[str, ...]) -> list[dict[str, Any]]:
     return [
-        _blank(Subject("model", bundle.name, 1, str(bundle.path), entry["precision"], entry["runtime"]))
+        _blank(BenchmarkCase("model", bundle.name, 1, str(bundle.path), entry["precision"], entry["runtime"]))
         | {"refused": f"not exported: {entry.get('reason') or 'below its floor'}"}
         for entry in bundle.manifest.raw.get("refused", [])
         if entry.get("role") == "synthesis" and entry.get("runtime") in runtimes
     ]
 
 
-def _blank(subject: Subject) -> dict[str, Any]:
+def _blank(subject: BenchmarkCase) -> dict[str, Any]:
     return {
         "key": subject.key,
         "label": subject.label,
@@ -194,7 +194,7 @@ def _blank(subject: Subject) -> dict[str, Any]:
 
 
 def _row(
-    subject: Subject, images: ImageSet, files: list[bytes], decode: Decode, options: Options
+    subject: BenchmarkCase, images: ImageSet, files: list[bytes], decode: Decode, options: Options
 ) -> dict[str, Any]:
     """Measured on all images; lists have one value per image."""
     large = min(images.pixels.shape[1:3]) >= metrics.MS_SSIM_SMALLEST
@@ -264,7 +264,7 @@ def _require_fit(bundles: Sequence[Bundle], images: ImageSet, archive: Path | No
 
 def _config(
     bundles: Sequence[Bundle],
-    subjects: Sequence[Subject],
+    subjects: Sequence[BenchmarkCase],
     images: ImageSet,
     options: Options,
     archive: Path | None,

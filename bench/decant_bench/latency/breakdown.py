@@ -18,7 +18,7 @@ from decant.errors import DecantError
 from decant.formats import container
 
 from decant_bench.common import machine, record, stats
-from decant_bench.common.contenders import Contender, bundle_contender
+from decant_bench.common.contenders import CodecEntry, bundle_contender
 from decant_bench.common.matched import at_rate
 from decant_bench.common.pictures import PictureSet
 from decant_bench.common.schedule import shuffled_rounds
@@ -212,7 +212,7 @@ def _subject(bundle: Bundle, precision: str, runtime: str) -> _Subject:
 
 def _files(bundle: Bundle, pictures: PictureSet, bits_per_pixel: float, say: Say) -> list[bytes]:
     say(f"{bundle.name}: files of {bits_per_pixel:g} bits per pixel")
-    contender: Contender = bundle_contender(bundle, "auto", "auto")
+    contender: CodecEntry = bundle_contender(bundle, "auto", "auto")
     return [at_rate(contender, picture, bits_per_pixel).data for picture in pictures.pictures]
 
 

@@ -22,7 +22,7 @@ from decant_bench.common import machine, record
 from decant_bench.common.baselines import setting
 from decant_bench.common.images import ImageSet, require_size
 from decant_bench.common.schedule import Budget
-from decant_bench.common.subjects import Subject, codec_subjects, files_of, model_subjects
+from decant_bench.common.subjects import BenchmarkCase, codec_subjects, files_of, model_subjects
 from decant_bench.errors import BenchError
 from decant_bench.evaluate.quality import encode
 from decant_bench.latency import footprint, phases
@@ -119,7 +119,7 @@ def measure(
     return result
 
 
-def new_row(subject: Subject, bundle: Bundle | None) -> dict[str, Any]:
+def new_row(subject: BenchmarkCase, bundle: Bundle | None) -> dict[str, Any]:
     """A row without samples. Times are in nanoseconds; a list of lists has one list a round."""
     return {
         "key": subject.key,
@@ -152,14 +152,14 @@ class _Files:
         self._folder, self._images, self._ready = folder, images, ready
         self._made: dict[str, list[Path]] = {}
 
-    def of(self, subject: Subject, bundle: Bundle | None) -> list[Path]:
+    def of(self, subject: BenchmarkCase, bundle: Bundle | None) -> list[Path]:
         """One file per image. Raises what encoding raises, BenchError when a ready file is missing."""
         name = f"{subject.kind}-{subject.name}"
         if name not in self._made:
             self._made[name] = self._encode(subject, bundle, name)
         return self._made[name]
 
-    def _encode(self, subject: Subject, bundle: Bundle | None, name: str) -> list[Path]:
+    def _encode(self, subject: BenchmarkCase, bundle: Bundle | None, name: str) -> list[Path]:
         if bundle is None:
             datas = [setting(subject.name).encode(picture) for picture in self._images.pixels]
         else:
@@ -172,7 +172,9 @@ class _Files:
         return paths
 
 
-def _ready(subject: Subject, row: dict[str, Any], bundle: Bundle | None, files: list[Path]) -> phases.State:
+def _ready(
+    subject: BenchmarkCase, row: dict[str, Any], bundle: Bundle | None, files: list[Path]
+) -> phases.State:
     """Load a subject as it will be measured. Raises DecantError where it cannot run."""
     datas = [path.read_bytes() for path in files]
     row["file_bytes"] = round(float(np.mean([len(data) for data in datas])), 1)
@@ -193,7 +195,9 @@ def _refused_at_export(bundle: Bundle, runtimes: tuple[str, ...]) -> list[dict[s
     rows = []
     for entry in bundle.manifest.raw.get("refused", []):
         if entry.get("role") == "synthesis" and entry.get("runtime") in runtimes:
-            subject = Subject("model", bundle.name, 0, str(bundle.path), entry["precision"], entry["runtime"])
+            subject = BenchmarkCase(
+                "model", bundle.name, 0, str(bundle.path), entry["precision"], entry["runtime"]
+            )
             row = new_row(subject, None)
             row["refused"] = f"not exported: {entry.get('reason') or 'below its floor'}"
             rows.append(row)
@@ -201,7 +205,7 @@ def _refused_at_export(bundle: Bundle, runtimes: tuple[str, ...]) -> list[dict[s
 
 
 def _config(
-    bundles: Sequence[Bundle], subjects: Sequence[Subject], images: ImageSet, options: Options
+    bundles: Sequence[Bundle], subjects: Sequence[BenchmarkCase], images: ImageSet, options: Options
 ) -> dict[str, Any]:
     described = images.described()
     del described["source"]  # the same pictures from another folder are the same work

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from decant_bench.common.baselines import setting
 from decant_bench.common.peer import PeerWork
 from decant_bench.common.schedule import Budget, shuffled_rounds
-from decant_bench.common.subjects import Decode, Subject
+from decant_bench.common.subjects import BenchmarkCase, Decode
 from decant_bench.common.visits import Work, interleave, timed
 from decant_bench.errors import BenchError
 from decant_bench.latency import page_cache, worker
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class State:
     """A subject ready to be measured: its row, its files and their bytes, and what loading it reads."""
 
-    subject: Subject
+    subject: BenchmarkCase
     row: dict[str, Any]
     files: list[Path]
     datas: list[bytes]

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from decant_bench.common.subjects import Subject
+    from decant_bench.common.subjects import BenchmarkCase
 
 DECODES = 4  # pictures decoded before the peak of memory is read
 
 
 def measure(
-    subject: "Subject", files: "Sequence[Path]", cold: "Sequence[Path]", timeout_s: float = 300
+    subject: "BenchmarkCase", files: "Sequence[Path]", cold: "Sequence[Path]", timeout_s: float = 300
 ) -> dict[str, Any]:
     """Run ``subject`` in a fresh interpreter on the first of ``files``.
 

@@ -12,7 +12,7 @@ import numpy as np
 from decant.bundles.bundle import Bundle
 
 from decant_bench.common.baselines import CODECS, Codec, JpegXl, PillowCodec
-from decant_bench.common.contenders import LADDERS, Contender, bundle_contender
+from decant_bench.common.contenders import LADDERS, CodecEntry, bundle_contender
 from decant_bench.common.matched import Pace
 from decant_bench.common.pictures import PictureSet
 from decant_bench.common.record import Record, config_hash
@@ -39,10 +39,10 @@ class Family:
     settings: tuple[int, ...]
     encoder: Callable[[int], Codec]
 
-    def contender(self, setting: int, qualities: Sequence[int]) -> Contender:
+    def contender(self, setting: int, qualities: Sequence[int]) -> CodecEntry:
         """At one effort."""
         codec = self.encoder(setting)
-        return Contender(codec, tuple(qualities) or LADDERS[self.name], codec.name)
+        return CodecEntry(codec, tuple(qualities) or LADDERS[self.name], codec.name)
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def measure(
     """
     options = options or Options()
     families = _families(bundle, options)
-    jpeg = Contender(CODECS[ANCHOR], options.qualities or LADDERS[ANCHOR], ANCHOR)
+    jpeg = CodecEntry(CODECS[ANCHOR], options.qualities or LADDERS[ANCHOR], ANCHOR)
     contenders = [jpeg, *(one for _, found in families for _, one in found)]
     settings = rd.Options(
         anchor=ANCHOR,
@@ -149,7 +149,7 @@ def _similarity(found: Record, quality: Compared) -> Compared:
     return rd_curves.shared_by_all(rows, "ms_ssim", (low, high))
 
 
-def _families(bundle: Bundle, options: Options) -> list[tuple[str, list[tuple[int, Contender]]]]:
+def _families(bundle: Bundle, options: Options) -> list[tuple[str, list[tuple[int, CodecEntry]]]]:
     """Every family by name: its settings, quickest first, and what they are measured as."""
     efforts = sorted(options.efforts)
     ours = [(effort, _bundle(bundle, effort, options)) for effort in efforts]
@@ -163,7 +163,7 @@ def _families(bundle: Bundle, options: Options) -> list[tuple[str, list[tuple[in
     ]
 
 
-def _bundle(bundle: Bundle, effort: int, options: Options) -> Contender:
+def _bundle(bundle: Bundle, effort: int, options: Options) -> CodecEntry:
     return bundle_contender(
         bundle,
         options.precision,

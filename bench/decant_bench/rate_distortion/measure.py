@@ -16,7 +16,7 @@ from decant.bundles.bundle import Bundle
 from decant.errors import DecantError
 
 from decant_bench.common import machine, matched, metrics, record
-from decant_bench.common.contenders import Contender, bundle_contender, codec_contender
+from decant_bench.common.contenders import CodecEntry, bundle_contender, codec_contender
 from decant_bench.common.features import FeatureDistance
 from decant_bench.common.pictures import Picture, PictureSet
 from decant_bench.errors import BenchError
@@ -57,7 +57,7 @@ class Options:
 
 
 def measure(
-    contenders: Sequence[Contender],
+    contenders: Sequence[CodecEntry],
     pictures: PictureSet,
     options: Options | None = None,
     *,
@@ -97,7 +97,7 @@ def measure(
     return result
 
 
-def enter(bundles: Sequence[Bundle], options: Options) -> tuple[list[Contender], list[dict[str, Any]]]:
+def enter(bundles: Sequence[Bundle], options: Options) -> tuple[list[CodecEntry], list[dict[str, Any]]]:
     """Everything that takes part, and rows that say why for what cannot."""
     names = [bundle.name for bundle in bundles]
     found = [codec_contender(name, options.qualities) for name in options.against]
@@ -127,15 +127,15 @@ def new_row(label: str, description: str) -> dict[str, Any]:
     return {"label": label, "description": description, "refused": None, "facts": {}, "points": []}
 
 
-def _by_files(contenders: Sequence[Contender]) -> list[list[Contender]]:
-    groups: dict[str, list[Contender]] = {}
+def _by_files(contenders: Sequence[CodecEntry]) -> list[list[CodecEntry]]:
+    groups: dict[str, list[CodecEntry]] = {}
     for one in contenders:
         groups.setdefault(one.files, []).append(one)
     return list(groups.values())
 
 
 def _measured(
-    group: Sequence[Contender], pictures: PictureSet, workers: int, distance: FeatureDistance | None
+    group: Sequence[CodecEntry], pictures: PictureSet, workers: int, distance: FeatureDistance | None
 ) -> list[dict[str, Any]]:
     """The rows of contenders that share files: each picture is encoded once a quality."""
     rows = [new_row(one.label, one.codec.description) | {"facts": one.facts} for one in group]
@@ -165,7 +165,7 @@ class _Figures(NamedTuple):
 
 
 def _figures(
-    group: Sequence[Contender], picture: Picture, quality: int, distance: FeatureDistance | None
+    group: Sequence[CodecEntry], picture: Picture, quality: int, distance: FeatureDistance | None
 ) -> list[_Figures]:
     """One picture's, per contender."""
     data = group[0].codec.encode(picture.pixels, quality)
@@ -196,7 +196,7 @@ def _point(quality: int, figures: Sequence[_Figures], pictures: PictureSet) -> d
 
 
 def _config(
-    contenders: Sequence[Contender],
+    contenders: Sequence[CodecEntry],
     pictures: PictureSet,
     options: Options,
     distance: FeatureDistance | None,

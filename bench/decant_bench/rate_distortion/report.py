@@ -7,7 +7,7 @@ from pathlib import Path
 from decant.formats.paths import takes_paths
 
 from decant_bench.common import record
-from decant_bench.common.contenders import Contender
+from decant_bench.common.contenders import CodecEntry
 from decant_bench.common.pictures import PictureSet
 from decant_bench.common.record import Record
 from decant_bench.rate_distortion import plots as rd_plots
@@ -28,7 +28,7 @@ class Show:
 
 @takes_paths
 def write(
-    found: Record, contenders: Sequence[Contender], pictures: PictureSet, out: Path, show: Show
+    found: Record, contenders: Sequence[CodecEntry], pictures: PictureSet, out: Path, show: Show
 ) -> list[Path]:
     """Write everything into ``out``: rd.json, rd.md, points.csv, pictures.csv, curves, side_by_side.png.
 
@@ -56,7 +56,7 @@ def write(
     return written
 
 
-def _pair(found: Record, contenders: Sequence[Contender]) -> tuple[Contender, Contender] | None:
+def _pair(found: Record, contenders: Sequence[CodecEntry]) -> tuple[CodecEntry, CodecEntry] | None:
     measured = {row["label"] for row in found["rows"] if row["refused"] is None}
     anchor = found["config"]["options"]["anchor"]
     others = [one for one in contenders if one.label in measured and one.label != anchor]

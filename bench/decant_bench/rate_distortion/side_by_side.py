@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from decant_bench.common import metrics
-from decant_bench.common.contenders import Contender
+from decant_bench.common.contenders import CodecEntry
 from decant_bench.common.matched import at_bytes, at_rate
 from decant_bench.common.pictures import Picture, PictureSet
 from decant_bench.errors import BenchError
@@ -30,7 +30,7 @@ class Panel:
 
 
 def panels(
-    picture: Picture, first: Contender, second: Contender, bits_per_pixel: float
+    picture: Picture, first: CodecEntry, second: CodecEntry, bits_per_pixel: float
 ) -> tuple[Panel, Panel, Panel]:
     """The original, and both codecs at equal bytes: ``second`` nearest to ``bits_per_pixel``, ``first`` in
     the smallest file that is no smaller. Figures are those of the whole picture.

@@ -176,10 +176,10 @@ class GridEncoder:
         rounds, hyper = ROUNDS[effort], self.hyper_part(analysed, quality)
         if not rounds:
             return Coded(finish(quality, self.code(hyper, analysed.y, effort)))
-        y, aims, moved = np.empty_like(analysed.y), analysed.y, np.zeros_like(analysed.y)
-        latents = self.code(hyper, aims, effort, y)
+        y, targets, last_update = np.empty_like(analysed.y), analysed.y, np.zeros_like(analysed.y)
+        latents = self.code(hyper, targets, effort, y)
         file = best = finish(quality, latents)
-        reach, around = np.ones(y.shape[1:], np.float32), np.full(y.shape[1:], np.inf)
+        step_size, around = np.ones(y.shape[1:], np.float32), np.full(y.shape[1:], np.inf)
         least, mse = np.inf, 0.0
         for i in range(rounds + 1):
             decoded = self._decode(file)
@@ -192,14 +192,14 @@ class GridEncoder:
             if i == rounds:
                 break
             before, around = around, _with_neighbours(errors)
-            reach[around > FAR * before] /= 2
-            way = self._correction(y, measure, analysed.shape, decoded)
-            way *= overshoot(i, rounds) / self.bound[:, None, None]
-            way += np.multiply(moved, MOMENTUM, out=moved)
-            way *= reach
-            way += y
-            aims, moved = way, way - aims
-            latents = self.code(hyper, aims, effort, y)
+            step_size[around > FAR * before] /= 2
+            update = self._correction(y, measure, analysed.shape, decoded)
+            update *= overshoot(i, rounds) / self.bound[:, None, None]
+            update += np.multiply(last_update, MOMENTUM, out=last_update)
+            update *= step_size
+            update += y
+            targets, last_update = update, update - targets
+            latents = self.code(hyper, targets, effort, y)
             file = finish(quality, latents)
         return Coded(best, float(10 * np.log10(255**2 / mse)) if mse else float("inf"))
 
@@ -242,7 +242,7 @@ class GridEncoder:
         weight = symbol_weight(distortion, row, self.curvature) if effort else None
         streams, first, predicted = [], layout.stages[0], None
         known = self._predict.known if self._predict is not None else 0
-        distances = np.empty((known, shape.h, shape.w), np.float32)
+        residuals = np.empty((known, shape.h, shape.w), np.float32)
         for group, mean in zip(shape.groups, hyper.means, strict=True):
             rows, columns = Rectangle(*group).within(whole(shape.h, shape.w))
             quantizer = Quantizer(layout, row, y[:, rows, columns], mean, weight, self._bits, self._predict)
@@ -251,11 +251,11 @@ class GridEncoder:
             predicted = quantizer.predicted
             if coded is not None:
                 scaled = symbols * row.step[:, None, None]
-                distances[:, rows, columns] = scaled[:known]
+                residuals[:, rows, columns] = scaled[:known]
                 coded[:, rows, columns] = scaled + quantizer.mean
         if coded is not None and self._predict is not None:
             if predicted is None or len(shape.groups) > 1:  # a decoder sees all groups
-                predicted = self._predict(distances)
+                predicted = self._predict(residuals)
             coded[first : first + len(predicted)] += predicted
         return layout.write(hyper.stream, streams)
 

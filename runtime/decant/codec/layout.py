@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from decant.codec.entropy import native
-from decant.codec.entropy.checkerboard import NeighbourMeans, channels_of, first_half
+from decant.codec.entropy.checkerboard import CheckerboardMeans, anchor_positions, channels_of
 from decant.codec.entropy.context_network import ContextNetwork
 from decant.codec.entropy.rans import CLASSES, EntropyTables
 from decant.codec.entropy.scale_network import LARGEST_INPUT, ScaleNetwork
@@ -109,7 +109,7 @@ class GridLayout:
         widths = self.context_width, self.scales, self.halves, self.mixed_width
         self.contexts = ContextNetwork.from_tensors(tensors, self.stages, *widths)
         halved = self.stages[: self.halves]
-        self.neighbours = NeighbourMeans.from_tensors(tensors, halved, self.context_width)
+        self.neighbours = CheckerboardMeans.from_tensors(tensors, halved, self.context_width)
         self._quality = _quality_tables(tensors, self.channels, self.hyper)
         # What decodes streams in C, where that is to be had.
         sizes = self.channels, self.hyper, self.class_width, self.context_width, self.mixed_width
@@ -260,7 +260,7 @@ class GridLayout:
         group or any rectangle that is coded as one; ``choose`` is asked for the symbols of one part after
         the other. ``v`` is ``quality.scaled`` of the picture's hyperlatents.
         """
-        half = first_half(group[1] - group[0], group[3] - group[2])
+        half = anchor_positions(group[1] - group[0], group[3] - group[2])
         stages: dict[int, np.ndarray] = {}
 
         def keep(channels: slice, classes: np.ndarray) -> np.ndarray:
@@ -279,7 +279,7 @@ class GridLayout:
         frame = self.scales.frame(v, (y0, y1), (x0, x1))
         contexts = self.contexts.group(frame)
         classes = np.empty((self.channels, y1 - y0, x1 - x0), np.uint8)
-        half, context = first_half(y1 - y0, x1 - x0), None
+        half, context = anchor_positions(y1 - y0, x1 - x0), None
         for i, channels in enumerate(self._channels):
             found = self.scales.classes(frame, quality.class_offset, channels, context)
             if i < self.halves:
@@ -304,7 +304,7 @@ class GridLayout:
         """Integer symbols (M, rows, columns) of a group with their ``classes``, as ``staged`` gives them ->
         its stream.
         """
-        half, parts = first_half(*symbols.shape[1:]), []
+        half, parts = anchor_positions(*symbols.shape[1:]), []
         for i, channels in enumerate(self._channels):
             values, found = symbols[channels], classes[channels]
             kinds = (found * half, found * ~half) if i < self.halves else (found,)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from decant.backends.session import Session
-from decant.codec.entropy.checkerboard import first_half
+from decant.codec.entropy.checkerboard import anchor_positions
 from decant.codec.entropy.rans import LARGEST_SYMBOL
 from decant.codec.entropy.scale_network import LARGEST_INPUT
 from decant.codec.layout import GridLayout, Quality
@@ -71,7 +71,7 @@ class Prediction(Protocol):
 
     known: int
 
-    def __call__(self, distances: np.ndarray) -> np.ndarray:
+    def __call__(self, residuals: np.ndarray) -> np.ndarray:
         """How far they are from their means float32 (known, h, w), 0 where that is not known yet -> what to
         add (predicted, h, w) from the second stage on; of each stage from those before it.
         """
@@ -116,7 +116,7 @@ class Quantizer:
         if self._predict is not None and channels.start < self._predict.known:
             both = symbols
             if self._half is not None:
-                both = np.where(first_half(*symbols.shape[1:]), self._half, symbols)
+                both = np.where(anchor_positions(*symbols.shape[1:]), self._half, symbols)
             self._learn(channels, both, self._predict)
         self._half = None
         return symbols
@@ -134,7 +134,7 @@ class Quantizer:
         self._steps[after] -= new * self._quality.gain[after, None, None]
 
 
-def predicting(bundle: "Bundle") -> int | None:
+def predicted_from(bundle: "Bundle") -> int | None:
     """Of how many channels the graph ``prediction`` of ``bundle`` takes the latents; None where it has none.
     Raises BundleError where it takes or gives others than the layout has.
     """
@@ -164,6 +164,6 @@ class PredictionGraph:
     def __init__(self, session: Session, known: int) -> None:
         self._session, self.known = session, known
 
-    def __call__(self, distances: np.ndarray) -> np.ndarray:
-        found: np.ndarray = self._session.run(np.ascontiguousarray(distances[None]))[0]
+    def __call__(self, residuals: np.ndarray) -> np.ndarray:
+        found: np.ndarray = self._session.run(np.ascontiguousarray(residuals[None]))[0]
         return found

@@ -30,7 +30,7 @@ AUTO_PRECISIONS = {
 
 
 @dataclass(frozen=True)
-class Wish:
+class GraphRequest:
     """What the user asked for."""
 
     runtime: str = "auto"
@@ -47,7 +47,7 @@ class Wish:
                 raise DeviceError(f"{what} {value!r} is unknown; one of {', '.join(known)} expected")
 
 
-def candidates(bundle: "Bundle", role: str, wish: Wish) -> "list[tuple[Graph, Device]]":
+def candidates(bundle: "Bundle", role: str, wish: GraphRequest) -> "list[tuple[Graph, Device]]":
     """The graphs of ``role`` to try, each with its device, best first; never empty.
 
     Raises DeviceError when no device fits, BundleError when the bundle has no such graph, MissingExtraError

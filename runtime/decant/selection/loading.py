@@ -12,13 +12,13 @@ from decant.errors import BundleError, DeviceError
 from decant.formats.manifest import Graph
 from decant.layouts.layout import FixedLayout
 from decant.selection import golden
-from decant.selection.candidates import Wish, candidates
+from decant.selection.candidates import GraphRequest, candidates
 
 _log = logging.getLogger("decant")
 
 
 @dataclass(frozen=True)
-class Loaded:
+class SelectedGraph:
     """A session, the graph in it, and what the golden check gave (None: not checked now); ``notes`` says what
     was passed over.
     """
@@ -29,12 +29,12 @@ class Loaded:
     notes: tuple[str, ...] = ()
 
 
-class RunsOn:
+class RuntimeInfo:
     """What a decoder and an encoder tell about the session they run on. The device asked for and the device
     that runs are two attributes.
     """
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: SelectedGraph) -> None:
         session = self.session = loaded.session
         self.requested_device = session.requested_device
         self.device = session.device
@@ -58,16 +58,16 @@ class RunsOn:
 def load_session(
     bundle: Bundle,
     role: str,
-    wish: Wish,
+    wish: GraphRequest,
     threads: int = 0,
     check_golden: golden.CheckGolden = "once",
-) -> Loaded:
+) -> SelectedGraph:
     """Load the best graph of ``role`` for ``wish``.
 
     A graph that this runtime or device cannot take, or that fails its golden check there, is passed over
-    where the wish leaves another to try; ``Loaded.notes`` says so. Raises what the last one raised when none
-    is left, and BundleError at once for a file that is not the one bundle.json names: damage is no matter of
-    choice.
+    where the wish leaves another to try; ``SelectedGraph.notes`` says so. Raises what the last one raised
+    when none is left, and BundleError at once for a file that is not the one bundle.json names: damage is no
+    matter of choice.
     """
     choices = candidates(bundle, role, wish)
     for graph, _ in choices:
@@ -93,7 +93,7 @@ def load_session(
             continue
         if wish.device == "auto" and session.device == "cpu":
             notes.append("device auto: no npu or gpu could be used, running on the cpu")
-        return Loaded(session, graph, psnr, tuple(notes))
+        return SelectedGraph(session, graph, psnr, tuple(notes))
     raise AssertionError("candidates() gives at least one")
 
 

@@ -11,7 +11,7 @@ from decant.decoder import Decoder
 from decant_bench.common import record
 from decant_bench.common.baselines import setting
 from decant_bench.common.images import require_size, side_for, wheel_crops
-from decant_bench.common.subjects import Subject, codec_subjects, files_of, model_subjects
+from decant_bench.common.subjects import BenchmarkCase, codec_subjects, files_of, model_subjects
 from decant_bench.errors import BenchError
 from decant_bench.latency import measure as latency
 from decant_bench.latency import table as latency_table
@@ -178,7 +178,7 @@ def test_whole_sets_are_decoded_by_decode_batch(tiny, crops16):
 def test_a_worker_that_fails_says_why(tmp_path, tiny):
     (tmp_path / "x").write_bytes(b"no JPEG")
     with pytest.raises(RuntimeError, match=r"jpeg-q90 t1: failed in a fresh process: .*cannot identify"):
-        worker.measure(Subject("codec", "jpeg-q90"), [tmp_path / "x"], [])
+        worker.measure(BenchmarkCase("codec", "jpeg-q90"), [tmp_path / "x"], [])
 
 
 def test_loading_reads_the_files_that_count_as_the_models(tiny):

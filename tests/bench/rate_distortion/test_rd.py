@@ -13,7 +13,7 @@ from decant.bundles.bundle import Bundle
 from decant.commands.cli import main
 from decant_bench.common import metrics, record
 from decant_bench.common.baselines import PillowCodec, setting
-from decant_bench.common.contenders import LADDERS, Contender, bundle_contender, codec_contender
+from decant_bench.common.contenders import LADDERS, CodecEntry, bundle_contender, codec_contender
 from decant_bench.common.matched import at_bytes, at_rate
 from decant_bench.common.pictures import Picture, PictureSet, read_pictures, wheel_pictures
 from decant_bench.errors import BenchError
@@ -154,7 +154,7 @@ def test_decoders_with_threads_are_timed_with_each_number(pictures):
 
 def test_a_codec_without_loss_has_no_bd_rate_and_no_infinity_in_the_record(pictures, tmp_path):
     lossless = PillowCodec("webp-lossless", ".webp", "WEBP", (1, 100), "", save_options=(("lossless", True),))
-    contenders = [codec_contender("jpeg", QUALITIES), Contender(lossless, (10, 50), "webp-lossless")]
+    contenders = [codec_contender("jpeg", QUALITIES), CodecEntry(lossless, (10, 50), "webp-lossless")]
     options = rd.Options(psnr_range=(30, 34), match_bpp=1.0, rounds=1, encode_rounds=1)
     found = rd.measure(contenders, pictures, options)
     assert row_of(found, "webp-lossless")["points"][0]["mean"]["psnr_db"] is None

@@ -6,11 +6,11 @@ from typing import Any
 import grid_tables
 import numpy as np
 import pytest
-from decant.codec.entropy.checkerboard import NeighbourMean, first_half
+from decant.codec.entropy.checkerboard import CheckerboardMean, anchor_positions
 from decant.errors import BundleError
 
 TENSORS = grid_tables.near_tensors([3], 5)
-NETWORK = NeighbourMean.from_tensors(TENSORS, 3, 5)
+NETWORK = CheckerboardMean.from_tensors(TENSORS, 3, 5)
 
 
 def plain(symbols: np.ndarray, step: np.ndarray, y: int, x: int) -> np.ndarray:
@@ -40,7 +40,7 @@ def test_the_second_half_gets_what_its_four_neighbours_say(size: tuple[int, int]
 def test_symbols_of_the_second_half_do_not_count():
     random = np.random.default_rng(1)
     symbols, step = random.integers(-9, 10, (3, 8, 6)), np.float32([1, 1, 1])
-    others = np.where(first_half(8, 6), symbols, random.integers(-9, 10, symbols.shape))
+    others = np.where(anchor_positions(8, 6), symbols, random.integers(-9, 10, symbols.shape))
     assert (NETWORK.added(symbols, step) == NETWORK.added(others, step)).all()
 
 
@@ -55,4 +55,4 @@ def test_symbols_of_the_second_half_do_not_count():
 )
 def test_tables_that_are_refused(name: str, change: Callable[[np.ndarray], Any], message: str):
     with pytest.raises(BundleError, match=message):
-        NeighbourMean.from_tensors({**TENSORS, f"near.{name}": change(TENSORS[f"near.{name}"])}, 3, 5)
+        CheckerboardMean.from_tensors({**TENSORS, f"near.{name}": change(TENSORS[f"near.{name}"])}, 3, 5)

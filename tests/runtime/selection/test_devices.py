@@ -12,7 +12,7 @@ from decant.backends import openvino
 from decant.backends.device import Device
 from decant.backends.devices import find_device
 from decant.errors import BundleError
-from decant.selection.candidates import AUTO_PRECISIONS, Wish, candidates
+from decant.selection.candidates import AUTO_PRECISIONS, GraphRequest, candidates
 from decant.verify import verify_bundle
 
 pytestmark = pytest.mark.skipif(
@@ -83,14 +83,15 @@ def test_auto_passes_over_an_npu_that_cannot_compile(
 
 def test_the_first_choice_follows_the_table(tiny: Path):
     order = [
-        (graph.runtime, graph.precision) for graph, _ in candidates(Bundle.open(tiny), "synthesis", Wish())
+        (graph.runtime, graph.precision)
+        for graph, _ in candidates(Bundle.open(tiny), "synthesis", GraphRequest())
     ]
     assert order == [("onnxruntime", "int8"), ("onnxruntime", "float"), ("openvino", "float")]
     assert AUTO_PRECISIONS["cpu"].index("int8") < AUTO_PRECISIONS["cpu"].index("float")
 
 
 def test_a_runtime_asked_for_is_the_only_one_tried(tiny: Path):
-    found = candidates(Bundle.open(tiny), "synthesis", Wish(runtime="openvino"))
+    found = candidates(Bundle.open(tiny), "synthesis", GraphRequest(runtime="openvino"))
     assert [graph.runtime for graph, _ in found] == ["openvino"]
 
 
@@ -106,7 +107,7 @@ def test_a_graph_that_the_bundle_has_not(tiny: Path):
 def test_unknown_words_are_refused():
     for words in ({"device": "tpu"}, {"runtime": "torch"}):
         with pytest.raises(DeviceError, match="is unknown; one of auto"):
-            Wish(**words)
+            GraphRequest(**words)
 
 
 class TestWithoutOpenVino:

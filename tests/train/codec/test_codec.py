@@ -16,9 +16,9 @@ from decant_train.codec import encoder as codec_encoding
 from decant_train.codec import finetune as codec_finish
 from decant_train.codec import recipe as recipes
 from decant_train.codec import train as codec_loop
-from decant_train.codec.config import ANCHORS, CLASSES, DISSIMILARITY, LEAK, CodecConfig
+from decant_train.codec.config import CLASSES, DISSIMILARITY, LEAK, RATE_POINTS, CodecConfig
 from decant_train.codec.encoder import Encoding, at_zero, counted, curvature, metrics, peaks
-from decant_train.codec.entropy_model import class_scale, first_half, scale_to_class
+from decant_train.codec.entropy_model import anchor_positions, class_scale, scale_to_class
 from decant_train.codec.finetune import FinishOptions, _Synthesis, finish
 from decant_train.codec.initialise import (
     begin_with,
@@ -127,7 +127,7 @@ def test_the_start_is_the_principal_components_codec(folder: Path) -> None:
     start_from_principal_components(model, patches)
     picture = training.crops(2, 64, torch.Generator().manual_seed(1))
     with torch.no_grad():
-        _, _, fine = model(picture, torch.full((2,), float(ANCHORS - 1)))
+        _, _, fine = model(picture, torch.full((2,), float(RATE_POINTS - 1)))
         _, _, coarse = model(picture, torch.zeros(2))
         tiles = picture.unfold(2, 16, 16).unfold(3, 16, 16).permute(0, 2, 3, 1, 4, 5).reshape(-1, 768) - 0.5
         basis = model.analysis.linear.weight.reshape(64, 768)
@@ -216,7 +216,7 @@ def test_the_command_trains_and_resumes(
     assert result.exit_code == 0, result.output
     rows = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [3, 5]
-    assert all(f"{of}psnr_{anchor}" in rows[-1] for anchor in range(ANCHORS) for of in ("", "nano_"))
+    assert all(f"{of}psnr_{anchor}" in rows[-1] for anchor in range(RATE_POINTS) for of in ("", "nano_"))
     assert checkpoints.load(tmp_path / "out").step == 5
 
 
@@ -417,7 +417,7 @@ def test_training_begins_at_the_middle_quality_and_widens_to_all() -> None:
     assert _spread(replace(options, reach=0.4), 0.625) == pytest.approx(0.2)
     assert [_spread(replace(options, narrow=0.0, widen=0.0), done) for done in (0, 1)] == [1, 1]
     draw = torch.Generator().manual_seed(0)
-    middle = (ANCHORS - 1) / 2
+    middle = (RATE_POINTS - 1) / 2
     assert positions(5, 0.0, draw).tolist() == 5 * [middle]
     half, full = (positions(4000, spread, draw) - middle for spread in (0.5, 1.0))
     assert 0.45 * middle < half.abs().max() <= 0.5 * middle
@@ -644,7 +644,7 @@ def test_a_stage_sees_the_symbols_of_those_before_it(halves: int, mixed: int) ->
     for context in (*prior.contexts, *prior.half_contexts):
         torch.nn.init.normal_(context.out.weight)
     symbols = torch.randint(-9, 9, (1, 16, 8, 8)).float()
-    half = first_half(symbols)
+    half = anchor_positions(symbols)
     assert half[3, 3]
     with torch.no_grad():
         classes = prior.scale_class(z, offset, symbols)
@@ -680,7 +680,7 @@ def test_means_of_the_second_half_follow_from_the_symbols_beside() -> None:
     prior = small_codec(stages=(4, 12), halves=2).eval().hyperprior
     torch.nn.init.normal_(prior.half_means[1].out.weight)
     symbols, gain = torch.randint(-9, 9, (1, 12, 8, 8)).float(), torch.rand(1, 12, 1, 1) + 0.5
-    half = first_half(symbols)
+    half = anchor_positions(symbols)
     with torch.no_grad():
         added = prior.half_mean_of(1, symbols, gain)
         assert not added[..., half].any()

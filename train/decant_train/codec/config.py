@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-ANCHORS = 8  # qualities with parameters of their own
+RATE_POINTS = 8  # qualities with parameters of their own
 
 
 CLASSES = 32  # scale classes, log-spaced
@@ -38,7 +38,7 @@ PIXELS = 3 * PATCH * PATCH
 
 # Distortion weight of each anchor: loss = bits per pixel + lambda * 255^2 * MSE. From about 0.1 bpp to 40 dB
 # on photos.
-LAMBDAS = tuple(0.0009 * (0.35 / 0.0009) ** (i / (ANCHORS - 1)) for i in range(ANCHORS))
+LAMBDAS = tuple(0.0009 * (0.35 / 0.0009) ** (i / (RATE_POINTS - 1)) for i in range(RATE_POINTS))
 
 
 LEAK = 0.05  # gradient of rectifiers that are off

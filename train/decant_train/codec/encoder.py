@@ -13,8 +13,8 @@ from decant.codec.quantization import FAR
 from decant.settings import DEFAULT_EFFORT
 from torch import Tensor
 
-from decant_train.codec.config import ANCHORS, CLASSES, PATCH
-from decant_train.codec.entropy_model import class_scale, first_half, magnitude
+from decant_train.codec.config import CLASSES, PATCH, RATE_POINTS
+from decant_train.codec.entropy_model import anchor_positions, class_scale, magnitude
 from decant_train.codec.model import Codec
 from decant_train.codec.rate import distortion, interpolated_lambdas, symbol_bits
 from decant_train.codec.transforms import Synthesis
@@ -142,7 +142,7 @@ class Encoding:
         least bits + ``price`` times squared error, part by part. ``forms``: the classes of each stage, as far
         as hyperlatents tell, and the ``hidden`` values of that.
         """
-        prior, half = self.model.hyperprior, first_half(x)
+        prior, half = self.model.hyperprior, anchor_positions(x)
         found = x[:, :0]  # the symbols of the stages so far
         seen = found
         for i, own in enumerate(prior.channels()):
@@ -220,7 +220,7 @@ def counted(model: Codec, share: float, pictures: Tensor) -> Tensor:
         return torch.ones(m, device=pictures.device)
     pictures = pictures[:_COUNTED_ON]
     n = len(pictures)
-    position = torch.full((n,), (ANCHORS - 1) / 2, device=pictures.device)
+    position = torch.full((n,), (RATE_POINTS - 1) / 2, device=pictures.device)
     latents = model.decoded_latents(pictures, position).requires_grad_()
     step = 0.5 / model.quality(position)[0]
     with torch.enable_grad():

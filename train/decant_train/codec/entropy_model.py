@@ -55,7 +55,7 @@ class Context(nn.Module):
         return F.conv2d(hidden, grid(self.out.weight, WEIGHT_BITS, 127))
 
 
-class NeighbourMean(nn.Module):
+class CheckerboardMean(nn.Module):
     """What the first half of a stage's latents adds to the means of the second half, from the four neighbours
     of each.
     """
@@ -115,7 +115,7 @@ class Hyperprior(nn.Module):
         self.contexts = nn.ModuleList(context(ends[i - 1], i) for i in range(1, len(ends)))
         self.half_contexts = nn.ModuleList(context(ends[i], i) for i in range(config.halves))
         self.half_means = nn.ModuleList(
-            NeighbourMean(config.stages[i], config.context_width) for i in range(config.halves)
+            CheckerboardMean(config.stages[i], config.context_width) for i in range(config.halves)
         )
         self.prediction: nn.Conv2d | None = None
         if config.predicted:
@@ -186,7 +186,7 @@ class Hyperprior(nn.Module):
         (n, c, h, w), of which those of the first half count, and their gains (n, c, 1, 1).
         """
         unit = self.deviation[self.channels()[stage], None, None]
-        first = first_half(symbols)
+        first = anchor_positions(symbols)
         added: Tensor = self.half_means[stage](symbols / gain / unit * first) * unit * ~first
         return added
 
@@ -208,7 +208,7 @@ class Hyperprior(nn.Module):
         """
         with torch.autocast(z.device.type, enabled=False):
             forms, hidden = self.forms(z, offsets)
-            found, first, channels = [], first_half(symbols), self.channels()
+            found, first, channels = [], anchor_positions(symbols), self.channels()
             last = max(channels[len(self.half_contexts) - 1].stop, channels[-1].start)
             seen = magnitude(symbols[:, :last].detach())
             for i, (form, own) in enumerate(zip(forms, channels, strict=True)):
@@ -243,7 +243,7 @@ def magnitude(symbols: Tensor) -> Tensor:
     return grid(torch.log2(1 + symbols.abs().clamp_max(MAGNITUDE_MAX)), VALUE_BITS, HIDDEN_MAX)
 
 
-def first_half(latents: Tensor) -> Tensor:
+def anchor_positions(latents: Tensor) -> Tensor:
     """bool (h, w): the places of latents (n, c, h, w) of the first stage that are coded first, those of an
     even y + x.
     """

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from decant_train.codec.config import ANCHORS, PATCH
+from decant_train.codec.config import PATCH, RATE_POINTS
 from decant_train.codec.encoder import IN_FILES, Encoding, Sent, probes
 from decant_train.codec.entropy_model import class_scale
 from decant_train.codec.model import Codec, alone, part
@@ -30,7 +30,7 @@ from decant_train.data.photos import Photos
 
 PRIOR = "prior"
 VALIDATION_CROPS = 12
-VALIDATED_AT = (1.0, 2.0, (ANCHORS - 1) / 2, 5.0, 6.0)  # qualities
+VALIDATED_AT = (1.0, 2.0, (RATE_POINTS - 1) / 2, 5.0, 6.0)  # qualities
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from decant_train.codec.config import ANCHORS, LAMBDAS, PATCH, PIXELS, CodecConfig
+from decant_train.codec.config import LAMBDAS, PATCH, PIXELS, RATE_POINTS, CodecConfig
 from decant_train.codec.encoder import counted
-from decant_train.codec.entropy_model import Context, NeighbourMean, class_scale, scale_to_class
+from decant_train.codec.entropy_model import CheckerboardMean, Context, class_scale, scale_to_class
 from decant_train.codec.layers import Residual
 from decant_train.codec.model import Codec
 from decant_train.codec.transforms import Synthesis
@@ -102,7 +102,7 @@ def coordinates_of(model: Codec, patches: Tensor) -> dict[Tensor, Coordinates]:
     found[_bias(mean)] = Scaled(model.hyperprior.deviation / MIDDLE_DEVIATION)
     first = model.hyperprior.mean[0]
     assert isinstance(first, nn.Conv2d)
-    middle = ANCHORS // 2
+    middle = RATE_POINTS // 2
     hyper = (class_scale(model.hyper_class[middle]) / model.log_hyper_gain[middle].exp()).detach()
     found[first.weight] = Scaled((1 / hyper.clamp_min(1))[:, None, None])
     return found
@@ -193,7 +193,7 @@ def revive(model: Codec, pictures: Tensor) -> int:
 
     hooks = [source.register_forward_hook(note) for source, _ in pairs]
     model.eval()
-    for position in (1.0, (ANCHORS - 1) / 2, ANCHORS - 2.0):
+    for position in (1.0, (RATE_POINTS - 1) / 2, RATE_POINTS - 2.0):
         for batch in torch.split(pictures, 8):
             model(batch, torch.full((len(batch),), position, device=batch.device))
     for hook in hooks:
@@ -225,7 +225,7 @@ def _rectified(model: Codec) -> list[tuple[nn.Conv2d, nn.Conv2d]]:
         layers = [layer for layer in network if isinstance(layer, nn.Conv2d)]
         pairs += list(itertools.pairwise(layers))
     for mean in prior.half_means:
-        assert isinstance(mean, NeighbourMean)
+        assert isinstance(mean, CheckerboardMean)
         pairs.append((mean.hidden, mean.out))
     return [(a, b) for a, b in pairs if isinstance(a, nn.Conv2d) and isinstance(b, nn.Conv2d)]
 
@@ -290,8 +290,8 @@ def _widen(old: nn.Module, new: nn.Module, rows: slice) -> None:
 
 def _copy_into(new: nn.Module, old: nn.Module) -> None:
     """Have the network ``new`` of neighbours do what ``old`` does."""
-    assert isinstance(old, NeighbourMean)
-    assert isinstance(new, NeighbourMean)
+    assert isinstance(old, CheckerboardMean)
+    assert isinstance(new, CheckerboardMean)
     width = old.hidden.out_channels
     new.hidden.weight[:width], _bias(new.hidden)[:width] = old.hidden.weight, _bias(old.hidden)
     new.out.weight[:, :width] = old.out.weight

@@ -36,16 +36,16 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from decant_train.codec.config import (
-    ANCHORS,
     CLASSES,
     MULTIPLIER_MAX,
+    RATE_POINTS,
     SIZES,
     VALUE_BITS,
     CodecConfig,
     with_renderer,
 )
 from decant_train.codec.entropy_model import Hyperprior, class_scale, grid, round
-from decant_train.codec.rate import between_anchors, distortion, rate
+from decant_train.codec.rate import between_rate_points, distortion, rate
 from decant_train.codec.transforms import Analysis, Synthesis
 from decant_train.common.family import Family
 
@@ -79,10 +79,10 @@ class Codec(nn.Module):
         self._rate: Callable[[Tensor, Tensor, Tensor], Tensor] = rate
         # Natural logarithms of the gains of each anchor, offsets of the latents' scale classes, and the scale
         # classes that hyperlatents have as they are.
-        self.log_gain = nn.Parameter(torch.zeros(ANCHORS, config.latents))
-        self.log_hyper_gain = nn.Parameter(torch.zeros(ANCHORS, config.hyper))
-        self.class_offset = nn.Parameter(torch.full((ANCHORS, config.latents), CLASSES / 2))
-        self.hyper_class = nn.Parameter(torch.full((ANCHORS, config.hyper), CLASSES / 2))
+        self.log_gain = nn.Parameter(torch.zeros(RATE_POINTS, config.latents))
+        self.log_hyper_gain = nn.Parameter(torch.zeros(RATE_POINTS, config.hyper))
+        self.class_offset = nn.Parameter(torch.full((RATE_POINTS, config.latents), CLASSES / 2))
+        self.hyper_class = nn.Parameter(torch.full((RATE_POINTS, config.hyper), CLASSES / 2))
 
     def compile_rate(self) -> None:
         """Let PyTorch compile the rate of training, a tenth of a step on a CPU; it needs a C++ compiler."""
@@ -93,7 +93,7 @@ class Codec(nn.Module):
         ``position`` (n,), 0..ANCHORS-1, interpolated.
         """
         rows = (self.log_gain, self.log_hyper_gain, self.class_offset, self.hyper_class)
-        gain, hyper_gain, offset, hyper_class = (between_anchors(row, position) for row in rows)
+        gain, hyper_gain, offset, hyper_class = (between_rate_points(row, position) for row in rows)
         return gain.exp(), hyper_gain.exp(), offset, hyper_class
 
     def dequantized(self, z_symbols: Tensor, hyper_gain: Tensor) -> Tensor:

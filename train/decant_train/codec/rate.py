@@ -6,7 +6,7 @@ import torch
 from pytorch_msssim import ms_ssim
 from torch import Tensor
 
-from decant_train.codec.config import ANCHORS, CLASSES, DISSIMILARITY, LAMBDAS, TAIL
+from decant_train.codec.config import CLASSES, DISSIMILARITY, LAMBDAS, RATE_POINTS, TAIL
 
 
 def picture_error(made: Tensor, pictures: Tensor) -> Tensor:
@@ -28,12 +28,12 @@ def distortion(made: Tensor, pictures: Tensor, share: float) -> Tensor:
 
 def interpolated_lambdas(position: Tensor) -> Tensor:
     """Distortion weights of qualities ``position`` (n,), 0..ANCHORS-1, log-interpolated between anchors."""
-    return between_anchors(torch.tensor(LAMBDAS, device=position.device).log(), position).exp()
+    return between_rate_points(torch.tensor(LAMBDAS, device=position.device).log(), position).exp()
 
 
-def between_anchors(rows: Tensor, position: Tensor) -> Tensor:
+def between_rate_points(rows: Tensor, position: Tensor) -> Tensor:
     """Rows of the anchors (ANCHORS, ...) at ``position`` (n,), interpolated: (n, ...)."""
-    low = position.floor().clamp(0, ANCHORS - 2).long()
+    low = position.floor().clamp(0, RATE_POINTS - 2).long()
     part = (position - low).reshape(-1, *[1] * (rows.ndim - 1))
     return torch.lerp(rows[low], rows[low + 1], part)
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from decant_train.codec.config import ANCHORS, PATCH
+from decant_train.codec.config import PATCH, RATE_POINTS
 from decant_train.codec.encoder import IN_FILES, Encoding, probes
 from decant_train.codec.initialise import (
     coordinates_of,
@@ -232,7 +232,9 @@ def validate(model: Codec, pictures: Tensor) -> dict[str, float]:
     metrics: dict[str, float] = {}
     score = 0.0
     encoding = Encoding(model, pictures, IN_FILES)
-    positions = {str(anchor): float(anchor) for anchor in range(ANCHORS)} | {"middle": (ANCHORS - 1) / 2}
+    positions = {str(anchor): float(anchor) for anchor in range(RATE_POINTS)} | {
+        "middle": (RATE_POINTS - 1) / 2
+    }
     for name, place in positions.items():
         rate, error, distorted = sent_at(encoding, pictures, place)
         metrics[f"bpp_{name}"] = float(rate.mean())
@@ -242,7 +244,7 @@ def validate(model: Codec, pictures: Tensor) -> dict[str, float]:
         if name == "middle":
             metrics["score_middle"] = loss
         else:
-            score += loss / ANCHORS
+            score += loss / RATE_POINTS
     return metrics | {"score": score}
 
 
@@ -273,7 +275,7 @@ def positions(count: int, spread: float, generator: torch.Generator) -> Tensor:
     """Qualities (count,) of a batch: around the middle one, at a ``spread`` of 1 over all of them, those of
     the middle more often than those of the ends.
     """
-    middle = (ANCHORS - 1) / 2
+    middle = (RATE_POINTS - 1) / 2
     return middle * (1 + spread * (torch.rand(2, count, generator=generator).sum(0) - 1))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 import torch
 import torch.nn.functional as F
-from decant.codec.entropy.checkerboard import first_half, near_name
+from decant.codec.entropy.checkerboard import anchor_positions, near_name
 from onnx import numpy_helper
 
 from decant_export.common.qdq import compensated
@@ -214,7 +214,7 @@ class _Network:
     def _contexts(self, scaled: torch.Tensor) -> Iterator[tuple[str, torch.Tensor, int]]:
         """The checkerboard mean contexts at the non-anchor positions, from residuals (1, M, h, w)."""
         h, w = scaled.shape[2:]
-        anchors = torch.from_numpy(first_half(h, w))
+        anchors = torch.from_numpy(anchor_positions(h, w))
         if h < 2 and w < 2:
             return
         for i, channels in enumerate(self.near):

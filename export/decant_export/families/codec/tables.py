@@ -15,16 +15,16 @@ from decant.codec.entropy.context_network import half_name
 from decant.codec.layout import QUALITIES, GridLayout
 from decant.codec.quantization import Prediction, Quantizer, quantized_hyperlatents, symbol_weight
 from decant_train.codec.config import (
-    ANCHORS,
     CLASSES,
     LAMBDAS,
     MAGNITUDE_MAX,
     MULTIPLIER_MAX,
+    RATE_POINTS,
     VALUE_BITS,
     WEIGHT_BITS,
 )
 from decant_train.codec.encoder import MEASURED_ON, Encoding
-from decant_train.codec.entropy_model import Context, NeighbourMean, class_scale, magnitude
+from decant_train.codec.entropy_model import CheckerboardMean, Context, class_scale, magnitude
 from decant_train.codec.model import Codec
 from decant_train.codec.rate import distortion, interpolated_lambdas, symbol_bits
 from torch import nn
@@ -39,7 +39,7 @@ OFFSET_UNIT, OFFSET_ZERO = 4, 64  # quality.class_offset: steps a class, and the
 # Classes below the first that training tells apart are coded too; what is rarer is 0.
 CODED_BELOW = 4.0
 # Position of quality 100 among the anchors: one beyond the last, where finer steps still gain.
-TOP = ANCHORS
+TOP = RATE_POINTS
 COUNTED = tuple(range(4, 101, 8))  # qualities whose symbols are counted
 # How much longer each step is than the one before, on how many pictures that is tried, at which positions.
 LONGER, TRIED_ON, TRIED_AT = 1.15, 8, (2.0, 5.0)
@@ -180,9 +180,9 @@ class _Prediction:
         self._prior, self.known = model.hyperprior, model.hyperprior.prediction.in_channels
 
     @torch.no_grad()
-    def __call__(self, distances: np.ndarray) -> np.ndarray:
+    def __call__(self, residuals: np.ndarray) -> np.ndarray:
         one = torch.ones(1, self.known, 1, 1)
-        found: np.ndarray = self._prior.predicted(torch.from_numpy(distances)[None], one)[0].numpy()
+        found: np.ndarray = self._prior.predicted(torch.from_numpy(residuals)[None], one)[0].numpy()
         return found
 
 
@@ -229,7 +229,7 @@ def _qualities(model: Codec) -> dict[str, np.ndarray]:
 
 def _lambdas() -> np.ndarray:
     """Distortion weight of each quality: bits per pixel + lambda * 255^2 * mean squared error."""
-    slope, start = np.polyfit(np.arange(ANCHORS), np.log(LAMBDAS), 1)
+    slope, start = np.polyfit(np.arange(RATE_POINTS), np.log(LAMBDAS), 1)
     lambdas: np.ndarray = np.exp(start + slope * np.linspace(0, TOP, QUALITIES)).astype(np.float32)
     return lambdas
 
@@ -264,7 +264,7 @@ def _neighbour_mean(model: Codec) -> dict[str, np.ndarray]:
     prior = model.hyperprior
     tables: dict[str, np.ndarray] = {}
     for i, (network, channels) in enumerate(zip(prior.half_means, prior.channels(), strict=False)):
-        assert isinstance(network, NeighbourMean)
+        assert isinstance(network, CheckerboardMean)
         unit, name = array(prior.deviation[channels]), near_name(i)
         hidden, out = network.hidden, network.out
         assert hidden.bias is not None

@@ -16,7 +16,7 @@ from decant.formats.tensors import tensor_of
 _NEIGHBOURS = 4
 
 
-def first_half(rows: int, columns: int) -> np.ndarray:
+def anchor_positions(rows: int, columns: int) -> np.ndarray:
     """bool (rows, columns): the places of a stage in halves that are coded first, those of an even y + x in a
     group.
     """
@@ -34,7 +34,7 @@ def channels_of(stages: Sequence[int]) -> list[slice]:
     return [slice(end - count, end) for end, count in zip(accumulate(stages), stages, strict=True)]
 
 
-class NeighbourMean:
+class CheckerboardMean:
     """The four neighbours of each place, 1x1 convolution, ReLU, 1x1 convolution: float16 ``hidden_weight``
     (D, 4 c), ``hidden_bias`` (D,), ``out_weight`` (c, D) and ``out_bias`` (c,), c the channels of the stage.
     """
@@ -65,7 +65,7 @@ class NeighbourMean:
     @classmethod
     def from_tensors(
         cls, tensors: Mapping[str, np.ndarray], channels: int, width: int, name: str = "near"
-    ) -> "NeighbourMean":
+    ) -> "CheckerboardMean":
         """The tables named ``near.*``, or after another ``name``, for a stage of ``channels``. Raises
         BundleError.
         """
@@ -87,7 +87,7 @@ class NeighbourMean:
         their quality.
         """
         count, rows, columns = symbols.shape
-        first = first_half(rows, columns)
+        first = anchor_positions(rows, columns)
         known = np.zeros((count, rows + 2, columns + 2), np.float32)
         np.multiply(symbols * first, step[:, None, None], out=known[:, 1:-1, 1:-1], casting="unsafe")
         near = np.stack([known[:, 1:-1, :-2], known[:, 1:-1, 2:], known[:, :-2, 1:-1], known[:, 2:, 1:-1]])
@@ -101,22 +101,23 @@ class NeighbourMean:
         return found.reshape(count, rows, columns)
 
 
-class NeighbourMeans:
+class CheckerboardMeans:
     """The networks of all stages in halves, the first ones of a group; ``stages``: the channels of each."""
 
-    def __init__(self, networks: Sequence[NeighbourMean], stages: Sequence[int]) -> None:
+    def __init__(self, networks: Sequence[CheckerboardMean], stages: Sequence[int]) -> None:
         self._networks = networks
         self._channels = channels_of(stages)
 
     @classmethod
     def from_tensors(
         cls, tensors: Mapping[str, np.ndarray], stages: Sequence[int], width: int
-    ) -> "NeighbourMeans":
+    ) -> "CheckerboardMeans":
         """The tables ``near.*`` of the first stage and ``near.1.*``, ... of those after it. Raises
         BundleError.
         """
         found = [
-            NeighbourMean.from_tensors(tensors, count, width, near_name(i)) for i, count in enumerate(stages)
+            CheckerboardMean.from_tensors(tensors, count, width, near_name(i))
+            for i, count in enumerate(stages)
         ]
         return cls(found, stages)
 
@@ -124,14 +125,14 @@ class NeighbourMeans:
         """The tensors that ``from_tensors`` reads."""
         return {name: tensor for one in self._networks for name, tensor in one.to_tensors().items()}
 
-    def of(self, channels: slice) -> NeighbourMean | None:
+    def of(self, channels: slice) -> CheckerboardMean | None:
         """The network of the stage with these channels, None where it is coded at once."""
         both = zip(self._networks, self._channels, strict=True)
         return next((network for network, own in both if own == channels), None)
 
     def added(self, symbols: np.ndarray, step: np.ndarray) -> np.ndarray:
-        """As ``NeighbourMean.added``, of all stages in halves: of the first channels of ``symbols`` (M, rows,
-        columns) and ``step`` (M,).
+        """As ``CheckerboardMean.added``, of all stages in halves: of the first channels of ``symbols`` (M,
+        rows, columns) and ``step`` (M,).
         """
         found = [
             network.added(symbols[channels], step[channels])
