@@ -1,0 +1,1 @@
+"""Training: photos in, a checkpoint out, for the codec and for the published systems."""

@@ -1,8 +1,8 @@
 """ONNX graphs of the family ``color``: in float, and in static int8.
 
 The transposed convolutions of the branch are written as what they are, exactly: a convolution and a
-DepthToSpace (``set_graphs.four_phases``). In static int8 every layer of the branch is quantized; the linear
-path, which carries the picture, stays float.
+DepthToSpace (``set.float_graphs.four_phases``). In static int8 every layer of the branch is quantized; the
+linear path, which carries the picture, stays float.
 """
 
 from collections.abc import Mapping

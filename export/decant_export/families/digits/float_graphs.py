@@ -2,7 +2,7 @@
 
 The network is grey and bundles are RGB: pixels enter through their luma and leave as three equal channels. A
 convolution of a doubled picture is the transposed convolution k4 s2 p1 whose taps are sums of its own, so it
-is written as that is: a 2x2 convolution and a DepthToSpace (``set_graphs.four_phases``).
+is written as that is: a 2x2 convolution and a DepthToSpace (``set.float_graphs.four_phases``).
 """
 
 import numpy as np
@@ -27,7 +27,7 @@ def centred(linear: nn.Linear) -> tuple[np.ndarray, np.ndarray]:
 
 def as_phases(layer: nn.Conv2d) -> tuple[np.ndarray, np.ndarray]:
     """A 3x3 convolution of a doubled picture -> kernel (4 * out, in, 2, 2) and bias (4 * out,) as
-    ``set_graphs.four_phases`` gives them.
+    ``set.float_graphs.four_phases`` gives them.
     """
     taps = torch.tensor([[0.0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]])  # of k4, by those of k3
     transposed = nn.ConvTranspose2d(layer.in_channels, layer.out_channels, 4, stride=2, padding=1)
