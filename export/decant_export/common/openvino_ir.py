@@ -12,6 +12,7 @@ from decant_export.common.onnx_graph import serialise
 
 # Names that OpenVINO makes up from a counter of the process, and which would differ from export to export.
 _MADE_UP = re.compile(r"[A-Za-z0-9]+_\d+")
+_MADE_UP_LAYER = re.compile(rb'<layer id="(\d+)" name="[A-Za-z0-9]+_\d+" type="(\w+)"')
 
 
 def to_ir(model: onnx.ModelProto) -> tuple[bytes, bytes]:
@@ -35,6 +36,7 @@ def _compact(xml: bytes, ends: set[str]) -> bytes:
     it reads a graph, and names of tensors other than those of the ``ends``.
     """
     xml = re.sub(rb">\s+<", b"><", xml).replace(b" />", b"/>")
+    xml = _MADE_UP_LAYER.sub(rb'<layer id="\1" name="\2.\1" type="\2"', xml)  # in the bodies of branches
     xml = re.sub(rb"(?:<dim>-?\d+</dim>)+", b"", xml)
     xml = re.sub(rb"<port ([^>]*)></port>", rb"<port \1/>", xml)
     xml = re.sub(rb"<input>.*?</input>", lambda part: re.sub(rb' precision="\w+"', b"", part[0]), xml)

@@ -164,7 +164,7 @@ IR_LAYERS: dict[str, dict[str, Rule]] = {
         name: {}
         for name in ("Abs", "Asinh", "Exp", "Floor", "If", "LogicalNot", "Negative", "ReLU", "Result")
     },
-    **{name: {} for name in ("Log", "PRelu", "Sigmoid", "Sign", "Slice", "Sqrt", "Squeeze", "Tanh", "Tile")},
+    **{name: {} for name in ("Log", "PReLU", "Sigmoid", "Sign", "Slice", "Sqrt", "Squeeze", "Tanh", "Tile")},
     **{name: {} for name in ("Transpose", "Unsqueeze", "VariadicSplit")},
     **{name: {"keep_dims": _IR_FLAG} for name in ("ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum")},
     "AvgPool": _IR_POOL | {"exclude-pad": _IR_FLAG},

@@ -86,9 +86,9 @@ class TestModes:
         assert (expected == 255).any()
         assert container.parse(data).grey == (mode == "L")
 
-    @pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "LAB", "HSV", "I", "F", "I;16", "RGBX"])
+    @pytest.mark.parametrize("mode", ["CMYK", "LAB", "I", "F", "I;16"])
     def test_other_colour_spaces_and_depths_are_refused(self, encoder: Encoder, mode: str):
-        with pytest.raises(ImageError, match=rf"photo\.x: mode {mode} of 16x16 pixels; RGB or grey"):
+        with pytest.raises(ImageError, match=rf"photo\.x: mode {mode}(;| of 16 bits;) .* expected"):
             encoder.encode(Image.new(mode, (16, 16)), source="photo.x")
 
     @pytest.mark.parametrize(("colour_type", "channels"), [(2, 3), (4, 2), (6, 4)])
@@ -107,7 +107,6 @@ class TestModes:
     @pytest.mark.parametrize(
         "array",
         [
-            np.zeros((16, 16, 2), np.uint8),
             np.zeros((16, 16, 5), np.uint8),
             np.zeros((16, 16, 3), np.float32),
             np.zeros((1, 16, 16, 3), np.uint8),
@@ -116,7 +115,8 @@ class TestModes:
         ],
     )
     def test_arrays_that_are_no_picture(self, encoder: Encoder, array: np.ndarray):
-        with pytest.raises(ImageError, match=r"uint8 \(height, width\), \(height, width, 3\) or"):
+        message = r"uint8 \(height, width\), or \(height, width, n\) with n of 1 to 4"
+        with pytest.raises(ImageError, match=message):
             encoder.encode(array)
 
     def test_the_size_limit(self, codec: Path):
@@ -182,9 +182,9 @@ class TestSettings:
     @pytest.mark.parametrize("quality", [2, 30, 70])
     @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
     def test_a_target_of_psnr(self, encoder: Encoder, codec: Path, quality: int, mode: str):
-        """It holds for the default decoder, which is the int8 one."""
+        """It holds for the default decoder: the integer one where the C module is, the int8 one elsewhere."""
         decoder = Decoder(codec)
-        assert decoder.precision == "int8"
+        assert decoder.precision in ("int16", "int8")
         image = Image.fromarray(photo()).convert(mode)
 
         def psnr(data: bytes) -> float:
@@ -199,16 +199,16 @@ class TestSettings:
     def test_targets_that_cannot_be_met(self, encoder: Encoder):
         with pytest.raises(ImageError, match=r"x\.png: 0\.001 bits per pixel cannot be met; quality 1 "):
             encoder.encode(photo(), source="x.png", target_bpp=0.001)
-        with pytest.raises(ImageError, match=r"90 dB cannot be met; quality 100 gives [23]\d\."):
+        with pytest.raises(ImageError, match=r"90\.0 dB cannot be met; quality 100 gives [23]\d\."):
             encoder.encode(photo(), target_psnr=90)
 
     @pytest.mark.parametrize(
         ("settings", "message"),
         [
-            ({"quality": 0}, r"quality 0; 1\.\.100 expected"),
-            ({"quality": 101}, r"quality 101; 1\.\.100 expected"),
-            ({"effort": 10}, r"effort 10; 0\.\.9 expected"),
-            ({"effort": -1}, r"effort -1; 0\.\.9 expected"),
+            ({"quality": 0}, "quality 0; a whole number from 1 to 100 expected"),
+            ({"quality": 101}, "quality 101; a whole number from 1 to 100 expected"),
+            ({"effort": 10}, "effort 10; a whole number from 0 to 9 expected"),
+            ({"effort": -1}, "effort -1; a whole number from 0 to 9 expected"),
             ({"target_bpp": 0.0}, "target_bpp 0.0; a positive number expected"),
             ({"target_psnr": float("nan")}, "target_psnr nan; a positive number expected"),
             ({"quality": 50, "target_bpp": 1.0}, "give one of quality, target_bpp and target_psnr"),

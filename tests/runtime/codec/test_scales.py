@@ -5,7 +5,7 @@ from itertools import product
 import grid_tables
 import numpy as np
 import pytest
-from decant.codec.entropy.scale_network import LARGEST_INPUT, ScaleNetwork, exact_product
+from decant.codec.entropy.scale_network import LARGEST_BIAS, LARGEST_INPUT, ScaleNetwork, exact_product
 from decant.errors import BundleError
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,7 +50,7 @@ def test_classes_are_those_of_plain_integers(data: st.DataObject):
     tensors = {
         "scale.hidden_weight": data.draw(arrays(np.int8, (4 * width, hyper, 3, 3), elements=weights)),
         "scale.hidden_bias": data.draw(
-            arrays(np.int32, 4 * width, elements=st.integers(-(2**31), 2**31 - 1))
+            arrays(np.int32, 4 * width, elements=st.integers(-LARGEST_BIAS, LARGEST_BIAS))
         ),
         "scale.out_weight": data.draw(arrays(np.int8, (4 * channels, width), elements=weights)),
     }

@@ -61,7 +61,7 @@ class TestPicturesThatNoQualityHolds:
 
     def test_a_target_beyond_them_is_an_error_that_says_what_to_do(self, lite: Encoder):
         with pytest.raises(
-            ImageError, match=r"36 dB cannot be met; quality 100 gives 1\d\.\d+ with the default"
+            ImageError, match=r"36\.0 dB cannot be met; quality 100 gives 1\d\.\d+ with the default"
         ):
             lite.encode(NOISE, target_psnr=36)
 

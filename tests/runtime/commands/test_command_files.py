@@ -321,7 +321,7 @@ def test_a_signal_leaves_no_temporary_file(tiny: Path, coded: Path, tmp_path: Pa
     (tmp_path / "out").mkdir()
     code = (
         "import sys, time\n"
-        "from decant import output\n"
+        "from decant.formats import output_images as output\n"
         "from decant.commands.cli import main\n"
         "real = output.write_picture\n"
         "def slowly(stream, *rest):\n"

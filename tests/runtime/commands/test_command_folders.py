@@ -227,7 +227,7 @@ class TestVerify:
         bad.write_bytes(bad.read_bytes()[:-1])
         result = decant("verify", archive, "--bundle-dir", tiny, "--quiet")
         assert result.exit_code == 1
-        assert result.stdout.startswith(f"FAIL {bad}: section 1 at byte")
+        assert result.stdout.startswith(f"FAIL {bad}: section 2 at byte")
         assert result.stdout.count("\n") == 1
         assert result.stderr == f"decant: {archive}: 1 of 4 checks failed; the first: {bad}\n"
 
