@@ -223,7 +223,7 @@ def test_rates_of_a_codec_beside_jpeg_are_measured_once(codec, tmp_path, monkeyp
     jpeg, ours = found["rows"]
     assert [point["quality"] for point in jpeg["points"]] == list(range(10, 101, 10))
     assert ours["label"] == f"{codec.name} int16"
-    names = ["synthesis.int8", "hyper_mean", "tables.safetensors", "model.json", "bundle.json"]
+    names = ["synthesis.int16", "hyper_mean.int16", "tables.safetensors", "model.json", "bundle.json"]
     read = [path for path in codec.iterdir() if any(path.name.startswith(name) for name in names)]
     sizes = [path.stat().st_size for path in read if path.suffix not in (".xml", ".bin")]
     assert len(sizes) == len(names)
@@ -232,7 +232,7 @@ def test_rates_of_a_codec_beside_jpeg_are_measured_once(codec, tmp_path, monkeyp
     again = set_stages.rates_record(pictures, tmp_path / "rates.json", said.append)
     assert again == found
     assert said == []
-    assert list(set_rows.passings_of(set_rows.gather(tmp_path))) == [f"{codec.name} int8"]
+    assert list(set_rows.passings_of(set_rows.gather(tmp_path))) == [f"{codec.name} int16"]
 
 
 @pytest.mark.parametrize(
