@@ -10,6 +10,7 @@ import click
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+SHAPE = ("beside", "ms_ssim", "colour", "analysis_width", "analysis_blocks")
 FOLDER = click.Path(path_type=Path)
 
 
@@ -132,18 +133,30 @@ def train_denoiser(size: str, **given: Any) -> None:
 @click.option("--steps", default=0, help="Stop after so many steps (0: no limit).")
 @click.option("--crop", type=int, help="Side of the training crops, a multiple of 64 pixels.")
 @click.option(
-    "--optimizer", type=click.Choice(["adam", "muon"]), help="Muon for convolutions, or Adam for all."
+    "--optimizer",
+    type=click.Choice(["adam", "muon", "soap"]),
+    help="Muon or SOAP for convolutions, or Adam.",
 )
 @click.option("--decay", type=float, help="Share of the budget, at its end, over which the rate falls.")
 @click.option("--narrow", type=float, help="Share of the budget spent at the middle quality alone.")
 @click.option("--widen", type=float, help="Share after that in which the range of qualities grows.")
 @click.option("--reach", type=float, help="How far it grows, of all qualities.")
-@click.option("--matrix-rate", type=float, help="Muon's learning rate, of --learning-rate (0.8).")
+@click.option("--matrix-rate", type=float, help="Rate of Muon or SOAP, of --learning-rate (0.8).")
 @click.option("--hyper-rate", type=float, help="Rate of hyperlatents and means, of --learning-rate (0.3).")
 @click.option("--compile", is_flag=True, help="Compile a part of the step; needs a C++ compiler.")
 @click.option("--begin", type=FOLDER, help="Codec checkpoint to start from, where shapes agree.")
 @click.option("--beside", multiple=True, help="Train this size's synthesis on the same latents; repeatable.")
 @click.option("--ms-ssim", type=float, help="Share of the distortion that is 1 - MS-SSIM (0), 0 to 1.")
+@click.option(
+    "--colour",
+    type=click.Choice(["rgb", "ycbcr"]),
+    help="Squared error of RGB, or luma and chroma.",
+)
+@click.option("--beside-in-turn", is_flag=True, help="Train one synthesis beside in each step, not all.")
+@click.option("--analysis-width", type=int, help="Channels of the analysis at 1/8 (128).")
+@click.option("--analysis-blocks", type=int, help="Residual blocks of the analysis at 1/8 and at 1/16 (2).")
+@click.option("--validate-every", type=int, help="Steps between validations (1000).")
+@click.option("--save-minutes", type=float, help="Minutes between checkpoints (4).")
 @click.option(
     "--keep-encoder", is_flag=True, help="Leave the analysis as --begin has it: bundles can share it."
 )
@@ -165,10 +178,13 @@ def train_codec(size: str, **given: Any) -> None:
         "optimizer",
         "compile",
         "keep_encoder",
+        "beside_in_turn",
+        "validate_every",
+        "save_minutes",
         "precision",
         "device",
     )
-    shape = {name: given[name] for name in ("beside", "ms_ssim") if given[name]}
+    shape = {name: given[name] for name in SHAPE if given[name]}
     options = CodecOptions(**{name: given[name] for name in names if given[name] is not None})
     done = recipes.train_codec(
         size,

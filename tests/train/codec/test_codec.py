@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from click.testing import CliRunner
 from decant_train.cli import train
 from decant_train.codec import encoder as codec_encoding
 from decant_train.codec import finetune as codec_finish
 from decant_train.codec import recipe as recipes
 from decant_train.codec import train as codec_loop
-from decant_train.codec.config import CLASSES, DISSIMILARITY, LEAK, RATE_POINTS, CodecConfig
+from decant_train.codec.config import CLASSES, LEAK, RATE_POINTS, CodecConfig
+from decant_train.codec.distortion import Measure, distortion
 from decant_train.codec.encoder import Encoding, at_zero, counted, curvature, metrics, peaks
 from decant_train.codec.entropy_model import anchor_positions, class_scale, scale_to_class
 from decant_train.codec.finetune import FinishOptions, _Synthesis, finish
@@ -32,7 +32,7 @@ from decant_train.codec.initialise import (
 )
 from decant_train.codec.layers import Rectifier, Residual
 from decant_train.codec.model import FAMILY, Codec, part
-from decant_train.codec.rate import distortion, interpolated_lambdas, picture_error, rate, symbol_bits
+from decant_train.codec.rate import interpolated_lambdas, rate, symbol_bits
 from decant_train.codec.train import CodecOptions, _groups, _move_together, _spread, positions
 from decant_train.common import checkpoint as checkpoints
 from decant_train.common.checkpoint import Checkpoint
@@ -303,19 +303,6 @@ def test_the_command_gives_a_size_a_prior_of_its_own(
     assert "no synthesis 'huge'" in result.output
 
 
-def test_a_share_of_the_distortion_is_ms_ssim() -> None:
-    torch.manual_seed(0)
-    pictures = F.interpolate(torch.rand(2, 3, 24, 24), size=(192, 192), mode="bilinear")
-    made = pictures - 0.5 + 0.05 * torch.randn_like(pictures)
-    error, similar = picture_error(made, pictures), distortion(made, pictures, 1.0)
-    expected = DISSIMILARITY * (1 - ms_ssim(made + 0.5, pictures, data_range=1.0, size_average=False))
-    assert torch.equal(distortion(made, pictures, 0.0), error)
-    assert torch.allclose(similar, expected)
-    assert torch.allclose(distortion(made, pictures, 0.3), 0.7 * error + 0.3 * expected)
-    with pytest.raises(ValueError, match="share of the distortion"):
-        replace(TINY, ms_ssim=1.5)
-
-
 def test_a_synthesis_is_finished_for_the_distortion_of_its_codec(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = Codec(replace(TINY, ms_ssim=0.8)).eval()
@@ -325,7 +312,7 @@ def test_a_synthesis_is_finished_for_the_distortion_of_its_codec(tmp_path: Path)
     with torch.no_grad():
         encoding = Encoding(model, pictures, 0)
         loss = _Synthesis(model, options).loss(encoding, latents, pictures, torch.tensor([1.0, 3.0]))
-        found = distortion(model.synthesis(latents), pictures, 0.8)
+        found = distortion(model.synthesis(latents), pictures, Measure(0.8))
     assert float(loss) == pytest.approx(255**2 * float((found * torch.tensor([1.0, 3.0])).mean()), rel=0.02)
     start, seen = (
         Checkpoint("codec", model.config, model),
@@ -342,10 +329,10 @@ def test_steps_turn_to_what_errors_count_in_ms_ssim(folder: Path, tmp_path: Path
     seen = photos.load([tmp_path / "packed.safetensors"], 192, validation=False)
     pictures = seen.crops(3, 192, torch.Generator().manual_seed(3))
     model = begun(seen, TINY, 192).eval()
-    assert torch.equal(counted(model, 0.0, pictures), torch.ones(TINY.latents))
+    assert torch.equal(counted(model, Measure(), pictures), torch.ones(TINY.latents))
     turned = copy.deepcopy(model)
     turned.config = replace(TINY, ms_ssim=1.0)
-    turn_from(turned, 0.0, pictures)
+    turn_from(turned, Measure(), pictures)
     change = (turned.log_gain - model.log_gain)[0]
     assert change[:8].mean() > change[-24:].mean() + 0.2
     curves = []

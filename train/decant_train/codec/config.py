@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+from decant_train.codec.distortion import Measure
+
 RATE_POINTS = 8  # qualities with parameters of their own
 
 
@@ -50,11 +52,6 @@ ANALYSIS_SLOPE = 0.1  # of the analysis' rectifiers below 0
 LEAST_SQUARE = 1e-4  # added to the mean square that features are normalized by
 
 
-# What 1 - MS-SSIM is multiplied by to stand beside the squared error of pixels in 0..1: on training photos
-# both are then about the same, at every quality.
-DISSIMILARITY = 0.0185
-
-
 TAIL = 0.01  # share of the wide component in the latents' distribution: outliers keep a gradient
 
 
@@ -66,8 +63,8 @@ class CodecConfig:
     ``mixed_width``: hidden values of a second layer of the context networks, which sees those of the scale
     network too; 0 for none. ``predicted``: so many channels after the first stage have means that latents of
     the stages before add to, of the first ``predicting`` channels (those of the first stage if 0).
-    ``beside``: names of sizes whose syntheses are trained on the same latents (``part``). ``ms_ssim``: the
-    share of the distortion that is 1 - MS-SSIM (``distortion``).
+    ``beside``: names of sizes whose syntheses are trained on the same latents (``part``). ``ms_ssim`` and
+    ``colour``: the distortion (``decant_train.codec.distortion.Measure``).
     """
 
     latents: int = 256
@@ -86,6 +83,7 @@ class CodecConfig:
     analysis_blocks: int = 2
     beside: tuple[str, ...] = ()
     ms_ssim: float = 0.0
+    colour: str = "rgb"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stages", tuple(self.stages))  # from JSON they are lists
@@ -100,8 +98,12 @@ class CodecConfig:
             raise ValueError(f"predicting is {self.predicting}; there are {self.latents} latents")
         if not 0 <= self.predicted <= self.latents - self.stages[0]:
             raise ValueError(f"predicted is {self.predicted}; the first stage has {self.stages[0]} latents")
-        if not 0 <= self.ms_ssim <= 1:
-            raise ValueError(f"ms_ssim is a share of the distortion, 0 to 1, got {self.ms_ssim}")
+        _ = self.measure  # raises
+
+    @property
+    def measure(self) -> Measure:
+        """The distortion that the codec is trained for."""
+        return Measure(self.ms_ssim, self.colour)
 
 
 SIZES: dict[str, CodecConfig] = {}

@@ -14,9 +14,10 @@ from decant.settings import DEFAULT_EFFORT
 from torch import Tensor
 
 from decant_train.codec.config import CLASSES, PATCH, RATE_POINTS
+from decant_train.codec.distortion import Measure, distortion
 from decant_train.codec.entropy_model import anchor_positions, class_scale, magnitude
 from decant_train.codec.model import Codec
-from decant_train.codec.rate import distortion, interpolated_lambdas, symbol_bits
+from decant_train.codec.rate import interpolated_lambdas, symbol_bits
 from decant_train.codec.transforms import Synthesis
 from decant_train.data.photos import Photos
 
@@ -205,18 +206,18 @@ def metrics(model: Codec, pictures: Tensor) -> tuple[Tensor, Tensor]:
     with torch.no_grad():
         latents = model.analysis(pictures[:MEASURED_ON] - 0.5)
     rough = peaks(model.synthesis, latents) / single
-    worth = PRICED * bound * counted(model, model.config.ms_ssim, pictures)
+    worth = PRICED * bound * counted(model, model.config.measure, pictures)
     return worth, bound * (DIVIDED * rough.pow(CAUTION)).clamp_min(LEAST_DIVIDED)
 
 
 @torch.no_grad()
-def counted(model: Codec, share: float, pictures: Tensor) -> Tensor:
-    """(M,): what squared error of the picture adds to the distortion (its ``share`` of MS-SSIM), where it
-    comes from errors in one channel: 1 without a share, else more for coarse structure than for fine.
+def counted(model: Codec, measure: Measure, pictures: Tensor) -> Tensor:
+    """(M,): what squared error of the picture adds to the distortion ``measure``, where it comes from errors
+    in one channel: 1 for the squared error itself; with MS-SSIM more for coarse structure than for fine.
     Measured by noise of half a step at the middle quality, on the first of ``pictures``.
     """
     m = model.config.latents
-    if not share:
+    if measure.is_squared_error:
         return torch.ones(m, device=pictures.device)
     pictures = pictures[:_COUNTED_ON]
     n = len(pictures)
@@ -225,7 +226,7 @@ def counted(model: Codec, share: float, pictures: Tensor) -> Tensor:
     step = 0.5 / model.quality(position)[0]
     with torch.enable_grad():
         made = model.synthesis(latents)
-        before = distortion(made, pictures, share)
+        before = distortion(made, pictures, measure)
         (slope,) = torch.autograd.grad(before.sum(), latents)
     generator, found = torch.Generator().manual_seed(0), []
     for c in range(m):
@@ -235,7 +236,7 @@ def counted(model: Codec, share: float, pictures: Tensor) -> Tensor:
         moved = latents.detach().clone()
         moved[:, c] += noise
         other = model.synthesis(moved)
-        added = distortion(other, pictures, share) - before - (slope[:, c] * noise).sum((1, 2))
+        added = distortion(other, pictures, measure) - before - (slope[:, c] * noise).sum((1, 2))
         found.append((added.mean() / (other - made).square().mean()).clamp_min(1e-6))
     return torch.stack(found)
 

@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from decant_train.codec.config import PATCH, RATE_POINTS
+from decant_train.codec.distortion import distortion
 from decant_train.codec.encoder import IN_FILES, Encoding, Sent, probes
 from decant_train.codec.entropy_model import class_scale
 from decant_train.codec.model import Codec, alone, part
-from decant_train.codec.rate import distortion, interpolated_lambdas, rate
+from decant_train.codec.rate import interpolated_lambdas, rate
 from decant_train.codec.train import VALIDATION_CROP, check_crop, positions, sent_at, weighed
 from decant_train.common import budget
 from decant_train.common import checkpoint as checkpoints
@@ -127,7 +128,7 @@ class _Synthesis:
         layers = [list(network.render.parameters()), [*network.up.parameters(), *network.last.parameters()]]
         rates = [options.learning_rate, options.learning_rate * options.linear_rate]
         self.groups = [{"params": some, "lr": rate} for some, rate in zip(layers, rates, strict=True) if some]
-        self._share = model.config.ms_ssim
+        self._measure = model.config.measure
         self.reuse = options.reuse
 
     def batch(self, sent: Sent, pictures: Tensor, position: Tensor) -> tuple[Tensor, ...]:
@@ -136,7 +137,7 @@ class _Synthesis:
     def loss(self, _: Encoding, latents: Tensor, pictures: Tensor, weight: Tensor) -> Tensor:
         with budget.autocast(latents.device, "auto"):
             decoded = self.network(latents)
-        return 255**2 * (distortion(decoded, pictures, self._share) * weight).mean()
+        return 255**2 * (distortion(decoded, pictures, self._measure) * weight).mean()
 
 
 class _Prior:

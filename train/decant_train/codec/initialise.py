@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from decant_train.codec.config import LAMBDAS, PATCH, PIXELS, RATE_POINTS, CodecConfig
+from decant_train.codec.distortion import Measure
 from decant_train.codec.encoder import counted
 from decant_train.codec.entropy_model import CheckerboardMean, Context, class_scale, scale_to_class
 from decant_train.codec.layers import Residual
@@ -164,12 +165,12 @@ def begin_with(model: Codec, other: Codec) -> None:
 
 
 @torch.no_grad()
-def turn_from(model: Codec, share: float, pictures: Tensor) -> None:
-    """Let steps and classes of ``model``, which were trained for a ``share`` of MS-SSIM in the distortion,
+def turn_from(model: Codec, measure: Measure, pictures: Tensor) -> None:
+    """Let steps and classes of ``model``, which were trained for the distortion ``measure``,
     follow what errors in each channel count in its own. ``pictures`` float32 (n, 3, H, W) in [0, 1].
     """
-    own = counted(model, model.config.ms_ssim, pictures)
-    change = 0.5 * (own / counted(model, share, pictures)).log()
+    own = counted(model, model.config.measure, pictures)
+    change = 0.5 * (own / counted(model, measure, pictures)).log()
     model.log_gain.add_(change)
     model.class_offset.add_(scale_to_class(change.exp()) - scale_to_class(torch.ones(())))
 

@@ -27,7 +27,7 @@ Then the decoder and the entropy model train on the symbols that the real encode
 ``decant_train.codec.encoder``). The analysis trains separately, to invert the frozen synthesis.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -44,8 +44,9 @@ from decant_train.codec.config import (
     CodecConfig,
     with_renderer,
 )
+from decant_train.codec.distortion import distortion, distortions
 from decant_train.codec.entropy_model import Hyperprior, class_scale, grid, round
-from decant_train.codec.rate import between_rate_points, distortion, rate
+from decant_train.codec.rate import between_rate_points, rate
 from decant_train.codec.transforms import Analysis, Synthesis
 from decant_train.common.family import Family
 
@@ -57,7 +58,8 @@ Encode = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], tupl
 
 class Terms(NamedTuple):
     """What training weighs, for each picture: bits of y and of z per pixel (n,), the distortion of
-    each synthesis (1 + beside, n) of what is decoded, and the analysis' (n,), of latents as they are.
+    each synthesis that ran (their number, n) of what is decoded, and the analysis' (n,), of latents as they
+    are.
     """
 
     y_bits: Tensor
@@ -119,15 +121,22 @@ class Codec(nn.Module):
         return self.terms(pictures, position)[:3]
 
     def terms(
-        self, pictures: Tensor, position: Tensor, encode: Encode | None = None, *, analysis: bool = True
+        self,
+        pictures: Tensor,
+        position: Tensor,
+        encode: Encode | None = None,
+        *,
+        analysis: bool = True,
+        syntheses: Collection[str] | None = None,
     ) -> Terms:
         """The terms of the loss of ``pictures`` at qualities ``position`` (n,). Without ``analysis`` that has
-        no gradient.
+        no gradient. ``syntheses``: those to run, by their names in ``syntheses()``; None for all.
 
         Of latents that are rounded and no more, everything gets gradients of rate (``rate``) and, straight
         through the rounding, of distortion. Of what ``encode`` sends, all but the analysis does, which has an
         error of its own. Gains see the error of rounding shrink as they grow.
         """
+        names = self.syntheses() if syntheses is None else syntheses
         gain, hyper_gain, offset, hyper_class = self.quality(position)
         with torch.set_grad_enabled(analysis and torch.is_grad_enabled()):
             y = self.analysis(pictures - 0.5)
@@ -147,14 +156,12 @@ class Codec(nn.Module):
             scale = class_scale(self.hyperprior.scale_class(z_hat, offset, symbols))
             y_bits = self._rate(residual, symbols, scale)
             latents = aims + (symbols - residual).detach() / gain
-        share = self.config.ms_ssim
-        error = torch.stack(
-            [distortion(made(latents), pictures, share) for made in self.syntheses().values()]
-        )
+        made = [synthesis(latents) for name, synthesis in self.syntheses().items() if name in names]
+        error = distortions(made, pictures, self.config.measure)
         plain = torch.zeros_like(error[0])
         if analysis and encode is not None:
             weights = {name: value.detach() for name, value in self.synthesis.named_parameters()}
-            plain = distortion(functional_call(self.synthesis, weights, (y,)), pictures, share)
+            plain = distortion(functional_call(self.synthesis, weights, (y,)), pictures, self.config.measure)
         pixels = pictures.shape[2] * pictures.shape[3]
         return Terms(y_bits.sum((1, 2, 3)) / pixels, z_bits.sum((1, 2, 3)) / pixels, error, plain)
 

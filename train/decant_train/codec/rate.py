@@ -1,29 +1,11 @@
-"""Rate in bits, distortion, and the weights between them: the terms of the codec's loss."""
+"""Rate in bits, and the weights between rate and distortion."""
 
 from typing import Any
 
 import torch
-from pytorch_msssim import ms_ssim
 from torch import Tensor
 
-from decant_train.codec.config import CLASSES, DISSIMILARITY, LAMBDAS, RATE_POINTS, TAIL
-
-
-def picture_error(made: Tensor, pictures: Tensor) -> Tensor:
-    """Mean squared error (n,) of what a synthesis made of ``pictures``."""
-    return (made - (pictures - 0.5)).square().mean((1, 2, 3))
-
-
-def distortion(made: Tensor, pictures: Tensor, share: float) -> Tensor:
-    """What a codec is trained to keep small (n,): the squared error of what a synthesis made of ``pictures``,
-    and for a ``share`` of it 1 - MS-SSIM instead, times ``DISSIMILARITY``. That needs 161 pixels a side.
-    """
-    error = picture_error(made, pictures)
-    if not share:
-        return error
-    similar = ms_ssim(made.float() + 0.5, pictures, data_range=1.0, size_average=False)
-    mixed: Tensor = (1 - share) * error + share * DISSIMILARITY * (1 - similar)
-    return mixed
+from decant_train.codec.config import CLASSES, LAMBDAS, RATE_POINTS, TAIL
 
 
 def interpolated_lambdas(position: Tensor) -> Tensor:

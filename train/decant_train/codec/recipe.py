@@ -45,7 +45,7 @@ def train_codec(
     if options.keep_encoder and begin is None and not resume:
         raise ValueError("a new codec has no encoder to keep: begin with a checkpoint")
     config = dataclasses.replace(family.sizes[size], **(shape or {}))
-    share = config.ms_ssim  # that the weights were trained for
+    measure = config.measure  # that the weights were trained for
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
     if resume:
@@ -59,11 +59,11 @@ def train_codec(
         if not (isinstance(other, Codec) and isinstance(start.model, Codec)):
             raise CheckpointError(f"{begin} is no codec checkpoint")
         begin_with(start.model, other)
-        share = other.config.ms_ssim
+        measure = other.config.measure
     training, validation = _photos(images, out, options.crop)
-    if share != config.ms_ssim:
+    if measure != config.measure:
         assert isinstance(start.model, Codec)
-        turn_from(start.model, share, probes(training, options.crop))
+        turn_from(start.model, measure, probes(training, options.crop))
     start.data["pictures"] = [len(training), len(validation)]
     return codec_loop.fit(
         start, training, validation, out, options, resume=resume, begun=begin is not None, progress=progress

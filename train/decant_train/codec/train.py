@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from decant_train.codec.config import PATCH, RATE_POINTS
+from decant_train.codec.distortion import distortions, picture_error
 from decant_train.codec.encoder import IN_FILES, Encoding, probes
 from decant_train.codec.initialise import (
     coordinates_of,
@@ -27,7 +28,8 @@ from decant_train.codec.initialise import (
     start_from_principal_components,
 )
 from decant_train.codec.model import Codec
-from decant_train.codec.rate import distortion, interpolated_lambdas, picture_error
+from decant_train.codec.rate import interpolated_lambdas
+from decant_train.codec.seen import mean_score
 from decant_train.common import budget
 from decant_train.common import checkpoint as checkpoints
 from decant_train.common.checkpoint import Checkpoint
@@ -36,7 +38,9 @@ from decant_train.data.photos import Photos
 
 log = logging.getLogger(__name__)
 RAW = "raw.safetensors"
+OPTIMIZERS = ("adam", "muon", "soap")
 VALIDATION_CROP, VALIDATION_CROPS = 256, 32
+SEEN, SEEN_AT = 8, (1.0, 2.0, 3.0, 5.0)  # pictures and qualities whose SSIMULACRA2 is validated
 MS_SSIM_CROP = 192  # pixels: five scales, the last with a window of 11
 
 
@@ -51,7 +55,7 @@ class CodecOptions:
     max_minutes: float = 0.0
     batch_size: int = 8
     crop: int = 192  # pixels, a multiple of 64
-    optimizer: str = "muon"  # "adam", or "muon" for the matrices and Adam for the rest
+    optimizer: str = "muon"  # "adam", or "muon" or "soap" for the matrices and Adam for the rest
     learning_rate: float = 1e-3
     warmup: int = 100
     decay: float = 0.8  # share of the budget over which the learning rate falls to 2 %
@@ -60,7 +64,7 @@ class CodecOptions:
     latent_rate: float = 0.5  # what the analysis' branches add to latents
     render_rate: float = 4.0  # the renderer's layers at 1/4
     branch_rate: float = 0.5
-    matrix_rate: float = 0.8  # Muon's, where it is used
+    matrix_rate: float = 0.8  # Muon's or SOAP's, where they are used
     class_rate: float = 4.0  # scale classes have a wider unit than weights
     hyper_rate: float = 0.3  # hyperlatents and the means made of them: at the full rate the noisiest part
     narrow: float = 0.5  # share of the budget in which all crops have the middle quality
@@ -71,6 +75,7 @@ class CodecOptions:
     rounds: int = 0  # of correction by the encoder that chooses them
     keep_encoder: bool = False  # analyses and means stay as they are, so that bundles can share the first
     measured_every: int = 250  # steps between which that encoder takes the synthesis for unchanged
+    beside_in_turn: bool = False  # each step trains the codec's own synthesis and one of those beside
     clip_norm: float = 3.0  # gradients are cut to this norm,
     clip_unusual: float = 2.0  # and to so many times the usual one
     average: float = 0.998  # of the weights, per step
@@ -88,8 +93,8 @@ class CodecOptions:
             raise ValueError(f"crop must be a multiple of 64 pixels, got {self.crop}")
         if self.narrow < 0 or self.widen < 0 or self.narrow + self.widen > 1:
             raise ValueError(f"narrow + widen must be within 0..1, got {self.narrow} + {self.widen}")
-        if self.optimizer not in ("adam", "muon"):
-            raise ValueError(f"optimizer must be adam or muon, got {self.optimizer!r}")
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {self.optimizer!r}")
 
 
 def fit(
@@ -166,10 +171,11 @@ def fit(
             spread = _spread(options, done)
             position = positions(options.batch_size, spread, draw).to(device)
             model.train()
+            names = _syntheses(model, checkpoint.step) if options.beside_in_turn else None
             turn = not (options.keep_encoder or (sent and checkpoint.step % options.analysis_every))
             with autocast:
                 y_bits, z_bits, error, plain = model.terms(
-                    batch, position, encoding if sent else None, analysis=turn
+                    batch, position, encoding if sent else None, analysis=turn, syntheses=names
                 )
             loss = weighed(position, y_bits + z_bits, error.mean(0))
             apart = weighed(position, torch.zeros_like(plain), plain)  # the analysis' own
@@ -205,7 +211,7 @@ def fit(
                     "gradient": clip.usual,
                     "cut": clip.take_cut(),
                 }
-                row |= checkpoint.metrics | {"elapsed_s": checkpoint.elapsed_s}
+                row |= checkpoint.metrics | {"elapsed_s": checkpoint.elapsed_s, "cpu_s": time.process_time()}
                 log_file.write(json.dumps(row) + "\n")
                 bar.set_postfix(loss=f"{mean[0]:.4f}", score=f"{checkpoint.metrics['score']:.4f}")
             if now - last_save > 60 * options.save_minutes or checkpoint.stopped_by:
@@ -226,7 +232,8 @@ def check_crop(model: Codec, crop: int) -> None:
 def validate(model: Codec, pictures: Tensor) -> dict[str, float]:
     """Estimated bits per pixel and PSNR (dB) of ``pictures`` (n, 3, H, W), as the encoder sends them (effort
     2), at every anchor and at the middle quality, and "score": the mean of the training loss over the
-    anchors. In float32; real files are measured by `decant bench rd`.
+    anchors. "ssimulacra2_*" of its own synthesis, at ``SEEN_AT`` and of the first ``SEEN`` pictures, beside
+    their "seen_bpp_*". In float32; real files are measured by `decant bench rd`.
     """
     model.eval()
     metrics: dict[str, float] = {}
@@ -240,6 +247,9 @@ def validate(model: Codec, pictures: Tensor) -> dict[str, float]:
         metrics[f"bpp_{name}"] = float(rate.mean())
         for of, own in zip(model.syntheses(), error, strict=True):
             metrics[f"{of and of + '_'}psnr_{name}"] = float(-10 * own.log10().mean())
+        if place in SEEN_AT:
+            metrics[f"seen_bpp_{name}"] = float(rate[:SEEN].mean())
+            metrics[f"ssimulacra2_{name}"] = seen_at(encoding, pictures[:SEEN], place)
         loss = float(weighed(torch.full_like(rate, place), rate, distorted.mean(0)))
         if name == "middle":
             metrics["score_middle"] = loss
@@ -254,14 +264,21 @@ def sent_at(encoding: Encoding, pictures: Tensor, place: float) -> tuple[Tensor,
     them, and the squared error and the distortion (syntheses, n) of what each synthesis of its model makes of
     that.
     """
-    share, rates, errors, distorted = encoding.model.config.ms_ssim, [], [], []
+    measure, rates, errors, distorted = encoding.model.config.measure, [], [], []
     for batch in torch.split(pictures, 8):
         sent = encoding.sent(batch, torch.full((len(batch),), place, device=batch.device))
         rates.append(sent.bits)
         made = [synthesis(sent.latents).clamp(-0.5, 0.5) for synthesis in encoding.model.syntheses().values()]
         errors.append(torch.stack([picture_error(x, batch) for x in made]))
-        distorted.append(torch.stack([distortion(x, batch, share) for x in made]))
+        distorted.append(distortions(made, batch, measure))
     return torch.cat(rates), torch.cat(errors, 1), torch.cat(distorted, 1)
+
+
+@torch.no_grad()
+def seen_at(encoding: Encoding, pictures: Tensor, place: float) -> float:
+    """Mean SSIMULACRA2 of what the codec's own synthesis makes of ``pictures`` (n, 3, H, W) at ``place``."""
+    sent = encoding.sent(pictures, torch.full((len(pictures),), place, device=pictures.device))
+    return mean_score(pictures, encoding.model.synthesis(sent.latents) + 0.5)
 
 
 def _spread(options: CodecOptions, done: float) -> float:
@@ -296,6 +313,12 @@ def weighed(position: Tensor, bits_per_pixel: Tensor, error: Tensor) -> Tensor:
     return ((bits_per_pixel + weight * 255**2 * error) * (0.0067 / weight).sqrt()).mean()
 
 
+def _syntheses(model: Codec, step: int) -> list[str]:
+    """Names of the syntheses that ``step`` trains: its own, and one after the other of those beside."""
+    own, *beside = model.syntheses()
+    return [own, beside[step % len(beside)]] if beside else [own]
+
+
 def _of_the_encoder(model: Codec) -> Iterator[nn.Parameter]:
     """What bundles that share their encoder's graphs have in common, and the means beside."""
     prior = model.hyperprior
@@ -316,13 +339,13 @@ def _groups(model: Codec, options: CodecOptions) -> list[dict[str, Any]]:
     ]
     taken = {id(p) for _, group in groups for p in group}
     branches = [p for p in model.analysis.parameters() if id(p) not in taken]
-    matrices = [p for p in branches if p.ndim == 4 and options.optimizer == "muon"]
+    matrices = [p for p in branches if p.ndim == 4 and options.optimizer != "adam"]
     ours = {id(p) for p in matrices}
     taken |= {id(p) for p in branches}
     rate = options.learning_rate
     found: list[dict[str, Any]] = [
         {"params": [p for p in model.parameters() if id(p) not in taken], "lr": rate},
-        {"params": matrices, "lr": rate * options.matrix_rate, "muon": True},
+        {"params": matrices, "lr": rate * options.matrix_rate, options.optimizer: True},
         {"params": [p for p in branches if id(p) not in ours], "lr": rate * options.branch_rate},
         *({"params": some, "lr": rate * part} for part, some in groups),
     ]

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from decant_train.common import budget
+from decant_train.common import budget, soap
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan et al. 2024
 ITERATIONS = 5
@@ -102,7 +102,8 @@ class Whitened:
 
 class MuonAdam(Adam):
     """One optimizer for both. A parameter group with ``muon=True`` holds parameters of at least two
-    dimensions; it keeps no "exp_avg_sq". Parameters in ``coordinates`` are moved in those.
+    dimensions; it keeps no "exp_avg_sq". One with ``soap=True`` is moved by SOAP
+    (``soap``). Parameters in ``coordinates`` are moved in those.
     """
 
     def __init__(
@@ -117,6 +118,7 @@ class MuonAdam(Adam):
         super().__init__(groups, lr, betas=betas, fused=True)
         for group in self.param_groups:
             group.setdefault("muon", False)
+            group.setdefault("soap", False)
             group["momentum"] = momentum
 
     @overload
@@ -136,11 +138,15 @@ class MuonAdam(Adam):
             p.grad = self.coordinates[p].gradient(p.grad).contiguous()
             p.zero_()
         for group in self.param_groups:
-            if group["muon"]:
-                for p in group["params"]:
-                    if p.grad is not None:
+            if not (group["muon"] or group["soap"]):
+                continue
+            for p in group["params"]:
+                if p.grad is not None:
+                    if group["muon"]:
                         self._muon(p, group)
-                        p.grad = None  # not for Adam
+                    else:
+                        soap.update(p, p.grad, self.state[p], group["lr"])
+                    p.grad = None  # not for Adam
         super().step()
         for p, weight in before.items():
             p.copy_(weight + self.coordinates[p].change(p))

@@ -10,6 +10,7 @@ batch of random crops is one gather, on CPU or GPU.
 import io
 import json
 import logging
+import re
 import zlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -37,10 +38,12 @@ COARSEST_NOISE = 2.0  # pixels that share a drawn value, in one direction
 
 
 def group_of(name: str) -> str:
-    """What pictures of one photograph share: the name without extension and without a last letter a (whole)
-    or b (detail).
+    """What pictures of one photograph share: the name without extension, and without a tile number (0012_03:
+    photograph 12, tile 3) or a last letter a (whole) or b (detail).
     """
     stem = Path(name).stem
+    if tile := re.fullmatch(r"(\d{4})_\d{2}", stem):
+        return tile[1]
     return stem[:-1] if stem[-1:] in "ab" and stem[-2:-1].isdigit() else stem
 
 

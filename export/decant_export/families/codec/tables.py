@@ -23,10 +23,11 @@ from decant_train.codec.config import (
     VALUE_BITS,
     WEIGHT_BITS,
 )
+from decant_train.codec.distortion import distortion
 from decant_train.codec.encoder import MEASURED_ON, Encoding
 from decant_train.codec.entropy_model import CheckerboardMean, Context, class_scale, magnitude
 from decant_train.codec.model import Codec
-from decant_train.codec.rate import distortion, interpolated_lambdas, symbol_bits
+from decant_train.codec.rate import interpolated_lambdas, symbol_bits
 from torch import nn
 
 from decant_export.families.codec.float_graphs import array
@@ -102,7 +103,7 @@ def _score(encoder: Encoding, pictures: torch.Tensor) -> float:
         position = torch.full((len(pictures),), place)
         sent = encoder.sent(pictures, position)
         made = model.synthesis(sent.latents).clamp(-0.5, 0.5)
-        error = distortion(made, pictures, model.config.ms_ssim)
+        error = distortion(made, pictures, model.config.measure)
         found.append((sent.bits + 255**2 * interpolated_lambdas(position) * error).log())
     return float(torch.cat(found).mean())
 
