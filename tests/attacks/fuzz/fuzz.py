@@ -7,9 +7,9 @@ skipped. Prints the executions of every target; exits 1 on a fault, whose input 
 
 import argparse
 import importlib.util
+import os
 import re
 import shutil
-import os
 import subprocess
 import sys
 import tempfile
