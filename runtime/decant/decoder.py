@@ -4,28 +4,24 @@ import operator
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from decant.backends.session import Session
 from decant.bundles.bundle import Bundle, open_bundle
-from decant.errors import BundleError, FormatError, ImageError, ModelNotFoundError
+from decant.errors import FormatError, ImageError, ModelNotFoundError
 from decant.formats import container
 from decant.formats.container import DEFAULT_SIZE_LIMIT, DcnFile
 from decant.formats.exif import orientation_of
 from decant.formats.orientation import turned
 from decant.formats.rectangles import Rectangle, whole
-from decant.layouts.fixed_decoder import FixedDecoder
-from decant.layouts.layout import FixedLayout
 from decant.process.cores import usable_cores
 from decant.process.workers import in_order
 from decant.selection.candidates import GraphRequest
 from decant.selection.golden import CheckGolden
 from decant.selection.loading import RuntimeInfo, load_session
-
-if TYPE_CHECKING:
-    from decant.codec.decoder import GridDecoder
 
 
 class Decoder(RuntimeInfo):
@@ -69,7 +65,13 @@ class Decoder(RuntimeInfo):
             second = load_session(self.bundle, "denoiser", wish, self.threads, check_golden)
             self.denoiser = second.session
             self.notes += second.notes
-        self._pipeline = self._build(wish, check_golden)
+        self._pipeline = self.bundle.layout.decoder(
+            self.bundle,
+            self.session,
+            partial(self._load, wish, check_golden),
+            denoiser=self.denoiser,
+            overlap=self.threads > 1,
+        )
         self.warn()
 
     def __repr__(self) -> str:
@@ -129,36 +131,25 @@ class Decoder(RuntimeInfo):
         Raises FormatError when the latents have another shape than the graph takes, BundleError for a bundle
         of another layout.
         """
-        pipeline = self._pipeline
-        if not isinstance(pipeline, FixedDecoder):
-            raise BundleError(f"model {self.bundle.name}: its latents come in files only; use decode")
         latents = np.ascontiguousarray(latents, np.float32)
         width, height = self.bundle.image
         if not len(latents):
             return np.empty((0, height, width, 3), np.uint8)
-        return np.stack(self._spread(pipeline.synthesise, list(latents)))
+        return np.stack(self._spread(self._pipeline.synthesise, list(latents)))
 
-    def _build(self, wish: GraphRequest, check_golden: CheckGolden) -> "FixedDecoder | GridDecoder":
-        """What decodes the bundle's layout, with the graphs that it needs besides synthesis."""
-        bundle, layout = self.bundle, self.bundle.layout
-        if isinstance(layout, FixedLayout):
-            return FixedDecoder(layout, bundle.name, bundle.image, self.session, self.denoiser)
-        from decant.codec.decoder import GridDecoder
-        from decant.codec.layout import GridLayout
-
-        assert isinstance(layout, GridLayout)
-        if self.denoiser is not None:
-            raise BundleError(f"bundle {bundle.name}: pictures of layout {layout.name} are not denoised")
-        # Both graphs in one runtime: means of the integer hyper synthesis fit the integer synthesis exactly.
-        own = self.session.runtime
-        has = any(
-            g.role == "hyper_mean" and (g.precision, g.runtime) == (wish.precision, own)
-            for g in bundle.graphs
+    def _load(self, wish: GraphRequest, check_golden: CheckGolden, role: str) -> Session:
+        """The graph of ``role`` in the runtime of the synthesis: the integer synthesis, for one, takes the
+        means of the integer hyper synthesis.
+        """
+        runtime = self.session.runtime
+        same = any(
+            graph.role == role and (graph.precision, graph.runtime) == (wish.precision, runtime)
+            for graph in self.bundle.graphs
         )
-        wish = replace(wish, runtime=own, precision=wish.precision if has else "auto")
-        loaded = load_session(bundle, "hyper_mean", wish, self.threads, check_golden)
+        wish = replace(wish, runtime=runtime, precision=wish.precision if same else "auto")
+        loaded = load_session(self.bundle, role, wish, self.threads, check_golden)
         self.notes += loaded.notes
-        return GridDecoder(layout, loaded.session, self.session, overlap=self.threads > 1)
+        return loaded.session
 
     def _spread(self, work: Callable[[Any], np.ndarray], items: list[Any]) -> list[np.ndarray]:
         workers = min(self.threads, len(items))

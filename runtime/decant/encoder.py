@@ -10,13 +10,12 @@ import numpy as np
 from decant.backends.session import Session
 from decant.bundles.bundle import Bundle, list_bundles, open_bundle
 from decant.decoder import Decoder
-from decant.errors import BundleError, ImageError
+from decant.errors import BundleError
 from decant.formats import container
 from decant.formats.container import DEFAULT_SIZE_LIMIT, DcnFile
 from decant.formats.frames import warn_of_frames
-from decant.formats.input_images import Picture, opaque, read
+from decant.formats.input_images import Picture, read
 from decant.formats.metadata import Metadata
-from decant.layouts.layout import FixedLayout
 from decant.process import lifecycle
 from decant.process.cores import usable_cores
 from decant.selection.candidates import GraphRequest
@@ -26,8 +25,6 @@ from decant.settings import Settings
 
 if TYPE_CHECKING:
     from PIL import Image
-
-    from decant.codec.encoder import GridEncoder
 
 
 class Encoder(RuntimeInfo):
@@ -64,7 +61,9 @@ class Encoder(RuntimeInfo):
         self._lock = lifecycle.Native(threading.Lock)  # made anew in a forked child
         self._decoder: Decoder | None = None
         super().__init__(load_session(self.bundle, "analysis", self._wish, self._threads, check_golden))
-        self._grid = None if isinstance(self.bundle.layout, FixedLayout) else self._grid_encoder()
+        self._pipeline = self.bundle.layout.encoder(
+            self.bundle, self._load, overlap=self._threads > 1, show=self._show
+        )
         self.warn()
 
     def __repr__(self) -> str:
@@ -106,45 +105,17 @@ class Encoder(RuntimeInfo):
         """
         warn_of_frames(image, source)
         settings = Settings(quality, effort, target_bpp, target_psnr).checked(source)
-        if self._grid is None and settings != Settings():
-            raise ImageError(f"{source}: model {self.bundle.name} has no quality setting; leave it out")
+        self._pipeline.check(settings, source)
         picture, metadata = read(
             image, source, self.size_limit, to_srgb=to_srgb, depth=depth, metadata=metadata
         )
-        if self._grid is None:
-            picture = opaque(picture, source)
-            return container.write(self._file(picture, metadata, self._fixed(picture, source)))
-        file = self._file(picture, metadata, b"")
+        picture = self._pipeline.accept(picture, source)
+        file = self._file(picture, metadata)
 
         def finish(quality: int, latents: bytes) -> bytes:
             return container.write(replace(file, quality=quality, latents=latents))
 
-        return self._grid.encode(picture, settings, finish, source)
-
-    def _fixed(self, picture: Picture, source: str) -> bytes:
-        """The latents section of a bundle of one picture size."""
-        layout = self.bundle.layout
-        assert isinstance(layout, FixedLayout)
-        width, height = self.bundle.image
-        if (picture.width, picture.height) != (width, height):
-            raise ImageError(
-                f"{source}: {picture.width}x{picture.height} pixels; model {self.bundle.name} takes "
-                f"{width}x{height} only; crop or resize the picture first"
-            )
-        return layout.pack_picture(self.session.run(picture.pixels[None])[0], picture.pixels)
-
-    def _grid_encoder(self) -> "GridEncoder":
-        from decant.codec.encoder import GridEncoder
-        from decant.codec.layout import GridLayout
-        from decant.codec.quantization import predicted_from
-
-        layout = self.bundle.layout
-        assert isinstance(layout, GridLayout)
-
-        known, overlap = predicted_from(self.bundle), self._threads > 1
-        return GridEncoder(
-            layout, self.bundle.tables, self._load, predicts=known, overlap=overlap, show=self._show
-        )
+        return self._pipeline.encode(picture, settings, finish, source)
 
     def _show(self, file: DcnFile) -> np.ndarray:
         """The pixels of ``file`` by the default decoder on this encoder's device and runtime."""
@@ -168,7 +139,8 @@ class Encoder(RuntimeInfo):
         self.notes += loaded.notes
         return loaded.session
 
-    def _file(self, picture: Picture, metadata: Metadata, latents: bytes) -> DcnFile:
+    def _file(self, picture: Picture, metadata: Metadata) -> DcnFile:
+        """The file of ``picture``, its latents still to come."""
         from decant.formats import alpha
 
         return DcnFile(
@@ -176,7 +148,7 @@ class Encoder(RuntimeInfo):
             model_id=bytes.fromhex(self.bundle.model_id)[:8],
             width=picture.width,
             height=picture.height,
-            latents=latents,
+            latents=b"",
             grey=picture.grey,
             alpha=None if picture.alpha is None else alpha.pack(picture.alpha),
             exif=metadata.exif,

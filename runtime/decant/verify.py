@@ -17,15 +17,12 @@ from decant.errors import BundleError, DecantError, MissingExtraError
 from decant.formats import container
 from decant.formats.manifest import Graph
 from decant.formats.reading import read_dcn
-from decant.layouts.layout import FixedLayout
 from decant.process import lifecycle
 from decant.selection import golden
 from decant.selection.candidates import GraphRequest
-from decant.selection.loading import check_shapes, load_session
+from decant.selection.loading import load_session
 from decant.text import escaped
 
-# The highest quality of any codec is far above this, what a broken graph gives far below.
-LOWEST_ENCODING_DB = 25
 ENCODING_ROLES = ("analysis", "hyper_analysis", "prediction", "synthesis_adjoint")
 
 
@@ -73,11 +70,7 @@ class FileVerifier:
         container.check_size(file.width, file.height, source, self._size_limit)
         bundle = self._bundle(file)
         said = [f"{file.width}x{file.height}"]
-        if isinstance(bundle.layout, FixedLayout):
-            bundle.layout.check(file, bundle.image, source)
-            bundle.layout.unpack(file.latents, source)
-        else:
-            said += _decode_symbols(bundle, file, source)
+        said += bundle.layout.verify(file, bundle.image, source)
         said += [f"model {bundle.name} {bundle.version}", "all checksums right"]
         return Finding(True, source, ", ".join(said))
 
@@ -109,23 +102,6 @@ def verify_files(
             yield Finding(False, str(path), result.removeprefix(f"{escaped(str(path))}: "))
         else:
             yield result
-
-
-def _decode_symbols(bundle: Bundle, file: container.DcnFile, source: str) -> list[str]:
-    """Decode all that is coded without loss, and say what it was. Raises FormatError."""
-    from decant.codec.decoder import groups_of
-    from decant.codec.layout import GridLayout
-    from decant.formats import alpha
-
-    assert isinstance(bundle.layout, GridLayout)
-    count = sum(1 for _ in groups_of(bundle.layout, file, source))
-    said = [f"quality {file.quality}", f"{count} group{'s' if count > 1 else ''} of symbols decoded"]
-    if file.grey:
-        said.insert(0, "grey")
-    if file.alpha is not None:
-        alpha.unpack(file.alpha, file.width, file.height, source)
-        said.append("alpha decoded")
-    return said
 
 
 def verify_bundle(path: str | PathLike[str], threads: int = 0) -> Iterator[Finding]:
@@ -162,7 +138,7 @@ def verify_bundle(path: str | PathLike[str], threads: int = 0) -> Iterator[Findi
 
 def _try(bundle: Bundle, graph: Graph, device: Device, threads: int) -> Finding:
     try:
-        check_shapes(bundle, graph)
+        bundle.layout.check_graph(bundle, graph)
         blobs = [bundle.read(entry) for entry in graph.files]
         session = create_session(graph, blobs, device=device.kind, threads=threads, where=str(bundle.path))
         what = f"{graph.role}.{graph.precision} {session.runtime} {session.runtime_version} {session.device}"
@@ -181,39 +157,35 @@ def _encode(bundle: Bundle, role: str, session: Session) -> str:
     """Encode the first golden picture with ``session`` in its role, and say what came of it. Raises
     DecantError.
     """
-    pixels = golden.pixels_of(bundle, bundle.golden[0].pixels)
-    if isinstance(bundle.layout, FixedLayout):
-        bundle.layout.pack_picture(session.run(pixels[None])[0], pixels)
-        return "gives latents that can be stored"
-    from decant.codec.encoder import GridEncoder
-    from decant.codec.layout import QUALITIES, GridLayout
-    from decant.codec.quantization import predicted_from
     from decant.decoder import Decoder
     from decant.formats.input_images import Picture
     from decant.settings import Settings
 
-    assert isinstance(bundle.layout, GridLayout)
+    pixels, layout = golden.pixels_of(bundle, bundle.golden[0].pixels), bundle.layout
 
-    def load(wanted: str) -> Session:
-        if wanted == role:
+    def load(needed: str) -> Session:
+        if needed == role:
             return session
-        return load_session(bundle, wanted, GraphRequest(precision="float"), check_golden="never").session
+        return load_session(bundle, needed, GraphRequest(precision="float"), check_golden="never").session
 
     def finish(quality: int, latents: bytes) -> bytes:
         height, width = pixels.shape[:2]
         model_id = bytes.fromhex(bundle.model_id)[:8]
         return container.write(container.DcnFile(bundle.name, model_id, width, height, latents, quality))
 
+    best = Settings(quality=layout.qualities or None)
+    data = layout.encoder(bundle, load).encode(Picture(pixels), best, finish, "<golden picture>")
+    floor = layout.encoding_floor_db
+    if floor is None:
+        return "gives latents that can be stored"
     decoder = Decoder(bundle, check_golden="never")  # the default one: what users see
-    encoder = GridEncoder(bundle.layout, bundle.tables, load, predicts=predicted_from(bundle))
-    data = encoder.encode(Picture(pixels), Settings(quality=QUALITIES), finish, "<golden picture>")
     psnr = golden.psnr_db(decoder.decode(data), pixels)
-    if not psnr >= LOWEST_ENCODING_DB:
+    if not psnr >= floor:
         raise BundleError(
             f"bundle {bundle.name}: encodes a golden picture at {psnr:.1f} dB ({decoder.precision} decoder); "
-            f"at least {LOWEST_ENCODING_DB} dB expected"
+            f"at least {floor:.0f} dB expected"
         )
     return (
         f"encodes a golden picture at {psnr:.1f} dB for the {decoder.precision} decoder "
-        f"(floor {LOWEST_ENCODING_DB} dB)"
+        f"(floor {floor:.0f} dB)"
     )

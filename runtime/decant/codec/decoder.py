@@ -85,6 +85,10 @@ class GridDecoder:
             pixels[:, :, 3] = opacity[wanted.within(whole(file.height, file.width))]
         return pixels
 
+    def synthesise(self, latents: np.ndarray) -> np.ndarray:
+        """Raises BundleError: latents without their file do not say how they were quantized."""
+        raise BundleError(f"layout {self.layout.name}: latents come in files only; use decode")
+
 
 def mean_of_group(hyper_mean: Session, hyperlatents: np.ndarray, group: Rectangle) -> np.ndarray:
     """Dequantized ``hyperlatents`` float32 (hyper, hz, wz) of a picture -> float32 (M, rows, columns), the

@@ -119,6 +119,13 @@ class GridEncoder:
         self._adjoint: Session | None = None
         self._bits = layout.entropy.cost_bits()
 
+    def check(self, settings: Settings, source: str) -> None:
+        """Every setting is taken."""
+
+    def accept(self, picture: Picture, source: str) -> Picture:
+        """Every picture is taken, grey and alpha too."""
+        return picture
+
     def encode(self, picture: Picture, settings: Settings, finish: Finish, source: str) -> bytes:
         """The file of ``picture``. Raises ImageError for a target that no quality meets; warns with
         QualityWarning where no quality holds the picture.

@@ -134,14 +134,13 @@ class Quantizer:
         self._steps[after] -= new * self._quality.gain[after, None, None]
 
 
-def predicted_from(bundle: "Bundle") -> int | None:
+def predicted_from(bundle: "Bundle", layout: GridLayout) -> int | None:
     """Of how many channels the graph ``prediction`` of ``bundle`` takes the latents; None where it has none.
     Raises BundleError where it takes or gives others than the layout has.
     """
     if not bundle.has("prediction"):
         return None
-    graph, layout = bundle.graph("prediction"), bundle.layout
-    assert isinstance(layout, GridLayout)
+    graph = bundle.graph("prediction")
     shapes = [tensor.shape for tensor in (*graph.inputs[:1], *graph.outputs[:1])]
     known, predicted = (shape[1] if len(shape) == 4 else None for shape in shapes)
     most = layout.channels - layout.stages[0]

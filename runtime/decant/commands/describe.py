@@ -101,9 +101,9 @@ def describe_file(file: DcnFile, path: str, size: int, bundle: Bundle | None = N
 
 
 def _groups(file: DcnFile, latent: dict[str, Any]) -> int | None:
-    """How many groups of latents a picture has in the layout ``grid``; None in others."""
+    """Number of coding tiles of a picture; None where the layout has no tiles. The tables stay unread."""
     side = latent.get("group")
-    if latent["layout"] != "grid" or not isinstance(side, int) or side < 1:
+    if not isinstance(side, int) or side < 1:
         return None
     pixels = 16 * side
     return -(-file.width // pixels) * -(-file.height // pixels)

@@ -1,76 +1,111 @@
-"""Latent layouts: what turns a picture's latents into the payload of a file, and back.
+"""The layout interface: how a picture's latents become the payload of a file, and back.
 
-Every layout has a name, its value in ``model.json`` and its tensors. ``FixedLayout`` is what the layouts of
-models for pictures of one size share; the codec's layout, for pictures of any size, is
-``decant.codec.layout``.
+A layout answers everything that depends on how latents are stored, so no other module asks which layout a
+bundle has. ``decant.layouts.registry`` finds the layout that ``model.json`` names. Layouts of pictures of one
+size derive from ``decant.layouts.fixed.FixedLayout``; the codec's layout is ``decant.codec.codec_layout``.
 """
 
-from abc import ABC, abstractmethod
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
-from decant.errors import FormatError
+from decant.backends.session import Session
 from decant.formats.container import DcnFile
+from decant.formats.input_images import Picture
+from decant.formats.manifest import Graph
+from decant.formats.rectangles import Rectangle
+from decant.settings import Settings
+
+if TYPE_CHECKING:
+    from decant.bundles.bundle import Bundle
+
+# A role of the bundle's graphs, ``hyper_mean`` for example -> its session.
+Load: TypeAlias = Callable[[str], Session]
+# A quality (0: none) and the latents section -> the bytes of the whole file.
+Finish: TypeAlias = Callable[[int, bytes], bytes]
+# A file -> its pixels uint8 (H, W, 3 or 4), by the decoder that users have by default.
+Show: TypeAlias = Callable[[DcnFile], np.ndarray]
+
+
+class PictureDecoder(Protocol):
+    """The decoding graphs of a bundle at work. Safe to use from several threads."""
+
+    def decode(self, file: DcnFile, source: str = "<bytes>", region: Rectangle | None = None) -> np.ndarray:
+        """Pixels uint8 (H, W, 3), or (H, W, 4) where the file has alpha, of the picture or of a ``region``.
+
+        ``source`` names the file in messages. Raises FormatError for a damaged file.
+        """
+
+    def synthesise(self, latents: np.ndarray) -> np.ndarray:
+        """Latents float32 of one picture, without batch axis -> pixels uint8 (H, W, 3).
+
+        Raises FormatError for another shape, BundleError where latents come in files only.
+        """
+
+
+class PictureEncoder(Protocol):
+    """The encoding graphs of a bundle at work. Safe to use from several threads."""
+
+    def check(self, settings: Settings, source: str) -> None:
+        """Raise ImageError for settings that this encoder does not take."""
+
+    def accept(self, picture: Picture, source: str) -> Picture:
+        """``picture`` as this encoder stores it. Raises ImageError for one that it cannot store."""
+
+    def encode(self, picture: Picture, settings: Settings, finish: Finish, source: str) -> bytes:
+        """The bytes of a file, made by ``finish``, of a picture that was accepted.
+
+        Raises ImageError for a picture or a target that cannot be met.
+        """
 
 
 class Layout(Protocol):
-    """What every layout has; what more one has, whoever decodes or encodes with it knows."""
+    """A latent layout. Each one has a name, its value in ``model.json``, and its tensors."""
 
     @property
     def name(self) -> str:
         """Its name in model.json."""
 
+    @property
+    def qualities(self) -> int:
+        """Number of qualities, 1 to this; 0 where files have none."""
+
+    @property
+    def encoding_floor_db(self) -> float | None:
+        """PSNR in dB that a golden picture, encoded at the highest quality, must reach; None: no floor."""
+
     def to_model(self) -> dict[str, Any]:
         """The value of ``latent`` in model.json."""
 
     def tables(self) -> dict[str, np.ndarray]:
         """The tensors that it needs in tables.safetensors."""
 
+    def check_graph(self, bundle: "Bundle", graph: Graph) -> None:
+        """Raise BundleError unless the declared tensors of ``graph`` fit this layout."""
 
-class FixedLayout(ABC):
-    """What the layouts of models for pictures of one size share: latents of one shape, without qualities."""
+    def decoder(
+        self,
+        bundle: "Bundle",
+        synthesis: Session,
+        load: Load,
+        *,
+        denoiser: Session | None = None,
+        overlap: bool = True,
+    ) -> PictureDecoder:
+        """The decoder of ``bundle``. The golden check uses it too, with the session under test.
 
-    name: str
+        ``load`` gives further graphs in the runtime of ``synthesis``; ``denoiser`` runs on the decoded
+        pixels; ``overlap`` allows a second thread. Raises BundleError.
+        """
 
-    @abstractmethod
-    def to_model(self) -> dict[str, Any]:
-        """The value of ``latent`` in model.json."""
+    def encoder(
+        self, bundle: "Bundle", load: Load, *, overlap: bool = True, show: Show | None = None
+    ) -> PictureEncoder:
+        """The encoder of ``bundle``; targets of PSNR hold for what ``show`` decodes. Raises BundleError."""
 
-    @abstractmethod
-    def tables(self) -> dict[str, np.ndarray]:
-        """The tensors that it needs in tables.safetensors."""
+    def verify(self, file: DcnFile, image: tuple[int, int], source: str) -> list[str]:
+        """Decode everything in ``file`` that is coded without loss; what was found, in words.
 
-    @abstractmethod
-    def shape(self, image: tuple[int, int]) -> tuple[int, ...]:
-        """Shape of a picture's latents; ``image`` is the model's (width, height)."""
-
-    @abstractmethod
-    def pack(self, latents: np.ndarray) -> bytes:
-        """Latents float32 of one picture -> payload. Raises ImageError."""
-
-    def pack_picture(self, latents: np.ndarray, pixels: np.ndarray) -> bytes:
-        """``pack``, where what is stored depends on the picture uint8 (H, W, 3) too. Raises ImageError."""
-        return self.pack(latents)
-
-    @abstractmethod
-    def unpack(self, payload: bytes, source: str = "<bytes>") -> np.ndarray:
-        """Payload -> float32 latents. Raises FormatError."""
-
-    def check(self, file: DcnFile, image: tuple[int, int], source: str) -> None:
-        """Raise FormatError unless the picture has the model's size, no alpha, no grey and no quality."""
-        if (file.width, file.height) != image:
-            raise FormatError(
-                f"{source}: {file.width}x{file.height} pixels; "
-                f"model {file.name} makes {image[0]}x{image[1]} only"
-            )
-        if file.grey or file.alpha is not None:
-            raise FormatError(f"{source}: flagged grey or with alpha; model {file.name} makes plain RGB only")
-        if file.quality:
-            raise FormatError(
-                f"{source}: quality {file.quality}; model {file.name} has no qualities, 0 expected"
-            )
-
-
-def is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+        ``image`` is the model's (width, height), (0, 0) for any. Raises FormatError.
+        """

@@ -16,7 +16,7 @@ from decant.codec.entropy.counts import TOTAL, exact_model
 from decant.codec.entropy.rans import AnsCoder, ans_decoder
 from decant.errors import BundleError, FormatError, ImageError
 from decant.formats.tensors import tensor_of
-from decant.layouts.layout import FixedLayout
+from decant.layouts.fixed import FixedLayout, is_int
 
 MAX_SIDE, MAX_CHANNELS, MAX_LATENTS = 4096, 1 << 16, 1 << 24
 MAX_DEPTH, MAX_DEPTHS = 12, 16
@@ -291,10 +291,10 @@ def _check_numbers(channels: Any, height: Any, width: Any, region: Any, depths: 
         ("region", region, MAX_SIDE),
         ("number of depths", len(depths), MAX_DEPTHS),
     ):
-        if not _is_int(number) or not 1 <= number <= most:
+        if not is_int(number) or not 1 <= number <= most:
             raise BundleError(f"latent layout levels: {what} {number!r}; 1..{most} expected")
     for depth in depths:
-        if not _is_int(depth) or not 0 <= depth <= MAX_DEPTH:
+        if not is_int(depth) or not 0 <= depth <= MAX_DEPTH:
             raise BundleError(f"latent layout levels: depth {depth!r}; 0..{MAX_DEPTH} expected")
     if channels * height * width > MAX_LATENTS:
         raise BundleError(
@@ -325,7 +325,3 @@ def _check_counts(what: str, counts: np.ndarray, shape: tuple[int, int]) -> None
     good = counts.shape == shape and counts.dtype == np.uint32
     if not good or counts.min() < 1 or (counts.sum(axis=1, dtype=np.uint64) != TOTAL).any():
         raise BundleError(f"latent layout levels: {what}: counts of at least 1 and sum 2^24 expected")
-
-
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,31 +1,31 @@
-"""Finds the layout that a bundle's ``model.json`` names: ``vector``, ``levels`` or ``grid``."""
+"""Finds the layout that a bundle's ``model.json`` names.
 
-from collections.abc import Callable, Mapping
-from typing import Any
+A new layout is one line in ``LAYOUTS``. Its class is loaded with the first bundle that needs it.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from decant.errors import BundleError
 from decant.layouts.layout import Layout
-from decant.layouts.vector import VectorLayout
 
-
-def _grid(model: Mapping[str, Any], tables: Mapping[str, np.ndarray]) -> Layout:
-    from decant.codec.layout import GridLayout  # the coder is loaded with the first bundle that needs it
-
-    return GridLayout.from_model(model, tables)
-
-
-def _levels(model: Mapping[str, Any], tables: Mapping[str, np.ndarray]) -> Layout:
+if TYPE_CHECKING:
+    from decant.codec.codec_layout import CodecLayout
     from decant.layouts.levels import LevelsLayout
+    from decant.layouts.vector import VectorLayout
 
-    return LevelsLayout.from_model(model, tables)
+    def _have_the_interface(*layouts: VectorLayout | LevelsLayout | CodecLayout) -> tuple[Layout, ...]:
+        return layouts  # mypy compares each class with the protocol
 
 
-LAYOUTS: dict[str, Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], Layout]] = {
-    VectorLayout.name: VectorLayout.from_model,
-    "levels": _levels,
-    "grid": _grid,
+# Name in model.json -> module and class, whose ``from_model`` reads model.json and the tables.
+LAYOUTS = {
+    "vector": "decant.layouts.vector:VectorLayout",
+    "levels": "decant.layouts.levels:LevelsLayout",
+    "grid": "decant.codec.codec_layout:CodecLayout",
 }
 
 
@@ -36,4 +36,6 @@ def layout_of(model: Mapping[str, Any], tables: Mapping[str, np.ndarray]) -> Lay
         raise BundleError(
             f"latent layout {name!r} is unknown to this decant ({', '.join(LAYOUTS)}); update it"
         )
-    return LAYOUTS[name](model, tables)
+    module, _, attribute = LAYOUTS[name].partition(":")
+    layout: Layout = getattr(import_module(module), attribute).from_model(model, tables)
+    return layout

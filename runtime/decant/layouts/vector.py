@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from decant.errors import BundleError, FormatError, ImageError
-from decant.layouts.layout import FixedLayout, is_int
+from decant.layouts.fixed import FixedLayout, is_int
 
 _FLOATS: dict[str, np.dtype[Any]] = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
 

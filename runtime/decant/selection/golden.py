@@ -14,7 +14,7 @@ import os
 import platform
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -28,7 +28,6 @@ from decant.errors import BundleError, GoldenError
 from decant.formats import container
 from decant.formats.manifest import Graph, canonical_json
 from decant.formats.writing import write_atomically
-from decant.layouts.layout import FixedLayout
 from decant.process.failures import is_from_signal_handler
 
 CheckGolden = Literal["once", "always", "never"]
@@ -72,48 +71,40 @@ def check(bundle: Bundle, graph: Graph, session: Session, when: CheckGolden = "o
 
 def measure(bundle: Bundle, role: str, session: Session) -> float:
     """PSNR in dB over the pixels of all golden pictures of ``role``. Raises BundleError for a damaged one."""
-    layout = bundle.layout
-    decode: Callable[[str, np.ndarray], np.ndarray]
-    if isinstance(layout, FixedLayout):
-        decode = partial(_fixed, bundle, layout, role, session)
-    else:
-        decode = _grid(bundle, session)
+    decode = _denoise(bundle, session) if role == "denoiser" else _decode(bundle, session)
     errors = [
-        _mse(decode(source, wanted := pixels_of(bundle, expected)), wanted)
+        _mse(decode(source, pixels := pixels_of(bundle, expected)), pixels)
         for source, expected in _cases(bundle, role)
     ]
     return _mse_to_db(float(np.mean(errors)))
 
 
-def _fixed(
-    bundle: Bundle, layout: FixedLayout, role: str, session: Session, source: str, wanted: np.ndarray
-) -> np.ndarray:
-    if role == "synthesis":
+def _denoise(bundle: Bundle, session: Session) -> Callable[[str, np.ndarray], np.ndarray]:
+    """A golden picture's path and the pixels expected, of the same size -> what ``session`` makes of it."""
+
+    def denoise(source: str, expected: np.ndarray) -> np.ndarray:
+        _require(bundle, source, expected, bundle.image)
+        pixels: np.ndarray = session.run(pixels_of(bundle, source)[None])[0]
+        return pixels
+
+    return denoise
+
+
+def _decode(bundle: Bundle, session: Session) -> Callable[[str, np.ndarray], np.ndarray]:
+    """A golden file's path and the pixels expected -> what a decoder with the synthesis ``session`` gives.
+    Other graphs come from the runtime of ``session``, as a decoder has them.
+    """
+
+    def load(role: str) -> Session:
+        graph = bundle.graph(role, runtime=session.runtime)
+        blobs = [bundle.read(entry) for entry in graph.files]
+        return create_session(graph, blobs, device=session.device, threads=1, where=str(bundle.path))
+
+    decoder = bundle.layout.decoder(bundle, session, load, overlap=False)
+
+    def decode(source: str, expected: np.ndarray) -> np.ndarray:
         file = _file(bundle, source)
-        layout.check(file, bundle.image, str(bundle.path / source))
-        x = layout.unpack(file.latents, str(bundle.path / source))
-    else:
-        x = pixels_of(bundle, source)
-    _require(bundle, source, wanted, bundle.image)
-    found: np.ndarray = session.run(x[None])[0]
-    return found
-
-
-def _grid(bundle: Bundle, session: Session) -> Callable[[str, np.ndarray], np.ndarray]:
-    """A synthesis is tried with the mean of its own runtime, the two as a decoder has them."""
-    from decant.codec.decoder import GridDecoder
-    from decant.codec.layout import GridLayout
-
-    layout = bundle.layout
-    assert isinstance(layout, GridLayout)
-    graph = bundle.graph("hyper_mean", runtime=session.runtime)
-    blobs = [bundle.read(entry) for entry in graph.files]
-    mean = create_session(graph, blobs, device=session.device, threads=1, where=str(bundle.path))
-    decoder = GridDecoder(layout, mean, session, overlap=False)
-
-    def decode(source: str, wanted: np.ndarray) -> np.ndarray:
-        file = _file(bundle, source)
-        _require(bundle, source, wanted, (file.width, file.height))
+        _require(bundle, source, expected, (file.width, file.height))
         return decoder.decode(file, str(bundle.path / source))
 
     return decode

@@ -10,7 +10,6 @@ from decant.backends.sessions import create_session
 from decant.bundles.bundle import Bundle
 from decant.errors import BundleError, DeviceError
 from decant.formats.manifest import Graph
-from decant.layouts.layout import FixedLayout
 from decant.selection import golden
 from decant.selection.candidates import GraphRequest, candidates
 
@@ -71,7 +70,7 @@ def load_session(
     """
     choices = candidates(bundle, role, wish)
     for graph, _ in choices:
-        check_shapes(bundle, graph)
+        bundle.layout.check_graph(bundle, graph)
     notes: list[str] = []
     for left, (graph, device) in zip(range(len(choices) - 1, -1, -1), choices, strict=True):
         blobs = [bundle.read(entry) for entry in graph.files]
@@ -95,27 +94,3 @@ def load_session(
             notes.append("device auto: no npu or gpu could be used, running on the cpu")
         return SelectedGraph(session, graph, psnr, tuple(notes))
     raise AssertionError("candidates() gives at least one")
-
-
-def check_shapes(bundle: Bundle, graph: Graph) -> None:
-    """Refuse, with BundleError, a graph whose declared tensors do not fit the bundle's picture size and
-    latents.
-    """
-    layout = bundle.layout
-    if not isinstance(layout, FixedLayout):
-        return  # any size: what a graph takes and gives is compared when it runs
-    width, height = bundle.image
-    pixels = ("uint8", (height, width, 3))
-    latents = ("float32", layout.shape(bundle.image))
-    wanted = {"synthesis": (latents, pixels), "analysis": (pixels, latents), "denoiser": (pixels, pixels)}
-    if graph.role not in wanted:
-        return
-    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
-        raise BundleError(f"bundle {bundle.name}: {graph.label} must have one input and one output")
-    tensors = (("input", graph.inputs[0]), ("output", graph.outputs[0]))
-    for (what, tensor), (dtype, shape) in zip(tensors, wanted[graph.role], strict=True):
-        if tensor.dtype != dtype or tensor.shape[1:] != shape:
-            raise BundleError(
-                f"bundle {bundle.name}: {graph.label} has {what} {tensor.dtype} {list(tensor.shape)}; "
-                f"{dtype} {['n', *shape]} expected"
-            )

@@ -15,7 +15,7 @@ from decant import Decoder, Encoder, FormatError, SizeLimitError
 from decant.bundles.bundle import Bundle
 from decant.codec import decoder as grid_decoder
 from decant.codec.decoder import GridDecoder, groups_of
-from decant.codec.encoder import Analysed
+from decant.codec.encoder import Analysed, GridEncoder
 from decant.codec.layout import GridLayout
 from decant.errors import BundleError, DecantError, ImageError
 from decant.formats import container
@@ -325,7 +325,7 @@ class TestRefusals:
     def test_what_codecs_do_not_have(self, codec: Path, decoder: Decoder):
         with pytest.raises(BundleError, match="no graph denoiser"):
             Decoder(codec, denoise=True)
-        with pytest.raises(BundleError, match="its latents come in files only"):
+        with pytest.raises(BundleError, match="latents come in files only"):
             decoder.decode_latents(np.zeros((1, 3)))
 
     @given(data=st.data())
@@ -369,11 +369,11 @@ def peak_mib(codec: Path, precision: str, file: Path) -> tuple[int, int]:
 
 def tall(encoder: Encoder, layout: GridLayout, copies: int) -> bytes:
     """A file of 4096 pixels across whose rows of latents repeat those of a photo ``copies`` times."""
-    assert encoder._grid is not None
-    found = encoder._grid.analyse(Picture(photo(4096, 512)))
+    assert isinstance(encoder._pipeline, GridEncoder)
+    found = encoder._pipeline.analyse(Picture(photo(4096, 512)))
     shape = layout.grid(4096, 512 * copies)
     repeated = Analysed(np.tile(found.y, (1, copies, 1)), np.tile(found.z, (1, copies, 1)), shape)
-    latents = encoder._grid.code(encoder._grid.hyper_part(repeated, 50), repeated.y, 1)
+    latents = encoder._pipeline.code(encoder._pipeline.hyper_part(repeated, 50), repeated.y, 1)
     name, model_id = encoder.bundle.name, bytes.fromhex(encoder.bundle.model_id)[:8]
     return container.write(container.DcnFile(name, model_id, 4096, 512 * copies, latents, 50))
 

@@ -34,8 +34,8 @@ def decoder(codec: Path) -> Decoder:
 
 @pytest.fixture(scope="session")
 def grid(encoder: Encoder) -> GridEncoder:
-    assert encoder._grid is not None
-    return encoder._grid
+    assert isinstance(encoder._pipeline, GridEncoder)
+    return encoder._pipeline
 
 
 def bits_per_pixel(data: bytes, picture: np.ndarray) -> float:
@@ -274,7 +274,7 @@ class TestCorrection:
     def test_a_bundle_without_bounds_takes_curvatures(self, codec: Path):
         bundle = Bundle.open(codec)
         bundle.tables = {name: table for name, table in bundle.tables.items() if name != "synthesis.bound"}
-        model = Encoder(bundle)._grid
+        model = Encoder(bundle)._pipeline
         assert model is not None
         np.testing.assert_array_equal(model.bound, model.curvature)
 
