@@ -14,6 +14,7 @@ PACKAGES = {
     "decant_export": ROOT / "export",
     "decant_bench": ROOT / "bench",
     "decant_reproduce": ROOT / "bench",
+    "decant_studio": ROOT / "studio",
 }
 LONGEST = 400
 # Longer than that, and waiting to be split.

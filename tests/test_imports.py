@@ -15,6 +15,7 @@ PACKAGES = {
     "decant_export": ROOT / "export" / "decant_export",
     "decant_bench": ROOT / "bench" / "decant_bench",
     "decant_reproduce": ROOT / "bench" / "decant_reproduce",
+    "decant_studio": ROOT / "studio" / "decant_studio",
     "decant_bundles": ROOT / "artifacts" / "decant_bundles",
 }
 # Which of our packages each may import. "later": only inside a function, behind an extra.
@@ -29,6 +30,7 @@ ALLOWED = {
         "decant_train": "later",
         "decant_export": "later",
     },
+    "decant_studio": {"decant": "now", "decant_bench": "now"},
     "decant_bundles": {},
 }
 # What a client installs, and what the runtime imports of it. The runtimes are imported in backends alone,

@@ -20,7 +20,7 @@ GONE = {
 
 def test_the_old_names_are_gone() -> None:
     found = []
-    for folder in ("runtime", "train", "export", "bench", "tests", "examples"):
+    for folder in ("runtime", "train", "export", "bench", "studio", "tests", "examples"):
         for path in (ROOT / folder).rglob("*.py"):
             tokens = tokenize.generate_tokens(io.StringIO(path.read_text(encoding="utf-8")).readline)
             names = {token.string for token in tokens if token.type == tokenize.NAME}

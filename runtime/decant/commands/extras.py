@@ -9,7 +9,12 @@ _PACKAGE = "decant-codec"
 # Modules whose distribution has another name.
 _DISTRIBUTIONS = {"skimage": "scikit-image", "sklearn": "scikit-learn", "PIL": "pillow"}
 # The extra of what a plugin command needs, by its package; other commands come without one.
-_OWN_EXTRA = {"decant_bench": "bench", "decant_export": "export", "decant_train": "train"}
+_OWN_EXTRA = {
+    "decant_bench": "bench",
+    "decant_export": "export",
+    "decant_studio": "web",
+    "decant_train": "train",
+}
 
 
 def missing(error: ModuleNotFoundError, command: str, package: str = "") -> MissingExtraError:

@@ -20,6 +20,7 @@ _SHORT_HELP = {
     "decant_bench.evaluate.cli:evaluate": "Measure a bundle on pictures, and write one HTML report.",
     "decant_reproduce.cli:reproduce": "Reproduce a published system and compare it with its figures.",
     "decant_export.cli:export": "Write the bundle of a checkpoint: graphs, golden files, figures.",
+    "decant_studio.cli:serve": "Compare, convert, vote and read reports in a local web page.",
     "decant_train.cli:train": "Train a model: images in, checkpoint out.",
 }
 

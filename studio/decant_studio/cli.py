@@ -1,0 +1,79 @@
+"""``decant serve``: the studio in a browser."""
+
+import webbrowser
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+_FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
+
+
+@click.command(short_help="Compare, convert, vote and read reports in a local web page.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0: any free one."
+)
+@click.option("--open", "opens", is_flag=True, help="Open the page in the browser.")
+@click.option("--bundle-dir", type=_FOLDER, help="Look for bundles here first.")
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where votes are kept.  [default: studio in decant's user data folder]",
+)
+@click.option(
+    "--reports", type=_FOLDER, multiple=True, help="A folder of reports to show. May be given again."
+)
+@click.option(
+    "--workers", type=click.IntRange(1, 32), help="Pictures at a time.  [default: 1 or 2, by cores]"
+)
+@click.option(
+    "--max-megapixels", type=click.IntRange(1, 1000), default=16, show_default=True, help="Of a picture."
+)
+@click.option(
+    "--max-upload-mb", type=click.IntRange(1, 1000), default=32, show_default=True, help="Of an upload."
+)
+@click.option(
+    "--time-limit", type=click.IntRange(1), default=300, show_default=True, help="Seconds for one picture."
+)
+def serve(
+    host: str,
+    port: int,
+    opens: bool,
+    bundle_dir: Path | None,
+    data_dir: Path | None,
+    reports: tuple[Path, ...],
+    workers: int | None,
+    max_megapixels: int,
+    max_upload_mb: int,
+    time_limit: int,
+) -> None:
+    """Serve the studio at http://127.0.0.1:8765 until Ctrl-C. Pictures stay on this machine."""
+    from decant_studio.app import create_app
+    from decant_studio.server import Server
+    from decant_studio.settings import MIB, Settings
+
+    settings = Settings(
+        bundle_dir=bundle_dir,
+        reports=reports,
+        upload_bytes=max_upload_mb * MIB,
+        pixels=max_megapixels * 1_000_000,
+        job_seconds=float(time_limit),
+    )
+    settings = replace(settings, hosts=settings.hosts | {host.lower()})
+    if data_dir is not None:
+        settings = replace(settings, data_dir=data_dir)
+    if workers is not None:
+        settings = replace(settings, workers=workers)
+    app = create_app(settings)
+    server = Server(host, port, app)
+    click.echo(f"decant: the studio is at {server.url} (Ctrl-C ends it)", err=True)
+    if opens:
+        webbrowser.open(server.url)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        server.server_close()
+        app.extensions["studio"].close()

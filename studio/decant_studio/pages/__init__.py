@@ -1,0 +1,1 @@
+"""The pages and their JSON interfaces, one Flask blueprint a page."""

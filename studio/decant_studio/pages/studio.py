@@ -1,0 +1,62 @@
+"""The page Studio: a picture in decant and in another codec at equal bytes; files restored."""
+
+from flask import Blueprint, Response, jsonify, render_template
+
+from decant_studio import uploads
+from decant_studio.errors import Refused
+from decant_studio.jobs.pool import Job, Pool
+from decant_studio.settings import MIB, Settings
+from decant_studio.work import codecs
+
+# What a value may be, by mode: lowest, highest, default.
+MODES = {"quality": (1, 100, 60), "bpp": (0.02, 24, 0.6), "psnr": (15, 60, 36)}
+
+
+def blueprint(settings: Settings, pool: Pool) -> Blueprint:
+    """``/``, ``/api/compare`` and ``/api/restore``."""
+    pages = Blueprint("studio", __name__)
+
+    @pages.get("/")
+    def studio() -> str:
+        return render_template(
+            "studio.html",
+            models=codecs.models(_folder(settings)),
+            peers={key: label for key, (label, _, _) in codecs.PEERS.items()},
+            modes=MODES,
+            megabytes=settings.upload_bytes // MIB,
+            megapixels=settings.pixels // 1_000_000,
+        )
+
+    @pages.post("/api/compare")
+    def compare() -> tuple[Response, int]:
+        models = codecs.models(_folder(settings))
+        if not models:
+            raise Refused(400, "No model here encodes pictures.")
+        mode = uploads.choice("mode", tuple(MODES), "quality")
+        low, high, default = MODES[mode]
+        value = uploads.number("value", low, high, default, whole=mode == "quality")
+        job = pool.submit(
+            "compare",
+            model=uploads.choice("model", models, models[0]),
+            mode=mode,
+            value=value,
+            effort=int(uploads.number("effort", 0, 9, 2, whole=True)),
+            peer=uploads.choice("peer", tuple(codecs.PEERS), "jpeg"),
+            data=uploads.body(settings),
+        )
+        return accepted(job)
+
+    @pages.post("/api/restore")
+    def restore() -> tuple[Response, int]:
+        return accepted(pool.submit("restore", data=uploads.body(settings)))
+
+    return pages
+
+
+def accepted(job: Job) -> tuple[Response, int]:
+    """The answer to a request that began a job."""
+    return jsonify(job.described()), 202
+
+
+def _folder(settings: Settings) -> str | None:
+    return None if settings.bundle_dir is None else str(settings.bundle_dir)

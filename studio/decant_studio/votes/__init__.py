@@ -1,0 +1,1 @@
+"""Blind votes: studies, sessions and answers in SQLite, their ranking, and export."""

@@ -1,0 +1,98 @@
+"""What the studio's tests share: pictures, and a studio with the shipped bundles."""
+
+import io
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("flask", reason="the extra `web` is not installed")
+
+from decant_studio.app import create_app
+from decant_studio.security import BODY_KIND, TOKEN_HEADER
+from decant_studio.settings import Settings
+from PIL import Image
+
+SECONDS = 120
+
+
+def png_of(pixels: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+@pytest.fixture(scope="session")
+def photo() -> np.ndarray:
+    """A real photograph of 192x160 pixels."""
+    import skimage.data
+
+    return np.ascontiguousarray(skimage.data.chelsea()[40:200, 90:282])
+
+
+@pytest.fixture(scope="session")
+def photo_png(photo: np.ndarray) -> bytes:
+    return png_of(photo)
+
+
+class Browser:
+    """A test client that sends what the pages send: bodies with the token, and jobs to their end."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+        self.client = app.test_client()
+        self.token = app.config["STUDIO_TOKEN"]
+
+    def get(self, address: str, **options: Any) -> Any:
+        return self.client.get(address, **options)
+
+    def post(self, address: str, data: bytes, **headers: str) -> Any:
+        sent = {TOKEN_HEADER: self.token, "Content-Type": BODY_KIND} | headers
+        return self.client.post(address, data=data, headers=sent)
+
+    def job(self, address: str, data: bytes = b"-") -> dict[str, Any]:
+        """Begin a job, wait for its end, and give its state."""
+        answer = self.post(address, data)
+        assert answer.status_code == 202, answer.text
+        return self.ended(answer.json["id"])
+
+    def ended(self, job_id: str) -> dict[str, Any]:
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end:
+            state: dict[str, Any] = self.get(f"/api/jobs/{job_id}").json
+            if state["state"] in ("done", "failed"):
+                return state
+            time.sleep(0.02)
+        raise AssertionError(f"the job has not ended: {state}")
+
+    def file(self, job: dict[str, Any], name: str) -> bytes:
+        answer = self.get(f"/api/jobs/{job['id']}/{name}")
+        assert answer.status_code == 200
+        return answer.data
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A studio with the shipped bundles, one worker, and folders of its own."""
+    settings = Settings(data_dir=tmp_path_factory.mktemp("studio"), workers=1)
+    app = create_app(settings)
+    yield Browser(app)
+    app.extensions["studio"].close()
+
+
+@pytest.fixture
+def make_browser(tmp_path: Path) -> Iterator[Any]:
+    """Studios with other settings: ``make_browser(pixels=...)``."""
+    apps = []
+
+    def make(**settings: Any) -> Browser:
+        chosen = {"data_dir": tmp_path / "data", "workers": 1} | settings
+        apps.append(create_app(Settings(**chosen)))
+        return Browser(apps[-1])
+
+    yield make
+    for app in apps:
+        app.extensions["studio"].close()
