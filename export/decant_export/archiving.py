@@ -9,13 +9,15 @@ from typing import IO
 import numpy as np
 from decant.bundles.bundle import Bundle
 from decant.encoder import Encoder
+from decant.errors import DecantError
+from decant.formats.opening import open_picture
+from decant.formats.paths import takes_paths
 from decant.formats.writing import write_atomically
 from decant_train.common import checkpoint as checkpoints
 from decant_train.common.checkpoint import CheckpointError
 from decant_train.data import folders as data
 from decant_train.data import mnist
 from decant_train.published.denoiser import recipe as denoiser_recipe
-from PIL import Image
 
 from decant_export.errors import ExportError
 
@@ -24,6 +26,7 @@ log = logging.getLogger(__name__)
 Named = Iterator[tuple[str, np.ndarray]]
 
 
+@takes_paths
 def named_images(checkpoint_dir: Path, folder: Path | None) -> Named:
     """(name, uint8 (S, S, 3)) of each image below ``folder``, or of the set that the checkpoint learnt when
     it is None.
@@ -49,10 +52,12 @@ def named_images(checkpoint_dir: Path, folder: Path | None) -> Named:
     for path, stem in zip(files, stems, strict=True):
         name = stem if stems.count(stem) == 1 else path.relative_to(folder).as_posix()
         try:
-            with Image.open(path) as image:
-                yield name, data.fit_square(image, size, fit)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            with open_picture(path) as image:
+                pixels = data.fit_square(image, size, fit)
+        except (DecantError, OSError) as error:
             log.warning("skipped %s: %s", path, error)
+            continue
+        yield name, pixels
 
 
 def _digits(folder: Path | None) -> Named:
@@ -66,6 +71,7 @@ def _digits(folder: Path | None) -> Named:
     yield from ((f"{i:05}", picture[..., None].repeat(3, axis=2)) for i, picture in enumerate(pictures))
 
 
+@takes_paths
 def write_archive(bundle: Bundle, images: Named, out: Path) -> int:
     """Encode ``images`` with the bundle's analysis graph into ``out``/NAME.dcn; how many there were.
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from decant.bundles.bundle import Bundle
-from decant.errors import ImageError
+from decant.errors import ImageError, SizeLimitError
+from decant.formats.opening import open_picture
 from decant.formats.paths import takes_paths
 
 from decant_bench.errors import BenchError
@@ -47,7 +48,6 @@ def read_folder(folder: Path, size: int, limit: int | None = None, fit: str = "c
     figure over fewer pictures than the folder holds would be a figure of something else. Raises ImageError.
     """
     from decant_train.data.folders import NoImagesError, fit_square, image_files
-    from PIL import Image
 
     try:
         paths = image_files(folder)[:limit]
@@ -56,9 +56,11 @@ def read_folder(folder: Path, size: int, limit: int | None = None, fit: str = "c
     pictures = []
     for path in paths:
         try:
-            with Image.open(path) as image:
+            with open_picture(path) as image:
                 pictures.append(fit_square(image, size, "stretch" if fit == "stretch" else "crop"))
-        except Exception as error:  # Pillow's readers raise whatever a broken file leads them to
+        except (ImageError, SizeLimitError) as error:
+            raise ImageError(f"{error}; remove it from the folder") from None
+        except OSError as error:
             raise ImageError(f"{path}: cannot be read: {error}; remove it from the folder") from None
     names = tuple(path.relative_to(folder).as_posix() for path in paths)
     return ImageSet(names, np.stack(pictures), str(folder))

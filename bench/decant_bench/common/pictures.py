@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from decant.errors import ImageError
+from decant.errors import ImageError, SizeLimitError
+from decant.formats.opening import open_picture
 from decant.formats.paths import takes_paths
 
 _MODES = ("RGB", "L", "P", "1")  # what becomes RGB without loss
@@ -56,7 +57,7 @@ def read_pictures(folder: Path, limit: int | None = None) -> PictureSet:
     that cannot be read, or that is not 8-bit RGB or grey: a figure is one of all pictures.
     """
     from decant_train.data.folders import NoImagesError, image_files
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
     try:
         paths = image_files(folder)[:limit]
@@ -65,9 +66,11 @@ def read_pictures(folder: Path, limit: int | None = None) -> PictureSet:
     pictures = []
     for path in paths:
         try:
-            with Image.open(path) as opened:
+            with open_picture(path) as opened:
                 image = ImageOps.exif_transpose(opened)
-        except Exception as error:  # Pillow's readers raise whatever a broken file leads them to
+        except (ImageError, SizeLimitError) as error:
+            raise ImageError(f"{error}; remove it from the folder") from None
+        except OSError as error:
             raise ImageError(f"{path}: cannot be read: {error}; remove it from the folder") from None
         if image.mode not in _MODES or "transparency" in image.info:
             raise ImageError(f"{path}: mode {image.mode}; 8-bit RGB or grey without transparency expected")

@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from decant.errors import DecantError
+from decant.formats.opening import open_picture
 from decant.formats.paths import takes_paths
 from PIL import Image, ImageOps
 
@@ -152,11 +154,11 @@ def _own(folder: Path, seed: int) -> list[Piece]:
 def _reader(path: Path) -> Callable[[], Image.Image]:
     def read() -> Image.Image:
         try:
-            with Image.open(path) as opened:
+            with open_picture(path) as opened:
                 lossy = opened.format in ("JPEG", "MPO")
                 image = ImageOps.exif_transpose(opened).convert("RGB")
-        except Exception as error:  # Pillow's readers raise whatever a broken file leads them to
-            raise BenchError(f"{path}: cannot be read: {error}; remove it from the folder") from None
+        except (DecantError, OSError) as error:
+            raise BenchError(f"{path} cannot be read: {error}; remove it from the folder") from None
         reduced = content_wheels.REDUCED
         scale = reduced if lossy and reduced * min(image.size) >= SMALLEST else 1.0
         scale = min(scale, LONGEST / max(image.size))

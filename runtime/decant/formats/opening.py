@@ -4,6 +4,8 @@ Pillow also opens formats that it hands to other programs (EPS goes to Ghostscri
 old formats whose readers few have looked at. A file's suffix does not decide; its first bytes do.
 """
 
+import io
+import os
 import re
 import struct
 import zlib
@@ -12,6 +14,8 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
 from decant.errors import DecantError, ImageError, SizeLimitError
+from decant.formats.container import DEFAULT_SIZE_LIMIT
+from decant.formats.reading import open_regular
 from decant.process.failures import is_from_signal_handler
 
 if TYPE_CHECKING:
@@ -52,6 +56,20 @@ def open_image(stream: IO[bytes], source: str, size_limit: int) -> "Iterator[Ima
     except _READ_ERRORS as error:
         _reraise(error, source)
     with image:
+        yield image
+
+
+@contextmanager
+def open_picture(
+    source: str | os.PathLike[str] | bytes, name: str | None = None, size_limit: int = DEFAULT_SIZE_LIMIT
+) -> "Iterator[Image.Image]":
+    """A picture of an allowed format in the regular file ``source``, or in bytes that errors call ``name``;
+    ``size_limit`` in pixels. What its readers raise within the context is an ImageError too.
+    Raises ImageError, SizeLimitError, and OSError for a file that cannot be opened.
+    """
+    where = name or (f"{len(source)} bytes" if isinstance(source, bytes) else os.fspath(source))
+    stream = io.BytesIO(source) if isinstance(source, bytes) else open_regular(source)
+    with stream, open_image(stream, where, size_limit) as image, reading(where):
         yield image
 
 

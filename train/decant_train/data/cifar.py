@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from decant.errors import DecantError
+from decant.formats.opening import open_picture
 from decant.formats.paths import takes_paths
-from PIL import Image
 
 from decant_train.data.folders import NoImagesError
 
@@ -37,7 +38,7 @@ def load(folder: Path, split: str) -> Split:
         with np.load(folder / "labels.npz") as labels:
             found = labels[split].astype(np.uint8)
         classes = tuple((folder / "classes.txt").read_text().split())
-    except (OSError, KeyError, ValueError) as error:
+    except (DecantError, OSError, KeyError, ValueError) as error:
         raise NoImagesError(f"{folder} cannot be read as CIFAR-100 mosaics: {error}") from None
     if len(found) != len(pixels) or found.max() >= len(classes):
         raise NoImagesError(
@@ -47,7 +48,7 @@ def load(folder: Path, split: str) -> Split:
 
 
 def _pictures(path: Path) -> npt.NDArray[np.uint8]:
-    with Image.open(path) as image:
+    with open_picture(path) as image:
         mosaic = np.asarray(image.convert("RGB"))
     tiles = mosaic.reshape(_ROWS, SIDE, _COLUMNS, SIDE, 3).transpose(0, 2, 1, 3, 4)
     return np.ascontiguousarray(tiles.reshape(-1, SIDE, SIDE, 3))

@@ -1,4 +1,4 @@
-"""Folders of images as arrays: any format Pillow reads, cropped or stretched to a square."""
+"""Folders of images as arrays: any format that decant reads, cropped or stretched to a square."""
 
 import logging
 from collections.abc import Iterable
@@ -7,8 +7,10 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from decant.errors import DecantError
+from decant.formats.opening import INPUT_FORMATS, open_picture
 from decant.formats.paths import takes_paths
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 Fit = Literal["crop", "stretch"]
 Pixels = npt.NDArray[np.uint8]
@@ -22,15 +24,15 @@ class NoImagesError(ValueError):
 
 @takes_paths
 def image_files(folder: Path) -> list[Path]:
-    """Files below ``folder`` whose extension Pillow can read, sorted by path. Raises NoImagesError when there
-    is none.
+    """Files below ``folder`` with the extension of a format that decant reads, sorted by path. Raises
+    NoImagesError when there is none.
     """
     if not folder.is_dir():
         raise NoImagesError(f"{folder} is not a folder")
-    extensions = {ext for ext, fmt in Image.registered_extensions().items() if fmt in Image.OPEN}
+    extensions = {ext for ext, fmt in Image.registered_extensions().items() if fmt in INPUT_FORMATS}
     files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in extensions and p.is_file())
     if not files:
-        raise NoImagesError(f"{folder} holds no image file that Pillow can read")
+        raise NoImagesError(f"{folder} holds no image file that decant can read")
     return files
 
 
@@ -66,15 +68,9 @@ def _stack(files: Iterable[Path], size: int, fit: Fit, limit: int | None, folder
         if limit is not None and len(images) >= limit:
             break
         try:
-            with Image.open(path) as image:
+            with open_picture(path) as image:
                 images.append(fit_square(image, size, fit))
-        except (
-            UnidentifiedImageError,
-            OSError,
-            ValueError,
-            SyntaxError,
-            Image.DecompressionBombError,
-        ) as error:
+        except (DecantError, OSError) as error:
             log.warning("skipped %s: %s", path, error)
     if not images:
         raise NoImagesError(f"none of the image files in {folder} could be read")

@@ -7,7 +7,6 @@ The file holds every picture's own bytes (JPEG or what it was) one after another
 batch of random crops is one gather, on CPU or GPU.
 """
 
-import io
 import json
 import logging
 import re
@@ -19,8 +18,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from decant.errors import DecantError
+from decant.formats.opening import open_picture
 from decant.formats.paths import takes_paths
-from PIL import Image, ImageOps
+from PIL import ImageOps
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -211,9 +212,9 @@ class _Packed:
     def side(self, index: int) -> int:
         """The shorter side of a picture in pixels, from its header; 0 where it cannot be read."""
         try:
-            with Image.open(io.BytesIO(self.content(index))) as image:
+            with open_picture(self.content(index), self.names[index]) as image:
                 return min(image.size)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        except (DecantError, OSError):
             return 0
 
 
@@ -250,8 +251,8 @@ def _why_none(packed: Sequence[_Packed], smallest: int, validation: bool) -> str
 
 def _decode(data: bytes, name: str) -> npt.NDArray[np.uint8] | None:
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with open_picture(data, name) as image:
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (DecantError, OSError) as error:
         log.warning("skipped %s: %s", name, error)
         return None

@@ -16,6 +16,7 @@ from decant.bundles.bundle import Bundle, canonical_json
 from decant.codec.decoder import GridDecoder
 from decant.codec.layout import GridLayout
 from decant.formats import container
+from decant.formats.paths import takes_paths
 from decant_train.codec.model import Codec
 from decant_train.codec.model import part as part_of
 from decant_train.common import checkpoint as checkpoints
@@ -68,6 +69,7 @@ SIZES = {"height": 512, "width": 768, "h": 32, "w": 48, "hyper_h": 8, "hyper_w":
 OPTIONS = ("name", "version", "precisions", "runtimes", "licence", "data", "force")
 
 
+@takes_paths
 def is_codec(folder: Path) -> bool:
     """Whether the checkpoint in ``folder`` is a codec's."""
     try:
@@ -76,6 +78,7 @@ def is_codec(folder: Path) -> bool:
         return False
 
 
+@takes_paths
 def export(
     folder: Path,
     out: Path,
@@ -96,6 +99,7 @@ def export(
     return export_codec(checkpoint, out, head, precisions=known, **options)
 
 
+@takes_paths
 @one_thread()
 def export_codec(
     checkpoint: Checkpoint,
@@ -200,6 +204,7 @@ def _check_sharing(bundle: Bundle, lender: Bundle | None) -> None:
             raise ExportError(f"{role} of {bundle.name} is not that of {lender.path}: their encoders differ")
 
 
+@takes_paths
 def calibration_crops(images: Path | None, count: int) -> list[np.ndarray]:
     """``count`` crops uint8 (CROP, CROP, 3) of the training part of ``images``, or of the wheels' photos."""
     if images is None:

@@ -19,6 +19,7 @@ from decant import Encoder
 from decant.backends.sessions import create_session
 from decant.bundles.bundle import Bundle, seal
 from decant.codec.layout import GridLayout
+from decant.formats.paths import takes_paths
 
 from decant_export.common import folder, writing
 from decant_export.common.gate import Gate
@@ -44,6 +45,7 @@ from decant_export.families.codec.network import FloatSynthesis
 EFFORT = 1  # of the encoder, for the files that calibrate
 
 
+@takes_paths
 @one_thread()
 def requantize(
     source: Path,

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 import torch
+from decant.errors import DecantError
+from decant.formats.opening import open_picture
 from decant.formats.paths import takes_paths
 from PIL import Image, ImageOps
 from safetensors import SafetensorError
@@ -204,9 +206,9 @@ def _squares(files: Sequence[Path], size: int, folder: Path) -> Pixels:
     taken: list[Pixels] = []
     for path in files:
         try:
-            with Image.open(path) as image:
+            with open_picture(path) as image:
                 taken.append(_middle(image, size))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        except (DecantError, OSError) as error:
             log.warning("skipped %s: %s", path, error)
     if not taken:
         raise data.NoImagesError(f"none of the {len(files)} photos chosen from {folder} could be read")
