@@ -19,7 +19,7 @@ static int block_width(dcn_kernels kernels, int left)
 
 const char *dcn_kernels_name(dcn_kernels kernels)
 {
-    static const char *const names[] = {"portable", "avx2", "avx512"};
+    static const char *const names[] = {"portable", "avx2", "avx512", "neon", "wasm"};
     return names[kernels];
 }
 
@@ -33,11 +33,16 @@ dcn_kernels dcn_best_kernels(void)
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni"))
         best = DCN_AVX512;
+#elif defined(DCN_ARM64)
+    best = DCN_NEON;
+#elif defined(DCN_WASM128)
+    best = DCN_WASM;
 #endif
     const char *wanted = getenv("DCN_KERNELS");
-    for (int kernels = DCN_PORTABLE; wanted && kernels < (int)best; kernels++)
-        if (!strcmp(wanted, dcn_kernels_name((dcn_kernels)kernels)))
-            return (dcn_kernels)kernels;
+    if (wanted && !strcmp(wanted, "portable"))
+        return DCN_PORTABLE;
+    if (wanted && !strcmp(wanted, "avx2") && best == DCN_AVX512)
+        return DCN_AVX2;
     return best;
 }
 
@@ -49,6 +54,51 @@ static int sums_fit(int depth, const int16_t *weights, int32_t bias, int shift)
     for (int i = 0; i < depth; i++)
         most += 32768 * (int64_t)(weights[i] < 0 ? -weights[i] : weights[i]);
     return most <= INT32_MAX;
+}
+
+/* W = (2G) w (2G)^T of the weights (side, side, inputs) of one output, at input `k`. Returns whether all have 16 bits. */
+static int transformed_weights(const int16_t *weights, int inputs, int k, int32_t made[16])
+{
+    static const int rows[4][3] = {{2, 0, 0}, {1, 1, 1}, {1, -1, 1}, {0, 0, 2}};
+    int fits = 1;
+    for (int i = 0; i < 4; i++)
+        for (int j = 0; j < 4; j++) {
+            int32_t sum = 0;
+            for (int y = 0; y < 3; y++)
+                for (int x = 0; x < 3; x++)
+                    sum += rows[i][y] * rows[j][x] * weights[(3 * y + x) * inputs + k];
+            made[4 * i + j] = sum;
+            fits &= sum >= INT16_MIN && sum <= INT16_MAX;
+        }
+    return fits;
+}
+
+static int transforms_fit(int inputs, int outputs, int side, const int16_t *weights)
+{
+    int32_t made[16];
+    int fits = side == 3 && inputs <= DCN_MOST_TRANSFORMED;
+    for (int n = 0; fits && n < outputs; n++)
+        for (int k = 0; fits && k < inputs; k++)
+            fits = transformed_weights(weights + (size_t)n * 9 * (size_t)inputs, inputs, k, made);
+    return fits;
+}
+
+static void pack_transformed(dcn_convolution *made, const int16_t *weights)
+{
+    int32_t values[16];
+    for (int b = 0; b < made->blocks; b++) {
+        const dcn_block *block = &made->block[b];
+        size_t place = (size_t)block->width * (size_t)made->inputs;
+        for (int n = 0; n < block->count; n++)
+            for (int k = 0; k < made->inputs; k++) {
+                transformed_weights(weights + (size_t)(block->first + n) * 9 * (size_t)made->inputs, made->inputs, k,
+                                    values);
+                for (size_t i = 0; i < 16; i++)
+                    made->transformed[block->transformed + i * place +
+                                      ((size_t)(k / 2) * (size_t)block->width + (size_t)n) * 2 + (size_t)(k % 2)] =
+                        (int16_t)values[i];
+            }
+    }
 }
 
 int dcn_convolution_make(dcn_convolution *made, dcn_kernels kernels, int inputs, int outputs, int side, int segment,
@@ -64,24 +114,27 @@ int dcn_convolution_make(dcn_convolution *made, dcn_kernels kernels, int inputs,
             !sums_fit(depth, weights + (size_t)n * (size_t)depth, bias[n], shift[n]))
             return -1;
     made->inputs = inputs, made->outputs = outputs, made->side = side, made->segment = segment;
-    size_t total = 0;
+    int transforms = transforms_fit(inputs, outputs, side, weights);
+    size_t total = 0, places = 0;
     for (int n = 0; n < outputs;) {
         int inside = n % segment, left = segment - inside, width = block_width(kernels, left);
         if (made->blocks == DCN_MOST_BLOCKS)
             return -1;
         made->block[made->blocks++] =
-            (dcn_block){n, left < width ? left : width, width, n / segment, inside, total};
+            (dcn_block){n, left < width ? left : width, width, n / segment, inside, total, places};
         total += (size_t)width * (size_t)depth;
+        places += transforms ? 16 * (size_t)width * (size_t)inputs : 0;
         n += left < width ? left : width;
     }
     int padded = outputs + 64;
-    size_t size = total * sizeof(int16_t) + 2 * (size_t)padded * sizeof(int32_t);
+    size_t size = (total + places) * sizeof(int16_t) + 2 * (size_t)padded * sizeof(int32_t);
     if (!(made->memory = malloc(size + 64)))
         return -1;
     char *at = (char *)made->memory + (64 - (uintptr_t)made->memory % 64) % 64;
     memset(at, 0, size);
     made->weights = (int16_t *)at;
-    made->bias = (int32_t *)(at + total * sizeof(int16_t));
+    made->transformed = transforms ? made->weights + total : NULL;
+    made->bias = (int32_t *)(at + (total + places) * sizeof(int16_t));
     made->shift = made->bias + padded;
     for (int n = 0; n < outputs; n++) {
         made->bias[n] = bias[n] + ((int32_t)1 << (shift[n] - 1));
@@ -94,6 +147,8 @@ int dcn_convolution_make(dcn_convolution *made, dcn_kernels kernels, int inputs,
                 made->weights[block->weights + ((size_t)(k / 2) * (size_t)block->width + (size_t)n) * 2 +
                               (size_t)(k % 2)] = weights[(size_t)(block->first + n) * (size_t)depth + (size_t)k];
     }
+    if (transforms)
+        pack_transformed(made, weights);
     return 0;
 }
 
@@ -110,7 +165,7 @@ enum { ROWS = 4, WIDTH = 16 };
 static void portable_tile(const int16_t *const *rows, int side, int pairs, int inputs, const int16_t *weights,
                           int width, int32_t *sums)
 {
-    int32_t local[ROWS][WIDTH] = {{0}};
+    uint32_t local[ROWS][WIDTH] = {{0}};
     (void)width;
     for (int row = 0; row < side; row++) {
         const int16_t *from = rows[row];
@@ -118,46 +173,38 @@ static void portable_tile(const int16_t *const *rows, int side, int pairs, int i
             for (int m = 0; m < ROWS; m++) {
                 int32_t a = from[m * inputs + 2 * k], b = from[m * inputs + 2 * k + 1];
                 for (int n = 0; n < WIDTH; n++)
-                    local[m][n] += a * weights[2 * n] + b * weights[2 * n + 1];
+                    local[m][n] += (uint32_t)(a * weights[2 * n]) + (uint32_t)(b * weights[2 * n + 1]);
             }
     }
     memcpy(sums, local, sizeof local);
 }
 
-static inline int32_t clamped(int32_t value, int32_t low, int32_t high)
-{
-    return value < low ? low : value > high ? high : value;
-}
-
 static void portable_finish(const int32_t *sums, const int32_t *bias, const int32_t *shift, int count,
                             dcn_epilogue epilogue, void *output)
 {
-    int16_t *values = output;
-    uint8_t *bytes = output;
-    for (int n = 0; n < count; n++) {
-        int32_t value = (sums[n] + bias[n]) >> shift[n];
-        if (epilogue == DCN_PIXELS) {
-            bytes[n] = (uint8_t)clamped(value, 0, 255);
-            continue;
-        }
-        value = clamped(value, epilogue == DCN_RELU ? 0 : INT16_MIN, INT16_MAX);
-        if (epilogue == DCN_ADD)
-            value = clamped(value + values[n], INT16_MIN, INT16_MAX);
-        values[n] = (int16_t)value;
-    }
+    dcn_finish_from(0, sums, bias, shift, count, epilogue, output);
 }
 
 /* ---- rows ---- */
 
-static const dcn_kernel_set PORTABLE = {portable_tile, portable_finish, {ROWS, ROWS, ROWS, ROWS}};
+DCN_INPUTS(portable, )
+DCN_COMPILED(portable, )
 
-static const dcn_kernel_set *set_of(dcn_kernels kernels)
+static const dcn_kernel_set PORTABLE = DCN_SET(portable, ROWS, ROWS, ROWS, ROWS);
+
+const dcn_kernel_set *dcn_kernels_set(dcn_kernels kernels)
 {
 #ifdef DCN_X86
     if (kernels == DCN_AVX512)
         return &DCN_AVX512_SET;
     if (kernels == DCN_AVX2)
         return &DCN_AVX2_SET;
+#elif defined(DCN_ARM64)
+    if (kernels == DCN_NEON)
+        return &DCN_NEON_SET;
+#elif defined(DCN_WASM128)
+    if (kernels == DCN_WASM)
+        return &DCN_WASM_SET;
 #endif
     (void)kernels;
     return &PORTABLE;
@@ -166,7 +213,7 @@ static const dcn_kernel_set *set_of(dcn_kernels kernels)
 void dcn_convolution_row(const dcn_convolution *convolution, dcn_kernels kernels, const int16_t *const *rows,
                          int count, dcn_epilogue epilogue, void *const *outputs, int stride)
 {
-    const dcn_kernel_set *set = set_of(kernels);
+    const dcn_kernel_set *set = dcn_kernels_set(kernels);
     int side = convolution->side, inputs = convolution->inputs, pairs = side * inputs / 2;
     size_t element = epilogue == DCN_PIXELS ? 1 : sizeof(int16_t);
     int32_t sums[16 * 64];
@@ -186,5 +233,66 @@ void dcn_convolution_row(const dcn_convolution *convolution, dcn_kernels kernels
                 set->finish(sums + m * block->width, convolution->bias + block->first,
                             convolution->shift + block->first, block->count, epilogue, to);
         }
+    }
+}
+
+/* `tiles` times 2x2 outputs from position `x` on, from transformed inputs. */
+static void transformed_block(const dcn_convolution *convolution, const dcn_kernel_set *set, const dcn_block *block,
+                              int x, int count, int tiles, dcn_epilogue epilogue, void *const *outputs, int stride,
+                              dcn_scratch *scratch)
+{
+    int inputs = convolution->inputs, width = block->width, step = set->rows[width / 16 - 1];
+    int place = (DCN_STRIP + DCN_STRIP_SLACK) * inputs, segments = convolution->outputs / convolution->segment;
+    size_t element = epilogue == DCN_PIXELS ? 1 : sizeof(int16_t);
+    const int16_t *weights = convolution->transformed + block->transformed;
+    for (int t = 0; t < tiles; t += step) {
+        int some = tiles - t < step ? tiles - t : step, at = x + 2 * t;
+        for (int i = 0; i < 16; i++) {
+            const int16_t *from = scratch->inputs + i * place + t * inputs;
+            set->tile(&from, 1, inputs / 2, inputs, weights + (size_t)i * (size_t)(width * inputs), width,
+                      scratch->sums[i]);
+        }
+        int row = 2 * some * width, stored = count - at < 2 * some ? count - at : 2 * some;
+        set->transform_sums(scratch->sums[0], DCN_MOST_SUMS, some, width, scratch->outputs, row);
+        for (int y = 0; y < 2; y++) {
+            char *to = (char *)outputs[y * segments + block->segment] +
+                       ((size_t)at * (size_t)stride + (size_t)block->at) * element;
+            for (int m = 0; m < stored; m++, to += (size_t)stride * element)
+                set->finish(scratch->outputs + y * row + m * width, convolution->bias + block->first,
+                            convolution->shift + block->first, block->count, epilogue, to);
+        }
+    }
+}
+
+void dcn_convolution_pair(const dcn_convolution *convolution, dcn_kernels kernels, const int16_t *const *rows,
+                          int count, dcn_epilogue epilogue, void *const *outputs, int stride, dcn_scratch *scratch)
+{
+    const dcn_kernel_set *set = dcn_kernels_set(kernels);
+    int inputs = convolution->inputs, segments = convolution->outputs / convolution->segment;
+    int place = (DCN_STRIP + DCN_STRIP_SLACK) * inputs, x = 0;
+    size_t element = epilogue == DCN_PIXELS ? 1 : sizeof(int16_t);
+    /* Whole tiles of kernels that take 8 positions at once, where all blocks do. */
+    int strip = convolution->block[0].width == 48 && set->rows[2] == 8 ? 8 : DCN_STRIP;
+    for (; convolution->transformed && x < count; x += 2 * strip) {
+        int tiles = (count - x + 1) / 2 < strip ? (count - x + 1) / 2 : strip;
+        const int16_t *from[4];
+        for (int y = 0; y < 4; y++)
+            from[y] = rows[y] + (ptrdiff_t)x * inputs;
+        if (!set->transform_inputs(from, tiles, inputs, scratch->columns, scratch->inputs, place))
+            break;
+        for (int b = 0; b < convolution->blocks; b++)
+            transformed_block(convolution, set, &convolution->block[b], x, count, tiles, epilogue, outputs, stride,
+                              scratch);
+    }
+    if (x >= count)
+        return;
+    for (int y = 0; y < 2; y++) {
+        const int16_t *from[3];
+        void *to[DCN_MOST_BLOCKS];
+        for (int row = 0; row < convolution->side; row++)
+            from[row] = rows[y + row] + (ptrdiff_t)x * inputs;
+        for (int s = 0; s < segments; s++)
+            to[s] = (char *)outputs[y * segments + s] + (size_t)x * (size_t)stride * element;
+        dcn_convolution_row(convolution, kernels, from, count - x, epilogue, to, stride);
     }
 }

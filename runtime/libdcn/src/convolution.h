@@ -14,6 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "winograd.h"
+
 enum { DCN_MOST_BLOCKS = 64, DCN_MOST_SHIFT = 30 };
 
 /* What happens to the values of one row of positions. */
@@ -29,6 +31,7 @@ typedef enum {
 typedef struct {
     int first, count, width, segment, at;
     size_t weights; /* offset of its packed weights */
+    size_t transformed; /* of those that winograd.h transformed */
 } dcn_block;
 
 /* A convolution with its weights packed for this processor. */
@@ -40,14 +43,15 @@ typedef struct {
     int blocks;
     dcn_block block[DCN_MOST_BLOCKS];
     int16_t *weights; /* packed: block, pair of inputs, column, 2 */
+    int16_t *transformed; /* packed alike, 16 places one after the other; NULL where winograd.h does not apply */
     int32_t *bias;    /* with the rounding term, padded */
     int32_t *shift;   /* padded */
     void *memory;
 } dcn_convolution;
 
-typedef enum { DCN_PORTABLE, DCN_AVX2, DCN_AVX512 } dcn_kernels;
+typedef enum { DCN_PORTABLE, DCN_AVX2, DCN_AVX512, DCN_NEON, DCN_WASM } dcn_kernels;
 
-/* The fastest kernels that this processor runs; DCN_KERNELS (portable, avx2, avx512) in the environment may name
+/* The fastest kernels that this processor runs; DCN_KERNELS (portable, avx2) in the environment may name
  * slower ones. */
 dcn_kernels dcn_best_kernels(void);
 const char *dcn_kernels_name(dcn_kernels kernels);
@@ -63,5 +67,10 @@ void dcn_convolution_free(dcn_convolution *convolution);
  * outputs[s] + position * stride. */
 void dcn_convolution_row(const dcn_convolution *convolution, dcn_kernels kernels, const int16_t *const *rows,
                          int count, dcn_epilogue epilogue, void *const *outputs, int stride);
+
+/* The same for two neighbouring rows: `rows` has `side` + 1 input rows, `outputs` the places of the upper row's
+ * segments and then those of the lower one's. 3x3 convolutions of small enough inputs take fewer products. */
+void dcn_convolution_pair(const dcn_convolution *convolution, dcn_kernels kernels, const int16_t *const *rows,
+                          int count, dcn_epilogue epilogue, void *const *outputs, int stride, dcn_scratch *scratch);
 
 #endif

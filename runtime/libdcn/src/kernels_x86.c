@@ -89,7 +89,49 @@ AVX512 static void avx512_finish(const int32_t *sums, const int32_t *bias, const
     }
 }
 
-const dcn_kernel_set DCN_AVX512_SET = {avx512_tile, avx512_finish, {12, 12, 8, 6}};
+AVX512 static int avx512_transform_inputs(const int16_t *const *rows, int tiles, int channels, int16_t *columns,
+                                          int16_t *inputs, int step)
+{
+    int count = (2 * tiles + 2) * channels;
+    const __m512i half = _mm512_set1_epi16(8192);
+    __m512i beyond = _mm512_setzero_si512();
+    for (int n = 0; n < count; n += 32) {
+        __mmask32 mask = count - n < 32 ? (1u << (count - n)) - 1 : 0xFFFFFFFFu;
+        __m512i r[4];
+#pragma GCC unroll 4
+        for (int y = 0; y < 4; y++) {
+            r[y] = _mm512_maskz_loadu_epi16(mask, rows[y] + n);
+            beyond = _mm512_or_si512(beyond, _mm512_add_epi16(r[y], half));
+        }
+        _mm512_mask_storeu_epi16(columns + n, mask, _mm512_sub_epi16(r[0], r[2]));
+        _mm512_mask_storeu_epi16(columns + count + n, mask, _mm512_add_epi16(r[1], r[2]));
+        _mm512_mask_storeu_epi16(columns + 2 * count + n, mask, _mm512_sub_epi16(r[2], r[1]));
+        _mm512_mask_storeu_epi16(columns + 3 * count + n, mask, _mm512_sub_epi16(r[1], r[3]));
+    }
+    if (_mm512_test_epi16_mask(beyond, _mm512_set1_epi16((int16_t)0xC000)))
+        return 0;
+    for (int i = 0; i < 4; i++, inputs += 4 * step)
+        for (int t = 0; t < tiles; t++) {
+            const int16_t *from = columns + i * count + 2 * t * channels;
+            int16_t *to = inputs + t * channels;
+            for (int c = 0; c < channels; c += 32) {
+                __mmask32 mask = channels - c < 32 ? (1u << (channels - c)) - 1 : 0xFFFFFFFFu;
+                __m512i a = _mm512_maskz_loadu_epi16(mask, from + c);
+                __m512i b = _mm512_maskz_loadu_epi16(mask, from + channels + c);
+                __m512i d = _mm512_maskz_loadu_epi16(mask, from + 2 * channels + c);
+                __m512i e = _mm512_maskz_loadu_epi16(mask, from + 3 * channels + c);
+                _mm512_mask_storeu_epi16(to + c, mask, _mm512_sub_epi16(a, d));
+                _mm512_mask_storeu_epi16(to + step + c, mask, _mm512_add_epi16(b, d));
+                _mm512_mask_storeu_epi16(to + 2 * step + c, mask, _mm512_sub_epi16(d, b));
+                _mm512_mask_storeu_epi16(to + 3 * step + c, mask, _mm512_sub_epi16(b, e));
+            }
+        }
+    return 1;
+}
+
+DCN_COMPILED(avx512, AVX512)
+
+const dcn_kernel_set DCN_AVX512_SET = DCN_SET(avx512, 12, 12, 8, 6);
 
 /* ---- AVX2: 6 positions x 2 vectors of 8 ---- */
 
@@ -121,6 +163,8 @@ AVX2 static void avx2_tile(const int16_t *const *rows, int side, int pairs, int 
     }
 }
 
+DCN_INPUTS(avx2, AVX2)
+
 AVX2 static void avx2_finish(const int32_t *sums, const int32_t *bias, const int32_t *shift, int count,
                              dcn_epilogue epilogue, void *output)
 {
@@ -141,20 +185,10 @@ AVX2 static void avx2_finish(const int32_t *sums, const int32_t *bias, const int
             packed = _mm_adds_epi16(packed, _mm_loadu_si128(to));
         _mm_storeu_si128(to, packed);
     }
-    for (; n < count; n++) {
-        int32_t value = (sums[n] + bias[n]) >> shift[n];
-        if (epilogue == DCN_PIXELS) {
-            ((uint8_t *)output)[n] = (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
-            continue;
-        }
-        int16_t *to = (int16_t *)output + n;
-        int32_t low = epilogue == DCN_RELU ? 0 : INT16_MIN;
-        value = value < low ? low : value > INT16_MAX ? INT16_MAX : value;
-        if (epilogue == DCN_ADD)
-            value += *to;
-        *to = (int16_t)(value < INT16_MIN ? INT16_MIN : value > INT16_MAX ? INT16_MAX : value);
-    }
+    dcn_finish_from(n, sums, bias, shift, count, epilogue, output);
 }
 
-const dcn_kernel_set DCN_AVX2_SET = {avx2_tile, avx2_finish, {6, 6, 6, 6}};
+DCN_COMPILED(avx2, AVX2)
+
+const dcn_kernel_set DCN_AVX2_SET = DCN_SET(avx2, 6, 6, 6, 6);
 #endif

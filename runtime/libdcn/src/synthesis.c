@@ -7,19 +7,14 @@
 #include <string.h>
 
 #include "kernels.h"
+#include "rows.h"
 
 #if !defined(_WIN32)
 #include <pthread.h>
 #define DCN_THREADS 1
 #endif
 
-#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
-#define WIDE __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default"), optimize("O3")))
-#else
-#define WIDE
-#endif
-
-enum { RING = 8, STRIPE = 32, MOST_BANDS = 64, LEAST_BAND = 2 };
+enum { RING = 8, MOST_BANDS = 64, LEAST_BAND = 2 };
 
 struct dcn_synthesis {
     dcn_kernels kernels;
@@ -41,62 +36,6 @@ static int prepared(dcn_convolution *made, dcn_kernels kernels, const dcn_layer 
                                 layer->bias, layer->shift);
 }
 
-/* ---- from floats that hold integers to channel-last integers ---- */
-
-static inline int32_t saturated(int32_t value)
-{
-    return value < INT16_MIN ? INT16_MIN : value > INT16_MAX ? INT16_MAX : value;
-}
-
-/* The largest symbol whose product with `step` stays in 32 bits. */
-static inline float most_symbol(int32_t step)
-{
-    return step > 1 << 15 ? (float)((1 << 30) / step) : 32767.0f;
-}
-
-static inline int32_t residual_of(float symbol, int32_t step, float most)
-{
-    symbol = symbol > -most ? symbol : -most;
-    symbol = symbol < most ? symbol : most;
-    return saturated(((int32_t)symbol * step + (1 << (DCN_STEP_BITS - 1))) >> DCN_STEP_BITS);
-}
-
-/* A mean in units of 2^-exponent, rounded half up. */
-static inline int32_t mean_of(float mean, float unit)
-{
-    float value = mean * unit + 0.5f;
-    value = value > -32768.0f ? value : -32768.0f;
-    value = value < 32767.0f ? value : 32767.0f;
-    int32_t whole = (int32_t)value;
-    return whole - ((float)whole > value); /* floor */
-}
-
-/* One row of one channel: symbol x step, and with the mean added. All fit in 16 bits, by clamping. */
-WIDE static void latents_of_row(const float *symbols, const float *mean, int32_t step, float unit, int count,
-                                int16_t *residuals, int16_t *latents)
-{
-    float most = most_symbol(step);
-    for (int x = 0; x < count; x++) {
-        int32_t value = residual_of(symbols[x], step, most);
-        residuals[x] = (int16_t)value;
-        latents[x] = (int16_t)saturated(value + mean_of(mean[x], unit));
-    }
-}
-
-/* Rows of `channels` channels, each `count` long and `stride` apart -> channel-last positions of `size` channels. */
-WIDE static void interleave(const int16_t *rows, int channels, int stride, int count, int16_t *to, int size)
-{
-    if (channels == STRIPE) {
-        for (int x = 0; x < count; x++)
-            for (int c = 0; c < STRIPE; c++)
-                to[(size_t)x * (size_t)size + (size_t)c] = rows[c * stride + x];
-        return;
-    }
-    for (int c = 0; c < channels; c++)
-        for (int x = 0; x < count; x++)
-            to[(size_t)x * (size_t)size + (size_t)c] = rows[c * stride + x];
-}
-
 /* The step of a channel in units of 2^-(exponent + DCN_STEP_BITS), rounded half to even. */
 static int32_t fixed_step(float step, int exponent)
 {
@@ -115,10 +54,12 @@ typedef struct {
     /* scratch */
     int16_t *residuals; /* ring of RING rows (w + 2 + tile, known) */
     int16_t *latents;   /* ring of RING rows (w + tile, latents) */
-    int16_t *planes;    /* (2, STRIPE, w) */
+    int16_t *planes;    /* (2, DCN_STRIPE, w) */
     int16_t *row[DCN_MOST_LAYERS + 1]; /* rings of RING rows (4 w + 2 + tile, width) */
-    int16_t *hidden, *zeros;
-    uint8_t *bytes;
+    int16_t *hidden; /* two rows (4 w + 2 + tile, hidden) */
+    int16_t *zeros;
+    uint8_t *bytes; /* two rows (4 w, 48) */
+    dcn_scratch *scratch;
     void *memory;
 } band;
 
@@ -134,11 +75,12 @@ static int make_scratch(band *band)
     size_t channels = (size_t)(net->width > net->known ? net->width : net->known);
     size_t sizes[] = {RING * narrow * (size_t)net->known,
                       RING * narrow * (size_t)net->latents,
-                      2 * STRIPE * w,
+                      2 * DCN_STRIPE * w,
                       RING * ring_row(band) * (size_t)(net->layers + 1),
-                      wide * (size_t)(net->hidden ? net->hidden : 1),
+                      2 * wide * (size_t)(net->hidden ? net->hidden : 1),
                       wide * channels,
-                      wide * 24};
+                      wide * 48,
+                      sizeof *band->scratch / sizeof(int16_t)};
     size_t total = 0;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         total += (sizes[i] + 31) / 32 * 32;
@@ -150,8 +92,10 @@ static int make_scratch(band *band)
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         if (i < sizeof parts / sizeof *parts)
             *parts[i] = at;
-        else
+        else if (i == sizeof parts / sizeof *parts)
             band->bytes = (uint8_t *)at;
+        else
+            band->scratch = (dcn_scratch *)at;
         at += (sizes[i] + 31) / 32 * 32;
     }
     for (int i = 1; i <= net->layers; i++)
@@ -180,19 +124,20 @@ static int16_t *stage_row(const band *band, int stage, int y)
 static void fill_row(const band *band, int y)
 {
     const dcn_synthesis *net = band->net;
+    const dcn_kernel_set *set = dcn_kernels_set(net->kernels);
     int w = band->w, h = band->h;
     int16_t *latents = latent_row(band, y), *residuals = net->known ? residual_row(band, y) + net->known : NULL;
-    int16_t *planes[2] = {band->planes, band->planes + STRIPE * w};
-    for (int c = 0; c < net->latents; c += STRIPE) {
-        int channels = net->latents - c < STRIPE ? net->latents - c : STRIPE;
+    int16_t *planes[2] = {band->planes, band->planes + DCN_STRIPE * w};
+    for (int c = 0; c < net->latents; c += DCN_STRIPE) {
+        int channels = net->latents - c < DCN_STRIPE ? net->latents - c : DCN_STRIPE;
         for (int i = 0; i < channels; i++) {
             size_t at = ((size_t)(c + i) * (size_t)h + (size_t)y) * (size_t)w;
-            latents_of_row(band->symbols + at, band->mean + at, band->step[c + i],
+            set->latents(band->symbols + at, band->mean + at, band->step[c + i],
                            (float)(1 << net->exponent[c + i]), w, planes[0] + i * w, planes[1] + i * w);
         }
-        interleave(planes[1], channels, w, w, latents + c, net->latents);
+        set->interleave(planes[1], channels, w, w, latents + c, net->latents);
         if (c < net->known)
-            interleave(planes[0], net->known - c < channels ? net->known - c : channels, w, w, residuals + c,
+            set->interleave(planes[0], net->known - c < channels ? net->known - c : channels, w, w, residuals + c,
                        net->known);
     }
 }
@@ -220,39 +165,55 @@ static void raise_row(const band *band, int y)
         pad_right(stage_row(band, 0, 4 * y + i), 4 * band->w, net->width);
 }
 
-/* Row `y` of stage `stage` + 1 from three rows of `stage`. */
-static void residual_layer_row(const band *band, int stage, int y)
+/* A 3x3 convolution of rows y - 1 .. y + `count` of `stage` to `count` rows, 1 or 2. */
+static void convolve_rows(const band *band, const dcn_convolution *convolution, int stage, int y, int count,
+                          dcn_epilogue epilogue, void *const *outputs)
 {
-    const dcn_synthesis *net = band->net;
-    const int16_t *rows[3] = {stage_row(band, stage, y - 1), stage_row(band, stage, y), stage_row(band, stage, y + 1)};
-    int count = 4 * band->w;
-    void *output = band->hidden;
-    dcn_convolution_row(&net->residual[stage][0], net->kernels, rows, count, DCN_RELU, &output, net->hidden);
-    int16_t *to = stage_row(band, stage + 1, y);
-    memcpy(to, rows[1], (size_t)(count + 2) * (size_t)net->width * sizeof *to);
-    const int16_t *hidden = band->hidden;
-    output = to + net->width;
-    dcn_convolution_row(&net->residual[stage][1], net->kernels, &hidden, count, DCN_ADD, &output, net->width);
+    const int16_t *rows[4];
+    for (int i = 0; i < 4; i++)
+        rows[i] = stage_row(band, stage, y - 1 + i);
+    if (count == 2)
+        dcn_convolution_pair(convolution, band->net->kernels, rows, 4 * band->w, epilogue, outputs,
+                             convolution->outputs, band->scratch);
+    else
+        dcn_convolution_row(convolution, band->net->kernels, rows, 4 * band->w, epilogue, outputs,
+                            convolution->outputs);
 }
 
-/* Row `y` at 1/4 resolution becomes four rows of pixels. */
-static void pixel_rows(const band *band, int y)
+/* Rows `y` and, if `rows` is 2, `y` + 1 of stage `stage` + 1. */
+static void residual_layer_rows(const band *band, int stage, int y, int rows)
 {
     const dcn_synthesis *net = band->net;
-    int stage = net->layers, count = 4 * band->w;
-    const int16_t *rows[3] = {stage_row(band, stage, y - 1), stage_row(band, stage, y), stage_row(band, stage, y + 1)};
-    void *output = band->bytes;
-    dcn_convolution_row(&net->last, net->kernels, rows, count, DCN_PIXELS, &output, 48);
+    int count = 4 * band->w;
+    size_t step = (size_t)(count + 2 + DCN_TILE_ROWS) * (size_t)net->hidden;
+    void *hidden[2] = {band->hidden, band->hidden + step};
+    convolve_rows(band, &net->residual[stage][0], stage, y, rows, DCN_RELU, hidden);
+    for (int i = 0; i < rows; i++) {
+        int16_t *to = stage_row(band, stage + 1, y + i);
+        memcpy(to, stage_row(band, stage, y + i), (size_t)(count + 2) * (size_t)net->width * sizeof *to);
+        const int16_t *from = hidden[i];
+        void *output = to + net->width;
+        dcn_convolution_row(&net->residual[stage][1], net->kernels, &from, count, DCN_ADD, &output, net->width);
+    }
+}
+
+/* Rows `y` and, if `rows` is 2, `y` + 1 at 1/4 resolution become four rows of pixels each. */
+static void pixel_rows(const band *band, int y, int rows)
+{
+    const dcn_synthesis *net = band->net;
+    int count = 4 * band->w;
     size_t stride = (size_t)band->w * 48;
-    for (int i = 0; i < 4; i++) {
+    void *bytes[2] = {band->bytes, band->bytes + 48 * (size_t)count};
+    convolve_rows(band, &net->last, net->layers, y, rows, DCN_PIXELS, bytes);
+    for (int i = 0; i < 4 * rows; i++) {
         uint8_t *to = band->pixels + (size_t)(4 * y + i) * stride;
-        const uint8_t *from = band->bytes + 12 * i;
+        const uint8_t *from = (const uint8_t *)bytes[i / 4] + 12 * (i % 4);
         for (int x = 0; x < count; x++, to += 12, from += 48)
             memcpy(to, from, 12);
     }
 }
 
-/* Every stage takes one row after the other, as far as the rows before allow: so none runs ahead of its reader by
+/* Every stage takes two rows after two others, as far as the rows before allow: so none runs ahead of its reader by
  * more than a ring holds. `done`: rows that each stage has, `ends`: rows that it is to have. */
 static void advance(const band *band, int *done, const int *ends)
 {
@@ -260,14 +221,14 @@ static void advance(const band *band, int *done, const int *ends)
     while (moved) {
         moved = 0;
         for (int stage = 0; stage <= layers; stage++) {
-            int next = done[stage + 1];
-            if (next >= ends[stage + 1] || (next + 1 >= done[stage] && done[stage] < 4 * band->h))
+            int next = done[stage + 1], rows = next + 1 < ends[stage + 1] ? 2 : 1;
+            if (next >= ends[stage + 1] || (next + rows >= done[stage] && done[stage] < 4 * band->h))
                 continue;
             if (stage < layers)
-                residual_layer_row(band, stage, next);
+                residual_layer_rows(band, stage, next, rows);
             else
-                pixel_rows(band, next);
-            done[stage + 1]++;
+                pixel_rows(band, next, rows);
+            done[stage + 1] += rows;
             moved = 1;
         }
     }
@@ -501,25 +462,29 @@ static int16_t *grid_row(const grid *grid, int y)
 }
 
 /* A 3x3 convolution and DepthToSpace(2) of all rows, rectified. */
-static void doubled(const dcn_convolution *layer, dcn_kernels kernels, const grid *from, int h, int w, grid *to)
+static void doubled(const dcn_convolution *layer, dcn_kernels kernels, const grid *from, int h, int w, grid *to,
+                    dcn_scratch *scratch)
 {
-    for (int y = 0; y < h; y++) {
-        const int16_t *rows[3] = {grid_row(from, y - 1), grid_row(from, y), grid_row(from, y + 1)};
-        void *outputs[2] = {grid_row(to, 2 * y) + to->channels, grid_row(to, 2 * y + 1) + to->channels};
-        dcn_convolution_row(layer, kernels, rows, w, DCN_RELU, outputs, 2 * to->channels);
+    for (int y = 0; y < h; y += 2) {
+        const int16_t *rows[4];
+        void *outputs[4];
+        int two = y + 1 < h;
+        for (int i = 0; i < 3 + two; i++)
+            rows[i] = grid_row(from, y - 1 + i);
+        for (int i = 0; i < 2 + 2 * two; i++)
+            outputs[i] = grid_row(to, 2 * y + i) + to->channels;
+        if (two)
+            dcn_convolution_pair(layer, kernels, rows, w, DCN_RELU, outputs, 2 * to->channels, scratch);
+        else
+            dcn_convolution_row(layer, kernels, rows, w, DCN_RELU, outputs, 2 * to->channels);
     }
-}
-
-WIDE static void floats_of(const int16_t *values, int count, int channels, float unit, float *to)
-{
-    for (int x = 0; x < count; x++)
-        to[x] = (float)values[(size_t)x * (size_t)channels] * unit;
 }
 
 dcn_status dcn_mean_run(const dcn_mean *net, const float *hyperlatents, int hz, int wz, float *means)
 {
     grid grids[3] = {{0}}, row = {0};
-    int failed = make_grid(&grids[0], hz, wz, net->hyper) || make_grid(&grids[1], 2 * hz, 2 * wz, net->width[0]) ||
+    dcn_scratch *scratch = malloc(sizeof *scratch);
+    int failed = !scratch || make_grid(&grids[0], hz, wz, net->hyper) || make_grid(&grids[1], 2 * hz, 2 * wz, net->width[0]) ||
                  make_grid(&grids[2], 4 * hz, 4 * wz, net->width[1]) || make_grid(&row, 1, 4 * wz, net->latents);
     if (!failed) {
         float unit = (float)(1 << DCN_HYPER_BITS);
@@ -533,20 +498,20 @@ dcn_status dcn_mean_run(const dcn_mean *net, const float *hyperlatents, int hz, 
                     grid_row(&grids[0], y)[(size_t)(x + 1) * (size_t)net->hyper + (size_t)c] = (int16_t)value;
                 }
         for (int i = 0; i < 2; i++)
-            doubled(&net->layer[i], net->kernels, &grids[i], hz << i, wz << i, &grids[i + 1]);
+            doubled(&net->layer[i], net->kernels, &grids[i], hz << i, wz << i, &grids[i + 1], scratch);
         int h = 4 * hz, w = 4 * wz;
         for (int y = 0; y < h; y++) {
             const int16_t *rows[1] = {grid_row(&grids[2], y) + net->width[1]};
             void *output = row.values;
             dcn_convolution_row(&net->layer[2], net->kernels, rows, w, DCN_STORE, &output, net->latents);
             for (int c = 0; c < net->latents; c++)
-                floats_of(row.values + c, w, net->latents, ldexpf(1.0f, -net->exponent[c]),
+                dcn_kernels_set(net->kernels)->floats(row.values + c, w, net->latents, ldexpf(1.0f, -net->exponent[c]),
                           means + ((size_t)c * (size_t)h + (size_t)y) * (size_t)w);
         }
     }
     for (int i = 0; i < 3; i++)
         free(grids[i].values);
-    free(row.values);
+    free(row.values), free(scratch);
     return failed ? DCN_OUT_OF_MEMORY : DCN_OK;
 }
 
@@ -587,10 +552,10 @@ dcn_status dcn_mean_add_context(const dcn_mean *net, const float *symbols, const
         int16_t *made = values + places * (size_t)hidden->outputs;
         for (int c = 0; c < channels; c++) {
             int32_t unit = fixed_step(step[first + c], net->exponent[first + c]);
-            float most = most_symbol(unit);
+            float most = dcn_most_symbol(unit);
             const float *from = symbols + (size_t)(first + c) * area;
             for (size_t at = 0; at < area; at++)
-                residuals[at * (size_t)channels + (size_t)c] = (int16_t)residual_of(from[at], unit, most);
+                residuals[at * (size_t)channels + (size_t)c] = (int16_t)dcn_residual(from[at], unit, most);
         }
         for (int y = 0; y < h; y++) {
             int count = context_row(residuals, channels, h, w, y, inputs);
@@ -604,7 +569,7 @@ dcn_status dcn_mean_add_context(const dcn_mean *net, const float *symbols, const
                 float *to = means + (size_t)(first + c) * area + (size_t)y * (size_t)w;
                 for (int x = 1 - y % 2, n = 0; x < w; x += 2, n++) {
                     int32_t more = made[(size_t)n * (size_t)channels + (size_t)c];
-                    to[x] = (float)saturated(mean_of(to[x], unit) + more) * back;
+                    to[x] = (float)dcn_saturated(dcn_mean_units(to[x], unit) + more) * back;
                 }
             }
         }
