@@ -3,7 +3,6 @@
 #define DCN_KERNELS_H
 
 #include "convolution.h"
-#include "rows.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #define DCN_X86 1
@@ -18,7 +17,7 @@ enum { DCN_TILE_ROWS = 12 };
 
 /* `tile`: sums (rows, width) of as many positions as `rows` says for the width, without bias. `finish`: what
  * becomes of the sums of one position. `rows`: positions of a tile, for widths of 16, 32, 48 and 64.
- * `transform_inputs`, `transform_sums`: see winograd.h; sums wrap. `latents`, `interleave`, `floats`: see rows.h. */
+ * `transform_inputs`, `transform_sums`: see winograd.h; sums wrap. */
 typedef struct {
     void (*tile)(const int16_t *const *rows, int side, int pairs, int inputs, const int16_t *weights, int width,
                  int32_t *sums);
@@ -28,10 +27,6 @@ typedef struct {
     int (*transform_inputs)(const int16_t *const *rows, int tiles, int channels, int16_t *columns, int16_t *inputs,
                             int step);
     void (*transform_sums)(const int32_t *sums, int step, int tiles, int width, int32_t *outputs, int row);
-    void (*latents)(const float *symbols, const float *mean, int32_t step, float unit, int count, int16_t *residuals,
-                    int16_t *latents);
-    void (*interleave)(const int16_t *rows, int channels, int stride, int count, int16_t *to, int size);
-    void (*floats)(const int16_t *values, int count, int channels, float unit, float *to);
 } dcn_kernel_set;
 
 const dcn_kernel_set *dcn_kernels_set(dcn_kernels kernels);
@@ -66,20 +61,6 @@ DCN_INLINED void dcn_finish_from(int n, const int32_t *sums, const int32_t *bias
                                              int row)                                                                 \
     {                                                                                                                 \
         dcn_transform_sums(sums, step, tiles, width, outputs, row);                                                   \
-    }                                                                                                                 \
-    TARGET static void NAME##_latents(const float *symbols, const float *mean, int32_t step, float unit, int count,   \
-                                      int16_t *residuals, int16_t *latents)                                           \
-    {                                                                                                                 \
-        dcn_latents_of_row(symbols, mean, step, unit, count, residuals, latents);                                     \
-    }                                                                                                                 \
-    TARGET static void NAME##_interleave(const int16_t *rows, int channels, int stride, int count, int16_t *to,       \
-                                         int size)                                                                    \
-    {                                                                                                                 \
-        dcn_interleave(rows, channels, stride, count, to, size);                                                      \
-    }                                                                                                                 \
-    TARGET static void NAME##_floats(const int16_t *values, int count, int channels, float unit, float *to)           \
-    {                                                                                                                 \
-        dcn_floats_of(values, count, channels, unit, to);                                                             \
     }
 #define DCN_INPUTS(NAME, TARGET)                                                                                      \
     TARGET static int NAME##_transform_inputs(const int16_t *const *rows, int tiles, int channels, int16_t *columns,  \
@@ -88,8 +69,7 @@ DCN_INLINED void dcn_finish_from(int n, const int32_t *sums, const int32_t *bias
         return dcn_transform_inputs(rows, tiles, channels, columns, inputs, step);                                    \
     }
 #define DCN_SET(NAME, ...)                                                                                            \
-    {NAME##_tile,           NAME##_finish,     {__VA_ARGS__}, NAME##_transform_inputs, NAME##_transform_sums,         \
-     NAME##_latents, NAME##_interleave, NAME##_floats}
+    {NAME##_tile,           NAME##_finish,     {__VA_ARGS__}, NAME##_transform_inputs, NAME##_transform_sums}
 
 #ifdef DCN_X86
 extern const dcn_kernel_set DCN_AVX2_SET, DCN_AVX512_SET;

@@ -7,7 +7,8 @@
 #include <string.h>
 
 #include "kernels.h"
-#include "rows.h"
+#include "nonzero.h"
+#include "floats.h"
 
 #if !defined(_WIN32)
 #include <pthread.h>
@@ -43,18 +44,35 @@ static int32_t fixed_step(float step, int exponent)
     return scaled < 1 ? 1 : scaled > (double)(1 << 30) ? 1 << 30 : (int32_t)scaled;
 }
 
+static inline int32_t saturated(int32_t value)
+{
+    return value < INT16_MIN ? INT16_MIN : value > INT16_MAX ? INT16_MAX : value;
+}
+
+/* The largest symbol whose product with `step` stays in 32 bits. */
+static inline int32_t most_symbol(int32_t step)
+{
+    return step > 1 << 15 ? (1 << 30) / step : 32767;
+}
+
+static inline int32_t residual_of(int32_t symbol, int32_t step, int32_t most)
+{
+    symbol = symbol > -most ? symbol : -most;
+    symbol = symbol < most ? symbol : most;
+    return saturated((symbol * step + (1 << (DCN_STEP_BITS - 1))) >> DCN_STEP_BITS);
+}
+
 /* ---- synthesis ---- */
 
 typedef struct {
     const dcn_synthesis *net;
-    const float *symbols, *mean;
+    const dcn_latents *given;
     const int32_t *step;
-    int h, w, from, to; /* latent rows of the picture, and of this band */
-    uint8_t *pixels;
+    int h, w, from, to; /* latent rows and columns; rows at 1/4 resolution that this band makes */
+    const dcn_view *view;
     /* scratch */
     int16_t *residuals; /* ring of RING rows (w + 2 + tile, known) */
     int16_t *latents;   /* ring of RING rows (w + tile, latents) */
-    int16_t *planes;    /* (2, DCN_STRIPE, w) */
     int16_t *row[DCN_MOST_LAYERS + 1]; /* rings of RING rows (4 w + 2 + tile, width) */
     int16_t *hidden; /* two rows (4 w + 2 + tile, hidden) */
     int16_t *zeros;
@@ -75,7 +93,6 @@ static int make_scratch(band *band)
     size_t channels = (size_t)(net->width > net->known ? net->width : net->known);
     size_t sizes[] = {RING * narrow * (size_t)net->known,
                       RING * narrow * (size_t)net->latents,
-                      2 * DCN_STRIPE * w,
                       RING * ring_row(band) * (size_t)(net->layers + 1),
                       2 * wide * (size_t)(net->hidden ? net->hidden : 1),
                       wide * channels,
@@ -88,7 +105,7 @@ static int make_scratch(band *band)
     if (!band->memory)
         return -1;
     int16_t *at = (int16_t *)((char *)band->memory + (64 - (uintptr_t)band->memory % 64) % 64);
-    int16_t **parts[] = {&band->residuals, &band->latents, &band->planes, &band->row[0], &band->hidden, &band->zeros};
+    int16_t **parts[] = {&band->residuals, &band->latents, &band->row[0], &band->hidden, &band->zeros};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         if (i < sizeof parts / sizeof *parts)
             *parts[i] = at;
@@ -120,26 +137,41 @@ static int16_t *stage_row(const band *band, int stage, int y)
     return y < 0 || y >= 4 * band->h ? band->zeros : band->row[stage] + (size_t)(y % RING) * ring_row(band);
 }
 
-/* Row `y` of latents, from symbols and mean. */
+/* Adds the residuals of row `y` of channel `c` to the latents, and keeps them where the prediction reads them. Most
+ * symbols are 0. */
+static void add_residuals(const band *band, int c, int y, int16_t *latents, int16_t *residuals)
+{
+    const dcn_synthesis *net = band->net;
+    int w = band->w, step = band->step[c], most = most_symbol(step);
+    size_t channels = (size_t)net->latents, known = (size_t)net->known;
+    const int16_t *symbols = band->given->symbols + ((size_t)c * (size_t)band->h + (size_t)y) * (size_t)w;
+    for (int x = 0; x < w; x += 16) {
+        int16_t last[16] = {0};
+        const int16_t *from = symbols + x;
+        if (x + 16 > w)
+            from = memcpy(last, from, (size_t)(w - x) * sizeof *from);
+        for (uint32_t left = dcn_nonzero(from); left; left &= left - 1) {
+            int i = dcn_lowest(left);
+            int32_t value = residual_of(from[i], step, most);
+            int16_t *latent = latents + (size_t)(x + i) * channels + (size_t)c;
+            *latent = (int16_t)saturated(value + *latent);
+            if (c < net->known)
+                residuals[(size_t)(x + i) * known + (size_t)c] = (int16_t)value;
+        }
+    }
+}
+
+/* Row `y` of latents, from symbols and means. */
 static void fill_row(const band *band, int y)
 {
     const dcn_synthesis *net = band->net;
-    const dcn_kernel_set *set = dcn_kernels_set(net->kernels);
-    int w = band->w, h = band->h;
+    size_t w = (size_t)band->w, row = w * (size_t)net->latents;
     int16_t *latents = latent_row(band, y), *residuals = net->known ? residual_row(band, y) + net->known : NULL;
-    int16_t *planes[2] = {band->planes, band->planes + DCN_STRIPE * w};
-    for (int c = 0; c < net->latents; c += DCN_STRIPE) {
-        int channels = net->latents - c < DCN_STRIPE ? net->latents - c : DCN_STRIPE;
-        for (int i = 0; i < channels; i++) {
-            size_t at = ((size_t)(c + i) * (size_t)h + (size_t)y) * (size_t)w;
-            set->latents(band->symbols + at, band->mean + at, band->step[c + i],
-                           (float)(1 << net->exponent[c + i]), w, planes[0] + i * w, planes[1] + i * w);
-        }
-        set->interleave(planes[1], channels, w, w, latents + c, net->latents);
-        if (c < net->known)
-            set->interleave(planes[0], net->known - c < channels ? net->known - c : channels, w, w, residuals + c,
-                       net->known);
-    }
+    memcpy(latents, band->given->means + (size_t)y * row, row * sizeof *latents);
+    if (residuals)
+        memset(residuals, 0, w * (size_t)net->known * sizeof *residuals);
+    for (int c = 0; c < net->latents; c++)
+        add_residuals(band, c, y, latents, residuals);
 }
 
 static void pad_right(int16_t *row, int count, int channels)
@@ -197,19 +229,30 @@ static void residual_layer_rows(const band *band, int stage, int y, int rows)
     }
 }
 
+/* One row of pixels from blocks of four, which lie 48 bytes apart. */
+static void store_pixels(const dcn_view *view, const uint8_t *blocks, uint8_t *to)
+{
+    int x = view->left, end = view->left + view->width;
+    for (; x < end && x % 4; x++, to += 3)
+        memcpy(to, blocks + x / 4 * 48 + x % 4 * 3, 3);
+    for (; x + 4 <= end; x += 4, to += 12)
+        memcpy(to, blocks + x * 12, 12);
+    for (; x < end; x++, to += 3)
+        memcpy(to, blocks + x / 4 * 48 + x % 4 * 3, 3);
+}
+
 /* Rows `y` and, if `rows` is 2, `y` + 1 at 1/4 resolution become four rows of pixels each. */
 static void pixel_rows(const band *band, int y, int rows)
 {
     const dcn_synthesis *net = band->net;
     int count = 4 * band->w;
-    size_t stride = (size_t)band->w * 48;
     void *bytes[2] = {band->bytes, band->bytes + 48 * (size_t)count};
     convolve_rows(band, &net->last, net->layers, y, rows, DCN_PIXELS, bytes);
     for (int i = 0; i < 4 * rows; i++) {
-        uint8_t *to = band->pixels + (size_t)(4 * y + i) * stride;
-        const uint8_t *from = (const uint8_t *)bytes[i / 4] + 12 * (i % 4);
-        for (int x = 0; x < count; x++, to += 12, from += 48)
-            memcpy(to, from, 12);
+        int row = 4 * y + i - band->view->top;
+        if (row >= 0 && row < band->view->height)
+            store_pixels(band->view, (const uint8_t *)bytes[i / 4] + 12 * (i % 4),
+                         band->view->pixels + (size_t)row * band->view->stride);
     }
 }
 
@@ -239,7 +282,7 @@ static void run_band(const band *band)
     const dcn_synthesis *net = band->net;
     int layers = net->layers, done[DCN_MOST_LAYERS + 2], ends[DCN_MOST_LAYERS + 2];
     for (int stage = 0; stage <= layers + 1; stage++) {
-        int halo = layers + 1 - stage, first = 4 * band->from - halo, end = 4 * band->to + halo;
+        int halo = layers + 1 - stage, first = band->from - halo, end = band->to + halo;
         done[stage] = first < 0 ? 0 : first;
         ends[stage] = end > 4 * band->h ? 4 * band->h : end;
     }
@@ -259,23 +302,23 @@ static void *thread_body(void *argument)
     return NULL;
 }
 
-dcn_status dcn_synthesis_run(const dcn_synthesis *net, const float *symbols, const float *mean, const float *step,
-                             int h, int w, int threads, uint8_t *pixels)
+dcn_status dcn_synthesis_view(const dcn_synthesis *net, const dcn_latents *latents, int threads, const dcn_view *view)
 {
     band bands[MOST_BANDS];
     int32_t *steps = malloc((size_t)net->latents * sizeof *steps);
     if (!steps)
         return DCN_OUT_OF_MEMORY;
     for (int c = 0; c < net->latents; c++)
-        steps[c] = fixed_step(step[c], net->exponent[c]);
-    int count = threads < h / LEAST_BAND ? threads : h / LEAST_BAND;
+        steps[c] = fixed_step(latents->step[c], net->exponent[c]);
+    int first = view->top / 4, rows = (view->top + view->height + 3) / 4 - first;
+    int count = threads < rows / LEAST_BAND ? threads : rows / LEAST_BAND;
     count = count < 1 ? 1 : count > MOST_BANDS ? MOST_BANDS : count;
     dcn_status status = DCN_OK;
     int made = 0;
     for (; made < count && status == DCN_OK; made++) {
-        bands[made] = (band){.net = net, .symbols = symbols, .mean = mean, .step = steps, .h = h, .w = w,
-                             .from = (int)((int64_t)h * made / count), .to = (int)((int64_t)h * (made + 1) / count),
-                             .pixels = pixels};
+        bands[made] = (band){.net = net, .given = latents, .step = steps, .h = latents->h, .w = latents->w,
+                             .from = first + (int)((int64_t)rows * made / count),
+                             .to = first + (int)((int64_t)rows * (made + 1) / count), .view = view};
         if (make_scratch(&bands[made]))
             status = DCN_OUT_OF_MEMORY;
     }
@@ -300,6 +343,23 @@ dcn_status dcn_synthesis_run(const dcn_synthesis *net, const float *symbols, con
     for (int i = 0; i < made; i++)
         free(bands[i].memory);
     free(steps);
+    return status;
+}
+
+dcn_status dcn_synthesis_run(const dcn_synthesis *net, const float *symbols, const float *mean, const float *step,
+                             int h, int w, int threads, uint8_t *pixels)
+{
+    size_t area = (size_t)h * (size_t)w, channels = (size_t)net->latents;
+    int16_t *integers = malloc(2 * area * channels * sizeof *integers), *means = integers + area * channels;
+    if (!integers)
+        return DCN_OUT_OF_MEMORY;
+    for (size_t at = 0; at < area * channels; at++)
+        integers[at] = dcn_symbol_of(symbols[at]);
+    dcn_means_of(mean, area, net->latents, net->exponent, means);
+    dcn_latents latents = {integers, means, step, h, w};
+    dcn_view view = {0, 0, 16 * h, 16 * w, pixels, (size_t)w * 48};
+    dcn_status status = dcn_synthesis_view(net, &latents, threads, &view);
+    free(integers);
     return status;
 }
 
@@ -480,39 +540,50 @@ static void doubled(const dcn_convolution *layer, dcn_kernels kernels, const gri
     }
 }
 
-dcn_status dcn_mean_run(const dcn_mean *net, const float *hyperlatents, int hz, int wz, float *means)
+dcn_status dcn_mean_compute(const dcn_mean *net, const int32_t *hyperlatents, size_t plane, size_t row, int hz, int wz,
+                            int16_t *means)
 {
-    grid grids[3] = {{0}}, row = {0};
+    grid grids[3] = {{0}};
     dcn_scratch *scratch = malloc(sizeof *scratch);
-    int failed = !scratch || make_grid(&grids[0], hz, wz, net->hyper) || make_grid(&grids[1], 2 * hz, 2 * wz, net->width[0]) ||
-                 make_grid(&grids[2], 4 * hz, 4 * wz, net->width[1]) || make_grid(&row, 1, 4 * wz, net->latents);
+    int failed = !scratch || make_grid(&grids[0], hz, wz, net->hyper) ||
+                 make_grid(&grids[1], 2 * hz, 2 * wz, net->width[0]) ||
+                 make_grid(&grids[2], 4 * hz, 4 * wz, net->width[1]);
     if (!failed) {
-        float unit = (float)(1 << DCN_HYPER_BITS);
         for (int c = 0; c < net->hyper; c++)
             for (int y = 0; y < hz; y++)
-                for (int x = 0; x < wz; x++) {
-                    float value = rintf(hyperlatents[((size_t)c * (size_t)hz + (size_t)y) * (size_t)wz + (size_t)x] *
-                                        unit);
-                    value = value > -32768.0f ? value : -32768.0f;
-                    value = value < 32767.0f ? value : 32767.0f;
-                    grid_row(&grids[0], y)[(size_t)(x + 1) * (size_t)net->hyper + (size_t)c] = (int16_t)value;
-                }
+                for (int x = 0; x < wz; x++)
+                    grid_row(&grids[0], y)[(size_t)(x + 1) * (size_t)net->hyper + (size_t)c] =
+                        (int16_t)saturated(hyperlatents[(size_t)c * plane + (size_t)y * row + (size_t)x]);
         for (int i = 0; i < 2; i++)
             doubled(&net->layer[i], net->kernels, &grids[i], hz << i, wz << i, &grids[i + 1], scratch);
-        int h = 4 * hz, w = 4 * wz;
-        for (int y = 0; y < h; y++) {
+        for (int y = 0; y < 4 * hz; y++) {
             const int16_t *rows[1] = {grid_row(&grids[2], y) + net->width[1]};
-            void *output = row.values;
-            dcn_convolution_row(&net->layer[2], net->kernels, rows, w, DCN_STORE, &output, net->latents);
-            for (int c = 0; c < net->latents; c++)
-                dcn_kernels_set(net->kernels)->floats(row.values + c, w, net->latents, ldexpf(1.0f, -net->exponent[c]),
-                          means + ((size_t)c * (size_t)h + (size_t)y) * (size_t)w);
+            void *output = means + (size_t)y * (size_t)(4 * wz) * (size_t)net->latents;
+            dcn_convolution_row(&net->layer[2], net->kernels, rows, 4 * wz, DCN_STORE, &output, net->latents);
         }
     }
     for (int i = 0; i < 3; i++)
         free(grids[i].values);
-    free(row.values), free(scratch);
+    free(scratch);
     return failed ? DCN_OUT_OF_MEMORY : DCN_OK;
+}
+
+dcn_status dcn_mean_run(const dcn_mean *net, const float *hyperlatents, int hz, int wz, float *means)
+{
+    size_t area = (size_t)hz * (size_t)wz, count = (size_t)net->hyper * area, places = 16 * area;
+    int32_t *v = malloc(count * sizeof *v);
+    int16_t *integers = malloc(places * (size_t)net->latents * sizeof *integers);
+    dcn_status status = v && integers ? DCN_OK : DCN_OUT_OF_MEMORY;
+    for (size_t i = 0; status == DCN_OK && i < count; i++) {
+        float value = rintf(hyperlatents[i] * (float)(1 << DCN_HYPER_BITS));
+        v[i] = value > -32768.0f ? value < 32767.0f ? (int32_t)value : 32767 : -32768;
+    }
+    if (status == DCN_OK)
+        status = dcn_mean_compute(net, v, area, (size_t)wz, hz, wz, integers);
+    if (status == DCN_OK)
+        dcn_floats_of(integers, places, net->latents, net->latents, net->exponent, means);
+    free(v), free(integers);
+    return status;
 }
 
 /* Row `y` of the inputs of a checkerboard mean context: at every non-anchor position the residuals of its left, right,
@@ -535,46 +606,68 @@ static int context_row(const int16_t *residuals, int channels, int h, int w, int
     return count;
 }
 
-dcn_status dcn_mean_add_context(const dcn_mean *net, const float *symbols, const float *step, int h, int w,
-                                float *means)
+/* The residuals (h, w, channels) of the group of channels from `first` on. */
+static void residuals_of(const dcn_mean *net, const int16_t *symbols, const float *step, int first, int channels,
+                         size_t area, int16_t *residuals)
+{
+    memset(residuals, 0, area * (size_t)channels * sizeof *residuals);
+    for (int c = 0; c < channels; c++) {
+        int32_t unit = fixed_step(step[first + c], net->exponent[first + c]), most = most_symbol(unit);
+        const int16_t *from = symbols + (size_t)(first + c) * area;
+        for (size_t at = 0; at < area; at++)
+            if (from[at])
+                residuals[at * (size_t)channels + (size_t)c] = (int16_t)residual_of(from[at], unit, most);
+    }
+}
+
+dcn_status dcn_mean_context(const dcn_mean *net, const int16_t *symbols, const float *step, int h, int w,
+                            int16_t *means, size_t row, size_t position)
 {
     int first = 0;
     size_t area = (size_t)h * (size_t)w;
     for (int i = 0; i < net->halves; i++) {
         const dcn_convolution *hidden = &net->near[i][0], *out = &net->near[i][1];
         int channels = out->outputs;
-        size_t places = (size_t)(w / 2 + 1 + DCN_TILE_ROWS), row = places * (size_t)(5 * channels + hidden->outputs);
-        int16_t *memory = calloc(area * (size_t)channels + row + 64, sizeof *memory);
+        size_t places = (size_t)(w / 2 + 1 + DCN_TILE_ROWS), part = places * (size_t)(5 * channels + hidden->outputs);
+        int16_t *memory = calloc(area * (size_t)channels + part + 64, sizeof *memory);
         if (!memory)
             return DCN_OUT_OF_MEMORY;
         int16_t *residuals = memory, *inputs = residuals + area * (size_t)channels;
         int16_t *values = inputs + places * 4 * (size_t)channels;
         int16_t *made = values + places * (size_t)hidden->outputs;
-        for (int c = 0; c < channels; c++) {
-            int32_t unit = fixed_step(step[first + c], net->exponent[first + c]);
-            float most = dcn_most_symbol(unit);
-            const float *from = symbols + (size_t)(first + c) * area;
-            for (size_t at = 0; at < area; at++)
-                residuals[at * (size_t)channels + (size_t)c] = (int16_t)dcn_residual(from[at], unit, most);
-        }
+        residuals_of(net, symbols, step, first, channels, area, residuals);
         for (int y = 0; y < h; y++) {
             int count = context_row(residuals, channels, h, w, y, inputs);
             const int16_t *rows[2] = {inputs, values};
             void *outputs[2] = {values, made};
             dcn_convolution_row(hidden, net->kernels, &rows[0], count, DCN_RELU, &outputs[0], hidden->outputs);
             dcn_convolution_row(out, net->kernels, &rows[1], count, DCN_STORE, &outputs[1], channels);
-            for (int c = 0; c < channels; c++) {
-                int exponent = net->exponent[first + c];
-                float unit = (float)(1 << exponent), back = ldexpf(1.0f, -exponent);
-                float *to = means + (size_t)(first + c) * area + (size_t)y * (size_t)w;
-                for (int x = 1 - y % 2, n = 0; x < w; x += 2, n++) {
-                    int32_t more = made[(size_t)n * (size_t)channels + (size_t)c];
-                    to[x] = (float)dcn_saturated(dcn_mean_units(to[x], unit) + more) * back;
-                }
+            for (int n = 0; n < count; n++) {
+                const int16_t *more = made + (size_t)n * (size_t)channels;
+                int16_t *to = means + (size_t)y * row + (size_t)(1 - y % 2 + 2 * n) * position + (size_t)first;
+                for (int c = 0; c < channels; c++)
+                    to[c] = (int16_t)saturated(to[c] + more[c]);
             }
         }
         free(memory);
         first += channels;
     }
     return DCN_OK;
+}
+
+dcn_status dcn_mean_add_context(const dcn_mean *net, const float *symbols, const float *step, int h, int w,
+                                float *means)
+{
+    size_t area = (size_t)h * (size_t)w, halved = (size_t)net->halved;
+    int16_t *integers = malloc(2 * area * halved * sizeof *integers + 1), *values = integers + area * halved;
+    if (!integers)
+        return DCN_OUT_OF_MEMORY;
+    for (size_t at = 0; at < area * halved; at++)
+        integers[at] = dcn_symbol_of(symbols[at]);
+    dcn_means_of(means, area, net->halved, net->exponent, values);
+    dcn_status status = dcn_mean_context(net, integers, step, h, w, values, (size_t)w * halved, halved);
+    if (status == DCN_OK)
+        dcn_floats_of(values, area, net->halved, net->halved, net->exponent, means);
+    free(integers);
+    return status;
 }

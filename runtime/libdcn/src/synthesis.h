@@ -33,7 +33,25 @@ dcn_status dcn_synthesis_new(const dcn_synthesis_layers *layers, dcn_synthesis *
 void dcn_synthesis_free(dcn_synthesis *synthesis);
 int dcn_synthesis_latents(const dcn_synthesis *synthesis);
 
-/* symbols and mean (latents, h, w), step (latents) -> pixels (16 h, 16 w, 3). Safe to call from several threads. */
+/* What is decoded: symbols (latents, h, w), means (h, w, latents) in units of 2^-exponent, step (latents). */
+typedef struct {
+    const int16_t *symbols, *means;
+    const float *step;
+    int h, w;
+} dcn_latents;
+
+/* The pixels that are wanted, within the 16 h x 16 w that there are: rows go to `pixels`, `stride` bytes apart. */
+typedef struct {
+    int top, left, height, width;
+    uint8_t *pixels;
+    size_t stride;
+} dcn_view;
+
+/* Safe to call from several threads. */
+dcn_status dcn_synthesis_view(const dcn_synthesis *synthesis, const dcn_latents *latents, int threads,
+                              const dcn_view *view);
+
+/* The same from floats that hold integers: symbols and mean (latents, h, w), step (latents) -> pixels (16 h, 16 w, 3). Safe to call from several threads. */
 dcn_status dcn_synthesis_run(const dcn_synthesis *synthesis, const float *symbols, const float *mean,
                              const float *step, int h, int w, int threads, uint8_t *pixels);
 
@@ -45,10 +63,21 @@ dcn_status dcn_mean_new(const dcn_layer layers[3], const dcn_layer (*near)[2], i
 void dcn_mean_free(dcn_mean *mean);
 void dcn_mean_sizes(const dcn_mean *mean, int *hyper, int *latents, int *halved);
 
-/* hyperlatents (hyper, hz, wz), multiples of 1/16 -> means (latents, 4 hz, 4 wz), whose values are exact. */
+/* hyperlatents in units of 1/16, `plane` from one channel to the next and `row` from one row to the next -> means
+ * (4 hz, 4 wz, latents). */
+dcn_status dcn_mean_compute(const dcn_mean *mean, const int32_t *hyperlatents, size_t plane, size_t row, int hz, int wz,
+                            int16_t *means);
+
+/* Adds to the means of one coding tile what the checkerboard mean contexts give at the non-anchor positions (y + x odd),
+ * from the symbols (halved, h, w) at the anchor positions and their step (halved). Means of rows lie `row` apart, those
+ * of positions `position`. */
+dcn_status dcn_mean_context(const dcn_mean *mean, const int16_t *symbols, const float *step, int h, int w,
+                            int16_t *means, size_t row, size_t position);
+
+/* From floats: hyperlatents (hyper, hz, wz), multiples of 1/16 -> means (latents, 4 hz, 4 wz), whose values are exact. */
 dcn_status dcn_mean_run(const dcn_mean *mean, const float *hyperlatents, int hz, int wz, float *means);
 
-/* Adds to the means (halved, h, w) of one coding tile what the checkerboard mean contexts give at the non-anchor
+/* From floats: adds to the means (halved, h, w) of one coding tile what the checkerboard mean contexts give at the non-anchor
  * positions (y + x odd), from the symbols (halved, h, w) at the anchor positions and their step (halved). */
 dcn_status dcn_mean_add_context(const dcn_mean *mean, const float *symbols, const float *step, int h, int w,
                                 float *means);
