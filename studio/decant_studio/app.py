@@ -5,7 +5,7 @@ import atexit
 from flask import Flask
 
 from decant_studio.jobs.pool import Pool
-from decant_studio.pages import jobs, studio
+from decant_studio.pages import jobs, published, reports, studio, vote
 from decant_studio.security import protect
 from decant_studio.settings import Settings
 
@@ -22,6 +22,6 @@ def create_app(settings: Settings | None = None) -> Flask:
     atexit.register(pool.close)
     app.extensions["studio"] = pool
     protect(app, settings)
-    for page in (jobs, studio):
+    for page in (jobs, studio, published, vote, reports):
         app.register_blueprint(page.blueprint(settings, pool))
     return app

@@ -43,10 +43,15 @@ class Settings:
         """The SQLite file of all studies."""
         return self.data_dir / "votes.sqlite"
 
+    @property
+    def bundle_folder(self) -> str | None:
+        """``bundle_dir`` as the runtime takes it."""
+        return None if self.bundle_dir is None else os.fspath(self.bundle_dir)
+
     def worker_options(self) -> dict[str, object]:
         """What a worker process is told at its start."""
         return {
-            "bundle_dir": None if self.bundle_dir is None else os.fspath(self.bundle_dir),
+            "bundle_dir": self.bundle_folder,
             "threads": self.threads,
             "pixels": self.pixels,
             "memory_bytes": self.memory_bytes,

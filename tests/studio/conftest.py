@@ -96,3 +96,36 @@ def make_browser(tmp_path: Path) -> Iterator[Any]:
     yield make
     for app in apps:
         app.extensions["studio"].close()
+
+
+@pytest.fixture(scope="session")
+def trained_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds the bundle ``digits``, trained for seconds on the digits of scikit-learn."""
+    from decant_export import export
+    from decant_reproduce.digits import stages
+    from decant_train.data import mnist, wheel_digits
+
+    folder = tmp_path_factory.mktemp("digits")
+    data = wheel_digits.write(folder / "data", training=400, test=40)
+    stages.train(folder / "digits", data, 0.04)
+    stages.train_denoiser(folder / "denoiser", folder / "digits", data, 0.02)
+    export(
+        folder / "digits",
+        folder / "bundles" / "digits",
+        name="digits",
+        precisions=("float",),
+        runtimes=("onnxruntime",),
+        images=stages.rgb(mnist.load(data).images[:64]),
+        denoiser=folder / "denoiser",
+        latent_coding="uint8",
+    )
+    return folder / "bundles"
+
+
+@pytest.fixture(scope="session")
+def digit(trained_digits: Path) -> np.ndarray:
+    """One of its test digits, grey uint8 (28, 28)."""
+    from decant_train.data import mnist
+
+    pixels: np.ndarray = mnist.load(trained_digits.parent / "data", "test").images[3]
+    return pixels

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,9 @@ from decant_studio.settings import Settings
 from decant_studio.work.result import Result
 
 WAITING, RUNNING, DONE, FAILED = "waiting", "running", "done", "failed"
+
+# What the server does with a result before it counts as done. Raises Refused.
+Then = Callable[[Result], Result]
 
 
 @dataclass
@@ -36,6 +40,7 @@ class Job:
     result: Result | None = None
     began: float = field(default_factory=time.monotonic)
     done: threading.Event = field(default_factory=threading.Event, repr=False)
+    then: Then | None = field(default=None, repr=False)
 
     def described(self) -> dict[str, Any]:
         """Its state, for the page."""
@@ -61,9 +66,9 @@ class Pool:
         self._open = itertools.count()
         self._workers: list[_Worker] = []
 
-    def submit(self, name: str, **arguments: Any) -> Job:
+    def submit(self, name: str, then: Then | None = None, **arguments: Any) -> Job:
         """Queue a task. Raises Refused (429) when as many wait as may."""
-        job = Job(secrets.token_urlsafe(12), name, arguments)
+        job = Job(secrets.token_urlsafe(12), name, arguments, then=then)
         with self._lock:
             if self._closed:
                 raise Refused(503, "The studio is closing.")
@@ -141,7 +146,7 @@ class _Worker:
                 code = self._ended()
                 _fail(job, 422, f"The worker ended unexpectedly ({code}). Try a smaller picture.")
             finally:
-                job.arguments = {}
+                job.arguments, job.then = {}, None
                 job.done.set()
         self._ended()
 
@@ -175,10 +180,15 @@ class _Worker:
             return
         finally:
             timer.cancel()
-        if answer[0] == "done":
-            job.result, job.state, job.stage, job.progress = answer[1], DONE, "done", 1.0
-        else:
+        if answer[0] != "done":
             _fail(job, answer[1], answer[2])
+            return
+        try:
+            job.result = answer[1] if job.then is None else job.then(answer[1])
+        except Refused as error:
+            _fail(job, error.status, error.message)
+            return
+        job.state, job.stage, job.progress = DONE, "done", 1.0
 
     def _running(self) -> "subprocess.Popen[bytes]":
         if self._process is None or self._process.poll() is not None:

@@ -3,7 +3,7 @@
 from flask import Blueprint, Response, jsonify
 
 from decant_studio.errors import Refused
-from decant_studio.jobs.pool import Pool
+from decant_studio.jobs.pool import Job, Pool
 from decant_studio.settings import Settings
 
 
@@ -29,3 +29,8 @@ def blueprint(settings: Settings, pool: Pool) -> Blueprint:
         return response
 
     return pages
+
+
+def accepted(job: Job) -> tuple[Response, int]:
+    """The answer to a request that began a job."""
+    return jsonify(job.described()), 202

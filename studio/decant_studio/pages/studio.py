@@ -1,10 +1,11 @@
 """The page Studio: a picture in decant and in another codec at equal bytes; files restored."""
 
-from flask import Blueprint, Response, jsonify, render_template
+from flask import Blueprint, Response, render_template
 
 from decant_studio import uploads
 from decant_studio.errors import Refused
-from decant_studio.jobs.pool import Job, Pool
+from decant_studio.jobs.pool import Pool
+from decant_studio.pages.jobs import accepted
 from decant_studio.settings import MIB, Settings
 from decant_studio.work import codecs
 
@@ -20,7 +21,7 @@ def blueprint(settings: Settings, pool: Pool) -> Blueprint:
     def studio() -> str:
         return render_template(
             "studio.html",
-            models=codecs.models(_folder(settings)),
+            models=codecs.models(settings.bundle_folder),
             peers={key: label for key, (label, _, _) in codecs.PEERS.items()},
             modes=MODES,
             megabytes=settings.upload_bytes // MIB,
@@ -29,7 +30,7 @@ def blueprint(settings: Settings, pool: Pool) -> Blueprint:
 
     @pages.post("/api/compare")
     def compare() -> tuple[Response, int]:
-        models = codecs.models(_folder(settings))
+        models = codecs.models(settings.bundle_folder)
         if not models:
             raise Refused(400, "No model here encodes pictures.")
         mode = uploads.choice("mode", tuple(MODES), "quality")
@@ -51,12 +52,3 @@ def blueprint(settings: Settings, pool: Pool) -> Blueprint:
         return accepted(pool.submit("restore", data=uploads.body(settings)))
 
     return pages
-
-
-def accepted(job: Job) -> tuple[Response, int]:
-    """The answer to a request that began a job."""
-    return jsonify(job.described()), 202
-
-
-def _folder(settings: Settings) -> str | None:
-    return None if settings.bundle_dir is None else str(settings.bundle_dir)

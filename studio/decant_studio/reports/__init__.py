@@ -1,0 +1,1 @@
+"""Reports as pages: which files there are, and how each kind is shown."""
