@@ -9,8 +9,7 @@ that is worth using trains for hours: docs/training.md.
 import argparse
 from pathlib import Path
 
-from decant.bundles.bundle import Bundle
-from decant_export.families.codec.exporting import export_codec
+from decant_export import export
 from decant_train.codec.recipe import train_codec
 from decant_train.codec.train import CodecOptions
 
@@ -18,17 +17,7 @@ from decant_train.codec.train import CodecOptions
 def main(photos: Path, out: Path, steps: int) -> None:
     options = CodecOptions(steps=steps, batch_size=2, crop=64, device="cpu")
     checkpoint = train_codec("nano", out / "run", options, images=[photos], shape=SMALL, progress=False)
-    head = {
-        "name": "my-nano",
-        "version": "1.0.0",
-        "family": "codec",
-        "licence": "the licence of the photos",
-        "data": "what the codec was trained on",
-        "training": {"steps": steps},
-    }
-    export_codec(checkpoint, out / "my-nano", head, pictures=2)
-    bundle = Bundle.open(out / "my-nano")
-    bundle.verify()
+    bundle = export(checkpoint, out / "my-nano", licence="the licence of the photos", pictures=2)
     print(", ".join(graph.label for graph in bundle.graphs))
 
 

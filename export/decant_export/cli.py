@@ -48,13 +48,13 @@ def _floors(context: click.Context, parameter: click.Parameter, values: tuple[st
 @click.option(
     "--images",
     type=click.Path(path_type=Path),
-    help="Folder of images, for --archive and for the encoder's check; of a codec: photos (a folder, or what "
-    "decant train pack makes) that its tables are counted on.",
+    help="Folder of images, for --archive and for the check of the encoder. For a codec: photos on which its "
+    "tables are counted, a folder or a file of `decant train pack`.",
 )
 @click.option(
     "--card",
     type=click.Path(path_type=Path, exists=True),
-    help="Of a codec: Markdown file to put into the bundle as card.md.",
+    help="Markdown file to put into the bundle as card.md.",
 )
 @click.option("--part", help="Of a codec trained with --beside: export the synthesis of that size.")
 @click.option(
@@ -68,7 +68,7 @@ def _floors(context: click.Context, parameter: click.Parameter, values: tuple[st
     default=",".join(PRECISIONS),
     show_default=True,
     callback=_listed(PRECISIONS),
-    help="Forms of the decoder, separated by commas.",
+    help="Forms of the decoder, separated by commas; those that the family has are written.",
 )
 @click.option(
     "--runtimes",
@@ -79,15 +79,17 @@ def _floors(context: click.Context, parameter: click.Parameter, values: tuple[st
 )
 @click.option(
     "--latent-coding",
-    default="float16",
-    show_default=True,
+    show_default="float16",
     help="How files store latents: float16, float32, or uint1 to uint16.",
 )
 @click.option(
     "--encoder/--no-encoder", default=True, help="Put the encoder in, or make a decoder-only bundle."
 )
 @click.option(
-    "--golden", default=4, show_default=True, type=click.IntRange(1, 999), help="Number of golden files."
+    "--golden",
+    show_default="4; of a codec 9",
+    type=click.IntRange(1, 999),
+    help="Number of golden files, of families of one picture size.",
 )
 @click.option(
     "--floor",
@@ -105,8 +107,8 @@ def _floors(context: click.Context, parameter: click.Parameter, values: tuple[st
 @click.option(
     "--requantize",
     is_flag=True,
-    help="CHECKPOINT is the bundle of a codec: make its int8 graphs and golden files anew from its float "
-    "graphs.",
+    help="CHECKPOINT is the bundle of a codec. Its int8 and int16 graphs and its golden files are made anew "
+    "from its float graphs.",
 )
 @click.option("--force", is_flag=True, help="Replace the bundle in --out.")
 @click.option("--json", "as_json", is_flag=True, help="Print the bundle's description as JSON.")
@@ -115,14 +117,15 @@ def export(
     images: Path | None,
     archive: Path | None,
     encoder: bool,
-    part: str | None,
-    encoder_of: Path | None,
     card: Path | None,
     as_json: bool,
     requantize: bool,
     **given: Any,
 ) -> None:
-    """Write the bundle of CHECKPOINT: its graphs in every form that decodes right, golden files, figures."""
+    """Write the bundle of CHECKPOINT: graphs, golden files, figures. Graphs that decode wrongly are left out.
+
+    Some options are for some families; an option that the family does not have is an error.
+    """
     if archive is not None and not encoder:
         raise click.UsageError("--archive encodes images, which --no-encoder leaves out")
     try:
@@ -137,64 +140,37 @@ def export(
     from decant.process.cores import usable_cores
 
     from decant_export.archiving import named_images, write_archive
-    from decant_export.exporting import GATED
     from decant_export.exporting import export as write_bundle
-    from decant_export.families.codec import exporting as codec_exporting
 
     torch.set_num_threads(usable_cores())
-    options = {key: value for key, value in given.items() if value is not None}
-    out = options.pop("out")
+    options = {key: value for key, value in given.items() if value is not None and value != {}}
+    options |= {"images": images, "report": lambda line: click.echo(line, err=True)}
     if requantize:
-        from decant_export.families.codec.requantize import requantize as write_again
-
-        given_version = click.get_current_context().get_parameter_source("version")
-        again = write_again(
-            checkpoint,
-            out,
-            images=images,
-            version=options["version"] if given_version is click.core.ParameterSource.COMMANDLINE else None,
-            force=options["force"],
-            report=lambda line: click.echo(line, err=True),
-        )
-        click.echo(json.dumps(again.manifest.raw, indent=2) if as_json else _table(again))
-        return
-    if codec_exporting.is_codec(checkpoint):
+        bundle = _requantized(checkpoint, options)
+    else:
         if archive is not None:
-            raise click.UsageError("a codec's files are made by decant encode; leave --archive out")
-        codec = codec_exporting.export(
+            named_images(checkpoint, images)  # refuses a family that has none, before the export
+        bundle = write_bundle(
             checkpoint,
-            out,
-            images=images,
-            part=part,
-            encoder_of=encoder_of,
+            options.pop("out"),
             encoder=encoder,
             card=None if card is None else card.read_text(encoding="utf-8"),
-            report=lambda line: click.echo(line, err=True),
-            **{key: options[key] for key in codec_exporting.OPTIONS if key in options},
+            **options,
         )
-        click.echo(json.dumps(codec.manifest.raw, indent=2) if as_json else _table(codec))
-        return
-    pixels = _first(named_images(checkpoint, images), GATED) if images is not None else None
-    bundle = write_bundle(
-        checkpoint,
-        out,
-        images=pixels,
-        encoder=encoder,
-        report=lambda line: click.echo(line, err=True),
-        **options,
-    )
-    if archive is not None:
-        count = write_archive(bundle, named_images(checkpoint, images), archive)
-        click.echo(f"{count} images encoded to {archive}", err=True)
+        if archive is not None:
+            count = write_archive(bundle, named_images(checkpoint, images), archive)
+            click.echo(f"{count} images encoded to {archive}", err=True)
     click.echo(json.dumps(bundle.manifest.raw, indent=2) if as_json else _table(bundle))
 
 
-def _first(images: Any, count: int) -> Any:
-    import itertools
+def _requantized(source: Path, options: dict[str, Any]) -> Any:
+    """The bundle in ``source`` with graphs made anew; its version stays where none was given."""
+    from decant_export.families.codec.requantize import requantize
 
-    import numpy as np
-
-    return np.stack([pixels for _, pixels in itertools.islice(images, count)])
+    given = click.get_current_context().get_parameter_source("version")
+    version = options["version"] if given is click.core.ParameterSource.COMMANDLINE else None
+    chosen = {name: options[name] for name in ("images", "force", "report")}
+    return requantize(source, options["out"], version=version, **chosen)
 
 
 def _table(bundle: Any) -> str:

@@ -23,10 +23,10 @@ from decant_export.common.qdq import compensated
 from decant_export.common.variants import make
 from decant_export.errors import ExportError
 from decant_export.families.codec.channel_copies import Copies
-from decant_export.families.codec.exporting import calibration_crops
 from decant_export.families.codec.int8_graphs import Calibration, StaticCodec
 from decant_export.families.codec.judging import JUDGING, Files, compared
 from decant_export.families.codec.network import FloatSynthesis
+from decant_export.families.codec.pictures import calibration_crops
 from decant_export.families.codec.requantize import requantize
 
 CODECS = ("nano", "lite", "full", "lite-ms-ssim")

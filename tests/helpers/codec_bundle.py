@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from decant_export import export
 from decant_export.common.threads import one_thread
-from decant_export.families.codec.exporting import export_codec
 from decant_train.codec.config import CodecConfig
 from decant_train.codec.initialise import scale_hyperlatents, start_from_principal_components
 from decant_train.codec.model import Codec
@@ -56,13 +56,13 @@ def write(
     of: Checkpoint | None = None,
 ) -> Path:
     """Export it, or ``of``, to ``folder``/``name``, for ONNX Runtime and OpenVINO; returns that path."""
-    head = {
-        "name": name,
-        "version": "1.0.0",
-        "family": "codec",
-        "licence": "for tests",
-        "data": "photos in the wheels of scikit-image and scikit-learn",
-        "training": {},
-    }
-    export_codec(of or checkpoint(), folder / name, head, pictures=16, part=part, encoder_of=encoder_of)
+    export(
+        of or checkpoint(),
+        folder / name,
+        licence="for tests",
+        data="photos in the wheels of scikit-image and scikit-learn",
+        pictures=16,
+        part=part,
+        encoder_of=encoder_of,
+    )
     return folder / name

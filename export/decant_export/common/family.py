@@ -1,36 +1,116 @@
-"""How each model family becomes graphs: the one place where export knows families by name.
+"""The model families: what ``export`` asks of one, and where each is.
 
-Everything after it (quantization, gates, golden files, the bundle) knows roles only.
+Everything around a family (gate, golden files, the bundle) knows its ``Plan`` only. A new family is one
+folder, and one line in ``FAMILIES`` (or in ``DENOISERS``).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import onnx
-from decant.layouts.layout import Layout
+from decant.backends.session import Session
 from decant_train.common import checkpoint as checkpoints
 from decant_train.common.checkpoint import Checkpoint, CheckpointError
 
+from decant_export.common.gate import Checks, Report, no_checks
+from decant_export.common.variants import Variant
+from decant_export.common.writing import GoldenCase
 from decant_export.errors import ExportError
 
+# (name, pixels uint8 (H, W, 3)), one after the other.
+Named: TypeAlias = Iterator[tuple[str, np.ndarray]]
+# A session of the graph under test -> the pictures uint8 (H, W, 3) that are compared.
+Decode: TypeAlias = Callable[[Session], "np.ndarray | Sequence[np.ndarray]"]
 
-class StoredLayout(Layout, Protocol):
-    """A latent layout of one vector a picture, that can be written into a bundle."""
+# Family -> module and class, which takes the checkpoint's model.
+FAMILIES = {
+    "codec": "decant_export.families.codec.family:CodecFamily",
+    "set": "decant_export.families.set.family:SetGraphs",
+    "color": "decant_export.families.color.graphs:ColorGraphs",
+    "perceptual": "decant_export.families.perceptual.family:PerceptualGraphs",
+    "digits": "decant_export.families.digits.family:DigitsGraphs",
+}
+DENOISERS = {
+    "denoiser": "decant_export.families.denoiser.float_graphs:DenoiserGraphs",
+    "digits_denoiser": "decant_export.families.digits_denoiser.float_graphs:DigitDenoiserGraphs",
+}
 
-    def unpack(self, payload: bytes, source: str = "<bytes>") -> np.ndarray:
-        """Payload -> latents as the synthesis graph takes them, without the batch axis."""
 
-    def pack(self, latents: np.ndarray) -> bytes:
-        """Latents of one picture -> payload."""
+@dataclass(frozen=True)
+class Options:
+    """What ``export`` was asked for. ``own`` has the options of single families, those given only."""
 
-    def to_model(self) -> dict[str, Any]:
-        """The value of ``latent`` in model.json."""
+    name: str
+    precisions: Sequence[str]
+    runtimes: Sequence[str]
+    encoder: bool = True
+    images: "np.ndarray | Path | None" = None
+    checkpoint: str = ""  # its folder, for messages and for the names of its images
+    own: Mapping[str, Any] = field(default_factory=dict)
+    report: Report = lambda line: None
 
-    def tables(self) -> dict[str, np.ndarray]:
-        """The tensors that it needs in tables.safetensors."""
+
+@dataclass(frozen=True)
+class Candidate:
+    """One graph in one form, and how it is judged: ``decode`` makes pictures with its session, which are
+    compared with ``expected``; ``checks`` are further comparisons. Without ``decode`` it is written unjudged.
+    """
+
+    variant: Variant
+    decode: Decode | None = None
+    expected: "np.ndarray | Sequence[np.ndarray]" = ()
+    checks: Checks = no_checks
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a checkpoint becomes. ``candidates`` are made while they are judged, so that quantization of one
+    begins when the one before has passed.
+
+    ``model``: the content of model.json. ``image``: (width, height) in pixels that kMAC are counted on;
+    ``sizes``: the free dimensions of the graphs for that size. ``floors`` and ``margins``: dB by precision
+    (``Gate``). ``golden_count``: how many of the pictures compared are golden ones.
+    """
+
+    model: bytes
+    tables: Mapping[str, np.ndarray]
+    golden: Sequence[GoldenCase]
+    candidates: Iterable[Candidate]
+    image: tuple[int, int]
+    floors: Mapping[str, float]
+    golden_count: int
+    margins: Mapping[str, float] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+
+
+class Family(Protocol):
+    """What ``export`` asks of a family, which holds the model of one checkpoint.
+
+    Families of one picture size derive from ``decant_export.common.fixed_family.FixedFamily``.
+    """
+
+    licence: str  # terms of a bundle where none are given
+    one_thread: bool  # whether PyTorch runs on one thread, for equal bytes whatever ran before
+    own_options: frozenset[str]  # names of the options of ``export`` that not every family has
+
+    def plan(self, options: Options) -> Plan:
+        """Float graphs compared with PyTorch, tables, golden files, and the candidates of every precision.
+
+        Raises ExportError, OSError, MissingExtraError.
+        """
+
+    def tensors(self) -> Mapping[str, np.ndarray]:
+        """The parameters that decide decoding, by name."""
+
+    def named_images(self, checkpoint_dir: Path, folder: Path | None) -> Named:
+        """The images below ``folder`` as this family takes them, or the set that the checkpoint learnt.
+
+        Raises ExportError.
+        """
 
 
 class StaticGraph(Protocol):
@@ -44,63 +124,20 @@ class StaticGraph(Protocol):
         """The graph that stores, of each named tensor, the part 0..1 of its range (1 where not named)."""
 
 
-class Decodes(Protocol):
-    """A family whose checkpoints decode images: its float graphs, and what PyTorch says they must give."""
-
-    image: tuple[int, int]  # width, height in pixels
-
-    def synthesis(self) -> onnx.ModelProto:
-        """Latents float32 (n, ...) -> pixels uint8 (n, H, W, 3), with a float tensor ``pictures.PICTURE`` on
-        the way.
-        """
-
-    def analysis(self) -> onnx.ModelProto:
-        """Pixels uint8 (n, H, W, 3) -> latents float32 (n, ...)."""
-
-    def static(self, latents: np.ndarray) -> StaticGraph | None:
-        """The synthesis in static int8, calibrated on ``latents``; None where the family has no such form."""
-
-    def decode(self, latents: np.ndarray) -> np.ndarray:
-        """Latents -> pictures float32 (n, 3, H, W) in [0, 1], by PyTorch."""
-
-    def encode(self, pixels: np.ndarray) -> np.ndarray:
-        """Pixels uint8 (n, H, W, 3) -> latents float32 (n, ...), by PyTorch."""
-
-    def known_latents(self) -> np.ndarray | None:
-        """Latents of the training set kept in the checkpoint, float32 (k, ...); None when it has none."""
-
-    def layout(self, coding: str, latents: np.ndarray) -> StoredLayout:
-        """How files store latents: ``coding`` float16, float32 or uintK, measured over ``latents`` where it
-        needs ranges.
-        """
-
-    def tensors(self) -> Mapping[str, np.ndarray]:
-        """The parameters that decide decoding, by name."""
-
-
-class Mends(Protocol):
+class Denoises(Protocol):
     """A family whose checkpoints turn decoded pictures into better ones."""
 
     def denoiser(self, image: tuple[int, int]) -> onnx.ModelProto:
-        """Pixels uint8 (n, H, W, 3) -> the same, with a float tensor ``pictures.PICTURE`` on the way."""
+        """Pixels uint8 (n, H, W, 3) -> the same, with a float tensor ``pictures.PICTURE`` on the way.
 
-    def mend(self, pixels: np.ndarray) -> np.ndarray:
+        Raises ExportError for an ``image`` (width, height) that it does not take.
+        """
+
+    def denoise(self, pixels: np.ndarray) -> np.ndarray:
         """Pixels uint8 (n, H, W, 3) -> pictures float32 (n, 3, H, W) in [0, 1], by PyTorch."""
 
     def tensors(self) -> Mapping[str, np.ndarray]:
         """The parameters, by name."""
-
-
-_DECODING = {
-    "set": "decant_export.families.set.family",
-    "color": "decant_export.families.color.graphs",
-    "perceptual": "decant_export.families.perceptual.family",
-    "digits": "decant_export.families.digits.family",
-}
-_MENDING = {
-    "denoiser": "decant_export.families.denoiser.float_graphs",
-    "digits_denoiser": "decant_export.families.digits_denoiser.float_graphs",
-}
 
 
 def load(folder: Path | str) -> Checkpoint:
@@ -111,19 +148,20 @@ def load(folder: Path | str) -> Checkpoint:
         raise ExportError(str(error)) from None
 
 
-def decoding(checkpoint: Checkpoint) -> Decodes:
-    """The graphs of a decoder's checkpoint. Raises ExportError for another family."""
-    graphs: Decodes = _make(checkpoint, _DECODING, "a decoder")
-    return graphs
+def family_of(checkpoint: Checkpoint) -> Family:
+    """The family of a decoder's checkpoint. Raises ExportError for another kind."""
+    family: Family = _make(checkpoint, FAMILIES, "a decoder")
+    return family
 
 
-def mending(checkpoint: Checkpoint) -> Mends:
-    """The graphs of a denoiser's checkpoint. Raises ExportError for another family."""
-    graphs: Mends = _make(checkpoint, _MENDING, "a denoiser")
-    return graphs
+def denoiser_of(checkpoint: Checkpoint) -> Denoises:
+    """The family of a denoiser's checkpoint. Raises ExportError for another kind."""
+    family: Denoises = _make(checkpoint, DENOISERS, "a denoiser")
+    return family
 
 
 def _make(checkpoint: Checkpoint, known: Mapping[str, str], what: str) -> Any:
     if checkpoint.family not in known:
         raise ExportError(f"family {checkpoint.family} is not {what}; {', '.join(known)} expected")
-    return import_module(known[checkpoint.family]).graphs(checkpoint)
+    module, _, attribute = known[checkpoint.family].partition(":")
+    return getattr(import_module(module), attribute)(checkpoint.model)

@@ -10,31 +10,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-from decant.bundles.bundle import Bundle, canonical_json, seal, tensor_sha256
-from decant.codec.layout import GridLayout
-from decant.formats import container
+from decant.bundles.bundle import Bundle, seal, tensor_sha256
 from decant.formats.manifest import ENCODER_ROLES, FileEntry
 from decant_train.common.checkpoint import Checkpoint
 from PIL import Image
 from safetensors.numpy import save
 
-from decant_export.common.family import Decodes, StoredLayout
 from decant_export.common.gate import Gate
 from decant_export.common.variants import Variant
 
 
-@dataclass(frozen=True)
-class GoldenPictures:
-    """Latents float32 (n, ...), the float graph's pixels for them, uint8 (n, H, W, 3), and the denoiser's for
-    those.
-    """
+class Stored(Protocol):
+    """A latent layout that can be written into a bundle."""
 
-    latents: np.ndarray
-    pixels: np.ndarray
-    denoised: np.ndarray | None
+    def to_model(self) -> dict[str, Any]:
+        """The value of ``latent`` in model.json."""
 
 
 @dataclass(frozen=True)
@@ -44,28 +37,6 @@ class GoldenCase:
     file: bytes
     pixels: np.ndarray
     denoised: np.ndarray | None = None
-
-
-def write(
-    folder: Path,
-    family: Decodes,
-    layout: StoredLayout,
-    gate: Gate,
-    golden: GoldenPictures,
-    head: Mapping[str, Any],
-) -> None:
-    """Fill the empty ``folder``. ``head``: the fields of bundle.json that say what the bundle is (name,
-    version, ...).
-    """
-    model = canonical_json(model_description(family.image, layout, layout.tables(), family.tensors()))
-    model_id = hashlib.sha256(model).digest()
-    cases = []
-    for i, latent in enumerate(golden.latents):
-        payload = layout.pack(latent)
-        file = container.DcnFile(head["name"], model_id[:8], *gate.image, payload)
-        denoised = None if golden.denoised is None else golden.denoised[i]
-        cases.append(GoldenCase(container.write(file), golden.pixels[i], denoised))
-    assemble(folder, head, model, layout.tables(), cases, gate)
 
 
 def assemble(
@@ -133,7 +104,7 @@ def graph_entry(
 
 def model_description(
     image: tuple[int, int],
-    layout: StoredLayout | GridLayout,
+    layout: Stored,
     tables: Mapping[str, np.ndarray],
     tensors: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:

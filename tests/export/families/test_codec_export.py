@@ -352,7 +352,10 @@ def test_the_command_exports_a_codec(tmp_path: Path):
     model = codec_bundle.checkpoint().model
     assert isinstance(model, Codec)
     assert bundle.model["latent"]["channels"] == part(model, "nano").config.latents
-    assert CliRunner().invoke(main, [*command, "--archive", str(tmp_path / "a")]).exit_code == 2
+    for wrong, message in (("--archive", "leave --archive out"), ("--denoiser", "has no option denoiser")):
+        result = CliRunner().invoke(main, [*command, "--force", wrong, str(tmp_path / "a")])
+        assert result.exit_code == 1
+        assert message in result.stderr
 
 
 @torch.no_grad()

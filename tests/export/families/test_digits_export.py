@@ -95,7 +95,7 @@ def test_the_denoiser_runs_after_the_decoder(
 ) -> None:
     data = Encoder(digit_bundle).encode(pictures[0])
     plain, mended = (Decoder(digit_bundle, precision="float", denoise=d).decode(data) for d in (False, True))
-    expected = families.mending(checkpoints.load(mending)).mend(plain[None])[0].transpose(1, 2, 0)
+    expected = families.denoiser_of(checkpoints.load(mending)).denoise(plain[None])[0].transpose(1, 2, 0)
     assert not np.array_equal(plain, mended)
     assert np.abs(mended / 255 - expected).max() <= 0.5 / 255 + 1e-5
 
@@ -115,7 +115,7 @@ def test_int8_is_close_to_float(
 
 
 def test_colour_counts_by_its_luma(trained: Path) -> None:
-    graphs = families.decoding(checkpoints.load(trained))
+    graphs = families.family_of(checkpoints.load(trained))
     colour = wheel_digits.pictures()[0][:2, ..., None].repeat(3, axis=3).copy()
     colour[..., 0] = 0
     grey = colour[..., 1:2] * np.float32(0.587 + 0.114)
@@ -126,7 +126,7 @@ def test_colour_counts_by_its_luma(trained: Path) -> None:
 
 
 def test_the_graph_before_rounding_is_pytorchs(trained: Path) -> None:
-    graphs = families.decoding(checkpoints.load(trained))
+    graphs = families.family_of(checkpoints.load(trained))
     latents = np.random.default_rng(0).random((3, 28), np.float32)
     np.testing.assert_allclose(run(graphs.synthesis(), latents, PICTURE), graphs.decode(latents), atol=1e-5)
 
@@ -152,4 +152,4 @@ def test_the_command_takes_the_folder_of_idx_files(trained: Path, digits: Path, 
 
 def test_a_denoiser_for_other_sizes_is_refused(mending: Path) -> None:
     with pytest.raises(ExportError, match="28x28"):
-        families.mending(checkpoints.load(mending)).denoiser((64, 64))
+        families.denoiser_of(checkpoints.load(mending)).denoiser((64, 64))

@@ -18,8 +18,8 @@ NAMES = tuple(MODULES)
 
 def get(name: str) -> Family:
     """The family called ``name``. Raises ValueError, naming the known ones, when there is none."""
-    if name not in NAMES:
-        raise ValueError(f"no family is called {name!r}; known: {', '.join(NAMES)}")
+    if name not in MODULES:
+        raise ValueError(f"no family is called {name!r}; known: {', '.join(MODULES)}")
     family: Family = import_module(MODULES[name]).FAMILY
     return family
 

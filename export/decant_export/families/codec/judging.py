@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from decant.backends.session import Pending, Session
+from decant.backends.session import Session
 from decant.codec.decoder import GridDecoder
 from decant.codec.layout import GridLayout
 from decant.formats import container
@@ -17,6 +17,7 @@ from decant_export.common.gate import Check, session_of
 from decant_export.common.variants import make
 from decant_export.families.codec.int8_graphs import Calibration
 from decant_export.families.codec.network import LATENTS, FloatSynthesis
+from decant_export.families.codec.recorder import Recorder
 
 CALIBRATING, JUDGING = 1, 2  # seeds of extremes
 # Most dB that int8 may lose against float, to the original. What float has beyond CLEAR dB does not count:
@@ -63,9 +64,9 @@ class Files:
 
     def latents(self, files: Sequence[bytes]) -> list[np.ndarray]:
         """Dequantized latents float32 (1, M, h, w) of each file of one window."""
-        recorder = _Recorder(self._latents)
+        recorder = Recorder(self._latents, _black)
         self.decode(recorder, files)
-        return recorder.results
+        return [self._latents.run(*inputs) for inputs in recorder.inputs]
 
     def cases(self, pictures: Mapping[str, np.ndarray], qualities: Sequence[int]) -> list[Case]:
         """Each picture at each quality, decoded by the float graph."""
@@ -120,22 +121,7 @@ def _psnr_db(pixels: np.ndarray, original: np.ndarray) -> float:
     return math.inf if error == 0 else 10 * math.log10(255**2 / error)
 
 
-class _Recorder:
-    """A synthesis that keeps the latents it is given and makes black pictures."""
-
-    def __init__(self, latents: Session) -> None:
-        self._session, self.results = latents, list[np.ndarray]()
-        self.runtime, self.runtime_version = latents.runtime, latents.runtime_version
-        self.requested_device, self.device = latents.requested_device, latents.device
-        self.device_name, self.precision = latents.device_name, latents.precision
-
-    def run(self, *inputs: np.ndarray) -> np.ndarray:
-        """See Session.run."""
-        self.results.append(self._session.run(*inputs))
-        height, width = inputs[0].shape[2:]
-        return np.zeros((1, 16 * height, 16 * width, 3), np.uint8)
-
-    def start(self, *inputs: np.ndarray) -> Pending:
-        """See Session.start."""
-        made = self.run(*inputs)
-        return lambda: made
+def _black(symbols: np.ndarray, *_: np.ndarray) -> np.ndarray:
+    """A black picture of the size that a synthesis of ``symbols`` (1, M, h, w) makes."""
+    height, width = symbols.shape[2:]
+    return np.zeros((1, 16 * height, 16 * width, 3), np.uint8)

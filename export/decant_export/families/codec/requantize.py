@@ -27,20 +27,17 @@ from decant_export.common.threads import one_thread
 from decant_export.common.variants import make
 from decant_export.errors import ExportError
 from decant_export.families.codec import native as codec_native
-from decant_export.families.codec.exporting import (
-    FLOORS,
-    IMAGE,
-    MARGINS,
-    SIZES,
+from decant_export.families.codec.family import FLOORS, IMAGE, MARGINS, PICTURES, SIZES
+from decant_export.families.codec.int8_graphs import StaticCodec
+from decant_export.families.codec.judging import Files
+from decant_export.families.codec.network import FloatSynthesis
+from decant_export.families.codec.pictures import (
     calibration,
     calibration_crops,
     golden_extremes,
     golden_photos,
     judged_photos,
 )
-from decant_export.families.codec.int8_graphs import StaticCodec
-from decant_export.families.codec.judging import Files
-from decant_export.families.codec.network import FloatSynthesis
 
 EFFORT = 1  # of the encoder, for the files that calibrate
 
@@ -52,7 +49,7 @@ def requantize(
     out: Path,
     *,
     images: Path | None = None,
-    pictures: int = 128,
+    pictures: int = PICTURES,
     version: str | None = None,
     force: bool = False,
     report: Callable[[str], None] = lambda line: None,
@@ -60,7 +57,7 @@ def requantize(
     """Write the bundle in the folder ``source`` to ``out``, which may be the same folder, with int8 and
     int16 graphs and golden files made anew, and open it.
 
-    ``images``: photos as for ``export_codec``, of which ``pictures`` crops calibrate. ``version`` of the new
+    ``images``: photos as for ``export``, of which ``pictures`` crops calibrate. ``version`` of the new
     bundle; that of the old one when None. Every runtime that has an int8 synthesis gets a new one.
     Raises ExportError when the bundle is no codec's, has no encoder, or when a graph does not pass the gate;
     BundleError, OSError, MissingExtraError.
@@ -101,14 +98,16 @@ def requantize(
         gate.judge(variant, lambda session: coded.decode(session, files), expected, judge)
     hyper = onnx.load_from_string(bundle.read(described.files[0]))
     seen = codec_native.cases_of(layout, mean, coded.exact, [encode(*item) for item in calibration(crops)])
-    codec_native.judge(
-        gate,
+    for candidate in codec_native.candidates(
         codec_native.variants(synthesis.graph, hyper, bundle.tables, seen),
+        bundle.name,
         lambda hyper_mean, session: coded.decode(session, files, hyper_mean),
         coded.exact,
         expected,
         lambda hyper_mean: replace(judge, mean=hyper_mean),
-    )
+    ):
+        assert candidate.decode is not None
+        gate.judge(candidate.variant, candidate.decode, candidate.expected, candidate.checks)
     if gate.refused:
         raise ExportError(f"{source}: nothing was written: {gate.refused[0]['reason']}")
     cases = [writing.GoldenCase(file, pixels) for file, pixels in zip(files, expected, strict=True)]

@@ -11,32 +11,33 @@ import numpy as np
 import onnx
 import torch
 import torch.nn.functional as F
+from decant.layouts.fixed import FixedLayout
 from decant.layouts.levels import LevelsLayout
-from decant_train.common.checkpoint import Checkpoint
 from decant_train.published.color.model import BLOCK, CENTRE, ColorAutoencoder, level_values
 from torch import Tensor, nn
 
-from decant_export.common import qdq, reference
-from decant_export.common.family import StaticGraph, StoredLayout
+from decant_export.common import qdq
+from decant_export.common.family import StaticGraph
+from decant_export.common.fixed_family import FixedFamily
 from decant_export.common.onnx_graph import GraphBuilder
 from decant_export.common.pictures import PICTURE, from_pixels, to_pixels
 from decant_export.common.qdq import Scale, Stored
+from decant_export.common.tensors import array
 from decant_export.errors import ExportError
-from decant_export.families.set.float_graphs import array, four_phases, unfolded
+from decant_export.families.set.float_graphs import four_phases, unfolded
 
 REFERENCE_BATCH = 64
 Ranges = Mapping[str, tuple[float, float]]
 
 
-class ColorGraphs:
-    """A checkpoint of the family, as ``decant_export.common.family.Decodes`` wants it."""
+class ColorGraphs(FixedFamily):
+    """A checkpoint of the family."""
 
-    def __init__(self, model: ColorAutoencoder) -> None:
-        self.model = model
-        self.image = (model.config.image_size, model.config.image_size)
+    model: ColorAutoencoder
+    batch = REFERENCE_BATCH
 
     def synthesis(self) -> onnx.ModelProto:
-        """See Decodes."""
+        """See FixedFamily."""
         graph = _begun(self.model)
         x = _coefficients(graph, self.model)
         straight = _straight(graph, self.model, x)
@@ -60,7 +61,7 @@ class ColorGraphs:
         return _ended(graph, self.model, straight, x)
 
     def analysis(self) -> onnx.ModelProto:
-        """See Decodes."""
+        """See FixedFamily."""
         config, encoder = self.model.config, self.model.encoder
         size = config.image_size
         graph = GraphBuilder("analysis", "pixels", "uint8", ["n", size, size, 3])
@@ -76,24 +77,16 @@ class ColorGraphs:
         return graph.model(x, "float32", ["n", config.channels, config.side, config.side])
 
     def static(self, latents: np.ndarray) -> StaticGraph:
-        """See Decodes."""
+        """See FixedFamily."""
         return StaticSynthesis(self.model, latents)
 
-    def decode(self, latents: np.ndarray) -> np.ndarray:
-        """See Decodes."""
-        return reference.of_latents(self.model.decode, latents, REFERENCE_BATCH)
-
-    def encode(self, pixels: np.ndarray) -> np.ndarray:
-        """See Decodes."""
-        return reference.of_pixels(self.model.encode, pixels, REFERENCE_BATCH)
-
     def known_latents(self) -> np.ndarray | None:
-        """See Decodes."""
+        """See FixedFamily."""
         known = array(self.model.known)
         known = known[known.any(axis=(1, 2, 3))]
         return known if len(known) else None  # zeros: no save has filled them yet
 
-    def layout(self, coding: str, latents: np.ndarray) -> StoredLayout:
+    def layout(self, coding: str, latents: np.ndarray) -> FixedLayout:
         """The levels that the network was trained with, whatever ``coding`` says."""
         model, config = self.model, self.model.config
         if not model.depth_counts.any():
@@ -110,16 +103,6 @@ class ColorGraphs:
             thresholds=array(model.thresholds),
             values=tuple(map(level_values, config.depths)),
         )
-
-    def tensors(self) -> Mapping[str, np.ndarray]:
-        """See Decodes."""
-        return {f"decoder.{k}": array(v) for k, v in self.model.decoder.state_dict().items()}
-
-
-def graphs(checkpoint: Checkpoint) -> ColorGraphs:
-    """The entry that ``decant_export.common.family`` looks for."""
-    assert isinstance(checkpoint.model, ColorAutoencoder)
-    return ColorGraphs(checkpoint.model)
 
 
 class StaticSynthesis:

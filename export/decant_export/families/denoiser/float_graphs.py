@@ -8,27 +8,27 @@ from collections.abc import Mapping
 
 import numpy as np
 import onnx
-from decant_train.common.checkpoint import Checkpoint
 from decant_train.published.denoiser.model import Denoiser, DenseBlock
 from torch import nn
 
 from decant_export.common import reference
 from decant_export.common.onnx_graph import GraphBuilder
 from decant_export.common.pictures import PICTURE, from_pixels, to_pixels
+from decant_export.common.tensors import array
 from decant_export.errors import ExportError
-from decant_export.families.set.float_graphs import REFERENCE_BATCH, array
+from decant_export.families.set.float_graphs import REFERENCE_BATCH
 
 INPUT = "pixels_in"  # a graph's input and output cannot share a name
 
 
 class DenoiserGraphs:
-    """A checkpoint of the family, as ``decant_export.common.family.Mends`` wants it."""
+    """A checkpoint of the family, as ``decant_export.common.family.Denoises`` wants it."""
 
     def __init__(self, model: Denoiser) -> None:
         self.model = model
 
     def denoiser(self, image: tuple[int, int]) -> onnx.ModelProto:
-        """See Mends. Raises ExportError for a size that it cannot pack."""
+        """See Denoises. Raises ExportError for a size that it cannot pack."""
         model, packing = self.model, self.model.config.packing
         width, height = image
         if width % packing or height % packing:
@@ -52,19 +52,13 @@ class DenoiserGraphs:
         x = graph.node("Clip", [x, *bounds], PICTURE)
         return graph.model(to_pixels(graph, x), "uint8", ["n", height, width, 3])
 
-    def mend(self, pixels: np.ndarray) -> np.ndarray:
-        """See Mends."""
+    def denoise(self, pixels: np.ndarray) -> np.ndarray:
+        """See Denoises."""
         return reference.of_pixels(self.model, pixels, REFERENCE_BATCH)
 
     def tensors(self) -> Mapping[str, np.ndarray]:
-        """See Mends."""
+        """See Denoises."""
         return {k: array(v) for k, v in self.model.state_dict().items()}
-
-
-def graphs(checkpoint: Checkpoint) -> DenoiserGraphs:
-    """The entry that ``decant_export.common.family`` looks for."""
-    assert isinstance(checkpoint.model, Denoiser)
-    return DenoiserGraphs(checkpoint.model)
 
 
 def _dense(graph: GraphBuilder, block: DenseBlock, x: str, name: str) -> str:

@@ -1,18 +1,22 @@
 """The family ``digits``: its float graphs, its int8 graphs, its layout."""
 
-from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import onnx
 import torch
-from decant_train.common.checkpoint import Checkpoint
+from decant.layouts.fixed import FixedLayout
+from decant_train.data import mnist
 from decant_train.published.digits.model import SIDE, DigitAutoencoder
 
 from decant_export.common import reference
-from decant_export.common.family import StaticGraph, StoredLayout
+from decant_export.common.family import Named, StaticGraph
+from decant_export.common.fixed_family import FixedFamily
 from decant_export.common.latent_coding import vector_layout
 from decant_export.common.onnx_graph import GraphBuilder
 from decant_export.common.pictures import from_pixels, to_pixels
+from decant_export.common.tensors import array
+from decant_export.errors import ExportError
 from decant_export.families.digits.float_graphs import (
     REFERENCE_BATCH,
     centred,
@@ -23,19 +27,19 @@ from decant_export.families.digits.float_graphs import (
     pooled,
     three,
 )
-from decant_export.families.set.float_graphs import array
 
 
-class DigitsGraphs:
-    """A checkpoint of the family, as ``decant_export.common.family.Decodes`` wants it."""
+class DigitsGraphs(FixedFamily):
+    """A checkpoint of the family."""
 
-    image = (SIDE, SIDE)
+    model: DigitAutoencoder
 
-    def __init__(self, model: DigitAutoencoder) -> None:
-        self.model = model
+    def size_of(self, model: DigitAutoencoder) -> tuple[int, int]:
+        """See FixedFamily."""
+        return (SIDE, SIDE)
 
     def synthesis(self) -> onnx.ModelProto:
-        """See Decodes."""
+        """See FixedFamily."""
         decoder = self.model.decoder
         graph = GraphBuilder("synthesis", "latents", "float32", ["n", self.model.config.latent_dim])
         weight, bias = centred(decoder.linear)
@@ -54,7 +58,7 @@ class DigitsGraphs:
         return graph.model(to_pixels(graph, three(graph, x)), "uint8", ["n", SIDE, SIDE, 3])
 
     def analysis(self) -> onnx.ModelProto:
-        """See Decodes."""
+        """See FixedFamily."""
         encoder = self.model.encoder
         graph = GraphBuilder("analysis", "pixels", "uint8", ["n", SIDE, SIDE, 3])
         x = conv(graph, encoder.conv1, luma(graph, from_pixels(graph, "pixels")), "encoder.conv1")
@@ -71,35 +75,37 @@ class DigitsGraphs:
         return graph.model(x, "float32", ["n", self.model.config.latent_dim])
 
     def static(self, latents: np.ndarray) -> StaticGraph:
-        """See Decodes."""
+        """See FixedFamily."""
         from decant_export.families.digits.int8_graphs import StaticDigits
 
         return StaticDigits(self.model, latents)
 
     def decode(self, latents: np.ndarray) -> np.ndarray:
-        """See Decodes."""
+        """See FixedFamily."""
         return reference.of_latents(self.model.decode, latents, REFERENCE_BATCH).repeat(3, axis=1)
 
     @torch.no_grad()
     def encode(self, pixels: np.ndarray) -> np.ndarray:
-        """See Decodes."""
+        """See FixedFamily."""
         batches = torch.split(torch.from_numpy(np.ascontiguousarray(pixels)), REFERENCE_BATCH)
         return np.concatenate([self.model.encode(grey_of(batch)).numpy() for batch in batches])
 
     def known_latents(self) -> np.ndarray | None:
-        """See Decodes; a checkpoint of this family is for any digit and keeps none."""
+        """See FixedFamily; a checkpoint of this family is for any digit and keeps none."""
         return None
 
-    def layout(self, coding: str, latents: np.ndarray) -> StoredLayout:
-        """See Decodes. Integers span 0..1, as in training."""
+    def layout(self, coding: str, latents: np.ndarray) -> FixedLayout:
+        """See FixedFamily. Integers span 0..1, as in training."""
         return vector_layout(coding, np.array([[0.0], [1.0]], np.float32).repeat(latents.shape[1], axis=1))
 
-    def tensors(self) -> Mapping[str, np.ndarray]:
-        """See Decodes."""
-        return {f"decoder.{k}": array(v) for k, v in self.model.decoder.state_dict().items()}
-
-
-def graphs(checkpoint: Checkpoint) -> DigitsGraphs:
-    """The entry that ``decant_export.common.family`` looks for."""
-    assert isinstance(checkpoint.model, DigitAutoencoder)
-    return DigitsGraphs(checkpoint.model)
+    def named_images(self, checkpoint_dir: Path, folder: Path | None) -> Named:
+        """The training digits of the idx files in ``folder``, grey as RGB. Raises ExportError."""
+        if folder is None:
+            raise ExportError(
+                "a digit autoencoder keeps no images; name the folder of idx files with --images"
+            )
+        try:
+            pictures = mnist.load(folder).images
+        except mnist.DigitsError as error:
+            raise ExportError(str(error)) from None
+        return ((f"{i:05}", picture[..., None].repeat(3, axis=2)) for i, picture in enumerate(pictures))

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from decant_export.common.onnx_graph import GraphBuilder
 from decant_export.common.pictures import PICTURE
-from decant_export.families.set.float_graphs import array, four_phases, unfolded
+from decant_export.common.tensors import array
+from decant_export.families.set.float_graphs import four_phases, unfolded
 
 LUMA = (0.299, 0.587, 0.114)  # BT.601; of three equal channels it is each of them
 

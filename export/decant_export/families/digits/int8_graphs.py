@@ -16,8 +16,9 @@ from decant_export.common.linears import balanced
 from decant_export.common.onnx_graph import GraphBuilder
 from decant_export.common.pictures import to_pixels
 from decant_export.common.qdq import Scale, Stored
+from decant_export.common.tensors import array
 from decant_export.families.digits.float_graphs import as_phases, three
-from decant_export.families.set.float_graphs import array, unfolded
+from decant_export.families.set.float_graphs import unfolded
 from decant_export.families.set.int8_graphs import SATURATED, Ranges, spread_linear
 
 MEASURED = 1024  # latents that the ranges of the layers are measured over

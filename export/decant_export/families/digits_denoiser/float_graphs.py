@@ -5,12 +5,12 @@ from collections.abc import Mapping
 import numpy as np
 import onnx
 import torch
-from decant_train.common.checkpoint import Checkpoint
 from decant_train.published.digits.denoiser import GAIN, DigitDenoiser
 from decant_train.published.digits.model import SIDE
 
 from decant_export.common.onnx_graph import GraphBuilder
 from decant_export.common.pictures import from_pixels, to_pixels
+from decant_export.common.tensors import array
 from decant_export.errors import ExportError
 from decant_export.families.denoiser.float_graphs import INPUT
 from decant_export.families.digits.float_graphs import (
@@ -22,17 +22,16 @@ from decant_export.families.digits.float_graphs import (
     pooled,
     three,
 )
-from decant_export.families.set.float_graphs import array
 
 
 class DigitDenoiserGraphs:
-    """A checkpoint of the family, as ``decant_export.common.family.Mends`` wants it."""
+    """A checkpoint of the family, as ``decant_export.common.family.Denoises`` wants it."""
 
     def __init__(self, model: DigitDenoiser) -> None:
         self.model = model
 
     def denoiser(self, image: tuple[int, int]) -> onnx.ModelProto:
-        """See Mends. Raises ExportError for a size that it was not trained for."""
+        """See Denoises. Raises ExportError for a size that it was not trained for."""
         if image != (SIDE, SIDE):
             raise ExportError(f"the digits' denoiser takes {SIDE}x{SIDE} pixels, not {image[0]}x{image[1]}")
         model = self.model
@@ -55,18 +54,12 @@ class DigitDenoiserGraphs:
         return graph.model(to_pixels(graph, x), "uint8", ["n", SIDE, SIDE, 3])
 
     @torch.no_grad()
-    def mend(self, pixels: np.ndarray) -> np.ndarray:
-        """See Mends."""
+    def denoise(self, pixels: np.ndarray) -> np.ndarray:
+        """See Denoises."""
         batches = torch.split(torch.from_numpy(np.ascontiguousarray(pixels)), REFERENCE_BATCH)
         grey = np.concatenate([self.model(grey_of(batch)).numpy() for batch in batches])
         return grey.repeat(3, axis=1)
 
     def tensors(self) -> Mapping[str, np.ndarray]:
-        """See Mends."""
+        """See Denoises."""
         return {k: array(v) for k, v in self.model.state_dict().items()}
-
-
-def graphs(checkpoint: Checkpoint) -> DigitDenoiserGraphs:
-    """The entry that ``decant_export.common.family`` looks for."""
-    assert isinstance(checkpoint.model, DigitDenoiser)
-    return DigitDenoiserGraphs(checkpoint.model)

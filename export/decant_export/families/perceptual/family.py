@@ -6,17 +6,17 @@ import numpy as np
 import onnx
 import torch
 from decant.codec.entropy.counts import integer_counts
+from decant.layouts.fixed import FixedLayout
 from decant.layouts.levels import LevelsLayout
-from decant_train.common.checkpoint import Checkpoint
 from decant_train.published.perceptual.model import (
     PerceptualAutoencoder,
 )
 
-from decant_export.common import reference
-from decant_export.common.family import StaticGraph, StoredLayout
+from decant_export.common.family import StaticGraph
+from decant_export.common.fixed_family import FixedFamily
+from decant_export.common.tensors import array
 from decant_export.errors import ExportError
 from decant_export.families.perceptual.float_graphs import analysis, convolved, synthesis
-from decant_export.families.set.float_graphs import REFERENCE_BATCH, array
 
 CODINGS = ("levels", "float16")  # the second is what a command that says nothing asks for
 
@@ -24,41 +24,31 @@ CODINGS = ("levels", "float16")  # the second is what a command that says nothin
 UNSEEN = 0.5  # added to every count: a level that training never had can still be coded
 
 
-class PerceptualGraphs:
-    """A checkpoint of the family, as ``decant_export.common.family.Decodes`` wants it."""
+class PerceptualGraphs(FixedFamily):
+    """A checkpoint of the family."""
 
-    def __init__(self, model: PerceptualAutoencoder) -> None:
-        self.model = model
-        self.image = (model.config.image_size, model.config.image_size)
+    model: PerceptualAutoencoder
 
     def synthesis(self) -> onnx.ModelProto:
-        """See Decodes."""
+        """See FixedFamily."""
         return synthesis(self.model, convolved)
 
     def analysis(self) -> onnx.ModelProto:
-        """See Decodes."""
+        """See FixedFamily."""
         return analysis(self.model)
 
     def static(self, latents: np.ndarray) -> StaticGraph:
-        """See Decodes."""
+        """See FixedFamily."""
         from decant_export.families.perceptual.int8_graphs import StaticSynthesis
 
         return StaticSynthesis(self.model, latents)
 
-    def decode(self, latents: np.ndarray) -> np.ndarray:
-        """See Decodes."""
-        return reference.of_latents(self.model.decode, latents, REFERENCE_BATCH)
-
-    def encode(self, pixels: np.ndarray) -> np.ndarray:
-        """See Decodes."""
-        return reference.of_pixels(self.model.encode, pixels, REFERENCE_BATCH)
-
     def known_latents(self) -> np.ndarray | None:
-        """See Decodes."""
+        """See FixedFamily."""
         return array(self.model.known) if self.model.level_counts.any() else None
 
-    def layout(self, coding: str, latents: np.ndarray) -> StoredLayout:
-        """See Decodes; the tables are counted over the training pictures, or over ``latents`` where the
+    def layout(self, coding: str, latents: np.ndarray) -> FixedLayout:
+        """See FixedFamily; the tables are counted over the training pictures, or over ``latents`` where the
         checkpoint was never finished.
         """
         if coding not in CODINGS:
@@ -70,15 +60,9 @@ class PerceptualGraphs:
         return LevelsLayout.of_one_depth(counts, height, width)
 
     def tensors(self) -> Mapping[str, np.ndarray]:
-        """See Decodes."""
+        """See FixedFamily."""
         return {
             f"decoder.{name}": array(tensor)
             for name, tensor in self.model.decoder.state_dict().items()
             if not name.endswith("num_batches_tracked")
         }
-
-
-def graphs(checkpoint: Checkpoint) -> PerceptualGraphs:
-    """The entry that ``decant_export.common.family`` looks for."""
-    assert isinstance(checkpoint.model, PerceptualAutoencoder)
-    return PerceptualGraphs(checkpoint.model)

@@ -23,7 +23,8 @@ from torch import nn
 
 from decant_export.common.onnx_graph import GraphBuilder
 from decant_export.common.pictures import PICTURE, from_pixels, to_pixels
-from decant_export.families.set.float_graphs import array, four_phases, unfolded
+from decant_export.common.tensors import array
+from decant_export.families.set.float_graphs import four_phases, unfolded
 
 Layer = TypeVar("Layer", nn.Conv2d, nn.ConvTranspose2d)
 

@@ -13,8 +13,8 @@ from decant_export.common import qdq
 from decant_export.common.gate import evenly
 from decant_export.common.onnx_graph import GraphBuilder, serialise
 from decant_export.common.qdq import Scale, Stored
+from decant_export.common.tensors import array
 from decant_export.families.perceptual.float_graphs import convolved, synthesis
-from decant_export.families.set.float_graphs import array
 
 MEASURED = 64  # latents that the ranges are measured over
 

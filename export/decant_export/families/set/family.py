@@ -1,62 +1,41 @@
 """The family ``set``: its float graphs, its int8 graphs, its layout."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import onnx
-from decant_train.common.checkpoint import Checkpoint
+from decant.layouts.fixed import FixedLayout
 from decant_train.published.set.model import SetAutoencoder
 
-from decant_export.common import reference
-from decant_export.common.family import StaticGraph, StoredLayout
+from decant_export.common.family import StaticGraph
+from decant_export.common.fixed_family import FixedFamily
 from decant_export.common.latent_coding import vector_layout
-from decant_export.families.set.float_graphs import REFERENCE_BATCH, analysis, array, synthesis
+from decant_export.common.tensors import array
+from decant_export.families.set.float_graphs import analysis, synthesis
 
 
-class SetGraphs:
-    """A checkpoint of the family, as ``decant_export.common.family.Decodes`` wants it."""
+class SetGraphs(FixedFamily):
+    """A checkpoint of the family."""
 
-    def __init__(self, model: SetAutoencoder) -> None:
-        self.model = model
-        self.image = (model.config.image_size, model.config.image_size)
+    model: SetAutoencoder
 
     def synthesis(self) -> onnx.ModelProto:
-        """See Decodes."""
+        """See FixedFamily."""
         return synthesis(self.model)
 
     def analysis(self) -> onnx.ModelProto:
-        """See Decodes."""
+        """See FixedFamily."""
         return analysis(self.model)
 
     def static(self, latents: np.ndarray) -> StaticGraph:
-        """See Decodes."""
+        """See FixedFamily."""
         from decant_export.families.set.int8_graphs import StaticSynthesis
 
         return StaticSynthesis(self.model, latents)
 
-    def decode(self, latents: np.ndarray) -> np.ndarray:
-        """See Decodes."""
-        return reference.of_latents(self.model.decode, latents, REFERENCE_BATCH)
-
-    def encode(self, pixels: np.ndarray) -> np.ndarray:
-        """See Decodes."""
-        return reference.of_pixels(self.model.encode, pixels, REFERENCE_BATCH)
-
     def known_latents(self) -> np.ndarray | None:
-        """See Decodes."""
+        """See FixedFamily."""
         latents = array(self.model.latents)
         return latents if latents.any() else None  # zeros: no save has filled them yet
 
-    def layout(self, coding: str, latents: np.ndarray) -> StoredLayout:
-        """See Decodes."""
+    def layout(self, coding: str, latents: np.ndarray) -> FixedLayout:
+        """See FixedFamily."""
         return vector_layout(coding, latents)
-
-    def tensors(self) -> Mapping[str, np.ndarray]:
-        """See Decodes."""
-        return {f"decoder.{k}": array(v) for k, v in self.model.decoder.state_dict().items()}
-
-
-def graphs(checkpoint: Checkpoint) -> SetGraphs:
-    """The entry that ``decant_export.common.family`` looks for."""
-    assert isinstance(checkpoint.model, SetAutoencoder)
-    return SetGraphs(checkpoint.model)

@@ -5,8 +5,6 @@ written as what they are, exactly: a convolution and a DepthToSpace (``four_phas
 fifth to a third faster. Pixels leave as uint8 (n, H, W, 3) and enter so, the conversion included.
 """
 
-from typing import Any
-
 import numpy as np
 import onnx
 from decant_train.published.set.model import DecoderBlock, EncoderBlock, SetAutoencoder
@@ -14,6 +12,7 @@ from torch import nn
 
 from decant_export.common.onnx_graph import GraphBuilder
 from decant_export.common.pictures import PICTURE, from_pixels, to_pixels
+from decant_export.common.tensors import array
 
 REFERENCE_BATCH = 8
 
@@ -61,11 +60,6 @@ def analysis(model: SetAutoencoder) -> onnx.ModelProto:
         graph.constant("encoder.linear.bias", array(encoder.linear.bias)),
     ]
     return graph.model(graph.node("Gemm", [x, *weights], "latents"), "float32", ["n", config.latent_dim])
-
-
-def array(tensor: Any) -> np.ndarray:
-    """A parameter as float32 numpy."""
-    return np.asarray(tensor.detach().cpu().numpy(), np.float32)
 
 
 def four_phases(layer: nn.ConvTranspose2d) -> tuple[np.ndarray, np.ndarray]:

@@ -22,7 +22,8 @@ from decant_export.common.linears import balanced, groups_of, spread, widened
 from decant_export.common.onnx_graph import GraphBuilder
 from decant_export.common.pictures import PICTURE, to_pixels
 from decant_export.common.qdq import Scale, Stored
-from decant_export.families.set.float_graphs import array, four_phases, unfolded
+from decant_export.common.tensors import array
+from decant_export.families.set.float_graphs import four_phases, unfolded
 
 # Logits beyond this give the same pixel: sigmoid(6.24) * 255 = 254.5.
 SATURATED = 6.24
