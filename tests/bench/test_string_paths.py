@@ -9,9 +9,9 @@ from decant.errors import DecantError
 from decant.formats.paths import takes_paths
 from decant_bench.common import images, pictures, record
 from decant_bench.test_pictures import collect
-from decant_export import archiving
+from decant_export import archiving, export
 from decant_export.errors import ExportError
-from decant_export.families.codec import exporting as codec_exporting
+from decant_export.families.codec import pictures as codec_pictures
 from decant_export.families.codec import requantize as requantizing
 from decant_train.common import checkpoint, loop
 from decant_train.data import folders as data
@@ -58,9 +58,8 @@ def test_functions_of_bench_and_train_take_strings(tmp_path: Path):
 def test_functions_of_export_take_strings(tmp_path: Path):
     folder, out = str(tmp_path / "empty"), str(tmp_path / "out")
     Path(folder).mkdir()
-    assert not codec_exporting.is_codec(folder)
     for attempt in (
-        lambda: codec_exporting.export(folder, out),
+        lambda: export(folder, out, images=folder, denoiser=folder),
         lambda: requantizing.requantize(folder, out),
         lambda: list(archiving.named_images(folder, folder)),
     ):
@@ -68,4 +67,4 @@ def test_functions_of_export_take_strings(tmp_path: Path):
             attempt()
     Image.fromarray(np.full((300, 300, 3), 60, np.uint8)).save(tmp_path / "empty/p.png")
     Image.fromarray(np.full((300, 300, 3), 90, np.uint8)).save(tmp_path / "empty/q.png")
-    assert codec_exporting.calibration_crops(folder, 1)[0].shape == (256, 256, 3)
+    assert codec_pictures.calibration_crops(folder, 1)[0].shape == (256, 256, 3)

@@ -251,6 +251,17 @@ def shipped_folders() -> list[Path]:
     return [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
 
 
+def installed_bundles() -> list[Bundle]:
+    """The bundles that come with the package, in the order of their names; damaged ones are left out."""
+    found = []
+    for path in (path for folder in shipped_folders() for path in _bundles_in(folder)):
+        try:
+            found.append(Bundle.open(path))
+        except BundleError as error:
+            _log.warning("%s", error)
+    return found
+
+
 def _bundles_in(folder: Path) -> list[Path]:
     """``folder`` itself when it is a bundle, else the bundles in it, by name."""
     if (folder / "bundle.json").is_file():

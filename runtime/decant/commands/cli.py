@@ -28,8 +28,29 @@ class _Messages(logging.Handler):
         say(f"decant: {record.getMessage()}")
 
 
+def _show_version(context: click.Context, parameter: click.Parameter, asked: bool) -> None:
+    """Print the versions of the package and of the bundles that come with it, and end."""
+    if not asked or context.resilient_parsing:
+        return
+    from importlib.metadata import version
+
+    from decant.bundles.bundle import installed_bundles
+
+    click.echo(f"decant, version {version('decant-codec')}")
+    for bundle in installed_bundles():
+        click.echo(f"{bundle.name}, version {bundle.version}, model id {bundle.model_id[:16]}")
+    context.exit()
+
+
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="decant-codec", prog_name="decant")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the versions of decant and of the bundles that come with it.",
+)
 def main() -> None:
     """Encode, decode, inspect and verify .dcn pictures and the bundles that decode them."""
     logger = logging.getLogger("decant")

@@ -404,8 +404,17 @@ def test_the_version_is_the_same_everywhere():
     assert first is not None
     assert first[0] == declared
     assert f"decant {declared}" in (root / "README.md").read_text()
-    said = decant("--version").stdout
-    assert said == f"decant, version {declared}\n", "install the package again: pip install -e ."
+    said = decant("--version").stdout.splitlines()
+    assert said[0] == f"decant, version {declared}", "install the package again: pip install -e ."
+
+
+def test_the_version_names_the_bundles_that_ship(monkeypatch: pytest.MonkeyPatch):
+    folder = Path(__file__).parents[3] / "artifacts" / "decant_bundles"
+    monkeypatch.setattr("decant.bundles.bundle.shipped_folders", lambda: [folder])
+    said = decant("--version").stdout.splitlines()[1:]
+    manifests = [json.loads(path.read_bytes()) for path in sorted(folder.glob("*/bundle.json"))]
+    assert len(manifests) > 3
+    assert said == [f"{m['name']}, version {m['version']}, model id {m['model_id'][:16]}" for m in manifests]
 
 
 def test_a_missing_c_module_is_said_once(codec: Path, tmp_path: Path):
