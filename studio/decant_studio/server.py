@@ -13,9 +13,10 @@ SILENT_SECONDS = 15.0  # a client that sends nothing for so long is let go
 HEADER_SECONDS = 20.0  # for the request line and the headers
 REQUEST_SECONDS = 180.0  # for everything
 
+_WORDS = b"The studio has too many connections. Try again soon."
 _FULL = (
     b"HTTP/1.1 429 Too Many Requests\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
-    b"Retry-After: 2\r\nContent-Length: 51\r\n\r\nThe studio has too many connections. Try again soon."
+    b"Retry-After: 2\r\nContent-Length: %d\r\n\r\n%s" % (len(_WORDS), _WORDS)
 )
 
 

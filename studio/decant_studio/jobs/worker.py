@@ -15,6 +15,9 @@ from typing import IO, Any
 from decant_studio.errors import Refused
 from decant_studio.jobs import pipe
 
+TOO_LARGE = "The picture needs more memory than this studio allows; try a smaller one."
+# What inference runtimes say when there is none.
+_NO_MEMORY = ("Failed to allocate memory", "bad_alloc", "not enough memory")
 DAMAGED = "The picture could not be processed; it may be damaged. Try to save it again as PNG."
 
 
@@ -51,9 +54,12 @@ def _run(task: Any, arguments: dict[str, Any], limits: Any, answers: IO[bytes]) 
     except Refused as error:
         answer: tuple[Any, ...] = ("failed", error.status, error.message)
     except DecantError as error:
-        answer = ("failed", 400, sentence(str(error)))
+        if any(words in str(error) for words in _NO_MEMORY):
+            answer = ("failed", 413, TOO_LARGE)
+        else:
+            answer = ("failed", 400, sentence(str(error)))
     except MemoryError:
-        answer = ("failed", 413, "The picture needs more memory than this studio allows; try a smaller one.")
+        answer = ("failed", 413, TOO_LARGE)
     except Exception:
         traceback.print_exc()
         answer = ("failed", 422, DAMAGED)

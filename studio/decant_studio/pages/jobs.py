@@ -3,7 +3,7 @@
 from flask import Blueprint, Response, jsonify
 
 from decant_studio.errors import Refused
-from decant_studio.jobs.pool import Job, Pool
+from decant_studio.jobs.pool import FAILED, Job, Pool
 from decant_studio.settings import Settings
 
 
@@ -12,8 +12,9 @@ def blueprint(settings: Settings, pool: Pool) -> Blueprint:
     pages = Blueprint("jobs", __name__)
 
     @pages.get("/api/jobs/<job_id>")
-    def state(job_id: str) -> Response:
-        return jsonify(pool.job(job_id).described())
+    def state(job_id: str) -> tuple[Response, int]:
+        job = pool.job(job_id)
+        return jsonify(job.described()), job.status if job.state == FAILED else 200
 
     @pages.get("/api/jobs/<job_id>/<name>")
     def file(job_id: str, name: str) -> Response:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from decant_bench.common import metrics, palettes
 from PIL import Image
+from threadpoolctl import threadpool_limits
 
 from decant_studio.work.limits import Limits
 from decant_studio.work.pictures import opened, png
@@ -25,10 +26,13 @@ def kmeans(limits: Limits, progress: Progress, *, data: bytes, k: int) -> Result
     upload = opened(data, limits.pixels)
     pixels = upload.pixels
     progress(f"K-means with k = {k}", 0.15)
-    palette = fitted(pixels, k, _FITTED)
-    result = quantized(pixels, palette)
-    progress("the elbow", 0.5)
-    inertia = [_inertia(pixels, count) for count in ELBOW]
+    with threadpool_limits(1):  # on small samples, threads that wait for each other take longer than one
+        palette = fitted(pixels, k, _FITTED)
+        result = quantized(pixels, palette)
+        inertia = []
+        for count in ELBOW:
+            progress("the elbow", 0.4 + 0.5 * count / len(ELBOW))
+            inertia.append(_inertia(pixels, count))
     packed = _palette_png(palette, pixels)
     psnr = metrics.psnr(pixels, result)
     said: dict[str, Any] = {
