@@ -245,8 +245,8 @@ def test_a_worker_that_dies_is_replaced(make_browser) -> None:
 
 
 def test_a_worker_has_no_more_memory_than_allowed(make_browser) -> None:
-    browser = make_browser(memory_bytes=400 << 20)
-    large = png_of(np.zeros((1400, 1400, 3), np.uint8))
+    browser = make_browser(memory_bytes=300 << 20)
+    large = png_of(np.zeros((3000, 3000, 3), np.uint8))
     job = browser.job("/api/compare?effort=0", large)
     assert job["state"] == "failed"
     assert (job["status"], job["error"]) == (413, TOO_LARGE)
