@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check bench docs fuzz lock wheel clean
+.PHONY: demo test check bench docs fuzz lock wheel wheels clean
 
 # make LOCKED=1 ... installs only wheels whose hashes are in requirements.lock.
 LOCKED ?=
@@ -46,6 +46,11 @@ lock: $(STAMP)
 
 wheel: $(STAMP)
 	$(BIN)/python -m pip wheel --quiet --no-deps -w dist .
+
+# Wheels for Linux on x86-64 and on 64-bit ARM, compiled by zig and checked.
+wheels: $(STAMP)
+	$(PIP) ziglang==0.17.1
+	$(BIN)/python .ci/wheels.py
 
 clean:
 	rm -rf build dist demo site .pytest_cache .mypy_cache .ruff_cache

@@ -27,12 +27,7 @@ dcn_kernels dcn_best_kernels(void)
 {
     dcn_kernels best = DCN_PORTABLE;
 #ifdef DCN_X86
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx2"))
-        best = DCN_AVX2;
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni"))
-        best = DCN_AVX512;
+    best = dcn_x86_kernels();
 #elif defined(DCN_ARM64)
     best = DCN_NEON;
 #elif defined(DCN_WASM128)

@@ -73,6 +73,7 @@ DCN_INLINED void dcn_finish_from(int n, const int32_t *sums, const int32_t *bias
 
 #ifdef DCN_X86
 extern const dcn_kernel_set DCN_AVX2_SET, DCN_AVX512_SET;
+dcn_kernels dcn_x86_kernels(void); /* the fastest that this processor runs */
 #endif
 #ifdef DCN_ARM64
 extern const dcn_kernel_set DCN_NEON_SET;

@@ -2,12 +2,27 @@
 #include "kernels.h"
 
 #ifdef DCN_X86
+#include <cpuid.h>
 #include <immintrin.h>
 #include <string.h>
 
 #define INLINED static inline __attribute__((always_inline))
 #define AVX2 __attribute__((target("avx2")))
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni")))
+
+/* Asked of the processor itself: not every compiler's library has __builtin_cpu_supports. */
+dcn_kernels dcn_x86_kernels(void)
+{
+    enum { OSXSAVE = 1 << 27, AVX2_BIT = 1 << 5, VNNI = 1 << 11, YMM = 0x6, ZMM = 0xE6 };
+    const unsigned wide = 1u << 16 | 1u << 30 | 1u << 31; /* F, BW, VL */
+    unsigned a, b, c, d, saved, high;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & OSXSAVE))
+        return DCN_PORTABLE;
+    __asm__("xgetbv" : "=a"(saved), "=d"(high) : "c"(0)); /* which registers the system saves */
+    if ((saved & YMM) != YMM || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b & AVX2_BIT))
+        return DCN_PORTABLE;
+    return (saved & ZMM) == ZMM && (b & wide) == wide && (c & VNNI) ? DCN_AVX512 : DCN_AVX2;
+}
 
 static inline int32_t pair_at(const int16_t *at)
 {
