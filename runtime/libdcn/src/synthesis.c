@@ -392,7 +392,7 @@ dcn_status dcn_synthesis_new(const dcn_synthesis_layers *layers, dcn_synthesis *
 {
     *made = NULL;
     if (!fits(layers))
-        return DCN_BAD_NETWORK;
+        return DCN_BAD_MODEL;
     dcn_synthesis *net = calloc(1, sizeof *net);
     if (!net)
         return DCN_OUT_OF_MEMORY;
@@ -412,7 +412,7 @@ dcn_status dcn_synthesis_new(const dcn_synthesis_layers *layers, dcn_synthesis *
                               layers->residual[i][j].outputs);
     if (wrong) {
         dcn_synthesis_free(net);
-        return DCN_BAD_NETWORK;
+        return DCN_BAD_MODEL;
     }
     *made = net;
     return DCN_OK;
@@ -444,20 +444,20 @@ dcn_status dcn_mean_new(const dcn_layer layers[3], const dcn_layer (*near)[2], i
     *made = NULL;
     int halved = 0;
     if (halves < 0 || halves > DCN_MOST_HALVES)
-        return DCN_BAD_NETWORK;
+        return DCN_BAD_MODEL;
     for (int i = 0; i < halves; i++) {
         const dcn_layer *hidden = &near[i][0], *out = &near[i][1];
         if (hidden->side != 1 || out->side != 1 || hidden->outputs != out->inputs ||
             hidden->inputs != 4 * out->outputs || out->outputs > layers[2].outputs - halved)
-            return DCN_BAD_NETWORK;
+            return DCN_BAD_MODEL;
         halved += out->outputs;
     }
     for (int i = 0; i < 2; i++)
         if (layers[i].side != 3 || layers[i].outputs < 4 || layers[i].outputs % 4 ||
             layers[i + 1].inputs != layers[i].outputs / 4)
-            return DCN_BAD_NETWORK;
+            return DCN_BAD_MODEL;
     if (layers[2].side != 1 || layers[2].outputs < 1 || layers[2].outputs > DCN_MOST_CHANNELS)
-        return DCN_BAD_NETWORK;
+        return DCN_BAD_MODEL;
     dcn_mean *net = calloc(1, sizeof *net);
     if (!net)
         return DCN_OUT_OF_MEMORY;
@@ -479,7 +479,7 @@ dcn_status dcn_mean_new(const dcn_layer layers[3], const dcn_layer (*near)[2], i
     }
     if (wrong) {
         dcn_mean_free(net);
-        return DCN_BAD_NETWORK;
+        return DCN_BAD_MODEL;
     }
     *made = net;
     return DCN_OK;

@@ -4,10 +4,9 @@
 #define DCN_SYNTHESIS_H
 
 #include "convolution.h"
+#include "dcn.h"
 
 enum { DCN_MOST_HALVES = 8, DCN_MOST_LAYERS = 16, DCN_MOST_CHANNELS = 4096, DCN_STEP_BITS = 10, DCN_HYPER_BITS = 4 };
-
-typedef enum { DCN_OK, DCN_BAD_NETWORK, DCN_OUT_OF_MEMORY } dcn_status;
 
 /* One convolution as it is stored: weights (outputs, side, side, inputs). */
 typedef struct {

@@ -22,6 +22,7 @@ CORPUS = HERE.parent / "corpus"
 FINDINGS = HERE.parents[2] / "runs/fuzz"
 PYTHON_TARGETS = ("container", "layouts", "bundles", "graphs", "pillow")
 C_TARGET = "kernels"
+LIBDCN = HERE.parents[2] / "runtime/libdcn"
 _DONE = re.compile(r"Done (\d+) runs|stat::number_of_executed_units:\s+(\d+)|^#(\d+)\s", re.MULTILINE)
 
 
@@ -56,9 +57,10 @@ def command_of(target: str, folder: Path) -> list[str] | str:
     if compiler is None:
         return "clang is not installed: apt-get install clang libclang-rt-14-dev"
     program = folder / "fuzz-kernels"
-    options = ["-g", "-O2", "-DDECANT_WITHOUT_PYTHON", "-fsanitize=fuzzer,address,undefined"]
+    options = ["-g", "-O2", "-I", str(LIBDCN / "src"), "-I", str(LIBDCN / "include")]
+    options += ["-fsanitize=fuzzer,address,undefined"]
     built = subprocess.run(
-        [compiler, *options, "-fno-sanitize-recover=all", "-o", program, HERE / "kernels.c"],
+        [compiler, *options, "-fno-sanitize-recover=all", "-o", program, HERE / "kernels.c", *sorted((LIBDCN / "src").glob("*.c"))],
         capture_output=True,
         text=True,
         check=False,

@@ -27,7 +27,7 @@ MISSING = (
 )
 _log = logging.getLogger("decant")
 _NEAR = ("hidden_weight", "hidden_bias", "out_weight", "out_bias")
-_REFUSALS = (TOO_MANY, TOO_LARGE, TOO_FAR, NOT_ENDED)  # as _kernels.c numbers them, from 1 on
+_REFUSALS = (TOO_MANY, TOO_LARGE, TOO_FAR, NOT_ENDED)  # as libdcn (rans.h) numbers them, from 1 on
 
 
 def _loaded() -> ModuleType | None:

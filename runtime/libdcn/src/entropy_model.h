@@ -1,0 +1,91 @@
+/* The entropy model of a codec: scale network (Ballé et al. 2018, arXiv 1802.01436), context networks of channel groups
+ * (Minnen and Singh 2020, arXiv 2007.08739) and of the checkerboard (He et al. 2021, arXiv 2103.15306), tables of
+ * symbols. Everything that chooses a table is exact integer arithmetic (docs/format.md, layout `grid`).
+ */
+#ifndef DCN_ENTROPY_MODEL_H
+#define DCN_ENTROPY_MODEL_H
+
+#include "rans.h"
+
+enum { DCN_MOST_GROUPS = 8, DCN_MOST_WIDTH = 4096, DCN_MAGNITUDES = 256, DCN_PLACES = 4 };
+enum { DCN_FORM_UNIT = 1 << 10, DCN_HIDDEN_UNIT = 1 << 6, DCN_HIDDEN_MAX = 255 };
+enum { DCN_LARGEST_OFFSET = 4 << 15, DCN_LARGEST_BIAS = 1 << 30, DCN_LARGEST_INPUT = 1 << 22 };
+
+/* The tensors `context.*` of one part, as docs/format.md has them; the last three only with a mixed width. */
+typedef struct {
+    const int8_t *hidden_weight;
+    const int32_t *hidden_bias;
+    const int8_t *out_weight, *mixed_weight, *below_weight;
+    const int32_t *mixed_bias;
+} dcn_context_tensors;
+
+/* One channel group. `context`: of all of it, or of its anchor positions; none (hidden_weight NULL) in the first group.
+ * `non_anchors`: of its non-anchor positions; none where the group is coded at once. */
+typedef struct {
+    int channels;
+    dcn_context_tensors context, non_anchors;
+} dcn_group_tensors;
+
+/* The tensors of an entropy model. `halves`: the first groups, which are coded in two halves. */
+typedef struct {
+    int channels, hyper, class_width, context_width, mixed_width, groups, halves;
+    const uint8_t *radius, *magnitude;   /* (32), (256) */
+    const uint16_t *runs;                /* (32) */
+    const uint32_t *counts, *run_counts; /* of all scale indices, one after the other */
+    const int8_t *scale_hidden_weight, *scale_out_weight;
+    const int32_t *scale_hidden_bias;
+    dcn_group_tensors group[DCN_MOST_GROUPS];
+} dcn_entropy_tensors;
+
+/* What earlier symbols add to the scale-index logits of a part, prepared for products. `seen` values reach the last
+ * layer: mixed_width where there is a second layer, else context_width. */
+typedef struct {
+    int known;            /* channels whose symbols are known */
+    float *hidden_weight; /* (context_width, 3 * known), in hidden units: the position, beside, above and below */
+    float *hidden_bias;   /* (context_width), with the half that rounds */
+    float *mixed_weight;  /* (PLACES, mixed_width, class_width + context_width) */
+    float *mixed_bias;    /* (mixed_width), with the half that rounds */
+    float *out_weight;    /* (channels, seen), in logit units */
+    float *out_bound;     /* the same, 0 where it is negative */
+} dcn_context;
+
+typedef struct {
+    int channels;
+    dcn_context context, non_anchors;
+} dcn_group;
+
+typedef struct {
+    dcn_symbol_tables symbols;
+    int channels, hyper, class_width, context_width, mixed_width, groups, halves, most_known;
+    int halved;            /* channels of the groups in halves */
+    int32_t *hyper_weight; /* (hyper, 9, PLACES * class_width) */
+    int32_t *hyper_bias;   /* (PLACES * class_width), with the half that rounds */
+    float *scale_weight;   /* (PLACES, channels, class_width), in logit units */
+    float *scale_bound;    /* (channels, class_width): the largest of all places, at least 0 */
+    dcn_group group[DCN_MOST_GROUPS];
+    uint8_t magnitude[DCN_MAGNITUDES];
+} dcn_entropy_model;
+
+/* What is wrong with tensors; a text for the message. */
+typedef enum {
+    DCN_MODEL_GOOD,
+    DCN_MODEL_SIZES,  /* a width, or the channels of the groups */
+    DCN_MODEL_COUNTS, /* an alphabet that does not add up to 2^24 */
+    DCN_MODEL_BIAS,   /* beyond 2^30 */
+    DCN_MODEL_SUMS,   /* sums that float32 products do not hold exactly */
+    DCN_MODEL_NO_MEMORY
+} dcn_model_fault;
+
+const char *dcn_model_fault_text(dcn_model_fault fault);
+
+/* Whether the sizes in `tensors` are possible: to be asked before sizes of its arrays are computed. */
+int dcn_entropy_sizes_fit(const dcn_entropy_tensors *tensors);
+
+/* Numbers of elements of counts and run_counts that radius and runs ask for. */
+void dcn_entropy_counts_of(const dcn_entropy_tensors *tensors, size_t *counts, size_t *run_counts);
+
+/* Checks the tensors and prepares them. `*made` is NULL unless DCN_MODEL_GOOD is returned. */
+dcn_model_fault dcn_entropy_model_new(const dcn_entropy_tensors *tensors, dcn_entropy_model **made);
+void dcn_entropy_model_free(dcn_entropy_model *model);
+
+#endif
