@@ -1,8 +1,8 @@
 """One abi3 wheel for each platform of Linux, built here with zig as the compiler: `make wheels`.
 
-Each wheel is checked: tag, compiled modules, their machine, and the newest glibc that they ask for. The one for
-this processor decodes a golden file from a folder of its own. The one for another processor is not loaded here;
-the tests run its C code under qemu. Wheels for macOS and Windows: .github/workflows/wheels.yml.
+Each wheel is checked: tag, compiled modules, their machine, and the newest glibc that they need. The one for
+this processor decodes a golden file, unpacked in a folder. That for another processor is not loaded here; the
+tests run its C code under qemu. Wheels for macOS and Windows: .github/workflows/wheels.yml.
 """
 
 import argparse
