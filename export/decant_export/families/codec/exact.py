@@ -19,19 +19,21 @@ from decant_export.common.pictures import to_pixels
 from decant_export.families.codec.calibration import bias_of
 from decant_export.families.codec.channel_copies import Copies
 from decant_export.families.codec.float_graphs import array
+from decant_export.families.codec.limits import Limits
 
 if TYPE_CHECKING:
     from decant_export.families.codec.int8_graphs import StaticCodec
 
 
-def overflows(graph: GraphBuilder, latents: str, limits: np.ndarray) -> str:
-    """A bool: whether a channel of the mixed ``latents`` (1, M, h, w) lies beyond its limit (M,)."""
+def overflows(graph: GraphBuilder, latents: str, limits: Limits) -> str:
+    """A bool: whether a channel of the mixed ``latents`` (1, M, h, w) lies beyond its limits."""
     sides = graph.constant("overflow.sides", np.array([2, 3], np.int64))
     most = graph.node("ReduceMax", [latents, sides], "overflow.most", keepdims=0)
     least = graph.node("ReduceMin", [latents, sides], "overflow.least", keepdims=0)
-    size = graph.node("Max", [most, graph.node("Neg", [least], "overflow.negated")], "overflow.size")
-    limit = graph.constant("overflow.limits", limits.astype(np.float32)[None])
-    beyond = graph.node("Sub", [size, limit], "overflow.beyond")
+    above = graph.node("Sub", [most, graph.constant("overflow.upper", limits.upper[None])], "overflow.above")
+    # The lower limit counts from 0 outwards: a latent is below it where least + lower < 0.
+    lowest = graph.node("Add", [least, graph.constant("overflow.lower", limits.lower[None])], "overflow.rest")
+    beyond = graph.node("Max", [above, graph.node("Neg", [lowest], "overflow.below")], "overflow.beyond")
     furthest = graph.node("ReduceMax", [beyond], "overflow.furthest", keepdims=0)
     return graph.node("Greater", [furthest, graph.constant("overflow.none", np.float32(0))], "overflow")
 

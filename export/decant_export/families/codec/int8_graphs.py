@@ -40,6 +40,7 @@ from decant_export.families.codec import exact as codec_exact
 from decant_export.families.codec.calibration import bias_of, evened, latent_gains, measure
 from decant_export.families.codec.channel_copies import EVEN, Copies, balanced, narrow_ranges, neighbours
 from decant_export.families.codec.float_graphs import array
+from decant_export.families.codec.limits import Limits
 from decant_export.families.codec.network import FloatSynthesis
 
 PIXEL = Scale(1 / 255, 0)
@@ -89,7 +90,7 @@ class StaticCodec:
         gains, extra = latent_gains(network), round(latent_copies * synthesis.channels)
         mixed = neighbours(gains, _mixed(len(gains)))
         self.latents = Copies.of(seen["latents"], np.diag(gains), extra, mixed, whole.get("latents"))
-        self.limits = 1 + OVERFLOW * self.latents.factor
+        self.limits = Limits.of(np.tile(1 + OVERFLOW * self.latents.factor, 2))
         weight = array(network.last.weight)
         errors = np.einsum("oihw,ojhw->ij", weight, weight)
 

@@ -108,12 +108,15 @@ class Judge:
 
 def compared(pictures: str, cases: Sequence[Case], decoded: Sequence[np.ndarray]) -> Check:
     """The largest loss of PSNR, in dB, of ``decoded`` against what float decodes of ``cases``."""
-    losses = []
-    for case, pixels in zip(cases, decoded, strict=True):
-        exact = min(_psnr_db(case.decoded, case.pixels), CLEAR)
-        losses.append(max(exact - _psnr_db(pixels, case.pixels), 0.0))
+    losses = [loss_db(case, pixels) for case, pixels in zip(cases, decoded, strict=True)]
     worst = int(np.argmax(losses))
     return Check(pictures, len(cases), cases[worst].name, losses[worst], LOSS[pictures])
+
+
+def loss_db(case: Case, pixels: np.ndarray) -> float:
+    """dB of PSNR to the original that ``pixels`` lose against float, which counts to CLEAR dB; 0 or more."""
+    exact = min(_psnr_db(case.decoded, case.pixels), CLEAR)
+    return max(exact - _psnr_db(pixels, case.pixels), 0.0)
 
 
 def _psnr_db(pixels: np.ndarray, original: np.ndarray) -> float:
