@@ -167,10 +167,10 @@ def _requantized(source: Path, options: dict[str, Any]) -> Any:
     """The bundle in ``source`` with graphs made anew; its version stays where none was given."""
     from decant_export.families.codec.requantize import requantize
 
-    given = click.get_current_context().get_parameter_source("version")
-    version = options["version"] if given is click.core.ParameterSource.COMMANDLINE else None
-    chosen = {name: options[name] for name in ("images", "force", "report")}
-    return requantize(source, options["out"], version=version, **chosen)
+    source_of = click.get_current_context().get_parameter_source
+    given = [n for n in ("version", "precisions") if source_of(n) is click.core.ParameterSource.COMMANDLINE]
+    chosen = {name: options[name] for name in ("images", "force", "report", *given)}
+    return requantize(source, options["out"], **chosen)
 
 
 def _table(bundle: Any) -> str:

@@ -8,6 +8,7 @@ those that judge are not those that calibrate.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import permutations, product
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -17,6 +18,8 @@ FLAT = 64  # pixels on a side of a flat picture
 FLATS = 24  # flat colours beside the corners of the RGB cube
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 CORNERS = tuple((r, g, b) for r in (0, 255) for g in (0, 255) for b in (0, 255))
+FACE = (0, 60, 120, 180, 240, 255)  # levels of flat colours on a face of the RGB cube
+_RESTS = tuple(product(FACE, FACE))
 LETTERS = "ABCDEFGHKMNRSWabcdeghkmnorstw 0123456789"
 
 
@@ -50,6 +53,16 @@ def pictures(seed: int = 0) -> dict[str, np.ndarray]:
         "noise of one bit": _two(random.integers(0, 2, (HEIGHT, WIDTH)) == 1, WHITE, BLACK),
     }
     return extremes(seed).every | noise
+
+
+def saturated() -> dict[str, np.ndarray]:
+    """Flat colours all over the faces of the RGB cube, and each two of its corners side by side."""
+    faces = {(*rest[:axis], end, *rest[axis:]) for axis in range(3) for end in (0, 255) for rest in _RESTS}
+    found = {f"flat {r} {g} {b}": np.full((FLAT, FLAT, 3), (r, g, b), np.uint8) for r, g, b in sorted(faces)}
+    columns = np.mgrid[:HEIGHT, :WIDTH][1]
+    for one, other in permutations(CORNERS, 2):
+        found[f"{one} beside {other}"] = _two(columns >= 64, one, other)
+    return found
 
 
 def _flats(random: np.random.Generator) -> dict[str, np.ndarray]:

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from decant_export.common.extremes import extremes
+from decant_export.common.extremes import extremes, saturated
 from decant_export.common.gate import session_of
 from decant_export.common.variants import make
 from decant_export.families.codec.int8_graphs import StaticCodec
 from decant_export.families.codec.judging import Files, loss_db
 from decant_export.families.codec.limits import Limits, lowered, reached
 
-SEEDS = (3, 4, 5, 6)  # of extremes; ranges and the gate have others
+SEEDS = (3, 4)  # of extremes; ranges and the gate have others
 QUALITIES = (10, 60, 100)
-LOSS = 0.5  # dB that an extreme may lose in int8 before it goes to the float branch
+LOSS = 0.6  # dB that an extreme may lose in int8 before it goes to the float branch
 
 
 def choose(static: StaticCodec, coded: Files, photos: Sequence[np.ndarray]) -> float:
@@ -27,7 +27,8 @@ def choose(static: StaticCodec, coded: Files, photos: Sequence[np.ndarray]) -> f
     model = static.build(rearranged=True)
     static.limits = start
     session = session_of(make("synthesis", "int8", "onnxruntime", model), "codec")
-    cases = [case for seed in SEEDS for case in coded.cases(extremes(seed).every, QUALITIES)]
+    cases = coded.cases(saturated(), QUALITIES[1:])
+    cases += [case for seed in SEEDS for case in coded.cases(extremes(seed).every, QUALITIES)]
     decoded = coded.decode(session, [case.file for case in cases])
     losses = np.array([loss_db(case, pixels) for case, pixels in zip(cases, decoded, strict=True)])
     order = [int(i) for i in np.argsort(-losses) if losses[i] > LOSS]

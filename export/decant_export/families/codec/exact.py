@@ -2,8 +2,9 @@
 
 Photos hardly need it. Text, stripes and checks have latents several times beyond the ranges of photos; ranges
 that hold them would cost every picture more than the rounding of all else together. The branch reads the
-weights that the int8 branch stores, so that it adds some kilobytes to a graph, and takes about the time of
-the float graph. It computes with the first copy of every channel, where the int8 branch stores several.
+weights of ``up`` that the int8 branch stores. Those of ``last`` and of the first residual layers it has in
+16-bit floats: rounded to int8 they cost up to 2 dB on stripes and QR-like modules. It takes about the time of
+the float graph, and computes with the first copy of every channel, where the int8 branch stores several.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx
 from decant_train.codec.layers import Residual
 
 from decant_export.common.onnx_graph import GraphBuilder
@@ -20,6 +22,8 @@ from decant_export.families.codec.calibration import bias_of
 from decant_export.families.codec.channel_copies import Copies
 from decant_export.families.codec.float_graphs import array
 from decant_export.families.codec.limits import Limits
+
+MOST_HALVES = 65536  # weights of residual layers, from the first on, that the branch has in 16-bit floats
 
 if TYPE_CHECKING:
     from decant_export.families.codec.int8_graphs import StaticCodec
@@ -65,21 +69,23 @@ def branch(root: GraphBuilder, latents: str, static: StaticCodec, order: str) ->
     hidden = []
     for i, layer in enumerate(layers):
         name, bias = f"render.{i}", array(bias_of(layer.first))
-        y = _conv(graph, x, _weight(graph, f"{name}.first"), bias, f"{name}.first", pad=1)
+        read = static.quarter.first().read(array(layer.first.weight))
+        y = _conv(graph, x, _renderer(graph, static, f"{name}.first", read), bias, f"{name}.first", pad=1)
         hidden.append(graph.node("Relu", [y], f"{name}.relu"))
         if i + 1 < len(layers):
-            _, bias = once.write(array(layer.second.weight), array(bias_of(layer.second)), 1)
-            y = _conv(graph, hidden[-1], _weight(graph, f"{name}.second"), bias, f"{name}.second")
+            weight, bias = once.write(array(layer.second.weight), array(bias_of(layer.second)), 1)
+            kernel = _renderer(graph, static, f"{name}.second", weight)
+            y = _conv(graph, hidden[-1], kernel, bias, f"{name}.second")
             x = graph.node("Add", [x, y], name)
     if static.added is not None:
         every = hidden[0] if len(hidden) == 1 else graph.node("Concat", hidden, "hidden", axis=1)
         bias = np.sum([array(bias_of(layer.second)) for layer in layers], axis=0)
-        _, bias = _unshifted(static.added).write(array(layers[0].second.weight), bias, 1)
-        more = _conv(graph, every, _weight(graph, "added"), bias, "added")
+        weight = np.concatenate([array(layer.second.weight) for layer in layers], axis=1)
+        weight, bias = _unshifted(static.added).write(weight, bias, 1)
+        more = _conv(graph, every, _renderer(graph, static, "added", weight), bias, "added")
         start = graph.node("Concat", [start, more], "rendered", axis=1)
     bias = array(bias_of(network.last)) + np.float32(0.5)
-    weight = _summed_copies(graph, static)
-    x = _conv(graph, start, weight, bias[ordered(len(bias) // 16, order)], "last", pad=1)
+    x = _conv(graph, start, _last(graph, static, order), bias[ordered(len(bias) // 16, order)], "last", pad=1)
     return graph, to_pixels(graph, graph.node("DepthToSpace", [x], "planes", blocksize=4, mode=order))
 
 
@@ -107,18 +113,27 @@ def _first_copies(graph: GraphBuilder, quarter: Copies, order: str) -> str:
     return graph.node("DequantizeLinear", [x, step, zero], "up.weight", axis=0)
 
 
-def _summed_copies(graph: GraphBuilder, static: StaticCodec) -> str:
-    """The weights of ``last`` on one copy of each channel: those of its copies added."""
-    weight, tensors = _weight(graph, "last"), [static.quarter, static.added]
-    sources = [tensor.source for tensor in tensors if tensor is not None]
-    counts = [len(tensor.factor) for tensor in tensors if tensor is not None]
-    source = np.concatenate([s + sum(counts[:i]) for i, s in enumerate(sources)])
-    if len(source) == sum(counts):
-        return weight
-    sums = np.equal(np.arange(sum(counts))[:, None], source).astype(np.float32)
-    x = graph.reshape(weight, (48, len(source), 9), "last.flat")
-    x = graph.node("MatMul", [_once(graph, "exact.last.sums", sums), x], "last.summed")
-    return graph.reshape(x, (48, sum(counts), 3, 3), "last.kernel")
+def _last(graph: GraphBuilder, static: StaticCodec, order: str) -> str:
+    """The weights of ``last`` on one copy of each channel, in 16-bit floats."""
+    tensors = [tensor.first() for tensor in (static.quarter, static.added) if tensor is not None]
+    weight = array(static.network.last.weight)
+    read = np.concatenate([tensor.read(weight) for tensor in tensors], axis=1)
+    return _halves(graph, "last", read[ordered(len(read) // 16, order)])
+
+
+def _renderer(graph: GraphBuilder, static: StaticCodec, name: str, weight: np.ndarray) -> str:
+    """The weights of a residual layer: ``weight`` in 16-bit floats for the first layers, else those that the
+    int8 branch stores.
+    """
+    layers = [layer for layer in static.network.render if isinstance(layer, Residual)]
+    until = 0 if name == "added" else int(name.split(".")[1]) + 1
+    counts = (layer.first.weight.numel() + layer.second.weight.numel() for layer in layers[:until])
+    return _halves(graph, name, weight) if sum(counts) <= MOST_HALVES else _weight(graph, name)
+
+
+def _halves(graph: GraphBuilder, name: str, weight: np.ndarray) -> str:
+    stored = _once(graph, f"exact.{name}.half", weight.astype(np.float16))
+    return graph.node("Cast", [stored], f"{name}.weight", to=onnx.TensorProto.FLOAT)
 
 
 def _weight(graph: GraphBuilder, name: str) -> str:

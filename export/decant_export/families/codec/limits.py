@@ -14,8 +14,9 @@ import numpy as np
 
 from decant_export.families.codec.channel_copies import Copies
 
-MARGIN = 0.1  # part of a mixed latent's magnitude by which its limit lies below it
+MARGIN = 0.07  # part of a mixed latent's magnitude by which its limit lies below it
 LEAST = 0.2  # lowest limit: mixed latents are stored in the range -1 to 1
+MOST = 0.05  # part of the photographs that one limit may send to the float branch
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,7 @@ class Limits:
 
     def beyond(self, reached: np.ndarray) -> np.ndarray:
         """bool (n,): which windows the float branch decodes."""
-        found: np.ndarray = (reached > self.both).any(1)
-        return found
+        return np.asarray((reached > self.both).any(1))
 
 
 def reached(copies: Copies, latents: Sequence[np.ndarray]) -> np.ndarray:
@@ -59,7 +59,8 @@ def reached(copies: Copies, latents: Sequence[np.ndarray]) -> np.ndarray:
 
 def lowered(start: Limits, wrong: np.ndarray, photos: np.ndarray) -> Limits:
     """``start`` lowered until every window of ``wrong`` (n, 2 M) is beyond it, so that few of ``photos``
-    (k, 2 M) are: as ``reached`` gives them, those that lose most first.
+    (k, 2 M) are: as ``reached`` gives them, those that lose most first. A window that only limits with more
+    than MOST of the photographs would catch stays in int8.
     """
     limits, sent = start.both, start.beyond(photos)
     for window in wrong:
@@ -69,9 +70,9 @@ def lowered(start: Limits, wrong: np.ndarray, photos: np.ndarray) -> Limits:
         more = ((photos > lower) & ~sent[:, None]).sum(0)
         # Among limits that as many photographs reach, the one that lies furthest above them.
         cost = more + 1e-3 * photos.max(0) / np.maximum(lower, 1e-3)
-        cost[lower < LEAST] = np.inf
+        cost[(lower < LEAST) | (more > MOST * len(photos))] = np.inf
         channel = int(np.argmin(cost))
         if np.isfinite(cost[channel]):
             limits[channel] = lower[channel]
-            sent = (photos > limits).any(1)
+            sent = np.asarray((photos > limits).any(1))
     return Limits.of(limits)

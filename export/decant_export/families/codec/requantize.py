@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from decant_export.common.threads import one_thread
 from decant_export.common.variants import make
 from decant_export.errors import ExportError
 from decant_export.families.codec import native as codec_native
+from decant_export.families.codec.choosing import choose
 from decant_export.families.codec.family import FLOORS, IMAGE, MARGINS, PICTURES, SIZES
 from decant_export.families.codec.int8_graphs import StaticCodec
 from decant_export.families.codec.judging import Files
@@ -39,7 +41,7 @@ from decant_export.families.codec.pictures import (
     judged_photos,
 )
 
-EFFORT = 1  # of the encoder, for the files that calibrate
+EFFORT = 1  # of the encoder, for files that calibrate and judge; limits are chosen at the default effort
 
 
 @takes_paths
@@ -51,14 +53,16 @@ def requantize(
     images: Path | None = None,
     pictures: int = PICTURES,
     version: str | None = None,
+    precisions: Sequence[str] = ("int8", codec_native.PRECISION),
     force: bool = False,
     report: Callable[[str], None] = lambda line: None,
 ) -> Bundle:
-    """Write the bundle in the folder ``source`` to ``out``, which may be the same folder, with int8 and
-    int16 graphs and golden files made anew, and open it.
+    """Write the bundle in the folder ``source`` to ``out``, which may be the same folder, with graphs of
+    ``precisions`` and golden pictures made anew, and open it.
 
     ``images``: photos as for ``export``, of which ``pictures`` crops calibrate. ``version`` of the new
-    bundle; that of the old one when None. Every runtime that has an int8 synthesis gets a new one.
+    bundle; that of the old one when None. Every runtime that has an int8 synthesis gets a new one; int16
+    graphs stay where ``precisions`` does not name them.
     Raises ExportError when the bundle is no codec's, has no encoder, or when a graph does not pass the gate;
     BundleError, OSError, MissingExtraError.
     """
@@ -78,36 +82,43 @@ def requantize(
     mean = create_session(described, blobs, threads=1, where=str(source))
     encoder = Encoder(bundle, runtime="onnxruntime", threads=1)
 
-    def encode(pixels: np.ndarray, quality: int) -> bytes:
-        data: bytes = encoder.encode(np.ascontiguousarray(pixels), quality, effort=EFFORT)
+    def encode(pixels: np.ndarray, quality: int, effort: int | None = EFFORT) -> bytes:
+        data: bytes = encoder.encode(np.ascontiguousarray(pixels), quality, effort=effort)
         return data
 
     coded = Files(layout, mean, synthesis, encode, bundle.name)
+    as_shipped = Files(layout, mean, synthesis, partial(encode, effort=None), bundle.name)
     crops = calibration_crops(images, pictures)
     photos = coded.latents([encode(crop, 100 - 7 * i % 60) for i, crop in enumerate(crops)])
     report(f"calibrated on {len(photos)} crops and on extremes")
-    static, judge = StaticCodec(synthesis, coded.calibration(photos)), coded.judged(judged_photos())
-    # The golden files of photos are those of the bundle: they are to decode to the same symbols for ever.
-    files = [bundle.read(item.file) for item in bundle.golden[: len(golden_photos())]]
-    files += [encode(pixels, quality) for pixels, quality in golden_extremes()]
+    static = StaticCodec(synthesis, coded.calibration(photos))
+    share = choose(static, as_shipped, photos)
+    report(f"float branch: {share:.1%} of {len(photos)} crops")
+    judge = coded.judged(judged_photos())
+    # The golden files are those of the bundle: they are to decode to the same symbols for ever.
+    files, extreme = [bundle.read(item.file) for item in bundle.golden], golden_extremes()
+    if len(files) != len(golden_photos()) + len(extreme):  # of a bundle from before 0.12
+        files = files[: len(golden_photos())] + [encode(pixels, quality) for pixels, quality in extreme]
     expected = coded.decode(coded.exact, files)
     gate = Gate(bundle.name, IMAGE, FLOORS, len(files), report, MARGINS)
     for runtime in runtimes:
         model = static.build(rearranged=runtime == "onnxruntime")
         variant = make("synthesis", "int8", runtime, model)
         gate.judge(variant, lambda session: coded.decode(session, files), expected, judge)
-    hyper = onnx.load_from_string(bundle.read(described.files[0]))
-    seen = codec_native.cases_of(layout, mean, coded.exact, [encode(*item) for item in calibration(crops)])
-    for candidate in codec_native.candidates(
-        codec_native.variants(synthesis.graph, hyper, bundle.tables, seen),
-        bundle.name,
-        lambda hyper_mean, session: coded.decode(session, files, hyper_mean),
-        coded.exact,
-        expected,
-        lambda hyper_mean: replace(judge, mean=hyper_mean),
-    ):
-        assert candidate.decode is not None
-        gate.judge(candidate.variant, candidate.decode, candidate.expected, candidate.checks)
+    if codec_native.PRECISION in precisions:
+        hyper = onnx.load_from_string(bundle.read(described.files[0]))
+        shown = [encode(*item) for item in calibration(crops)]
+        seen = codec_native.cases_of(layout, mean, coded.exact, shown)
+        for candidate in codec_native.candidates(
+            codec_native.variants(synthesis.graph, hyper, bundle.tables, seen),
+            bundle.name,
+            lambda hyper_mean, session: coded.decode(session, files, hyper_mean),
+            coded.exact,
+            expected,
+            lambda hyper_mean: replace(judge, mean=hyper_mean),
+        ):
+            assert candidate.decode is not None
+            gate.judge(candidate.variant, candidate.decode, candidate.expected, candidate.checks)
     if gate.refused:
         raise ExportError(f"{source}: nothing was written: {gate.refused[0]['reason']}")
     cases = [writing.GoldenCase(file, pixels) for file, pixels in zip(files, expected, strict=True)]
