@@ -62,8 +62,8 @@ def branch(root: GraphBuilder, latents: str, static: StaticCodec, order: str) ->
     more = further_copies(graph, latents, static.latents)
     y = latents if more is None else graph.node("Concat", [latents, more], "latents.every", axis=1)
     _, bias = once.write(array(network.up.weight), array(bias_of(network.up)), 16)
-    weight = _first_copies(graph, static.quarter, order)
-    x = _conv(graph, y, weight, bias[ordered(once.count, order)], "up")
+    first = _first_copies(graph, static.quarter, order)
+    x = _conv(graph, y, first, bias[ordered(once.count, order)], "up")
     x = start = graph.node("DepthToSpace", [x], "quarter", blocksize=4, mode=order)
     layers = [layer for layer in network.render if isinstance(layer, Residual)]
     hidden = []
