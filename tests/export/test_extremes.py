@@ -187,6 +187,7 @@ def test_a_bundle_is_requantized_without_a_checkpoint(
     shutil.copytree(codec, copied)
     with pytest.raises(ExportError, match="--force"):
         requantize(copied, copied)
+    monkeypatch.setattr(choosing, "SEEDS", ())
     requantize(copied, copied, pictures=8, version="1.1.0", force=True)
     new = Bundle.open(copied)
     new.verify()
@@ -201,7 +202,6 @@ def test_a_bundle_is_requantized_without_a_checkpoint(
     data = Encoder(old).encode(picture, 60)
     found = [Decoder(b, precision="float").decode(data) for b in (old, new)]
     assert np.array_equal(*found)
-    monkeypatch.setattr(choosing, "SEEDS", ())
     again = requantize(copied, tmp_path / "again", pictures=4, precisions=("int8",))
     assert again.graph("synthesis", "int16").files == new.graph("synthesis", "int16").files
     assert again.graph("synthesis", "int8").files != new.graph("synthesis", "int8").files
