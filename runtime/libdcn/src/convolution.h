@@ -17,6 +17,7 @@
 #include "winograd.h"
 
 enum { DCN_MOST_BLOCKS = 64, DCN_MOST_SHIFT = 30 };
+enum { DCN_TILE_ROWS = 12 }; /* positions that a kernel may read beyond those that are stored */
 
 /* What happens to the values of one row of positions. */
 typedef enum {

@@ -1,6 +1,6 @@
 /* See entropy_model.h. decant.codec.entropy.scale_network and .context_network are the same in numpy.
  *
- * Products are float32 products of integers whose sums stay below 2^24, so that every order of adding gives the same.
+ * Sums stay below 2^24, so that decoders may compute them in float32 too.
  */
 #include "entropy_model.h"
 
@@ -78,21 +78,24 @@ static int64_t largest_sum(const int8_t *rows, size_t depth)
     return largest;
 }
 
-/* A copy of integers as float32, (values + added) / unit. */
-static float *floats_of(const int8_t *values, size_t count, float unit)
+/* Room for `rows` rows of `depth` weights and for those that kernels read beyond. */
+static int16_t *weights_of(size_t rows, size_t depth)
 {
-    float *made = dcn_allocate(count, sizeof *made);
+    return dcn_allocate_zeroed((rows + DCN_TILE_ROWS) * depth, sizeof(int16_t));
+}
+
+static int32_t *biases_of(const int32_t *values, size_t count)
+{
+    int32_t *made = dcn_allocate_zeroed(count + 1, sizeof *made);
     for (size_t i = 0; made && i < count; i++)
-        made[i] = (float)values[i] / unit;
+        made[i] = values[i] + ROUNDING;
     return made;
 }
 
-static float *biases_of(const int32_t *values, size_t count)
+static void widen(int16_t *to, const int8_t *from, size_t count)
 {
-    float *made = dcn_allocate(count, sizeof *made);
-    for (size_t i = 0; made && i < count; i++)
-        made[i] = (float)(values[i] + ROUNDING) / DCN_HIDDEN_UNIT;
-    return made;
+    for (size_t i = 0; i < count; i++)
+        to[i] = from[i];
 }
 
 static dcn_model_fault make_alphabets(dcn_entropy_model *model, const dcn_entropy_tensors *tensors)
@@ -115,24 +118,36 @@ static dcn_model_fault make_alphabets(dcn_entropy_model *model, const dcn_entrop
     return DCN_MODEL_GOOD;
 }
 
+/* The first layer of the scale network as a convolution; where its sums do not fit, the other form is used. */
+static dcn_model_fault make_hyper_layer(dcn_entropy_model *model, const dcn_entropy_tensors *tensors)
+{
+    size_t hyper = (size_t)model->hyper, inputs = (size_t)dcn_even(model->hyper);
+    size_t outputs = DCN_PLACES * (size_t)model->class_width;
+    int16_t *weights = dcn_allocate_zeroed(outputs * 9 * inputs, sizeof *weights);
+    uint8_t *shift = dcn_allocate(outputs, 1);
+    if (weights && shift) {
+        memset(shift, 6, outputs);
+        for (size_t o = 0; o < outputs; o++)
+            for (size_t k = 0; k < hyper; k++)
+                for (size_t t = 0; t < 9; t++)
+                    weights[(o * 9 + t) * inputs + k] = tensors->scale_hidden_weight[(o * hyper + k) * 9 + t];
+        if (dcn_convolution_make(&model->hyper_layer, model->kernels, (int)inputs, (int)outputs, 3, (int)outputs,
+                                 weights, tensors->scale_hidden_bias, shift))
+            model->hyper_layer = (dcn_convolution){0};
+    }
+    dcn_model_fault fault = weights && shift ? DCN_MODEL_GOOD : DCN_MODEL_NO_MEMORY;
+    dcn_release(weights), dcn_release(shift);
+    return fault;
+}
+
 static dcn_model_fault make_scale_network(dcn_entropy_model *model, const dcn_entropy_tensors *tensors)
 {
     size_t channels = (size_t)model->channels, width = (size_t)model->class_width, outputs = DCN_PLACES * width;
     size_t taps = 9 * (size_t)model->hyper;
-    model->scale_weight = dcn_allocate(DCN_PLACES * channels * width, sizeof(float));
-    model->scale_bound = dcn_allocate_zeroed(channels * width, sizeof(float));
     model->hyper_weight = dcn_allocate(taps * outputs, sizeof(int32_t));
     model->hyper_bias = dcn_allocate(outputs, sizeof(int32_t));
-    if (!model->scale_weight || !model->scale_bound || !model->hyper_weight || !model->hyper_bias)
+    if (!model->hyper_weight || !model->hyper_bias)
         return DCN_MODEL_NO_MEMORY;
-    for (size_t m = 0; m < channels; m++)
-        for (size_t p = 0; p < DCN_PLACES; p++)
-            for (size_t k = 0; k < width; k++) {
-                float value = (float)tensors->scale_out_weight[(DCN_PLACES * m + p) * width + k] / DCN_FORM_UNIT;
-                float *bound = model->scale_bound + m * width + k;
-                model->scale_weight[(p * channels + m) * width + k] = value;
-                *bound = value > *bound ? value : *bound;
-            }
     for (size_t o = 0; o < outputs; o++) {
         if (size_of(tensors->scale_hidden_bias[o]) > DCN_LARGEST_BIAS)
             return DCN_MODEL_BIAS;
@@ -145,7 +160,7 @@ static dcn_model_fault make_scale_network(dcn_entropy_model *model, const dcn_en
                 DCN_LARGEST_OFFSET >=
             EXACT_FLOAT)
             return DCN_MODEL_SUMS;
-    return DCN_MODEL_GOOD;
+    return make_hyper_layer(model, tensors);
 }
 
 /* Whether all sums of a context stay exact; `before`: the first of its `channels`. */
@@ -175,38 +190,58 @@ static int context_fits(const dcn_entropy_tensors *tensors, const dcn_context_te
     return 1;
 }
 
+/* The last layer of a part: `out` (channels, seen), or NULL where there is no context. */
+static dcn_model_fault make_logits(const dcn_entropy_model *model, const dcn_entropy_tensors *tensors,
+                                   const int8_t *out, size_t seen, int before, int channels, dcn_context *context)
+{
+    size_t under = (size_t)model->class_width, start = (size_t)dcn_even((int)under), count = (size_t)channels;
+    size_t depth = start + (out ? (size_t)dcn_even((int)seen) : 0);
+    context->depth = (int)depth;
+    context->logit_weight = weights_of(DCN_PLACES * count, depth);
+    context->logit_bound = dcn_allocate_zeroed(count * depth, sizeof(int16_t));
+    if (!context->logit_weight || !context->logit_bound)
+        return DCN_MODEL_NO_MEMORY;
+    for (size_t p = 0; p < DCN_PLACES; p++)
+        for (size_t c = 0; c < count; c++) {
+            int16_t *row = context->logit_weight + (p * count + c) * depth, *bound = context->logit_bound + c * depth;
+            widen(row, tensors->scale_out_weight + (DCN_PLACES * ((size_t)before + c) + p) * under, under);
+            if (out)
+                widen(row + start, out + c * seen, seen);
+            for (size_t k = 0; k < depth; k++)
+                bound[k] = row[k] > bound[k] ? row[k] : bound[k];
+        }
+    return DCN_MODEL_GOOD;
+}
+
 static dcn_model_fault make_context(dcn_entropy_model *model, const dcn_entropy_tensors *tensors,
                                     const dcn_context_tensors *from, int known, int before, int channels,
                                     dcn_context *context)
 {
     size_t width = (size_t)model->context_width, mixed = (size_t)model->mixed_width, under = (size_t)model->class_width;
-    size_t seen = mixed ? mixed : width, outs = seen * (size_t)channels;
+    size_t seen = mixed ? mixed : width;
     if (!context_fits(tensors, from, known, before, channels))
         return DCN_MODEL_SUMS;
     context->known = known;
     model->most_known = known > model->most_known ? known : model->most_known;
-    context->hidden_weight = floats_of(from->hidden_weight, width * 3 * (size_t)known, DCN_HIDDEN_UNIT);
+    size_t deep = 3 * (size_t)known, both = (size_t)dcn_even((int)under) + (size_t)dcn_even((int)width);
+    context->hidden_weight = dcn_allocate(width * deep, sizeof(int16_t));
     context->hidden_bias = biases_of(from->hidden_bias, width);
-    context->out_weight = floats_of(from->out_weight, outs, DCN_FORM_UNIT);
-    context->out_bound = dcn_allocate(outs, sizeof(float));
-    if (!context->hidden_weight || !context->hidden_bias || !context->out_weight || !context->out_bound)
+    if (!context->hidden_weight || !context->hidden_bias)
         return DCN_MODEL_NO_MEMORY;
-    for (size_t k = 0; k < outs; k++)
-        context->out_bound[k] = context->out_weight[k] < 0 ? 0 : context->out_weight[k];
-    if (!mixed)
-        return DCN_MODEL_GOOD;
-    float *at = context->mixed_weight = dcn_allocate(DCN_PLACES * mixed * (under + width), sizeof(float));
-    context->mixed_bias = biases_of(from->mixed_bias, mixed);
-    if (!at || !context->mixed_bias)
-        return DCN_MODEL_NO_MEMORY;
+    widen(context->hidden_weight, from->hidden_weight, width * deep);
+    if (mixed) {
+        context->mixed_weight = weights_of(DCN_PLACES * mixed, both);
+        context->mixed_bias = biases_of(from->mixed_bias, mixed);
+        if (!context->mixed_weight || !context->mixed_bias)
+            return DCN_MODEL_NO_MEMORY;
+    }
     for (size_t p = 0; p < DCN_PLACES; p++)
         for (size_t d = 0; d < mixed; d++) {
-            for (size_t k = 0; k < under; k++)
-                *at++ = (float)from->below_weight[(DCN_PLACES * d + p) * under + k] / DCN_HIDDEN_UNIT;
-            for (size_t k = 0; k < width; k++)
-                *at++ = (float)from->mixed_weight[d * width + k] / DCN_HIDDEN_UNIT;
+            int16_t *row = context->mixed_weight + (p * mixed + d) * both;
+            widen(row, from->below_weight + (DCN_PLACES * d + p) * under, under);
+            widen(row + dcn_even((int)under), from->mixed_weight + d * width, width);
         }
-    return DCN_MODEL_GOOD;
+    return make_logits(model, tensors, from->out_weight, seen, before, channels, context);
 }
 
 static dcn_model_fault make_groups(dcn_entropy_model *model, const dcn_entropy_tensors *tensors)
@@ -216,8 +251,10 @@ static dcn_model_fault make_groups(dcn_entropy_model *model, const dcn_entropy_t
         dcn_group *group = &model->group[i];
         const dcn_group_tensors *from = &tensors->group[i];
         int channels = group->channels = from->channels, end = before + channels;
-        dcn_model_fault fault = DCN_MODEL_GOOD;
-        if (i)
+        dcn_model_fault fault;
+        if (!i)
+            fault = make_logits(model, tensors, NULL, 0, 0, channels, &group->context);
+        else
             fault = make_context(model, tensors, &from->context, before, before, channels, &group->context);
         if (!fault && i < model->halves) {
             fault = make_context(model, tensors, &from->non_anchors, end, before, channels, &group->non_anchors);
@@ -241,6 +278,7 @@ dcn_model_fault dcn_entropy_model_new(const dcn_entropy_tensors *tensors, dcn_en
     model->channels = tensors->channels, model->hyper = tensors->hyper;
     model->class_width = tensors->class_width, model->context_width = tensors->context_width;
     model->mixed_width = tensors->mixed_width, model->groups = tensors->groups, model->halves = tensors->halves;
+    model->kernels = dcn_best_kernels();
     memcpy(model->magnitude, tensors->magnitude, sizeof model->magnitude);
     dcn_model_fault fault = make_alphabets(model, tensors);
     if (!fault)
@@ -257,7 +295,7 @@ dcn_model_fault dcn_entropy_model_new(const dcn_entropy_tensors *tensors, dcn_en
 static void free_context(dcn_context *context)
 {
     dcn_release(context->hidden_weight), dcn_release(context->hidden_bias), dcn_release(context->mixed_weight);
-    dcn_release(context->mixed_bias), dcn_release(context->out_weight), dcn_release(context->out_bound);
+    dcn_release(context->mixed_bias), dcn_release(context->logit_weight), dcn_release(context->logit_bound);
 }
 
 void dcn_entropy_model_free(dcn_entropy_model *model)
@@ -268,6 +306,6 @@ void dcn_entropy_model_free(dcn_entropy_model *model)
     for (int i = 0; i < DCN_MOST_GROUPS; i++)
         free_context(&model->group[i].context), free_context(&model->group[i].non_anchors);
     dcn_release(model->hyper_weight), dcn_release(model->hyper_bias);
-    dcn_release(model->scale_weight), dcn_release(model->scale_bound);
+    dcn_convolution_free(&model->hyper_layer);
     dcn_release(model);
 }

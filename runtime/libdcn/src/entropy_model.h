@@ -5,9 +5,16 @@
 #ifndef DCN_ENTROPY_MODEL_H
 #define DCN_ENTROPY_MODEL_H
 
+#include "convolution.h"
 #include "rans.h"
 
 enum { DCN_MOST_GROUPS = 8, DCN_MOST_WIDTH = 4096, DCN_MAGNITUDES = 256, DCN_PLACES = 4 };
+/* How many elements hold so many features. */
+static inline int dcn_even(int count)
+{
+    return (count + 1) / 2 * 2;
+}
+
 enum { DCN_FORM_UNIT = 1 << 10, DCN_HIDDEN_UNIT = 1 << 6, DCN_HIDDEN_MAX = 255 };
 enum { DCN_LARGEST_OFFSET = 4 << 15, DCN_LARGEST_BIAS = 1 << 30, DCN_LARGEST_INPUT = 1 << 22 };
 
@@ -37,16 +44,17 @@ typedef struct {
     dcn_group_tensors group[DCN_MOST_GROUPS];
 } dcn_entropy_tensors;
 
-/* What earlier symbols add to the scale-index logits of a part, prepared for products. `seen` values reach the last
- * layer: mixed_width where there is a second layer, else context_width. */
+/* The networks of a part, prepared for products (planes.h): widths are rounded up to even ones, with zeros. `known` is
+ * 0 in the first group, whose logits follow from hyperlatents alone. Logits see the hidden values of the scale network
+ * and then those of the context: `depth` in all. */
 typedef struct {
-    int known;            /* channels whose symbols are known */
-    float *hidden_weight; /* (context_width, 3 * known), in hidden units: the position, beside, above and below */
-    float *hidden_bias;   /* (context_width), with the half that rounds */
-    float *mixed_weight;  /* (PLACES, mixed_width, class_width + context_width) */
-    float *mixed_bias;    /* (mixed_width), with the half that rounds */
-    float *out_weight;    /* (channels, seen), in logit units */
-    float *out_bound;     /* the same, 0 where it is negative */
+    int known, depth;
+    int16_t *hidden_weight; /* (context_width, 3 * known): the position, beside, above and below */
+    int32_t *hidden_bias;   /* (context_width), with the half that rounds */
+    int16_t *mixed_weight;  /* (PLACES, mixed_width, class_width + context_width) */
+    int32_t *mixed_bias;    /* (mixed_width), with the half that rounds */
+    int16_t *logit_weight;  /* (PLACES, channels, depth) */
+    int16_t *logit_bound;   /* (channels, depth): the largest of all places, at least 0 */
 } dcn_context;
 
 typedef struct {
@@ -60,8 +68,8 @@ typedef struct {
     int halved;            /* channels of the groups in halves */
     int32_t *hyper_weight; /* (hyper, 9, PLACES * class_width) */
     int32_t *hyper_bias;   /* (PLACES * class_width), with the half that rounds */
-    float *scale_weight;   /* (PLACES, channels, class_width), in logit units */
-    float *scale_bound;    /* (channels, class_width): the largest of all places, at least 0 */
+    dcn_kernels kernels;
+    dcn_convolution hyper_layer; /* the same for inputs of 16 bits, without outputs where it cannot be exact */
     dcn_group group[DCN_MOST_GROUPS];
     uint8_t magnitude[DCN_MAGNITUDES];
 } dcn_entropy_model;

@@ -1,7 +1,6 @@
 /* See products.h. */
 #include "products.h"
 
-#include "entropy_model.h"
 #include "wide.h"
 
 /* bias (DCN_PANEL) + the sum over k of weight[k][row] * in[k][column], for a block of columns. */
@@ -15,44 +14,6 @@ INLINED void product(float sums[DCN_PANEL][DCN_BLOCK], const float *bias, const 
         for (size_t r = 0; r < DCN_PANEL; r++)
             for (size_t i = 0; i < DCN_BLOCK; i++)
                 sums[r][i] += weight[k * DCN_PANEL + r] * in[k * columns + i];
-}
-
-WIDE void dcn_products_as_scales(uint8_t *restrict out, const float *bias, const float *restrict weight,
-                                 const float *restrict in, int depth, size_t columns, int panels)
-{
-    for (size_t x = 0; x < columns; x += DCN_BLOCK)
-        for (size_t panel = 0; panel < (size_t)panels; panel++) {
-            float sums[DCN_PANEL][DCN_BLOCK];
-            product(sums, bias + panel * DCN_PANEL, weight + panel * (size_t)depth * DCN_PANEL, in + x, depth, columns);
-            for (size_t r = 0; r < DCN_PANEL; r++)
-                for (size_t i = 0; i < DCN_BLOCK; i++) {
-                    int32_t value = (int32_t)sums[r][i];
-                    value = value < 0 ? 0 : value;
-                    out[(panel * DCN_PANEL + r) * columns + x + i] =
-                        (uint8_t)(value > DCN_SCALES - 1 ? DCN_SCALES - 1 : value);
-                }
-        }
-}
-
-WIDE void dcn_products_as_hidden(float *restrict out, int32_t *most, const float *bias, const float *restrict weight,
-                                 const float *restrict in, int depth, size_t columns, int panels)
-{
-    for (size_t x = 0; x < columns; x += DCN_BLOCK)
-        for (size_t panel = 0; panel < (size_t)panels; panel++) {
-            float sums[DCN_PANEL][DCN_BLOCK];
-            product(sums, bias + panel * DCN_PANEL, weight + panel * (size_t)depth * DCN_PANEL, in + x, depth, columns);
-            for (size_t r = 0; r < DCN_PANEL; r++) {
-                int32_t largest = most[panel * DCN_PANEL + r];
-                for (size_t i = 0; i < DCN_BLOCK; i++) {
-                    int32_t value = (int32_t)sums[r][i];
-                    value = value < 0 ? 0 : value;
-                    value = value > DCN_HIDDEN_MAX ? DCN_HIDDEN_MAX : value;
-                    largest = value > largest ? value : largest;
-                    out[(panel * DCN_PANEL + r) * columns + x + i] = (float)value;
-                }
-                most[panel * DCN_PANEL + r] = largest;
-            }
-        }
 }
 
 WIDE void dcn_products_as_floats(float *restrict out, const float *bias, const float *restrict weight,

@@ -1,5 +1,4 @@
-/* Products of weights with planes of positions, for scale indices and contexts: sums of float32 that hold integers
- * exactly. Weights lie in panels of DCN_PANEL rows, (depth, DCN_PANEL) each. `columns`, a multiple of DCN_BLOCK, is the
+/* Products of float32 weights with planes of positions, for checkerboard means. Weights lie in panels of DCN_PANEL rows, (depth, DCN_PANEL) each. `columns`, a multiple of DCN_BLOCK, is the
  * step from one row of `in` and of `out` to the next. */
 #ifndef DCN_PRODUCTS_H
 #define DCN_PRODUCTS_H
@@ -14,14 +13,6 @@ static inline int dcn_panels_of(int rows)
 {
     return (rows + DCN_PANEL - 1) / DCN_PANEL;
 }
-
-/* Rounded down and clipped to scale indices. */
-void dcn_products_as_scales(uint8_t *restrict out, const float *bias, const float *restrict weight,
-                            const float *restrict in, int depth, size_t columns, int panels);
-
-/* Rounded down and clipped to hidden values; `most`: raised to the largest of each row. */
-void dcn_products_as_hidden(float *restrict out, int32_t *most, const float *bias, const float *restrict weight,
-                            const float *restrict in, int depth, size_t columns, int panels);
 
 /* As they are, or at least 0. */
 void dcn_products_as_floats(float *restrict out, const float *bias, const float *restrict weight,

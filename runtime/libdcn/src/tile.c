@@ -4,10 +4,10 @@
 #include <string.h>
 
 #include "memory.h"
-#include "products.h"
+#include "planes.h"
 #include "wide.h"
 
-enum { MOST_SIDE = 1 << 16 };
+enum { MOST_SIDE = 1 << 16, TAPS = 3 };
 
 /* A tile while it is decoded. Planes are those of a frame: `height` x `width` hidden values of the scale network, each
  * of which covers 2 x 2 latents, its four places. Rows of latents take `step` numbers here, two for each hidden
@@ -15,24 +15,23 @@ enum { MOST_SIDE = 1 << 16 };
 typedef struct {
     const dcn_entropy_model *model;
     int rows, columns, height, width;
-    size_t padded;     /* height * width, rounded up to whole blocks */
-    size_t step, size; /* size: rows * columns */
-    float *inputs;     /* (PLACES, depth, padded): what logits are sums of */
-    size_t planes;     /* of features at a place */
-    float *features;   /* (PLACES, planes, padded) of the channels that are not 0 throughout */
-    int *live;         /* those channels */
-    int live_count;
-    float *reach;     /* (depth): the largest value of each input */
-    float *panels;    /* weights of all rows of a product */
-    float *bias;      /* of those rows */
-    int32_t *largest; /* hidden value of each row */
-    float *edged;     /* (rows + 2, 1 + step + 1): magnitudes of one channel, with zeros around */
-    float *line;      /* (step): of a row */
+    size_t padded;                   /* height * width, rounded up to whole blocks */
+    size_t step, size;               /* size: rows * columns */
+    dcn_planes inputs[DCN_PLACES];   /* what logits are sums of */
+    dcn_planes features[DCN_PLACES]; /* of pairs of channels that are not 0 throughout, TAPS each */
+    dcn_planes hidden;               /* of a context's second layer */
+    int16_t *lines;                  /* (2 channels, PLACES, TAPS, padded): of the next pair */
+    int *live;                       /* the channels of all pairs; -1 where there is none */
+    int live_count;                  /* even */
+    int32_t *reach;   /* (depth): the largest value of each input */
+    int16_t *weights; /* of all rows of a product */
+    int32_t *bias;    /* of those rows */
+    int16_t *edged;   /* (rows + 2, 1 + step + 1): magnitudes of one channel, with zeros around */
+    int16_t *line;    /* (step): of a row */
     uint8_t *found;   /* (2, channels, padded): scale indices at the places of one row of each pair */
     int *channels;    /* of the rows of a product */
     uint8_t *paired;  /* (step): scale indices of a row */
     uint8_t *scales;  /* (channels of the group, rows, columns) */
-    float *hidden;    /* (seen, padded): of a context's second layer */
     int16_t *symbols; /* (channels, rows, columns) */
 } work;
 
@@ -42,43 +41,41 @@ static inline int seen_of(const dcn_entropy_model *model)
     return model->mixed_width ? model->mixed_width : model->context_width;
 }
 
-/* Inputs at a place: those from hyperlatents, then those from a context, in whole panels. */
+/* Inputs at a place: those from hyperlatents, then those from a context. */
 static inline int depth_of(const dcn_entropy_model *model)
 {
     int width = model->context_width > model->mixed_width ? model->context_width : model->mixed_width;
-    return model->class_width + dcn_panels_of(width) * DCN_PANEL;
-}
-
-static inline float *inputs_of(const work *work, int place)
-{
-    return work->inputs + (size_t)place * (size_t)depth_of(work->model) * work->padded;
-}
-
-static inline float *features_of(const work *work, int place)
-{
-    return work->features + (size_t)place * work->planes * work->padded;
+    return dcn_even(model->class_width) + dcn_even(width);
 }
 
 static void free_work(work *work)
 {
-    void *parts[] = {work->inputs, work->features, work->live,  work->reach,    work->panels,
-                     work->bias,   work->largest,  work->edged, work->line,     work->found,
-                     work->paired, work->channels, work->scales, work->hidden};
+    void *parts[] = {work->lines, work->live,   work->reach,    work->weights, work->bias,  work->edged,
+                     work->line,  work->paired, work->channels, work->scales,  work->found};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         dcn_release(parts[i]);
+    for (int p = 0; p < DCN_PLACES; p++)
+        dcn_planes_free(&work->inputs[p]), dcn_planes_free(&work->features[p]);
+    dcn_planes_free(&work->hidden);
+}
+
+/* Channels of features: every group may leave half a pair. */
+static inline int features_of(const dcn_entropy_model *model)
+{
+    return TAPS * (dcn_even(model->most_known) + 2 * DCN_MOST_GROUPS);
 }
 
 /* The most rows of a product, and the most inputs of one. */
 static void widest(const dcn_entropy_model *model, size_t *rows, size_t *depth)
 {
     *depth = (size_t)depth_of(model);
-    *rows = *depth - (size_t)model->class_width;
+    *rows = *depth;
     for (int i = 0; i < model->groups; i++)
         if ((size_t)model->group[i].channels > *rows)
             *rows = (size_t)model->group[i].channels;
-    *rows = (*rows + DCN_PANEL - 1) / DCN_PANEL * DCN_PANEL;
-    if (3 * (size_t)model->most_known > *depth)
-        *depth = 3 * (size_t)model->most_known;
+    *rows += DCN_TILE_ROWS;
+    if ((size_t)features_of(model) > *depth)
+        *depth = (size_t)features_of(model);
 }
 
 static void set_sizes(work *work, int rows, int columns)
@@ -88,7 +85,6 @@ static void set_sizes(work *work, int rows, int columns)
     work->padded = ((size_t)work->height * (size_t)work->width + DCN_BLOCK - 1) / DCN_BLOCK * DCN_BLOCK;
     work->step = 2 * (size_t)work->width;
     work->size = (size_t)rows * (size_t)columns;
-    work->planes = 3 * (size_t)work->model->most_known;
 }
 
 /* Returns -1 where memory is short. */
@@ -97,23 +93,25 @@ static int make_work(work *work)
     const dcn_entropy_model *model = work->model;
     size_t depth = (size_t)depth_of(model), rows, deepest;
     widest(model, &rows, &deepest);
-    work->inputs = dcn_allocate_zeroed(DCN_PLACES * depth * work->padded, sizeof(float));
-    work->features = dcn_allocate_zeroed(DCN_PLACES * work->planes * work->padded, sizeof(float));
-    work->live = dcn_allocate((size_t)model->channels, sizeof(int));
-    work->reach = dcn_allocate_zeroed(depth, sizeof(float));
-    work->panels = dcn_allocate(rows * deepest, sizeof(float));
-    work->bias = dcn_allocate(rows, sizeof(float));
-    work->largest = dcn_allocate(rows, sizeof(int32_t));
-    work->edged = dcn_allocate_zeroed(((size_t)work->rows + 2) * (work->step + 2), sizeof(float));
-    work->line = dcn_allocate(work->step, sizeof(float));
+    int wrong = 0;
+    for (int p = 0; p < DCN_PLACES; p++) {
+        wrong |= dcn_planes_make(&work->inputs[p], model->kernels, (int)depth, work->padded);
+        wrong |= dcn_planes_make(&work->features[p], model->kernels, features_of(model), work->padded);
+    }
+    wrong |= dcn_planes_make(&work->hidden, model->kernels, (int)depth, work->padded);
+    work->lines = dcn_allocate_zeroed(2 * DCN_PLACES * TAPS * work->padded, sizeof(int16_t));
+    work->live = dcn_allocate((size_t)model->channels + 2 * DCN_MOST_GROUPS, sizeof(int));
+    work->reach = dcn_allocate_zeroed(depth + 1, sizeof(int32_t));
+    work->weights = dcn_allocate_zeroed(rows * deepest, sizeof(int16_t));
+    work->bias = dcn_allocate_zeroed(rows, sizeof(int32_t));
+    work->edged = dcn_allocate_zeroed(((size_t)work->rows + 2) * (work->step + 2), sizeof(int16_t));
+    work->line = dcn_allocate(work->step, sizeof(int16_t));
     work->found = dcn_allocate(2 * rows * work->padded, 1);
     work->channels = dcn_allocate(rows, sizeof(int));
     work->paired = dcn_allocate(work->step, 1);
     work->scales = dcn_allocate(rows * work->size, 1);
-    work->hidden = dcn_allocate(rows * work->padded, sizeof(float));
-    return work->inputs && work->features && work->live && work->reach && work->panels && work->bias &&
-                   work->largest && work->edged && work->line && work->found && work->channels && work->paired &&
-                   work->scales && work->hidden
+    return !wrong && work->lines && work->live && work->reach && work->weights && work->bias && work->edged &&
+                   work->line && work->found && work->channels && work->paired && work->scales
                ? 0
                : -1;
 }
@@ -125,19 +123,14 @@ uint64_t dcn_tile_memory(const dcn_entropy_model *model, int rows, int columns)
     size_t most, deepest;
     widest(model, &most, &deepest);
     uint64_t padded = work.padded, size = work.size;
-    uint64_t planes = DCN_PLACES * ((uint64_t)depth_of(model) + work.planes) + most;
-    return 4 * planes * padded + 2 * most * padded + most * size + 4 * most * deepest +
-           4 * (uint64_t)(rows + 2) * (work.step + 2) +
+    uint64_t planes = DCN_PLACES * ((uint64_t)depth_of(model) + (uint64_t)features_of(model) + 2 * TAPS) +
+                      (uint64_t)depth_of(model);
+    return 2 * planes * padded + 2 * most * padded + most * size + 2 * most * deepest +
+           2 * (uint64_t)(rows + 2) * (work.step + 2) + 12 * (uint64_t)DCN_PLACES * padded * (uint64_t)model->class_width +
            most * size * 12 + (1 << 16); /* the sorted positions and symbols of a part */
 }
 
 /* ---- row operations ---- */
-
-WIDE static void add_scaled(int32_t *restrict sums, const int32_t *restrict weight, int32_t value, int count)
-{
-    for (int i = 0; i < count; i++)
-        sums[i] += weight[i] * value;
-}
 
 WIDE static void add_scaled_wide(int64_t *restrict sums, const int32_t *restrict weight, int32_t value, int count)
 {
@@ -145,14 +138,15 @@ WIDE static void add_scaled_wide(int64_t *restrict sums, const int32_t *restrict
         sums[i] += (int64_t)weight[i] * value;
 }
 
-WIDE static void add_rows(float *restrict out, const float *left, const float *right, size_t count)
+WIDE static void add_rows(int16_t *restrict out, const int16_t *left, const int16_t *right, size_t count)
 {
     for (size_t i = 0; i < count; i++)
-        out[i] = left[i] + right[i];
+        out[i] = (int16_t)(left[i] + right[i]);
 }
 
 /* in (2 * count) -> every second one from the first and from the second on. */
-WIDE static void pairs_apart(float *restrict first, float *restrict second, const float *restrict in, size_t count)
+WIDE static void pairs_apart(int16_t *restrict first, int16_t *restrict second, const int16_t *restrict in,
+                             size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         first[i] = in[2 * i];
@@ -170,7 +164,7 @@ WIDE static void pairs_together(uint8_t *restrict out, const uint8_t *restrict f
 }
 
 /* Magnitudes of a row of symbols; returns their bitwise or. */
-static int magnitudes_of(const dcn_entropy_model *model, const int16_t *symbols, size_t count, float *out)
+static int magnitudes_of(const dcn_entropy_model *model, const int16_t *symbols, size_t count, int16_t *out)
 {
     int any = 0;
     for (size_t x = 0; x < count; x++) {
@@ -193,90 +187,100 @@ static int has_symbols(const int16_t *symbols, size_t count)
 
 /* ---- contexts ---- */
 
-/* Appends the features of the channels from `from` to before `to`. */
-static void add_features(work *work, int from, int to)
+/* The features of channel `c` in the lines of channel `second` of a pair. Returns whether it has any. */
+static int lines_of(work *work, int c, int second)
 {
     const dcn_entropy_model *model = work->model;
     size_t across = work->step + 2, columns = (size_t)work->columns, half = (size_t)work->width;
-    for (int c = from; c < to; c++) {
-        const int16_t *symbols = work->symbols + (size_t)c * work->size;
-        int any = 0;
-        if (!model->magnitude[0] && !has_symbols(symbols, work->size))
-            continue;
-        for (size_t y = 0; y < (size_t)work->rows; y++)
-            any |= magnitudes_of(model, symbols + y * columns, columns, work->edged + (y + 1) * across + 1);
-        if (!any)
-            continue;
-        size_t at = (size_t)3 * (size_t)work->live_count * work->padded;
-        for (size_t y = 0; y < (size_t)work->rows; y++) {
-            const float *row = work->edged + (y + 1) * across + 1;
-            size_t to_row = at + y / 2 * half;
-            int place = y % 2 ? 2 : 0;
-            float *left = features_of(work, place) + to_row, *right = features_of(work, place + 1) + to_row;
-            pairs_apart(left, right, row, half);
-            add_rows(work->line, row - 1, row + 1, work->step);
-            pairs_apart(left + work->padded, right + work->padded, work->line, half);
-            add_rows(work->line, row - across, row + across, work->step);
-            pairs_apart(left + 2 * work->padded, right + 2 * work->padded, work->line, half);
+    const int16_t *symbols = work->symbols + (size_t)c * work->size;
+    int any = 0;
+    if (!model->magnitude[0] && !has_symbols(symbols, work->size))
+        return 0;
+    for (size_t y = 0; y < (size_t)work->rows; y++)
+        any |= magnitudes_of(model, symbols + y * columns, columns, work->edged + (y + 1) * across + 1);
+    if (!any)
+        return 0;
+    int16_t *lines = work->lines + (size_t)second * DCN_PLACES * TAPS * work->padded;
+    for (size_t y = 0; y < (size_t)work->rows; y++) {
+        const int16_t *row = work->edged + (y + 1) * across + 1;
+        int16_t *left = lines + (y % 2 ? 2 : 0) * TAPS * work->padded + y / 2 * half;
+        int16_t *right = left + TAPS * work->padded;
+        pairs_apart(left, right, row, half);
+        add_rows(work->line, row - 1, row + 1, work->step);
+        pairs_apart(left + work->padded, right + work->padded, work->line, half);
+        add_rows(work->line, row - across, row + across, work->step);
+        pairs_apart(left + 2 * work->padded, right + 2 * work->padded, work->line, half);
+    }
+    return 1;
+}
+
+/* The lines of two channels become the next features. */
+static void add_pair(work *work, int first, int second)
+{
+    const int16_t *other = work->lines + DCN_PLACES * TAPS * work->padded;
+    for (int p = 0; p < DCN_PLACES; p++)
+        for (int t = 0; t < TAPS; t++) {
+            size_t line = (size_t)(TAPS * p + t) * work->padded;
+            dcn_planes_set(&work->features[p], work->model->kernels, TAPS * work->live_count / 2 + t,
+                           work->lines + line, other + line, work->padded);
         }
-        work->live[work->live_count++] = c;
-    }
+    work->live[work->live_count++] = first;
+    work->live[work->live_count++] = second;
 }
 
-/* Weights (rows, depth), row after row, with their bias, as panels; returns how many. */
-static int panels_from(work *work, const float *weight, const float *bias, int rows, int depth)
+/* Appends the features of the channels from `from` to before `to`. */
+static void add_features(work *work, int from, int to)
 {
-    size_t deep = (size_t)depth;
-    for (int row = 0; row < dcn_panels_of(rows) * DCN_PANEL; row++) {
-        float *panel = work->panels + (size_t)(row / DCN_PANEL) * deep * DCN_PANEL + row % DCN_PANEL;
-        work->bias[row] = row < rows ? bias[row] : 0;
-        for (size_t k = 0; k < deep; k++)
-            panel[k * DCN_PANEL] = row < rows ? weight[(size_t)row * deep + k] : 0;
+    int first = -1;
+    for (int c = from; c < to; c++) {
+        if (!lines_of(work, c, first >= 0))
+            continue;
+        if (first >= 0)
+            add_pair(work, first, c);
+        first = first >= 0 ? -1 : c;
     }
-    return dcn_panels_of(rows);
+    if (first >= 0)
+        add_pair(work, first, -1); /* the other has weights of 0 */
 }
 
-/* The weights of a context's first layer for the live channels, as panels; returns how many. */
-static int live_panels(work *work, const dcn_context *context)
+/* The weights of a context's first layer for the live channels; returns their depth. */
+static int live_weights(work *work, const dcn_context *context)
 {
-    int width = work->model->context_width;
-    size_t depth = 3 * (size_t)work->live_count, known = (size_t)context->known;
-    for (int row = 0; row < dcn_panels_of(width) * DCN_PANEL; row++) {
-        float *panel = work->panels + (size_t)(row / DCN_PANEL) * depth * DCN_PANEL + row % DCN_PANEL;
-        const float *weight = context->hidden_weight + (size_t)(row < width ? row : 0) * 3 * known;
-        work->bias[row] = row < width ? context->hidden_bias[row] : 0;
-        for (size_t k = 0; k < (size_t)work->live_count; k++)
-            for (size_t t = 0; t < 3; t++)
-                panel[(3 * k + t) * DCN_PANEL] = row < width ? weight[t * known + (size_t)work->live[k]] : 0;
+    size_t known = (size_t)context->known, depth = TAPS * (size_t)work->live_count;
+    for (size_t row = 0; row < (size_t)work->model->context_width; row++) {
+        const int16_t *from = context->hidden_weight + row * TAPS * known;
+        int16_t *to = work->weights + row * depth;
+        for (int i = 0; i < work->live_count; i += 2)
+            for (size_t t = 0; t < TAPS; t++, to += 2) {
+                to[0] = from[t * known + (size_t)work->live[i]];
+                to[1] = work->live[i + 1] < 0 ? 0 : from[t * known + (size_t)work->live[i + 1]];
+            }
     }
-    return dcn_panels_of(width);
+    memset(work->weights + (size_t)work->model->context_width * depth, 0, DCN_TILE_ROWS * depth * sizeof(int16_t));
+    return (int)depth;
 }
 
 /* The values of a context that logits see, as inputs at the places of `which`. */
 static void add_context(work *work, const dcn_context *context, const int *which, int places)
 {
     const dcn_entropy_model *model = work->model;
-    int width = model->context_width, under = model->class_width, seen = seen_of(model);
-    int panels = live_panels(work, context);
-    size_t after = (size_t)under * work->padded;
-    memset(work->largest, 0, (size_t)panels * DCN_PANEL * sizeof(int32_t));
+    int width = model->context_width, mixed = model->mixed_width, under = dcn_even(model->class_width);
+    int depth = live_weights(work, context);
+    int32_t *reach = work->reach + under;
+    memset(reach, 0, (size_t)dcn_even(seen_of(model)) * sizeof *reach);
     for (int p = 0; p < places; p++)
-        dcn_products_as_hidden(inputs_of(work, which[p]) + after, work->largest, work->bias, work->panels,
-                               features_of(work, which[p]), 3 * work->live_count, work->padded, panels);
-    if (model->mixed_width) {
-        int depth = under + width;
-        memset(work->largest, 0, (size_t)dcn_panels_of(seen) * DCN_PANEL * sizeof(int32_t));
-        for (int p = 0; p < places; p++) {
-            const float *weight = context->mixed_weight + (size_t)which[p] * (size_t)seen * (size_t)depth;
-            float *inputs = inputs_of(work, which[p]);
-            panels = panels_from(work, weight, context->mixed_bias, seen, depth);
-            dcn_products_as_hidden(work->hidden, work->largest, work->bias, work->panels, inputs, depth, work->padded,
-                                   panels);
-            memcpy(inputs + after, work->hidden, (size_t)seen * work->padded * sizeof(float));
-        }
+        dcn_planes_hidden(model->kernels, &work->inputs[which[p]], under / 2, mixed ? work->bias : reach,
+                               context->hidden_bias, work->weights, depth, width, &work->features[which[p]],
+                               work->padded);
+    depth = under + dcn_even(width);
+    for (int p = 0; mixed && p < places; p++) {
+        size_t rows = (size_t)mixed * (size_t)depth;
+        memcpy(work->weights, context->mixed_weight + (size_t)which[p] * rows, rows * sizeof(int16_t));
+        memset(work->weights + rows, 0, (size_t)depth * sizeof(int16_t));
+        dcn_planes_hidden(model->kernels, &work->hidden, 0, reach, context->mixed_bias, work->weights, depth, mixed,
+                               &work->inputs[which[p]], work->padded);
+        dcn_planes_copy(&work->inputs[which[p]], under / 2, &work->hidden, 0, dcn_even(mixed) / 2, work->padded);
     }
-    for (int d = 0; d < seen; d++)
-        work->reach[under + d] = (float)work->largest[d];
 }
 
 /* ---- scale indices ---- */
@@ -284,56 +288,33 @@ static void add_context(work *work, const dcn_context *context, const int *which
 /* One part of a tile: a channel group, or its positions of one half. */
 typedef struct {
     int first, channels;        /* first channel, and how many */
-    const dcn_context *context; /* or NULL */
+    const dcn_context *context;
     const int *which;           /* the places whose positions it has */
     int places;
 } part;
 
 /* The channels of a part whose scale indices are not 0 throughout, as are most channels of most pictures: those whose
  * sums can reach 1. */
-static int find_channels(work *work, const part *part, const int32_t *offset, int depth)
+static int find_channels(work *work, const part *part, const int32_t *offset)
 {
-    const dcn_entropy_model *model = work->model;
-    int width = model->class_width, count = 0;
+    int count = 0, depth = part->context->depth;
     for (int c = 0; c < part->channels; c++) {
-        const float *scale = model->scale_bound + (size_t)(part->first + c) * (size_t)width;
-        const float *seen = part->context ? part->context->out_bound + (size_t)c * (size_t)seen_of(model) : NULL;
-        float most = (float)offset[part->first + c] / DCN_FORM_UNIT;
-        for (int k = 0; k < width; k++)
-            most += scale[k] * work->reach[k];
-        for (int k = width; k < depth; k++)
-            most += seen[k - width] * work->reach[k];
-        if (most >= 1)
+        const int16_t *bound = part->context->logit_bound + (size_t)c * (size_t)depth;
+        int32_t most = offset[part->first + c];
+        for (int k = 0; k < depth; k++)
+            most += bound[k] * work->reach[k];
+        if (most >= DCN_FORM_UNIT)
             work->channels[count++] = c;
     }
     return count;
 }
 
-/* The weights of the logits of `count` channels at a place, as panels. */
-static void logit_panels(work *work, const part *part, const int32_t *offset, int count, int place, int depth)
-{
-    const dcn_entropy_model *model = work->model;
-    int width = model->class_width;
-    for (int row = 0; row < dcn_panels_of(count) * DCN_PANEL; row++) {
-        float *panel = work->panels + (size_t)(row / DCN_PANEL) * (size_t)depth * DCN_PANEL + row % DCN_PANEL;
-        int c = row < count ? work->channels[row] : work->channels[0];
-        size_t channel = (size_t)(part->first + c);
-        const float *scale = model->scale_weight + ((size_t)place * (size_t)model->channels + channel) * (size_t)width;
-        const float *seen = part->context ? part->context->out_weight + (size_t)c * (size_t)seen_of(model) : NULL;
-        work->bias[row] = (float)offset[channel] / DCN_FORM_UNIT;
-        for (int k = 0; k < width; k++)
-            panel[(size_t)k * DCN_PANEL] = scale[k];
-        for (int k = width; k < depth; k++)
-            panel[(size_t)k * DCN_PANEL] = seen[k - width];
-    }
-}
-
 /* The scale indices of a part; 0 at the positions that it does not have. */
 static void find_scales(work *work, const part *part, const int32_t *offset)
 {
-    int depth = work->model->class_width + (part->context ? seen_of(work->model) : 0);
-    int count = find_channels(work, part, offset, depth), panels = dcn_panels_of(count);
-    size_t plane = (size_t)panels * DCN_PANEL * work->padded, half = (size_t)work->width;
+    size_t depth = (size_t)part->context->depth, half = (size_t)work->width;
+    int count = find_channels(work, part, offset);
+    size_t plane = (size_t)count * work->padded;
     memset(work->scales, 0, (size_t)part->channels * work->size);
     for (int i = 0; count && i < 2; i++) {
         memset(work->found, 0, 2 * plane);
@@ -341,9 +322,14 @@ static void find_scales(work *work, const part *part, const int32_t *offset)
             int place = part->which[p];
             if (place >> 1 != i)
                 continue;
-            logit_panels(work, part, offset, count, place, depth);
-            dcn_products_as_scales(work->found + (place & 1 ? plane : 0), work->bias, work->panels,
-                                   inputs_of(work, place), depth, work->padded, panels);
+            const int16_t *weights = part->context->logit_weight + (size_t)(place * part->channels) * depth;
+            for (size_t row = 0; row < (size_t)count; row++) {
+                memcpy(work->weights + row * depth, weights + (size_t)work->channels[row] * depth,
+                       depth * sizeof(int16_t));
+                work->bias[row] = offset[part->first + work->channels[row]];
+            }
+            dcn_planes_scales(work->model->kernels, work->found + (place & 1 ? plane : 0), work->bias,
+                                   work->weights, (int)depth, count, &work->inputs[place], work->padded);
         }
         for (size_t row = 0; row < (size_t)count; row++)
             for (size_t y = (size_t)i; y < (size_t)work->rows; y += 2) {
@@ -357,67 +343,110 @@ static void find_scales(work *work, const part *part, const int32_t *offset)
 
 /* ---- hyperlatents ---- */
 
-/* Whether sums of the scale network's first layer may need 64 bits. */
-static int sums_are_wide(const dcn_entropy_model *model, const dcn_tile *tile)
+/* Hidden values (PLACES * class_width) at hyperlatent y, x of the tile, to the planes of all of them. */
+static void keep_hidden(work *work, int y, int x, const int16_t *values, int16_t *planes)
 {
-    size_t count = (size_t)model->hyper * (size_t)tile->hyper_rows * (size_t)tile->hyper_columns;
-    uint64_t largest = 0, bias = 0;
-    for (size_t i = 0; i < count; i++) {
-        uint64_t size = (uint64_t)(tile->v[i] < 0 ? -(int64_t)tile->v[i] : tile->v[i]);
-        largest = size > largest ? size : largest;
-    }
-    for (int o = 0; o < DCN_PLACES * model->class_width; o++) {
-        uint64_t size = (uint64_t)(model->hyper_bias[o] < 0 ? -(int64_t)model->hyper_bias[o] : model->hyper_bias[o]);
-        bias = size > bias ? size : bias;
-    }
-    return largest * 128 * 9 * (uint64_t)model->hyper + bias >= 1u << 31;
-}
-
-/* The hidden values at hyperlatent y, x of the tile become inputs at all places. */
-static void add_hidden(work *work, int y, int x, const int32_t *sums, const int64_t *wide_sums)
-{
-    for (int o = 0; o < DCN_PLACES * work->model->class_width; o++) {
-        int64_t sum = wide_sums ? wide_sums[o] : sums[o];
-        int32_t value = sum < 0 ? 0
-                        : sum >= (DCN_HIDDEN_MAX + 1) * DCN_HIDDEN_UNIT ? DCN_HIDDEN_MAX
-                                                                        : (int32_t)(sum >> 6);
-        int c = o / DCN_PLACES, i = o % DCN_PLACES / 2, j = o % 2;
-        size_t at = (size_t)c * work->padded + (size_t)(2 * y + i) * (size_t)work->width + (size_t)(2 * x + j);
-        for (int p = 0; p < DCN_PLACES; p++)
-            inputs_of(work, p)[at] = (float)value;
-        work->reach[c] = (float)value > work->reach[c] ? (float)value : work->reach[c];
+    size_t at = (size_t)(2 * y) * (size_t)work->width + (size_t)(2 * x);
+    for (int c = 0; c < work->model->class_width; c++, values += DCN_PLACES) {
+        int16_t *to = planes + (size_t)c * work->padded + at;
+        for (int i = 0; i < DCN_PLACES; i++) {
+            int16_t value = values[i] < DCN_HIDDEN_MAX ? values[i] : DCN_HIDDEN_MAX;
+            to[(size_t)(i / 2) * (size_t)work->width + (size_t)(i % 2)] = value;
+            work->reach[c] = value > work->reach[c] ? value : work->reach[c];
+        }
     }
 }
 
-/* The inputs that follow from hyperlatents. Returns -1 where memory is short. */
-static int add_hyper(work *work, const dcn_tile *tile)
+/* Hidden values where sums may need more than 32 bits or inputs more than 16. */
+static int sum_hidden(work *work, const dcn_tile *tile, int16_t *planes)
 {
     const dcn_entropy_model *model = work->model;
-    int hidden = DCN_PLACES * model->class_width, wide = sums_are_wide(model, tile);
+    int hidden = DCN_PLACES * model->class_width;
     size_t rows = (size_t)tile->hyper_rows, columns = (size_t)tile->hyper_columns;
-    int32_t *sums = dcn_allocate((size_t)hidden, sizeof *sums);
-    int64_t *wide_sums = dcn_allocate((size_t)hidden, sizeof *wide_sums);
-    for (int y = 0; sums && wide_sums && y < work->height / 2; y++)
+    int64_t *sums = dcn_allocate((size_t)hidden, sizeof *sums);
+    int16_t *values = dcn_allocate((size_t)hidden, sizeof *values);
+    for (int y = 0; sums && values && y < work->height / 2; y++)
         for (int x = 0; x < work->width / 2; x++) {
             for (int o = 0; o < hidden; o++)
-                sums[o] = model->hyper_bias[o], wide_sums[o] = model->hyper_bias[o];
+                sums[o] = model->hyper_bias[o];
             for (int k = 0; k < model->hyper; k++)
                 for (int t = 0; t < 9; t++) {
                     int from_y = tile->top + y + t / 3 - 1, from_x = tile->left + x + t % 3 - 1;
                     if (from_y < 0 || from_x < 0 || from_y >= tile->hyper_rows || from_x >= tile->hyper_columns)
                         continue;
                     int32_t value = tile->v[((size_t)k * rows + (size_t)from_y) * columns + (size_t)from_x];
-                    const int32_t *weight = model->hyper_weight + (size_t)(9 * k + t) * (size_t)hidden;
-                    if (value && !wide)
-                        add_scaled(sums, weight, value, hidden);
-                    else if (value)
-                        add_scaled_wide(wide_sums, weight, value, hidden);
+                    if (value)
+                        add_scaled_wide(sums, model->hyper_weight + (size_t)(9 * k + t) * (size_t)hidden, value, hidden);
                 }
-            add_hidden(work, y, x, sums, wide ? wide_sums : NULL);
+            for (int o = 0; o < hidden; o++)
+                values[o] = sums[o] < 0 ? 0 : sums[o] >> 6 < DCN_HIDDEN_MAX ? (int16_t)(sums[o] >> 6) : DCN_HIDDEN_MAX;
+            keep_hidden(work, y, x, values, planes);
         }
-    int made = sums && wide_sums;
-    dcn_release(sums), dcn_release(wide_sums);
+    int made = sums && values;
+    dcn_release(sums), dcn_release(values);
     return made ? 0 : -1;
+}
+
+/* The hyperlatents that the tile sees, channels last with one around, and 0 outside of them. Returns whether all have
+ * 16 bits. */
+static int hyper_rows(const work *work, const dcn_tile *tile, int16_t *to, size_t row)
+{
+    size_t inputs = (size_t)work->model->hyper_layer.inputs, plane = (size_t)tile->hyper_rows * (size_t)tile->hyper_columns;
+    int beyond = 0;
+    for (int y = -1; y <= work->height / 2; y++)
+        for (int x = -1; x <= work->width / 2; x++) {
+            int from_y = tile->top + y, from_x = tile->left + x;
+            if (from_y < 0 || from_x < 0 || from_y >= tile->hyper_rows || from_x >= tile->hyper_columns)
+                continue;
+            const int32_t *from = tile->v + (size_t)from_y * (size_t)tile->hyper_columns + (size_t)from_x;
+            int16_t *at = to + (size_t)(y + 1) * row + (size_t)(x + 1) * inputs;
+            for (int k = 0; k < work->model->hyper; k++) {
+                int32_t value = from[(size_t)k * plane];
+                beyond |= value != (int16_t)value;
+                at[k] = (int16_t)value;
+            }
+        }
+    return !beyond;
+}
+
+/* Hidden values by a convolution. Returns 1 where this cannot be, -1 where memory is short. */
+static int convolve_hidden(work *work, const dcn_tile *tile, int16_t *planes)
+{
+    const dcn_convolution *layer = &work->model->hyper_layer;
+    int h = work->height / 2, w = work->width / 2;
+    if (!layer->outputs)
+        return 1;
+    size_t row = (size_t)(w + 2 + DCN_TILE_ROWS) * (size_t)layer->inputs, outputs = (size_t)layer->outputs;
+    int16_t *given = dcn_allocate_zeroed((size_t)(h + 2) * row, sizeof *given);
+    int16_t *values = dcn_allocate((size_t)w * outputs, sizeof *values);
+    int status = given && values ? !hyper_rows(work, tile, given, row) : -1;
+    for (int y = 0; !status && y < h; y++) {
+        const int16_t *rows[3] = {given + (size_t)y * row, given + (size_t)(y + 1) * row, given + (size_t)(y + 2) * row};
+        void *to = values;
+        dcn_convolution_row(layer, work->model->kernels, rows, w, DCN_RELU, &to, layer->outputs);
+        for (int x = 0; x < w; x++)
+            keep_hidden(work, y, x, values + (size_t)x * outputs, planes);
+    }
+    dcn_release(given), dcn_release(values);
+    return status;
+}
+
+/* The inputs that follow from hyperlatents. Returns -1 where memory is short. */
+static int add_hyper(work *work, const dcn_tile *tile)
+{
+    const dcn_entropy_model *model = work->model;
+    int pairs = dcn_even(model->class_width) / 2;
+    int16_t *planes = dcn_allocate_zeroed(2 * (size_t)pairs * work->padded, sizeof *planes);
+    int status = planes ? convolve_hidden(work, tile, planes) : -1;
+    if (status > 0)
+        status = sum_hidden(work, tile, planes);
+    for (int i = 0; !status && i < pairs; i++)
+        dcn_planes_set(&work->inputs[0], model->kernels, i, planes + (size_t)(2 * i) * work->padded,
+                       planes + (size_t)(2 * i + 1) * work->padded, work->padded);
+    for (int p = 1; !status && p < DCN_PLACES; p++)
+        dcn_planes_copy(&work->inputs[p], 0, &work->inputs[0], 0, pairs, work->padded);
+    dcn_release(planes);
+    return status;
 }
 
 /* ---- the parts, one after the other ---- */
@@ -432,8 +461,8 @@ static dcn_stream_fault decode_groups(work *work, dcn_coder *coder, const dcn_ti
         int in_halves = i < model->halves, end = first + group->channels;
         size_t size = (size_t)group->channels * work->size;
         int16_t *symbols = work->symbols + (size_t)first * work->size;
-        part whole = {first, group->channels, i ? &group->context : NULL, in_halves ? anchors : all, in_halves ? 2 : 4};
-        if (whole.context)
+        part whole = {first, group->channels, &group->context, in_halves ? anchors : all, in_halves ? 2 : 4};
+        if (i)
             add_context(work, whole.context, whole.which, whole.places);
         find_scales(work, &whole, tile->offset);
         if (dcn_decode_part(&model->symbols, coder, work->scales, size, symbols, result))

@@ -3,7 +3,7 @@
 #define DCN_WIDE_H
 
 #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
-#define WIDE __attribute__((target_clones("avx512f", "arch=haswell", "default"), optimize("O3")))
+#define WIDE __attribute__((target_clones("avx512f", "avx2", "default"), optimize("O3")))
 #else
 #define WIDE
 #endif

@@ -1,7 +1,7 @@
 /* libFuzzer on the entropy decoder of runtime/libdcn: small random models, any scale indices, any stream.
  *
  *     clang -g -O2 -I runtime/libdcn/src -I runtime/libdcn/include -fsanitize=fuzzer,address,undefined -o fuzz-kernels
- *         kernels.c runtime/libdcn/src/{rans,entropy_model,products,tile,checkerboard,memory}.c
+ *         kernels.c runtime/libdcn/src/*.c
  *
  * The first byte chooses the model, the next two the size of the tile, four the hyperlatents. What a stream can do to a
  * model that was accepted is the question.

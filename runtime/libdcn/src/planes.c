@@ -1,0 +1,81 @@
+/* See planes.h. Kernels compute a tile of positions times columns; here rows of weights take the part of positions. */
+#include "planes.h"
+
+#include "kernels.h"
+#include <string.h>
+
+#include "memory.h"
+
+static int width_of(dcn_kernels kernels)
+{
+    return kernels == DCN_AVX512 ? 32 : 16;
+}
+
+int dcn_planes_make(dcn_planes *planes, dcn_kernels kernels, int features, size_t columns)
+{
+    planes->width = width_of(kernels);
+    planes->block = (size_t)((features + 1) / 2) * 2 * (size_t)planes->width;
+    /* Vectors are read where they are aligned. */
+    size_t size = columns / (size_t)planes->width * planes->block;
+    planes->memory = dcn_allocate_zeroed(size + 32, sizeof(int16_t));
+    if (!planes->memory)
+        return -1;
+    planes->values = (int16_t *)((char *)planes->memory + (64 - (uintptr_t)planes->memory % 64) % 64);
+    return 0;
+}
+
+void dcn_planes_free(dcn_planes *planes)
+{
+    dcn_release(planes->memory);
+    planes->memory = NULL;
+}
+
+void dcn_planes_set(const dcn_planes *planes, dcn_kernels kernels, int pair, const int16_t *even, const int16_t *odd,
+                    size_t columns)
+{
+    const dcn_kernel_set *set = dcn_kernels_set(kernels);
+    size_t width = (size_t)planes->width;
+    int16_t *to = planes->values + (size_t)pair * 2 * width;
+    for (size_t x = 0; x < columns; x += width, to += planes->block)
+        set->pair(even + x, odd + x, planes->width, to);
+}
+
+void dcn_planes_copy(const dcn_planes *to, int to_first, const dcn_planes *from, int first, int pairs, size_t columns)
+{
+    size_t pair = 2 * (size_t)to->width;
+    for (size_t i = 0; i < columns / (size_t)to->width; i++)
+        memcpy(to->values + i * to->block + (size_t)to_first * pair,
+               from->values + i * from->block + (size_t)first * pair, (size_t)pairs * pair * sizeof(int16_t));
+}
+
+void dcn_planes_scales(dcn_kernels kernels, uint8_t *out, const int32_t *bias, const int16_t *weights, int depth,
+                            int rows, const dcn_planes *in, size_t columns)
+{
+    const dcn_kernel_set *set = dcn_kernels_set(kernels);
+    int width = in->width, step = set->rows[width / 16 - 1];
+    int32_t sums[DCN_TILE_ROWS * DCN_BLOCK];
+    for (size_t i = 0; i < columns / (size_t)width; i++)
+        for (int row = 0; row < rows; row += step) {
+            const int16_t *from = weights + (ptrdiff_t)row * depth;
+            set->tile(&from, 1, depth / 2, depth, in->values + i * in->block, width, sums);
+            for (int r = 0; r < step && row + r < rows; r++)
+                set->scales(sums + r * width, bias[row + r], width,
+                            out + (size_t)(row + r) * columns + i * (size_t)width);
+        }
+}
+
+void dcn_planes_hidden(dcn_kernels kernels, const dcn_planes *out, int first, int32_t *most, const int32_t *bias,
+                            const int16_t *weights, int depth, int rows, const dcn_planes *in, size_t columns)
+{
+    const dcn_kernel_set *set = dcn_kernels_set(kernels);
+    int width = in->width, step = set->rows[width / 16 - 1];
+    int32_t sums[DCN_TILE_ROWS * DCN_BLOCK];
+    for (size_t i = 0; i < columns / (size_t)width; i++)
+        for (int row = 0; row < rows; row += step) {
+            const int16_t *from = weights + (ptrdiff_t)row * depth;
+            set->tile(&from, 1, depth / 2, depth, in->values + i * in->block, width, sums);
+            for (int r = 0; r < step && row + r < rows; r += 2)
+                set->hidden(sums + r * width, bias + row + r, width, most + row + r,
+                            out->values + i * out->block + (size_t)(first + (row + r) / 2) * 2 * (size_t)width);
+        }
+}
