@@ -147,6 +147,10 @@ typedef struct {
 DCN_API dcn_status dcn_decode(const dcn_model *model, const void *file, size_t size, const dcn_options *options,
                               dcn_pixels format, uint8_t *pixels, size_t stride, dcn_error *error);
 
+/* The same for a file whose information dcn_read_info gave. */
+DCN_API dcn_status dcn_decode_info(const dcn_model *model, const dcn_info *info, const dcn_options *options,
+                                   dcn_pixels format, uint8_t *pixels, size_t stride, dcn_error *error);
+
 /* An upper bound of the memory that dcn_decode takes for a file with this header, beside the model and the caller's
  * own. */
 DCN_API uint64_t dcn_decode_memory(const dcn_model *model, const dcn_info *info, const dcn_options *options);

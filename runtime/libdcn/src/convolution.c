@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kernels.h"
+#include "memory.h"
 
 /* Columns of the next block where `left` output channels are left: blocks of AVX-512 have up to 64, and two that are
  * about equal are faster than a full one and a small one. */
@@ -123,7 +124,7 @@ int dcn_convolution_make(dcn_convolution *made, dcn_kernels kernels, int inputs,
     }
     int padded = outputs + 64;
     size_t size = (total + places) * sizeof(int16_t) + 2 * (size_t)padded * sizeof(int32_t);
-    if (!(made->memory = malloc(size + 64)))
+    if (!(made->memory = dcn_allocate(size + 64, 1)))
         return -1;
     char *at = (char *)made->memory + (64 - (uintptr_t)made->memory % 64) % 64;
     memset(at, 0, size);
@@ -149,7 +150,7 @@ int dcn_convolution_make(dcn_convolution *made, dcn_kernels kernels, int inputs,
 
 void dcn_convolution_free(dcn_convolution *convolution)
 {
-    free(convolution->memory);
+    dcn_release(convolution->memory);
     memset(convolution, 0, sizeof *convolution);
 }
 

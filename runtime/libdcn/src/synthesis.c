@@ -3,10 +3,10 @@
 #include "synthesis.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "kernels.h"
+#include "memory.h"
 #include "nonzero.h"
 #include "floats.h"
 
@@ -101,7 +101,7 @@ static int make_scratch(band *band)
     size_t total = 0;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         total += (sizes[i] + 31) / 32 * 32;
-    band->memory = calloc(total + 32, sizeof(int16_t));
+    band->memory = dcn_allocate_zeroed(total + 32, sizeof(int16_t));
     if (!band->memory)
         return -1;
     int16_t *at = (int16_t *)((char *)band->memory + (64 - (uintptr_t)band->memory % 64) % 64);
@@ -305,7 +305,7 @@ static void *thread_body(void *argument)
 dcn_status dcn_synthesis_view(const dcn_synthesis *net, const dcn_latents *latents, int threads, const dcn_view *view)
 {
     band bands[MOST_BANDS];
-    int32_t *steps = malloc((size_t)net->latents * sizeof *steps);
+    int32_t *steps = dcn_allocate((size_t)net->latents * sizeof *steps, 1);
     if (!steps)
         return DCN_OUT_OF_MEMORY;
     for (int c = 0; c < net->latents; c++)
@@ -341,8 +341,8 @@ dcn_status dcn_synthesis_view(const dcn_synthesis *net, const dcn_latents *laten
 #endif
     }
     for (int i = 0; i < made; i++)
-        free(bands[i].memory);
-    free(steps);
+        dcn_release(bands[i].memory);
+    dcn_release(steps);
     return status;
 }
 
@@ -350,7 +350,7 @@ dcn_status dcn_synthesis_run(const dcn_synthesis *net, const float *symbols, con
                              int h, int w, int threads, uint8_t *pixels)
 {
     size_t area = (size_t)h * (size_t)w, channels = (size_t)net->latents;
-    int16_t *integers = malloc(2 * area * channels * sizeof *integers), *means = integers + area * channels;
+    int16_t *integers = dcn_allocate(2 * area * channels * sizeof *integers, 1), *means = integers + area * channels;
     if (!integers)
         return DCN_OUT_OF_MEMORY;
     for (size_t at = 0; at < area * channels; at++)
@@ -359,7 +359,7 @@ dcn_status dcn_synthesis_run(const dcn_synthesis *net, const float *symbols, con
     dcn_latents latents = {integers, means, step, h, w};
     dcn_view view = {0, 0, 16 * h, 16 * w, pixels, (size_t)w * 48};
     dcn_status status = dcn_synthesis_view(net, &latents, threads, &view);
-    free(integers);
+    dcn_release(integers);
     return status;
 }
 
@@ -393,7 +393,7 @@ dcn_status dcn_synthesis_new(const dcn_synthesis_layers *layers, dcn_synthesis *
     *made = NULL;
     if (!fits(layers))
         return DCN_BAD_MODEL;
-    dcn_synthesis *net = calloc(1, sizeof *net);
+    dcn_synthesis *net = dcn_allocate_zeroed(1, sizeof *net);
     if (!net)
         return DCN_OUT_OF_MEMORY;
     net->kernels = dcn_best_kernels();
@@ -418,6 +418,35 @@ dcn_status dcn_synthesis_new(const dcn_synthesis_layers *layers, dcn_synthesis *
     return DCN_OK;
 }
 
+int dcn_synthesis_halo(const dcn_synthesis *net)
+{
+    return (net->layers + 1 + 3) / 4 + (net->predicted > 0);
+}
+
+uint64_t dcn_synthesis_memory(const dcn_synthesis *net, int w, int threads)
+{
+    uint64_t count = (uint64_t)(threads < 1 ? 1 : threads > MOST_BANDS ? MOST_BANDS : threads);
+    uint64_t width = (uint64_t)net->width, known = (uint64_t)net->known, hidden = (uint64_t)net->hidden;
+    uint64_t wide = 4 * (uint64_t)w + 2 + DCN_TILE_ROWS, narrow = (uint64_t)w + 2 + DCN_TILE_ROWS;
+    uint64_t elements = RING * narrow * (known + (uint64_t)net->latents) +
+                        RING * wide * width * (uint64_t)(net->layers + 1) + 2 * wide * (hidden + 1) +
+                        wide * (width + known) + wide * 48 + sizeof(dcn_scratch) / 2;
+    return count * (2 * elements + 1024) + 4 * (uint64_t)net->latents;
+}
+
+uint64_t dcn_mean_memory(const dcn_mean *net, int hz, int wz)
+{
+    uint64_t sum = sizeof(dcn_scratch) + 4 * (uint64_t)net->latents;
+    const int channels[3] = {net->hyper, net->width[0], net->width[1]};
+    for (int i = 0; i < 3; i++)
+        sum += 2 * (((uint64_t)hz << i) + 2) * (((uint64_t)wz << i) + 2 + DCN_TILE_ROWS) * (uint64_t)channels[i] + 128;
+    uint64_t places = 16 * (uint64_t)hz * (uint64_t)wz, row = 2 * (uint64_t)wz + 1 + DCN_TILE_ROWS;
+    for (int i = 0; i < net->halves; i++) /* one after the other */
+        sum += 2 * places * (uint64_t)net->near[i][1].outputs +
+               2 * row * (uint64_t)(5 * net->near[i][1].outputs + net->near[i][0].outputs) + 128;
+    return sum;
+}
+
 int dcn_synthesis_latents(const dcn_synthesis *net)
 {
     return net->latents;
@@ -433,7 +462,7 @@ void dcn_synthesis_free(dcn_synthesis *net)
     for (int i = 0; i < DCN_MOST_LAYERS; i++)
         for (int j = 0; j < 2; j++)
             dcn_convolution_free(&net->residual[i][j]);
-    free(net);
+    dcn_release(net);
 }
 
 /* ---- hyper synthesis ---- */
@@ -458,7 +487,7 @@ dcn_status dcn_mean_new(const dcn_layer layers[3], const dcn_layer (*near)[2], i
             return DCN_BAD_MODEL;
     if (layers[2].side != 1 || layers[2].outputs < 1 || layers[2].outputs > DCN_MOST_CHANNELS)
         return DCN_BAD_MODEL;
-    dcn_mean *net = calloc(1, sizeof *net);
+    dcn_mean *net = dcn_allocate_zeroed(1, sizeof *net);
     if (!net)
         return DCN_OUT_OF_MEMORY;
     net->kernels = dcn_best_kernels();
@@ -499,7 +528,7 @@ void dcn_mean_free(dcn_mean *net)
     for (int i = 0; i < DCN_MOST_HALVES; i++)
         for (int j = 0; j < 2; j++)
             dcn_convolution_free(&net->near[i][j]);
-    free(net);
+    dcn_release(net);
 }
 
 /* Padded rows (h + 2, w + 2 + tile, channels), zero around. */
@@ -512,7 +541,7 @@ typedef struct {
 static int make_grid(grid *made, int h, int w, int channels)
 {
     made->channels = channels, made->row = (size_t)(w + 2 + DCN_TILE_ROWS) * (size_t)channels;
-    made->values = calloc((size_t)(h + 2) * made->row + 64, sizeof(int16_t));
+    made->values = dcn_allocate_zeroed((size_t)(h + 2) * made->row + 64, sizeof(int16_t));
     return made->values ? 0 : -1;
 }
 
@@ -544,7 +573,7 @@ dcn_status dcn_mean_compute(const dcn_mean *net, const int32_t *hyperlatents, si
                             int16_t *means)
 {
     grid grids[3] = {{0}};
-    dcn_scratch *scratch = malloc(sizeof *scratch);
+    dcn_scratch *scratch = dcn_allocate(sizeof *scratch, 1);
     int failed = !scratch || make_grid(&grids[0], hz, wz, net->hyper) ||
                  make_grid(&grids[1], 2 * hz, 2 * wz, net->width[0]) ||
                  make_grid(&grids[2], 4 * hz, 4 * wz, net->width[1]);
@@ -563,16 +592,16 @@ dcn_status dcn_mean_compute(const dcn_mean *net, const int32_t *hyperlatents, si
         }
     }
     for (int i = 0; i < 3; i++)
-        free(grids[i].values);
-    free(scratch);
+        dcn_release(grids[i].values);
+    dcn_release(scratch);
     return failed ? DCN_OUT_OF_MEMORY : DCN_OK;
 }
 
 dcn_status dcn_mean_run(const dcn_mean *net, const float *hyperlatents, int hz, int wz, float *means)
 {
     size_t area = (size_t)hz * (size_t)wz, count = (size_t)net->hyper * area, places = 16 * area;
-    int32_t *v = malloc(count * sizeof *v);
-    int16_t *integers = malloc(places * (size_t)net->latents * sizeof *integers);
+    int32_t *v = dcn_allocate(count * sizeof *v, 1);
+    int16_t *integers = dcn_allocate(places * (size_t)net->latents * sizeof *integers, 1);
     dcn_status status = v && integers ? DCN_OK : DCN_OUT_OF_MEMORY;
     for (size_t i = 0; status == DCN_OK && i < count; i++) {
         float value = rintf(hyperlatents[i] * (float)(1 << DCN_HYPER_BITS));
@@ -582,7 +611,7 @@ dcn_status dcn_mean_run(const dcn_mean *net, const float *hyperlatents, int hz, 
         status = dcn_mean_compute(net, v, area, (size_t)wz, hz, wz, integers);
     if (status == DCN_OK)
         dcn_floats_of(integers, places, net->latents, net->latents, net->exponent, means);
-    free(v), free(integers);
+    dcn_release(v), dcn_release(integers);
     return status;
 }
 
@@ -629,7 +658,7 @@ dcn_status dcn_mean_context(const dcn_mean *net, const int16_t *symbols, const f
         const dcn_convolution *hidden = &net->near[i][0], *out = &net->near[i][1];
         int channels = out->outputs;
         size_t places = (size_t)(w / 2 + 1 + DCN_TILE_ROWS), part = places * (size_t)(5 * channels + hidden->outputs);
-        int16_t *memory = calloc(area * (size_t)channels + part + 64, sizeof *memory);
+        int16_t *memory = dcn_allocate_zeroed(area * (size_t)channels + part + 64, sizeof *memory);
         if (!memory)
             return DCN_OUT_OF_MEMORY;
         int16_t *residuals = memory, *inputs = residuals + area * (size_t)channels;
@@ -649,7 +678,7 @@ dcn_status dcn_mean_context(const dcn_mean *net, const int16_t *symbols, const f
                     to[c] = (int16_t)saturated(to[c] + more[c]);
             }
         }
-        free(memory);
+        dcn_release(memory);
         first += channels;
     }
     return DCN_OK;
@@ -659,7 +688,7 @@ dcn_status dcn_mean_add_context(const dcn_mean *net, const float *symbols, const
                                 float *means)
 {
     size_t area = (size_t)h * (size_t)w, halved = (size_t)net->halved;
-    int16_t *integers = malloc(2 * area * halved * sizeof *integers + 1), *values = integers + area * halved;
+    int16_t *integers = dcn_allocate(2 * area * halved * sizeof *integers + 1, 1), *values = integers + area * halved;
     if (!integers)
         return DCN_OUT_OF_MEMORY;
     for (size_t at = 0; at < area * halved; at++)
@@ -668,6 +697,6 @@ dcn_status dcn_mean_add_context(const dcn_mean *net, const float *symbols, const
     dcn_status status = dcn_mean_context(net, integers, step, h, w, values, (size_t)w * halved, halved);
     if (status == DCN_OK)
         dcn_floats_of(values, area, net->halved, net->halved, net->exponent, means);
-    free(integers);
+    dcn_release(integers);
     return status;
 }

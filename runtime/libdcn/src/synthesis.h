@@ -32,6 +32,14 @@ dcn_status dcn_synthesis_new(const dcn_synthesis_layers *layers, dcn_synthesis *
 void dcn_synthesis_free(dcn_synthesis *synthesis);
 int dcn_synthesis_latents(const dcn_synthesis *synthesis);
 
+/* How far, in latents, a pixel depends on its surroundings. */
+int dcn_synthesis_halo(const dcn_synthesis *synthesis);
+
+/* Upper bounds of the memory that dcn_synthesis_view takes for `w` columns of latents, and dcn_mean_compute and
+ * dcn_mean_context for hz x wz hyperlatents. */
+uint64_t dcn_synthesis_memory(const dcn_synthesis *synthesis, int w, int threads);
+uint64_t dcn_mean_memory(const dcn_mean *mean, int hz, int wz);
+
 /* What is decoded: symbols (latents, h, w), means (h, w, latents) in units of 2^-exponent, step (latents). */
 typedef struct {
     const int16_t *symbols, *means;

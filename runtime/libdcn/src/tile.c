@@ -127,7 +127,7 @@ uint64_t dcn_tile_memory(const dcn_entropy_model *model, int rows, int columns)
                       (uint64_t)depth_of(model);
     return 2 * planes * padded + 2 * most * padded + most * size + 2 * most * deepest +
            2 * (uint64_t)(rows + 2) * (work.step + 2) + 12 * (uint64_t)DCN_PLACES * padded * (uint64_t)model->class_width +
-           most * size * 12 + (1 << 16); /* the sorted positions and symbols of a part */
+           most * size * 30 + (1 << 16); /* the sorted positions and symbols of a part */
 }
 
 /* ---- row operations ---- */
@@ -203,7 +203,7 @@ static int lines_of(work *work, int c, int second)
     int16_t *lines = work->lines + (size_t)second * DCN_PLACES * TAPS * work->padded;
     for (size_t y = 0; y < (size_t)work->rows; y++) {
         const int16_t *row = work->edged + (y + 1) * across + 1;
-        int16_t *left = lines + (y % 2 ? 2 : 0) * TAPS * work->padded + y / 2 * half;
+        int16_t *left = lines + (size_t)(y % 2 ? 2 : 0) * TAPS * work->padded + y / 2 * half;
         int16_t *right = left + TAPS * work->padded;
         pairs_apart(left, right, row, half);
         add_rows(work->line, row - 1, row + 1, work->step);

@@ -58,9 +58,10 @@ def command_of(target: str, folder: Path) -> list[str] | str:
         return "clang is not installed: apt-get install clang libclang-rt-14-dev"
     program = folder / "fuzz-kernels"
     options = ["-g", "-O2", "-I", str(LIBDCN / "src"), "-I", str(LIBDCN / "include")]
-    options += ["-fsanitize=fuzzer,address,undefined"]
+    options += ["-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all"]
+    sources = [HERE / "kernels.c", *sorted((LIBDCN / "src").glob("*.c"))]
     built = subprocess.run(
-        [compiler, *options, "-fno-sanitize-recover=all", "-o", program, HERE / "kernels.c", *sorted((LIBDCN / "src").glob("*.c"))],
+        [compiler, *options, "-o", program, *sources],
         capture_output=True,
         text=True,
         check=False,
