@@ -65,14 +65,14 @@ export class SplitView {
   }
 
   #zooms() {
-    const button = (label, name, act) => {
-      const made = element("button", { type: "button", "aria-label": name }, label);
+    const button = (label, name, act, spoken = name) => {
+      const made = element("button", { type: "button", "aria-label": spoken, title: name }, label);
       made.addEventListener("click", act);
       return made;
     };
     this.percent = element("output", { class: "percent", "aria-label": "Zoom" });
     return element("div", { class: "segments", role: "group", "aria-label": "Zoom" },
-      button("Fit", "Fit the view", () => this.fit()), button("1:1", "Actual pixels", () => this.actual()),
+      button("Fit", "Fit the view", () => this.fit()), button("1:1", "Actual pixels", () => this.actual(), null),
       button("−", "Zoom out", () => this.zoomBy(0.5)), button("+", "Zoom in", () => this.zoomBy(2)), this.percent);
   }
 

@@ -6,7 +6,7 @@ import { $, element, loaded } from "./parts.js";
 
 const main = $("content");
 let study;
-let session; // {id, trials: [{pair, left}], answered: [indices], messages: []}
+let session; // {id, trials: [{pair, left}], answered: [indices], messages: [], distance}
 let current;
 let shownAt = 0;
 let sending = false;
@@ -31,6 +31,7 @@ function shuffled(list) {
 const key = () => `vote-${study.id}`;
 
 function keep() {
+  session.distance = $("distance").value;
   try { localStorage.setItem(key(), JSON.stringify(session)); } catch { /* this session cannot be resumed */ }
 }
 
@@ -179,6 +180,7 @@ try {
   const before = kept();
   const left = before ? before.trials.length - before.answered.length : 0;
   $("begin").disabled = !study.pairs.length;
+  $("distance").value = before?.distance ?? "";
   if (before && left) $("begin").textContent = `Resume: ${left} pairs left`;
   if (!study.pairs.length) throw new Problem("This vote has no pictures yet.");
 } catch (error) {
