@@ -1,6 +1,7 @@
 """What the studio's tests share: pictures, and a studio with the shipped bundles."""
 
 import io
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ pytest.importorskip("flask", reason="the extra `web` is not installed")
 
 from decant_studio.app import create_app
 from decant_studio.security import BODY_KIND, TOKEN_HEADER
+from decant_studio.server import Server
 from decant_studio.settings import Settings
 from PIL import Image
 
@@ -129,3 +131,81 @@ def digit(trained_digits: Path) -> np.ndarray:
 
     pixels: np.ndarray = mnist.load(trained_digits.parent / "data", "test").images[3]
     return pixels
+
+
+@pytest.fixture(scope="session")
+def studio(driver: Any, tmp_path_factory: pytest.TempPathFactory, trained_digits: Path) -> Iterator[str]:
+    """The address of a running studio with the shipped bundles and digits."""
+    data = tmp_path_factory.mktemp("studio")
+    app = create_app(Settings(data_dir=data, workers=1, bundle_dir=trained_digits))
+    server = Server("127.0.0.1", 0, app)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    yield server.url
+    server.shutdown()
+    server.server_close()
+    app.extensions["studio"].close()
+
+
+@pytest.fixture(scope="session")
+def driver() -> Iterator[Any]:
+    """One headless Chromium for all tests; skips where there is none."""
+    from browser_page import started
+
+    browser = started()
+    yield browser
+    browser.quit()
+
+
+@pytest.fixture
+def page(driver: Any, studio: str) -> Any:
+    """A tab at that studio, 1440x900, with an empty console."""
+    from browser_page import Page
+
+    driver.set_window_size(1440, 900)
+    opened = Page(driver, studio)
+    opened.complaints()
+    return opened
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory, photo: np.ndarray, digit: np.ndarray) -> Path:
+    """A folder with photo.png, digit.png and set.png."""
+    from decant_train.data import wheel_photos
+
+    folder = tmp_path_factory.mktemp("pictures")
+    Image.fromarray(photo).save(folder / "photo.png")
+    Image.fromarray(digit).save(folder / "digit.png")
+    Image.fromarray(wheel_photos.crops(64, 256)[40]).save(folder / "set.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def voted(driver: Any, studio: str, tmp_path_factory: pytest.TempPathFactory, photo: np.ndarray) -> str:
+    """The path of a vote, made in the browser: 3 codecs and 8 pictures, so 24 pairs and 8 honeypots."""
+    from browser_page import Page
+    from selenium.webdriver.common.by import By
+
+    folder = tmp_path_factory.mktemp("vote")
+    paths = []
+    for index in range(8):
+        part = np.roll(photo, 17 * index, axis=1)[:96, :96]
+        paths.append(folder / f"{index}.png")
+        paths[-1].write_bytes(png_of(np.ascontiguousarray(part)))
+    page = Page(driver, studio)
+    page.open("/vote")
+    page["title"].clear()
+    page["title"].send_keys("Cats")
+    page["bpp"].clear()
+    page["bpp"].send_keys("1.5")
+    page["most"].clear()
+    page["most"].send_keys("30")
+    wanted = {"decant nano", "JPEG", "WebP"}
+    for box in driver.find_elements(By.NAME, "codec"):
+        if box.is_selected() != (box.get_attribute("value") in wanted):
+            box.click()
+    driver.find_element(By.CSS_SELECTOR, '#new button[type="submit"]').click()
+    page.until(lambda: page["pictures-file"])
+    page.give("pictures", *paths)
+    page.until(lambda: page["counts"].text.startswith("8 pictures, 32 pairs (8 of them honeypots)"))
+    return str(driver.current_url.removeprefix(studio))

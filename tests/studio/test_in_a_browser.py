@@ -1,150 +1,24 @@
-"""Every page in headless Chromium, as a person uses it: drop, drag, keys, downloads, votes; axe-core on each.
+"""Every page in headless Chromium, as a person uses it: drop, drag, keys, downloads, votes.
 
-Skipped with a reason where there is no Chromium with its driver, or no selenium. axe-core comes from npm, or
-from the folder that DECANT_AXE names; without it that check is skipped.
+Skipped with a reason where there is no Chromium with its driver, or no selenium.
 """
 
-import base64
+import functools
+import http.server
 import io
-import os
-import shutil
-import subprocess
+import json
 import threading
-import time
-from collections.abc import Callable, Iterator
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import png_of
-
-pytest.importorskip("selenium", reason="selenium is not installed (extra dev)")
-
-from decant_studio.app import create_app
-from decant_studio.server import Server
-from decant_studio.settings import Settings
-from PIL import Image
+from browser_page import Page, pixels_of
 from selenium import webdriver
-from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-
-SECONDS = 60
-SIZES = {"laptop": (1440, 900), "phone": (390, 844)}
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None or DRIVER is None,
-    reason="no Chromium with chromedriver (Debian: chromium chromium-driver)",
-)
-
-
-class Page:
-    """A tab of the browser at one studio."""
-
-    def __init__(self, driver: Any, address: str) -> None:
-        self.driver = driver
-        self.address = address
-
-    def open(self, path: str) -> None:
-        self.driver.get(self.address + path.lstrip("/"))
-
-    def __getitem__(self, element_id: str) -> Any:
-        return self.driver.find_element(By.ID, element_id)
-
-    def run(self, script: str, *arguments: Any) -> Any:
-        return self.driver.execute_script(script, *arguments)
-
-    def until(self, holds: Callable[[], Any]) -> Any:
-        end = time.monotonic() + SECONDS
-        while time.monotonic() < end:
-            try:
-                if found := holds():
-                    return found
-            except WebDriverException:
-                pass  # a page that is just being replaced
-            time.sleep(0.05)
-        problems = [one.text for one in self.driver.find_elements(By.CLASS_NAME, "problem") if one.text]
-        raise AssertionError(f"it did not come; the page says {problems}")
-
-    def give(self, element_id: str, *paths: Path) -> None:
-        self[f"{element_id}-file"].send_keys("\n".join(map(str, paths)))
-
-    def shown(self, element_id: str) -> Any:
-        return self.until(lambda: self[element_id].is_displayed() and self[element_id])
-
-    def bytes_at(self, address: str) -> bytes:
-        """What the page itself gets from an address."""
-        script = """const done = arguments[1];
-            fetch(arguments[0]).then((r) => r.blob()).then((blob) => {
-              const reader = new FileReader();
-              reader.onload = () => done(reader.result.split(",")[1]);
-              reader.readAsDataURL(blob);
-            });"""
-        return base64.b64decode(self.driver.execute_async_script(script, address))
-
-    def link(self, within: str, text: str) -> str:
-        links = self[within].find_elements(By.TAG_NAME, "a")
-        return next(one.get_attribute("href") for one in links if one.text == text)
-
-    def complaints(self) -> list[str]:
-        """What the browser's console says: scripts that fail, and what the policy blocks."""
-        return [entry["message"] for entry in self.driver.get_log("browser")]
-
-
-def pixels_of(data: bytes) -> np.ndarray:
-    with Image.open(io.BytesIO(data)) as image:
-        return np.asarray(image.convert("RGB"))
-
-
-@pytest.fixture(scope="module")
-def studio(tmp_path_factory: pytest.TempPathFactory, trained_digits: Path) -> Iterator[str]:
-    """The address of a running studio with the shipped bundles and digits."""
-    data = tmp_path_factory.mktemp("studio")
-    app = create_app(Settings(data_dir=data, workers=1, bundle_dir=trained_digits))
-    server = Server("127.0.0.1", 0, app)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    yield server.url
-    server.shutdown()
-    server.server_close()
-    app.extensions["studio"].close()
-
-
-@pytest.fixture(scope="module")
-def driver() -> Iterator[Any]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
-        options.add_argument(argument)
-    options.add_argument("--window-size=1440,900")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    started = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    started.set_script_timeout(SECONDS)
-    yield started
-    started.quit()
-
-
-@pytest.fixture
-def page(driver: Any, studio: str) -> Page:
-    driver.set_window_size(1440, 900)
-    opened = Page(driver, studio)
-    opened.complaints()
-    return opened
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory, photo: np.ndarray, digit: np.ndarray) -> Path:
-    """A folder with photo.png, digit.png and set.png."""
-    from decant_train.data import wheel_photos
-
-    folder = tmp_path_factory.mktemp("pictures")
-    Image.fromarray(photo).save(folder / "photo.png")
-    Image.fromarray(digit).save(folder / "digit.png")
-    Image.fromarray(wheel_photos.crops(64, 256)[40]).save(folder / "set.png")
-    return folder
 
 
 def test_a_picture_is_dropped_compared_and_restored(page: Page, files: Path, tmp_path: Path) -> None:
@@ -271,34 +145,6 @@ def test_kmeans_with_k_shows_the_result_its_size_and_the_elbow(page: Page, files
     assert not page.complaints()
 
 
-@pytest.fixture(scope="module")
-def voted(driver: Any, studio: str, tmp_path_factory: pytest.TempPathFactory, photo: np.ndarray) -> str:
-    """The path of a vote, made in the browser: 3 codecs and 8 pictures, so 24 pairs and 8 honeypots."""
-    folder = tmp_path_factory.mktemp("vote")
-    paths = []
-    for index in range(8):
-        part = np.roll(photo, 17 * index, axis=1)[:96, :96]
-        paths.append(folder / f"{index}.png")
-        paths[-1].write_bytes(png_of(np.ascontiguousarray(part)))
-    page = Page(driver, studio)
-    page.open("/vote")
-    page["title"].clear()
-    page["title"].send_keys("Cats")
-    page["bpp"].clear()
-    page["bpp"].send_keys("1.5")
-    page["most"].clear()
-    page["most"].send_keys("30")
-    wanted = {"decant nano", "JPEG", "WebP"}
-    for box in driver.find_elements(By.NAME, "codec"):
-        if box.is_selected() != (box.get_attribute("value") in wanted):
-            box.click()
-    driver.find_element(By.CSS_SELECTOR, '#new button[type="submit"]').click()
-    page.until(lambda: page["pictures-file"])
-    page.give("pictures", *paths)
-    page.until(lambda: page["counts"].text.startswith("8 pictures, 32 pairs (8 of them honeypots)"))
-    return str(driver.current_url.removeprefix(studio))
-
-
 def test_a_vote_of_30_pairs_is_resumed_and_ends_in_the_ranking(page: Page, voted: str) -> None:
     page.open(f"{voted}/ballot")
     page["distance"].send_keys("55")
@@ -348,11 +194,6 @@ def test_a_vote_of_30_pairs_is_resumed_and_ends_in_the_ranking(page: Page, voted
 
 def test_an_exported_vote_works_as_a_static_page(page: Page, voted: str, tmp_path: Path) -> None:
     """A plain file server takes no answers; the page offers them as a file at the end."""
-    import functools
-    import http.server
-    import json
-    import zipfile
-
     path = f"{page.address}api/{voted}/export.zip"
     page.open("/vote")
     with zipfile.ZipFile(io.BytesIO(page.bytes_at(path))) as archive:
@@ -397,68 +238,3 @@ def test_reports_are_listed_and_this_machine_is_measured(page: Page) -> None:
     page.driver.find_element(By.LINK_TEXT, "report.html").click()
     page.until(lambda: page.driver.find_element(By.TAG_NAME, "h1").text)
     assert page.run("return window.origin") == "null"
-
-
-@pytest.fixture(scope="module")
-def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The script of axe-core."""
-    folder = Path(os.environ.get("DECANT_AXE", "") or tmp_path_factory.mktemp("npm"))
-    script = folder / "node_modules" / "axe-core" / "axe.min.js"
-    npm = shutil.which("npm")
-    if not script.is_file() and npm is not None:
-        command = [npm, "install", "--prefix", str(folder), "--no-audit", "--no-fund", "axe-core@4"]
-        subprocess.run(command, capture_output=True, check=False, timeout=120)
-    if not script.is_file():
-        pytest.skip("axe-core is not here: npm cannot install it, and DECANT_AXE does not name its folder")
-    return script.read_text()
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("size", SIZES)
-def test_axe_finds_nothing_serious_and_nothing_is_wider_than_the_screen(
-    page: Page, files: Path, voted: str, axe: str, size: str, theme: str
-) -> None:
-    page.driver.set_window_size(*SIZES[size])
-    page.open("/reports")
-    report = page.driver.find_element(By.LINK_TEXT, "rd.md").get_attribute("href").removeprefix(page.address)
-    page.run("localStorage.setItem('studio-theme', arguments[0])", theme)
-    for path in (
-        "/",
-        "/published",
-        "/vote",
-        voted,
-        f"{voted}/ballot",
-        f"{voted}/ranking",
-        "/reports",
-        report,
-        "/no",
-    ):
-        page.open(path)
-        if path == "/" and size == "laptop":
-            page.give("picture", files / "photo.png")
-            page.shown("result")
-        if path.endswith("/ballot"):
-            page.until(lambda: page["begin"].is_enabled())
-            page["begin"].click()
-            page.shown("trial")
-        page.run(axe)
-        found = page.driver.execute_async_script(
-            "const done = arguments[0]; axe.run().then((found) => done(found.violations));"
-        )
-        serious = [
-            f"{one['id']}: {[node['html'][:120] for node in one['nodes'][:2]]}"
-            for one in found
-            if one["impact"] in ("serious", "critical")
-        ]
-        assert not serious, (path, serious)
-        assert page.run("return document.documentElement.scrollWidth <= innerWidth"), path
-
-
-def test_nothing_is_asked_of_another_machine(page: Page, voted: str) -> None:
-    for path in ("/", "/published", "/vote", f"{voted}/ballot", f"{voted}/ranking", "/reports"):
-        page.open(path)
-        page.until(lambda: page.run("return document.readyState === 'complete'"))
-        names = page.run("return performance.getEntriesByType('resource').map((entry) => entry.name)")
-        assert names
-        assert all(name.startswith(page.address) for name in names)
-        assert not page.complaints()

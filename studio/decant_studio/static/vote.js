@@ -180,7 +180,7 @@ try {
   const before = kept();
   const left = before ? before.trials.length - before.answered.length : 0;
   $("begin").disabled = !study.pairs.length;
-  $("distance").value = before?.distance ?? "";
+  $("distance").value ||= before?.distance ?? "";
   if (before && left) $("begin").textContent = `Resume: ${left} pairs left`;
   if (!study.pairs.length) throw new Problem("This vote has no pictures yet.");
 } catch (error) {
