@@ -39,19 +39,42 @@ static inline void take(dcn_coder *coder, uint32_t start, uint32_t count)
         coder->state = coder->state << 32 | popped(coder);
 }
 
+/* A symbol of an alphabet, and the quantile's distance from its start. */
+static inline uint32_t found(const dcn_alphabet *alphabet, uint32_t rest, uint32_t *count, uint32_t *inside)
+{
+    uint32_t at = rest >> (DCN_TOTAL_BITS - DCN_LOOKUP_BITS), symbol = alphabet->first[at];
+    uint64_t entry = alphabet->entries[at];
+    uint32_t start = (uint32_t)entry;
+    *count = (uint32_t)(entry >> 32);
+    while (rest - start >= *count) {
+        symbol++;
+        start = alphabet->starts[symbol];
+        *count = alphabet->starts[symbol + 1] - start;
+    }
+    *inside = rest - start;
+    return symbol;
+}
+
+/* A symbol takes at most one word, so as many as there are words need no look at the end of the stream. */
 static inline void take_symbols(dcn_coder *coder, dcn_alphabet alphabet, size_t count, int32_t *out)
 {
+    const uint32_t mask = (1u << DCN_TOTAL_BITS) - 1;
+    uint64_t state = coder->state;
+    size_t sure = count < coder->left ? count : coder->left, i = 0;
     dcn_coder local = *coder;
-    for (size_t i = 0; i < count; i++) {
+    for (; i < sure; i++) {
+        uint32_t size, inside;
+        out[i] = (int32_t)found(&alphabet, (uint32_t)state & mask, &size, &inside);
+        state = (state >> DCN_TOTAL_BITS) * size + inside;
+        if (state >> 32 == 0)
+            state = state << 32 | popped(&local);
+    }
+    local.state = state;
+    for (; i < count; i++) {
+        uint32_t size, inside;
         uint32_t rest = quantile(&local);
-        dcn_alphabet_entry entry = alphabet.entries[rest >> (DCN_TOTAL_BITS - DCN_LOOKUP_BITS)];
-        while (rest - entry.start >= entry.count) {
-            entry.symbol++;
-            entry.start = alphabet.starts[entry.symbol];
-            entry.count = alphabet.starts[entry.symbol + 1] - entry.start;
-        }
-        take(&local, entry.start, entry.count);
-        out[i] = (int32_t)entry.symbol;
+        out[i] = (int32_t)found(&alphabet, rest, &size, &inside);
+        take(&local, rest - inside, size);
     }
     *coder = local;
 }
@@ -107,7 +130,8 @@ int dcn_alphabet_make(dcn_alphabet *alphabet, const uint32_t *counts, size_t siz
 {
     alphabet->starts = dcn_allocate(size + 1, sizeof *alphabet->starts);
     alphabet->entries = dcn_allocate((size_t)1 << DCN_LOOKUP_BITS, sizeof *alphabet->entries);
-    if (!alphabet->starts || !alphabet->entries)
+    alphabet->first = dcn_allocate((size_t)1 << DCN_LOOKUP_BITS, sizeof *alphabet->first);
+    if (!alphabet->starts || !alphabet->entries || !alphabet->first)
         return -1;
     uint32_t *starts = alphabet->starts;
     starts[0] = 0;
@@ -117,7 +141,8 @@ int dcn_alphabet_make(dcn_alphabet *alphabet, const uint32_t *counts, size_t siz
     for (uint32_t i = 0; i < 1u << DCN_LOOKUP_BITS; i++) {
         while (starts[symbol + 1] <= i << (DCN_TOTAL_BITS - DCN_LOOKUP_BITS))
             symbol++;
-        alphabet->entries[i] = (dcn_alphabet_entry){starts[symbol], starts[symbol + 1] - starts[symbol], symbol};
+        alphabet->entries[i] = (uint64_t)(starts[symbol + 1] - starts[symbol]) << 32 | starts[symbol];
+        alphabet->first[i] = (uint16_t)symbol;
     }
     return 0;
 }
@@ -125,8 +150,9 @@ int dcn_alphabet_make(dcn_alphabet *alphabet, const uint32_t *counts, size_t siz
 void dcn_symbol_tables_free(dcn_symbol_tables *tables)
 {
     for (int scale = 0; scale < DCN_SCALES; scale++) {
-        dcn_release(tables->symbols[scale].starts), dcn_release(tables->symbols[scale].entries);
-        dcn_release(tables->zeros[scale].starts), dcn_release(tables->zeros[scale].entries);
+        const dcn_alphabet *alphabets[2] = {&tables->symbols[scale], &tables->zeros[scale]};
+        for (int i = 0; i < 2; i++)
+            dcn_release(alphabets[i]->starts), dcn_release(alphabets[i]->entries), dcn_release(alphabets[i]->first);
     }
 }
 

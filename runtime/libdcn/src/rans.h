@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { DCN_SCALES = 32, DCN_TOTAL_BITS = 24, DCN_LOOKUP_BITS = 9, DCN_LARGEST_SYMBOL = 32767, DCN_MOST_RUN = 1023 };
+enum { DCN_SCALES = 32, DCN_TOTAL_BITS = 24, DCN_LOOKUP_BITS = 8, DCN_LARGEST_SYMBOL = 32767, DCN_MOST_RUN = 1023 };
 
 /* What is wrong with a stream, with up to three numbers for the message. */
 typedef enum {
@@ -31,15 +31,12 @@ typedef struct {
     size_t left; /* words */
 } dcn_coder;
 
-typedef struct {
-    uint32_t start, count, symbol;
-} dcn_alphabet_entry;
-
-/* Symbol i has the quantiles from starts[i] to before starts[i + 1]; `entries`: for the upper bits of a quantile the
- * first symbol that can have it. */
+/* Symbol i has the quantiles from starts[i] to before starts[i + 1]. For the upper bits of a quantile, `first` is the
+ * first symbol that can have it, and `entries` its start with its count in the upper half. */
 typedef struct {
     uint32_t *starts;
-    dcn_alphabet_entry *entries;
+    uint64_t *entries;
+    uint16_t *first;
 } dcn_alphabet;
 
 /* Of each scale index: the largest symbol with a count of its own, the longest such run of zeros (0: no runs), and
