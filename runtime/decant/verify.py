@@ -13,7 +13,7 @@ from decant.backends.devices import available_devices
 from decant.backends.session import Session
 from decant.backends.sessions import create_session
 from decant.bundles.bundle import Bundle, find_bundle
-from decant.errors import BundleError, DecantError, MissingExtraError
+from decant.errors import BundleError, DecantError, MissingExtraError, ModelNotFoundError
 from decant.formats import container
 from decant.formats.manifest import Graph
 from decant.formats.reading import read_dcn
@@ -45,8 +45,9 @@ def verify_file(
 ) -> Finding:
     """Check a ``.dcn`` file: checksums, its model's bundle, and that its latents and alpha decode there.
 
-    Raises FormatError, ModelNotFoundError or BundleError when one is not right, SizeLimitError for more than
-    ``size_limit`` pixels, OSError when the file cannot be read.
+    Where its model is not here, the finding's ``passed`` is None and its detail says what was not checked.
+    Raises FormatError or BundleError when something is not right, SizeLimitError for more than ``size_limit``
+    pixels, OSError when the file cannot be read.
     """
     return FileVerifier(bundle_dir, size_limit)(read_dcn(path), str(path))
 
@@ -58,9 +59,13 @@ class FileVerifier:
         self,
         bundle_dir: str | PathLike[str] | None = None,
         size_limit: int = container.DEFAULT_SIZE_LIMIT,
+        *,
+        require_model: bool = False,
     ) -> None:
+        """``require_model`` raises ModelNotFoundError for a file whose model is not here."""
         self._bundle_dir = bundle_dir
         self._size_limit = size_limit
+        self._require_model = require_model
         self._bundles: dict[tuple[str, bytes], Bundle] = {}
         self._lock = lifecycle.Native(threading.Lock)  # made anew in a forked child
 
@@ -68,7 +73,12 @@ class FileVerifier:
         """Check the bytes of a file. Raises as ``verify_file`` does."""
         file = container.parse(data, source)
         container.check_size(file.width, file.height, source, self._size_limit)
-        bundle = self._bundle(file)
+        try:
+            bundle = self._bundle(file)
+        except ModelNotFoundError as error:
+            if self._require_model:
+                raise
+            return _without_model(file, source, error)
         said = [f"{file.width}x{file.height}"]
         said += bundle.layout.verify(file, bundle.image, source)
         said += [f"model {bundle.name} {bundle.version}", "all checksums right"]
@@ -83,16 +93,29 @@ class FileVerifier:
             return self._bundles[key]
 
 
+def _without_model(file: container.DcnFile, source: str, error: ModelNotFoundError) -> Finding:
+    """What can be said of a parsed file without its model. Raises FormatError for a damaged alpha plane."""
+    said = [f"{file.width}x{file.height}", "header and all checksums right"]
+    if file.alpha is not None:
+        from decant.formats import alpha
+
+        alpha.unpack(file.alpha, file.width, file.height, source)
+        said.append("alpha decoded")
+    return Finding(None, source, f"{', '.join(said)}; symbols not checked: {error}")
+
+
 def verify_files(
     jobs: Sequence[Path],
     bundle_dir: str | PathLike[str] | None = None,
     size_limit: int = container.DEFAULT_SIZE_LIMIT,
     threads: int = 0,
+    *,
+    require_model: bool = False,
 ) -> Iterator[Finding]:
     """Check many ``.dcn`` files, several at a time, in order; whatever is wrong with one is its finding."""
     from decant.batch import in_parallel
 
-    verifier = FileVerifier(bundle_dir, size_limit)
+    verifier = FileVerifier(bundle_dir, size_limit, require_model=require_model)
 
     def check(path: Path) -> Finding:
         return verifier(read_dcn(path), str(path))

@@ -5,4 +5,4 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def _no_shipped_bundles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("decant.bundles.bundle.shipped_folders", list)
+    monkeypatch.setattr("decant.bundles.places.shipped_folders", list)

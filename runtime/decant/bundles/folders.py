@@ -23,6 +23,15 @@ def user_cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or _home() / ".cache") / "decant"
 
 
+def user_config_folder() -> Path:
+    """~/.config/decant, ~/Library/Application Support/decant or %LOCALAPPDATA%\\decant."""
+    if sys.platform == "win32":
+        return _windows() / "decant"
+    if sys.platform == "darwin":
+        return _home() / "Library" / "Application Support" / "decant"
+    return Path(os.environ.get("XDG_CONFIG_HOME") or _home() / ".config") / "decant"
+
+
 def _windows() -> Path:
     return Path(os.environ.get("LOCALAPPDATA") or _home() / "AppData" / "Local")
 

@@ -11,12 +11,14 @@ from typing import Any
 
 import click
 
+from decant.commands.bundle import bundle
 from decant.commands.decode import decode
 from decant.commands.encode import encode
 from decant.commands.info import info
 from decant.commands.listing import devices, models
 from decant.commands.plugins import CommandGroup
 from decant.commands.terminal import say
+from decant.commands.transcode import transcode
 from decant.commands.verify import verify
 from decant.errors import DecantWarning
 
@@ -74,7 +76,7 @@ def _show_warning(message: Warning | str, category: type[Warning], *where: Any, 
         _show_other[-1](message, category, *where, **also)
 
 
-for _command in (encode, decode, info, verify, models, devices):
+for _command in (encode, decode, transcode, info, verify, models, bundle, devices):
     main.add_command(_command)
 
 if __name__ == "__main__":

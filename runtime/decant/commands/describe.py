@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from decant.bundles.bundle import Bundle
+from decant.bundles.known_models import EARLIER_PACKAGE, KnownModel, known, known_models
 from decant.formats.container import DcnFile
 from decant.formats.exif import dpi_of, orientation_of
 from decant.formats.manifest import Graph
@@ -92,7 +93,9 @@ def describe_file(file: DcnFile, path: str, size: int, bundle: Bundle | None = N
         "alpha": file.alpha is not None,
         "orientation": info.orientation,
         "dpi": None if info.dpi is None else [round(value, 2) for value in info.dpi],
+        "model_version": _version(file, bundle),
         "model_licence": None if bundle is None else licence_of(bundle),
+        "model_commercial_use": None if bundle is None else commercial_use_of(bundle),
         "groups": None if bundle is None else _groups(file, bundle.model["latent"]),
         "bytes": size,
         "bits_per_pixel": info.bits_per_pixel,
@@ -119,6 +122,7 @@ def describe_bundle(bundle: Bundle) -> dict[str, Any]:
         "version": bundle.version,
         "family": bundle.family,
         "model_id": bundle.model_id,
+        "bytes": bundle.bytes,
         "width": bundle.image[0],
         "height": bundle.image[1],
         "latent": bundle.model["latent"],
@@ -126,6 +130,7 @@ def describe_bundle(bundle: Bundle) -> dict[str, Any]:
         "refused": raw.get("refused", []),
         "golden": len(bundle.golden),
         "licence": raw.get("licence"),
+        "commercial_use": commercial_use_of(bundle),
         "data": raw.get("data"),
     }
 
@@ -134,7 +139,9 @@ def licence_lines(bundles: Sequence[Bundle]) -> list[str]:
     """The terms of the weights as each bundle states them, one line for the bundles of equal terms."""
     names: dict[str, list[str]] = {}
     for bundle in bundles:
-        names.setdefault(licence_of(bundle) or "not stated", []).append(bundle.name)
+        of = names.setdefault(licence_of(bundle) or "not stated", [])
+        if bundle.name not in of:
+            of.append(bundle.name)
     return [escaped(f"licence of {', '.join(of)}: {licence}") for licence, of in names.items()]
 
 
@@ -142,6 +149,38 @@ def licence_of(bundle: Bundle) -> str | None:
     """The terms of the weights, from bundle.json; None where it states none."""
     licence = bundle.manifest.raw.get("licence")
     return licence if isinstance(licence, str) and licence else None
+
+
+def commercial_use_of(bundle: Bundle) -> str | None:
+    """Whether the weights may be used commercially: "yes", "no" or "unclear"; None where neither bundle.json
+    nor the table of released models says it.
+    """
+    said = bundle.manifest.raw.get("commercial_use")
+    if said in ("yes", "no", "unclear"):
+        return str(said)
+    model = known_models().get(bundle.model_id)
+    return None if model is None else model.commercial_use
+
+
+def describe_missing(model: KnownModel) -> dict[str, Any]:
+    """A released model that is not here."""
+    return {
+        "kind": "missing",
+        "path": None,
+        "name": model.name,
+        "version": model.versions[-1],
+        "model_id": model.model_id,
+        "commercial_use": model.commercial_use,
+        "package": EARLIER_PACKAGE if model.commit else "decant-codec",
+    }
+
+
+def _version(file: DcnFile, bundle: Bundle | None) -> str | None:
+    """The version of the model that a file names, if it is here or was released."""
+    if bundle is not None:
+        return bundle.version
+    model = known(file.model_id.hex())
+    return None if model is None else model.versions[-1]
 
 
 def _graph(graph: Graph) -> dict[str, Any]:

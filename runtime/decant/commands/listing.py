@@ -1,26 +1,46 @@
 """``decant models`` and ``decant devices``: what is here."""
 
 import json
+from typing import TYPE_CHECKING
 
 import click
 
 from decant.commands.options import bundle_dir_option, json_option
 from decant.commands.terminal import say, show_lines
 
+if TYPE_CHECKING:
+    from decant.bundles.known_models import KnownModel
 
-@click.command()
+
+@click.group(invoke_without_command=True)
 @bundle_dir_option
 @json_option
-def models(bundle_dir: str | None, as_json: bool) -> None:
-    """List the bundles that can be found."""
-    from decant.bundles.bundle import list_bundles, search_folders
-    from decant.commands.describe import describe_bundle, licence_lines, table
-
-    found = list_bundles(bundle_dir)
-    if as_json:
-        show_lines(json.dumps([describe_bundle(bundle) for bundle in found], indent=2))
+@click.option("--all", "every", is_flag=True, help="Also released models that are not here.")
+@click.pass_context
+def models(context: click.Context, bundle_dir: str | None, as_json: bool, every: bool) -> None:
+    """List the bundles that can be found: name, version, model id, size and terms."""
+    if context.invoked_subcommand is not None:
+        if bundle_dir is not None or as_json or every:
+            raise click.UsageError(f"options go after {context.invoked_subcommand}")
         return
-    if not found:
+    from decant.bundles.bundle import list_bundles, search_folders
+    from decant.bundles.known_models import EARLIER_PACKAGE
+    from decant.bundles.names import version_key
+    from decant.commands.describe import (
+        commercial_use_of,
+        describe_bundle,
+        describe_missing,
+        licence_lines,
+        table,
+    )
+
+    found = sorted(list_bundles(bundle_dir), key=lambda bundle: version_key(bundle.version), reverse=True)
+    missing = _missing({bundle.model_id for bundle in found}) if every else []
+    if as_json:
+        described = [describe_bundle(bundle) for bundle in found]
+        show_lines(json.dumps([*described, *map(describe_missing, missing)], indent=2))
+        return
+    if not found and not missing:
         looked = ", ".join(map(str, search_folders(bundle_dir)))
         say(f"decant: no bundles; looked in {looked}")
         return
@@ -29,14 +49,58 @@ def models(bundle_dir: str | None, as_json: bool) -> None:
             "name": bundle.name,
             "version": bundle.version,
             "model id": bundle.model_id[:16],
+            "MB": f"{bundle.bytes / 1e6:.2f}",
+            "commercial use": commercial_use_of(bundle) or "not stated",
             "encodes": "yes" if bundle.has("analysis") else "no",
             "pixels": "x".join(map(str, bundle.image)) if any(bundle.image) else "any",
             "folder": str(bundle.path),
         }
         for bundle in found
     ]
+    rows += [
+        {
+            "name": model.name,
+            "version": model.versions[-1],
+            "model id": model.model_id[:16],
+            "MB": "-",
+            "commercial use": model.commercial_use,
+            "encodes": "-",
+            "pixels": "-",
+            "folder": "not here: " + (EARLIER_PACKAGE if model.commit else "decant-codec") + " has it",
+        }
+        for model in missing
+    ]
+    rows.sort(key=lambda row: row["name"])
     show_lines(table(rows))
-    show_lines("\n" + "\n".join(licence_lines(found)))
+    if found:
+        show_lines("\n" + "\n".join(licence_lines(found)))
+
+
+def _missing(here: set[str]) -> "list[KnownModel]":
+    """Released models that are not ``here``, by name and version."""
+    from decant.bundles.known_models import known_models
+    from decant.bundles.names import version_key
+
+    left = [model for key, model in known_models().items() if key not in here]
+    return sorted(left, key=lambda model: (model.name, version_key(model.versions[-1])))
+
+
+@models.command()
+@click.argument("model", metavar="ID")
+@click.option("--from", "mirror", metavar="URL", help="Mirror: an http or https URL, or a folder.")
+@click.option("--into", metavar="DIR", help="Folder for it; without it, bundles in the user's data folder.")
+def fetch(model: str, mirror: str | None, into: str | None) -> None:
+    """Fetch the bundle of a model from a mirror, and check it.
+
+    ID is a model id (16 to 64 hexadecimal digits), or NAME@VERSION of a released model. Without --from the
+    mirror is DECANT_MIRROR, or that of the settings file. Nothing is fetched unless this command is called.
+    """
+    from decant.bundles.fetch import fetch as fetch_bundle
+
+    bundle = fetch_bundle(model, mirror, into)
+    show_lines(
+        f"{bundle.path}: {bundle.name} {bundle.version}, id {bundle.model_id[:16]}, {bundle.bytes} bytes"
+    )
 
 
 @click.command()

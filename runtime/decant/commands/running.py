@@ -61,13 +61,13 @@ def stopped_by_signals() -> Iterator[None]:
 def bundle_or_file(path: Path, bundle_dir: str | None) -> Path:
     """``path``, or the folder of the bundle of that name where no such file or folder is here."""
     from decant.bundles.bundle import find_bundle, search_folders
+    from decant.bundles.names import parse_name
     from decant.errors import ModelNotFoundError
-    from decant.formats.container import NAME_PATTERN
 
     if path == STANDARD or path.exists():
         return path
     missing = f"{path}: no such file or folder"
-    if not NAME_PATTERN.fullmatch(str(path)):
+    if parse_name(str(path)) is None:
         raise Failure(missing)
     try:
         return find_bundle(str(path), bundle_dir=bundle_dir).path

@@ -41,12 +41,17 @@ class _Checks:
 @quiet_option
 @threads_option
 @size_limit_option
+@click.option(
+    "--require-model",
+    is_flag=True,
+    help="Fail for a file whose model is not here; otherwise its header, checksums and alpha are checked.",
+)
 def verify(paths: tuple[Path, ...], as_json: bool, quiet: bool, **options: Any) -> None:
     """Check .dcn files, folders of them, or bundles.
 
     PATH is a .dcn file, - for standard input, a folder of .dcn files, a bundle's folder or a bundle's name.
     In a file every checksum is checked and all symbols are decoded; in a bundle every file, and every graph
-    on every runtime and device here.
+    on every runtime and device here. Lines that begin with skip say what could not be checked.
     """
     reports = []
     total = 0
@@ -88,19 +93,23 @@ def _findings(
         yield Finding(False, str(path), str(error))
         return
     report["kind"] = checks.kind
-    passed = found = 0
+    passed = found = unknown = 0
     for finding in checks.findings:
         found += 1
         passed += finding.passed is not False
+        unknown += finding.passed is None
         yield finding
     if checks.kind == "folder":
         report["skipped"] = dict(checks.plan.skipped)
         skipped = skipped_text(checks.plan)
         if not quiet:
-            say(f"{passed} of {found} files in {path} are whole{skipped and '; '}{skipped}")
+            without = f"; {unknown} without their model: symbols not checked" if unknown else ""
+            say(f"{passed} of {found} files in {path} are whole{without}{skipped and '; '}{skipped}")
 
 
-def _checks(path: Path, bundle_dir: str | None, threads: int, size_limit: int) -> _Checks:
+def _checks(
+    path: Path, bundle_dir: str | None, threads: int, size_limit: int, require_model: bool
+) -> _Checks:
     from decant.verify import FileVerifier, Finding, verify_bundle, verify_files
 
     path = bundle_or_file(path, bundle_dir)
@@ -115,11 +124,12 @@ def _checks(path: Path, bundle_dir: str | None, threads: int, size_limit: int) -
             for failed, message in plan.failed:
                 yield Finding(False, str(failed), message)
             files = [source for source, _ in plan.jobs]
-            yield from verify_files(files, bundle_dir, size_limit, threads)
+            yield from verify_files(files, bundle_dir, size_limit, threads, require_model=require_model)
 
         return _Checks("folder", findings(), plan)
     from decant.formats.reading import read_dcn_stream
 
     with input_stream(path) as (stream, name):
         data = read_dcn_stream(stream, name)
-    return _Checks("file", iter([FileVerifier(bundle_dir, size_limit)(data, name)]))
+    verifier = FileVerifier(bundle_dir, size_limit, require_model=require_model)
+    return _Checks("file", iter([verifier(data, name)]))

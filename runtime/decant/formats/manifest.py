@@ -36,19 +36,36 @@ OTHER_FLOOR_DB = 40.0
 
 @dataclass(frozen=True)
 class FileEntry:
-    """A file of the bundle: path relative to its folder, length and SHA-256 (hex); ``of``: the folder beside
-    this one that has it, for a graph of the encoder that two bundles share.
+    """A file of the bundle: path relative to its folder, length and SHA-256 (hex) of its content.
+
+    ``of``: the folder beside this one that has it, for a graph of the encoder that two bundles share.
+    ``gzip_bytes``: the length of the gzip file that lies there instead, under the same name and ``.gz``.
     """
 
     path: str
     bytes: int
     sha256: str
     of: str | None = None
+    gzip_bytes: int | None = None
+
+    @property
+    def stored_path(self) -> str:
+        """The name of the file that lies in the folder."""
+        return self.path if self.gzip_bytes is None else f"{self.path}.gz"
+
+    @property
+    def stored_bytes(self) -> int:
+        """The length of the file that lies in the folder."""
+        return self.bytes if self.gzip_bytes is None else self.gzip_bytes
 
     def described(self) -> dict[str, Any]:
         """As bundle.json has it."""
-        found = {"path": self.path, "bytes": self.bytes, "sha256": self.sha256}
-        return found if self.of is None else found | {"of": self.of}
+        found: dict[str, Any] = {"path": self.path, "bytes": self.bytes, "sha256": self.sha256}
+        if self.of is not None:
+            found["of"] = self.of
+        if self.gzip_bytes is not None:
+            found["gzip_bytes"] = self.gzip_bytes
+        return found
 
 
 @dataclass(frozen=True)
@@ -195,9 +212,9 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
     files = tuple(
         _file(item, f"{where}: files[{i}]") for i, item in enumerate(_take(raw, "files", list, where))
     )
-    require_listed_once(
-        [file.path for file in files] + [file.path for graph in graphs for file in graph.files], where
-    )
+    entries = [*files, *(file for graph in graphs for file in graph.files)]
+    packed = [entry.stored_path for entry in entries if entry.gzip_bytes is not None]
+    require_listed_once([*(entry.path for entry in entries), *packed], where)
     keys = [(graph.role, graph.precision, graph.runtime) for graph in graphs]
     if len(set(keys)) != len(keys):
         raise BundleError(f"{where}: two graphs have the same role, precision and runtime")
@@ -301,7 +318,11 @@ def _file(value: object, where: str, *, shared: bool = False) -> FileEntry:
     if "of" in value and not shared:
         raise BundleError(f"{where}: 'of' is for the graphs {', '.join(ENCODER_ROLES)}")
     of = _match(value, "of", NAME_PATTERN, where) if "of" in value else None
-    return FileEntry(path=path, bytes=size, sha256=_match(value, "sha256", _SHA256, where), of=of)
+    gzip_bytes = _take(value, "gzip_bytes", int, where) if "gzip_bytes" in value else None
+    if gzip_bytes is not None and gzip_bytes < 0:
+        raise BundleError(f"{where}: {gzip_bytes} bytes cannot be")
+    sha256 = _match(value, "sha256", _SHA256, where)
+    return FileEntry(path=path, bytes=size, sha256=sha256, of=of, gzip_bytes=gzip_bytes)
 
 
 def _tensor(value: object, where: str) -> TensorSpec:

@@ -187,7 +187,7 @@ class TestLookUp:
         self, places: dict[str, Path], monkeypatch: pytest.MonkeyPatch
     ):
         assert [folder.name for folder in shipped_folders()] == ["decant_bundles"]
-        monkeypatch.setattr("decant.bundles.bundle.shipped_folders", shipped_folders)
+        monkeypatch.setattr("decant.bundles.places.shipped_folders", shipped_folders)
         with pytest.raises(ModelNotFoundError, match="decant_bundles"):
             find_bundle("nowhere")
 
