@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check bench docs fuzz lock wheel wheels clean
+.PHONY: demo test check bench docs fuzz lock wheel wheels models-archive clean
 
 # make LOCKED=1 ... installs only wheels whose hashes are in requirements.lock.
 LOCKED ?=
@@ -51,6 +51,9 @@ wheel: $(STAMP)
 wheels: $(STAMP)
 	$(PIP) ziglang==0.17.1
 	$(BIN)/python .ci/wheels.py
+# The package of earlier decoders (docs/compatibility.md); needs the whole history.
+models-archive: $(STAMP)
+	$(BIN)/python -m decant_export.earlier_models --out dist
 
 clean:
 	rm -rf build dist demo site .pytest_cache .mypy_cache .ruff_cache

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import bundles
+import click
 import pytest
 from decant.backends.devices import KINDS
 from decant.commands.cli import main
@@ -41,8 +42,10 @@ def test_the_page_of_commands_names_every_command_and_no_option_that_is_not_ther
     page = (DOCS / "commands.md").read_text()
     named = {name for line in re.findall(r"^## (.*)$", page, re.MULTILINE) for name in line.split(", ")}
     assert set(main.commands) <= named
-    options = {
-        name for command in main.commands.values() for option in command.params for name in option.opts
-    }
+    commands = list(main.commands.values())
+    commands += [
+        one for group in commands if isinstance(group, click.Group) for one in group.commands.values()
+    ]
+    options = {name for command in commands for option in command.params for name in option.opts}
     for option in re.findall(r"`(--[\w-]+)", page):
         assert option in options | {"--help"}, option

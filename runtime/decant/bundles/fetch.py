@@ -133,6 +133,7 @@ def _web(place: str, folder: str) -> Source:
             with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer:
                 data: bytes = answer.read(limit + 1)
         except urllib.error.HTTPError as error:
+            error.close()
             if error.code == http.HTTPStatus.NOT_FOUND:
                 raise ModelNotFoundError(f"{url}: not on this mirror") from None
             raise BundleError(f"{url}: HTTP status {error.code} {error.reason}") from None
