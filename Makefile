@@ -51,6 +51,7 @@ wheel: $(STAMP)
 wheels: $(STAMP)
 	$(PIP) ziglang==0.17.1
 	$(BIN)/python .ci/wheels.py
+
 # The package of earlier decoders (docs/compatibility.md); needs the whole history.
 models-archive: $(STAMP)
 	$(BIN)/python -m decant_export.earlier_models --out dist

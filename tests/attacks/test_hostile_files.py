@@ -168,7 +168,7 @@ def good(tiny: Path) -> container.DcnFile:
 def test_the_file_is_refused_in_one_line(tiny: Path, good: container.DcnFile, tmp_path: Path, name: str):
     maker, message = ATTACKS[name]
     (tmp_path / "hostile.dcn").write_bytes(maker(good))
-    for command in (["decode", "hostile.dcn", "out.png"], ["verify", "hostile.dcn"]):
+    for command in (["decode", "hostile.dcn", "out.png"], ["verify", "hostile.dcn", "--require-model"]):
         arguments = [str(tmp_path / word) if "." in word else word for word in command]
         result = CliRunner().invoke(main, [*arguments, "--bundle-dir", str(tiny)])
         assert isinstance(result.exception, SystemExit), result.exception

@@ -10,13 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from golden_symbols import symbols_sha256
 from decant import Decoder
 from decant.bundles.bundle import Bundle, find_bundle
 from decant.bundles.known_models import KnownModel, known_models
 from decant.formats import container
 from decant.verify import verify_bundle
 from decant_export.earlier_models import earlier_models, write_wheel
+from golden_symbols import symbols_sha256
 
 ROOT = Path(__file__).parents[2]
 RELEASES = Path(__file__).parent / "releases"

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from golden_symbols import symbols_sha256
 from decant import Decoder
 from decant.bundles.bundle import find_bundle
 from decant.formats import container
+from golden_symbols import symbols_sha256
 
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / "build" / "upgrade"

@@ -238,3 +238,34 @@ def test_a_tensor_has_this_hash():
     assert tensor_sha256(array.astype(">f4")) == expected
     assert tensor_sha256(np.asfortranarray(array)) == expected
     assert tensor_sha256(array.reshape(4)) != expected
+
+
+class TestVersions:
+    """Several versions of one name: the newest counts, others are asked for."""
+
+    @pytest.fixture
+    def versions(self, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        folder = tmp_path / "data" / "decant" / "bundles"
+        for offset, version in ((0.0, "0.9.0"), (0.1, "0.10.0"), (0.2, "0.9.1")):
+            bundles.build(folder / f"tiny-{version}", name="tiny", offset=offset, openvino=False)
+            bundles.reseal(folder / f"tiny-{version}", lambda raw, v=version: raw.update(version=v))
+        monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+        return folder
+
+    def test_by_name_version_and_id(self, versions: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch):
+        assert find_bundle("tiny").version == "0.10.0"
+        assert find_bundle("tiny@0.9").version == "0.9.1"
+        assert find_bundle("tiny@0.9.0").version == "0.9.0"
+        wanted = Bundle.open(versions / "tiny-0.9.0").model_id
+        assert find_bundle(f"tiny@{wanted[:12]}").version == "0.9.0"
+        assert find_bundle("tiny@0.10", wanted).version == "0.9.0"  # a file's id decides
+        monkeypatch.setenv("DECANT_BUNDLES", str(versions / "tiny-0.9.0"))
+        assert find_bundle("tiny").version == "0.9.0"  # named folders come before all others
+
+    def test_a_version_that_is_not_here_is_named(self, versions: Path):
+        with pytest.raises(ModelNotFoundError, match=r"model tiny 2\.0 is not here \(.*looked in "):
+            find_bundle("tiny@2.0")
+        with pytest.raises(
+            ModelNotFoundError, match=r"model lite 0\.9 with id f8b691d4dbb05374 is not here; .*models fetch"
+        ):
+            find_bundle("lite@0.9")
