@@ -372,8 +372,6 @@ class TestCommandsOfOtherPackages:
     def test_help_lists_them_without_importing(self):
         result = decant("--help")
         assert re.search(r"^  brew +Of the package decant_tea; see its --help\.$", result.output, re.M)
-            r"^  brew +Of the package decant_tea; see its --help\.$", result.output, re.MULTILINE
-        )
         assert "decant_tea" not in sys.modules
 
     def test_a_call_imports_and_runs(self):
