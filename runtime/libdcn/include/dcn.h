@@ -16,7 +16,8 @@
  * calls. No function installs signal handlers, keeps threads after it returns, prints, or reads files.
  *
  * Memory: what a decode takes is known from the header before it is taken (dcn_decode_memory) and grows with the
- * width of a picture; limits are checked first. There is no recursion. No input is trusted, models included.
+ * width of a picture; limits are checked first. While a model is open, up to 16 MB of released memory are kept for the
+ * next decode, unless the caller has an allocator of its own. There is no recursion. No input is trusted, models included.
  *
  * Errors: functions return DCN_OK or what is wrong; `error`, which may be NULL, gets a sentence for people.
  */

@@ -140,6 +140,7 @@ static void copy_tile(const decoding *work, const dcn_tile_latents *tile)
 static dcn_status decode_tile(const decoding *work, int row, int column, dcn_error *error)
 {
     dcn_tile_latents tile;
+    int threads = work->options.threads / tile_threads(work);
     dcn_tile_place(&work->picture, row, column, &tile);
     size_t size = (size_t)work->model->entropy->channels * (size_t)tile.rows * (size_t)tile.columns;
     int whole = tile.top == work->begin && tile.top + tile.rows == work->end && tile.left == work->left &&
@@ -148,7 +149,7 @@ static dcn_status decode_tile(const decoding *work, int row, int column, dcn_err
         tile.symbols = memset(work->symbols, 0, size * sizeof(int16_t));
     else
         tile.symbols = dcn_allocate_zeroed(size, sizeof(int16_t));
-    dcn_status status = tile.symbols ? dcn_tile_open(&work->picture, work->groups, &tile, error)
+    dcn_status status = tile.symbols ? dcn_tile_open(&work->picture, work->groups, threads, &tile, error)
                                      : dcn_fail(error, DCN_OUT_OF_MEMORY, "no memory for a coding tile");
     if (status == DCN_OK)
         copy_tile(work, &tile);

@@ -9,4 +9,9 @@ void *dcn_allocate(size_t count, size_t size);
 void *dcn_allocate_zeroed(size_t count, size_t size);
 void dcn_release(void *memory);
 
+/* Between these, up to 16 MB of what was released are kept for the next decode; calls are counted. Memory of an
+ * allocator of the caller's is never kept. */
+void dcn_memory_hold(void);
+void dcn_memory_drop(void);
+
 #endif

@@ -326,6 +326,8 @@ dcn_status dcn_model_open(const void *bytes, size_t size, dcn_model **opened, dc
         return dcn_fail(error, DCN_BAD_ARGUMENT, "NULL given for a model");
     *opened = NULL;
     dcn_model *model = dcn_allocate_zeroed(1, sizeof *model);
+    if (model)
+        dcn_memory_hold();
     reader *reader = dcn_allocate_zeroed(1, sizeof *reader);
     dcn_status status = DCN_OUT_OF_MEMORY;
     if (model && reader) {
@@ -357,6 +359,7 @@ void dcn_model_close(dcn_model *model)
 {
     if (!model)
         return;
+    dcn_memory_drop();
     dcn_entropy_model_free(model->entropy);
     dcn_mean_free(model->mean);
     dcn_synthesis_free(model->synthesis);

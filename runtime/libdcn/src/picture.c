@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "memory.h"
+#include "threads.h"
 #include "tile.h"
 
 enum { OFFSET_UNIT = 256, OFFSET_ZERO = 64, LENGTH_BYTES = 5 };
@@ -214,7 +215,40 @@ static void with_halo(int first, int count, int bound, int *begin, int *end)
     *end = smaller((first + count + DCN_HYPER_LATENTS - 1) / DCN_HYPER_LATENTS + DCN_MEAN_HALO, bound);
 }
 
-dcn_status dcn_tile_open(const dcn_picture *picture, int groups, dcn_tile_latents *tile, dcn_error *error)
+/* The two halves of the work on a tile, which know nothing of one another: symbols, and means without contexts. */
+typedef struct {
+    const dcn_picture *picture;
+    const dcn_tile *coded;
+    dcn_tile_latents *tile;
+    int top, left, rows, columns; /* hyperlatents of the means */
+    dcn_stream_result result;
+    dcn_status mean_status;
+} halves;
+
+static void decode_symbols(halves *halves)
+{
+    dcn_decode_tile(halves->picture->model->entropy, halves->coded, halves->tile->symbols, &halves->result);
+}
+
+static void compute_means(halves *halves)
+{
+    const dcn_picture *picture = halves->picture;
+    size_t row = (size_t)picture->wz;
+    halves->mean_status = dcn_mean_compute(picture->model->mean,
+                                           picture->v + (size_t)halves->top * row + (size_t)halves->left,
+                                           (size_t)picture->hz * row, row, halves->rows, halves->columns,
+                                           halves->tile->means);
+}
+
+static void run_half(void *context, int index)
+{
+    if (index)
+        compute_means(context);
+    else
+        decode_symbols(context);
+}
+
+dcn_status dcn_tile_open(const dcn_picture *picture, int groups, int threads, dcn_tile_latents *tile, dcn_error *error)
 {
     const dcn_model *model = picture->model;
     int side = model->tile, top, bottom, left, right;
@@ -222,7 +256,7 @@ dcn_status dcn_tile_open(const dcn_picture *picture, int groups, dcn_tile_latent
     dcn_bytes stream = picture->streams[number];
     with_halo(tile->top, tile->rows, picture->hz, &top, &bottom);
     with_halo(tile->left, tile->columns, picture->wz, &left, &right);
-    size_t channels = (size_t)model->entropy->channels, plane = (size_t)picture->hz * (size_t)picture->wz;
+    size_t channels = (size_t)model->entropy->channels;
     dcn_tile coded = {.stream = stream.bytes, .size = stream.size, .v = picture->v, .hyper_rows = picture->hz,
                       .hyper_columns = picture->wz, .top = tile->top / DCN_HYPER_LATENTS,
                       .left = tile->left / DCN_HYPER_LATENTS, .offset = picture->offset, .rows = tile->rows,
@@ -231,17 +265,24 @@ dcn_status dcn_tile_open(const dcn_picture *picture, int groups, dcn_tile_latent
         return zero_word(number, error);
     if (!dcn_tile_fits(model->entropy, &coded))
         return dcn_fail(error, DCN_BAD_ARGUMENT, "a coding tile beyond what libdcn decodes");
-    dcn_stream_result result;
-    if (dcn_decode_tile(model->entropy, &coded, tile->symbols, &result))
-        return stream_failed(&result, number, error);
     tile->mean_columns = (size_t)(right - left) * DCN_HYPER_LATENTS;
     tile->mean_first = (size_t)(tile->top - top * DCN_HYPER_LATENTS) * tile->mean_columns +
                        (size_t)(tile->left - left * DCN_HYPER_LATENTS);
     tile->means = dcn_allocate((size_t)(bottom - top) * DCN_HYPER_LATENTS * tile->mean_columns * channels, sizeof *tile->means);
-    dcn_status status = tile->means ? DCN_OK : DCN_OUT_OF_MEMORY;
-    if (status == DCN_OK)
-        status = dcn_mean_compute(model->mean, picture->v + (size_t)top * (size_t)picture->wz + (size_t)left, plane,
-                                  (size_t)picture->wz, bottom - top, right - left, tile->means);
+    if (!tile->means)
+        return dcn_fail(error, DCN_OUT_OF_MEMORY, "no memory for the means");
+    halves halves = {.picture = picture, .coded = &coded, .tile = tile, .top = top, .left = left, .rows = bottom - top,
+                     .columns = right - left};
+    if (threads > 1) {
+        dcn_parallel(2, run_half, &halves);
+    } else {
+        decode_symbols(&halves);
+        if (!halves.result.fault)
+            compute_means(&halves);
+    }
+    if (halves.result.fault)
+        return stream_failed(&halves.result, number, error);
+    dcn_status status = halves.mean_status;
     if (status == DCN_OK)
         status = dcn_mean_context(model->mean, tile->symbols, picture->step, tile->rows, tile->columns,
                                   tile->means + tile->mean_first * channels, tile->mean_columns * channels, channels);

@@ -37,8 +37,8 @@ typedef struct {
 void dcn_tile_place(const dcn_picture *picture, int tile_row, int tile_column, dcn_tile_latents *tile);
 
 /* Decodes the first `groups` channel groups of a tile, whose sizes are set, into `tile->symbols`, which the caller
- * gives and which holds zeros; `tile->means` is to be released. */
-dcn_status dcn_tile_open(const dcn_picture *picture, int groups, dcn_tile_latents *tile, dcn_error *error);
+ * gives and which holds zeros; `tile->means` is to be released. On two threads symbols and means come side by side. */
+dcn_status dcn_tile_open(const dcn_picture *picture, int groups, int threads, dcn_tile_latents *tile, dcn_error *error);
 
 /* Upper bounds of the memory of a picture, and of one tile of it while it is decoded. */
 uint64_t dcn_picture_memory(const dcn_picture *picture);
