@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from decant import Decoder
 from decant.bundles.bundle import Bundle
 from decant.bundles.known_models import known_models
+from decant.commands.cli import main
 from decant.slim import PRECISIONS, slim
 
 ROOT = Path(__file__).parents[1]
@@ -107,3 +109,18 @@ def test_the_first_screen_of_the_readme_answers_a_shop() -> None:
     assert "| open my files in ten years | yes" in first
     assert "A client's decoder is 0.6 to 1.2 MB" in first
     assert first.count("docs/compatibility.md") >= 2
+
+
+def test_the_commands_for_a_client_work_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (block,) = re.findall(r"^## Client bundles$.*?^```sh\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    lite = Bundle.open(SHIPPED / "lite")
+    (tmp_path / "photo.dcn").write_bytes(lite.read(lite.golden[0].file))
+    for line in block.splitlines():
+        setting, _, command = line.rpartition("decant ")
+        with monkeypatch.context() as patch:
+            if setting:
+                patch.setenv(*setting.strip().split("="))
+            result = CliRunner().invoke(main, command.split())
+        assert result.exit_code == 0, result.output
+    assert (tmp_path / "photo.png").is_file()

@@ -100,6 +100,11 @@ def _floors(context: click.Context, parameter: click.Parameter, values: tuple[st
     help="Lowest PSNR to the float pixels; may be repeated.",
 )
 @click.option("--licence", help="Terms of the bundle.")
+@click.option(
+    "--commercial-use",
+    type=click.Choice(["yes", "no", "unclear"]),
+    help="Whether the weights may be used commercially; unclear when left out.",
+)
 @click.option("--data", help="What it was trained on, and the terms; from the checkpoint when left out.")
 @click.option(
     "--archive", type=click.Path(path_type=Path), help="Write every image as NAME.dcn to this folder too."

@@ -20,6 +20,10 @@ from decant_export.errors import ExportError
 SHARED_ROLES = ("analysis", "hyper_analysis")  # what bundles of one encoder have in common
 
 
+# What bundle.json says of the commercial use of weights.
+COMMERCIAL_USE = ("yes", "no", "unclear")
+
+
 def export(
     checkpoint: Path | str | Checkpoint,
     out_dir: Path | str,
@@ -32,6 +36,7 @@ def export(
     encoder: bool = True,
     licence: str | None = None,
     data: str | None = None,
+    commercial_use: str = "unclear",
     card: str | None = None,
     force: bool = False,
     report: Callable[[str], None] = lambda line: None,
@@ -53,7 +58,8 @@ def export(
       where the checkpoint holds no latents of its own set, and compares its analysis on them. A codec takes a
       folder or a packed file of photos, on which tables are counted; without it the photos in the wheels.
     * ``encoder``: whether the encoding graphs are written. ``licence``, ``data``: terms and training data in
-      words. ``card``: Markdown to put in as card.md. ``force``: replace a bundle that is there.
+      words. ``commercial_use`` of the weights: yes, no or unclear. ``card``: Markdown to put in as card.md.
+      ``force``: replace a bundle that is there.
     * ``report`` is told what is done, a line at a time.
 
     Families of one picture size: ``denoiser``, a denoiser's checkpoint; ``latent_coding``: float16, float32
@@ -96,7 +102,10 @@ def export(
         own=own,
         report=report,
     )
-    head = writing.head_of(loaded, name, version, family.licence if licence is None else licence, data)
+    if commercial_use not in COMMERCIAL_USE:
+        raise ExportError(f"commercial use {commercial_use!r}; one of {', '.join(COMMERCIAL_USE)} expected")
+    licence = family.licence if licence is None else licence
+    head = writing.head_of(loaded, name, version, licence, commercial_use, data)
     with one_thread() if family.one_thread else nullcontext():
         plan = family.plan(options)
         gate = judged(plan, name, report)

@@ -47,10 +47,11 @@ def test_the_table_lists_what_was_written_and_refused(checkpoint: Path, tmp_path
 
 def test_json_is_the_manifest(checkpoint: Path, tmp_path: Path) -> None:
     result = call(
-        checkpoint, "--out", tmp_path / "tiny", *QUICK, "--json", "--licence", "CC0", "--name", "other"
+        *(checkpoint, "--out", tmp_path / "tiny", *QUICK, "--json"),
+        *("--licence", "CC0", "--commercial-use", "yes", "--name", "other"),
     )
     manifest = json.loads(result.stdout)
-    assert (manifest["name"], manifest["licence"]) == ("other", "CC0")
+    assert (manifest["name"], manifest["licence"], manifest["commercial_use"]) == ("other", "CC0", "yes")
     assert manifest == json.loads((tmp_path / "tiny" / "bundle.json").read_bytes())
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from commands import decant, refusal
 from decant import Decoder, Encoder
-from decant.bundles.bundle import Bundle
+from decant.bundles.bundle import Bundle, list_bundles
 from decant.errors import BundleError
 from decant.slim import PRECISIONS, slim
 from decant.verify import verify_bundle
@@ -53,6 +54,13 @@ def test_it_decodes_as_the_same_graph_of_its_source(client: Bundle, codec: Path)
 def test_it_does_not_encode(client: Bundle) -> None:
     with pytest.raises(BundleError, match="cannot encode: it has a decoder only"):
         Encoder(client.path)
+
+
+def test_it_does_not_hide_the_encoder_of_its_model(
+    client: Bundle, codec: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DECANT_BUNDLES", os.pathsep.join([str(client.path), str(codec)]))
+    assert [bundle.path for bundle in list_bundles()] == [codec]
 
 
 def test_models_of_one_picture_size_have_client_bundles(tiny: Path, tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def model_description(
 
 
 def head_of(
-    checkpoint: Checkpoint, name: str, version: str, licence: str, data: str | None
+    checkpoint: Checkpoint, name: str, version: str, licence: str, commercial_use: str, data: str | None
 ) -> dict[str, Any]:
     """What bundle.json says of itself; ``data`` in words, the checkpoint's own where None."""
     return {
@@ -128,6 +128,7 @@ def head_of(
         "version": version,
         "family": checkpoint.family,
         "licence": licence,
+        "commercial_use": commercial_use,
         "data": data_description(checkpoint) if data is None else data,
         "training": training_description(checkpoint),
     }

@@ -247,7 +247,9 @@ def _fits(bundle: Bundle, asked: ModelName, wanted: str) -> bool:
 
 
 def list_bundles(bundle_dir: str | os.PathLike[str] | None = None) -> list[Bundle]:
-    """All bundles that can be found, in look-up order; a damaged one is left out with a warning."""
+    """The bundle of every model that can be found, in look-up order; of several the first that encodes, or
+    the first. A damaged bundle is left out with a warning.
+    """
     found: dict[str, Bundle] = {}
     for folder in search_folders(bundle_dir):
         for path in bundles_in([folder]):
@@ -257,7 +259,8 @@ def list_bundles(bundle_dir: str | os.PathLike[str] | None = None) -> list[Bundl
             except BundleError as error:
                 _log.warning("%s", error)
                 continue
-            found.setdefault(bundle.model_id, bundle)
+            if not found.setdefault(bundle.model_id, bundle).has("analysis") and bundle.has("analysis"):
+                found[bundle.model_id] = bundle
     return list(found.values())
 
 

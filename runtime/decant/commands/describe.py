@@ -202,7 +202,8 @@ def as_text(described: dict[str, Any]) -> str:
         for key, value in described.items()
         if key != "graphs" and value not in (None, [], False)
     ]
-    lines = [f"{key:<15} {value}" for key, value in rows]
+    width = max([15, *(len(key) for key, _ in rows)])
+    lines = [f"{key:<{width}} {value}" for key, value in rows]
     if graphs := described.get("graphs"):
         lines += ["", table([{k: _shown(v) for k, v in graph.items()} for graph in graphs])]
     return "\n".join(lines)
