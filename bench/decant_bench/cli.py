@@ -159,7 +159,7 @@ def quality(
 @click.option("--groups", is_flag=True, help="Also by content: each folder below --images is a group.")
 @click.option("--bundle", "bundles", metavar="NAME_OR_DIR", multiple=True, help="May be given again.")
 @click.option("--bundle-dir", metavar="DIR", help="Look for bundles here first.")
-@click.option("--precision", "precisions", type=Names(), default=("auto",), help="int8,float: a row each.")
+@click.option("--precision", "precisions", type=Names(), default=("auto",), help="int8,int16@avx2: rows.")
 @click.option("--runtime", default="auto", show_default=True, help="Of the bundles.")
 @click.option("--effort", type=click.IntRange(0, 9), help="Of the bundles' encoders.  [default: theirs]")
 @click.option("--against", type=Names(), help="Codecs.  [default: jpeg,jpeg-opt,webp-m6,avif,jxl]")

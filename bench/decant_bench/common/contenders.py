@@ -1,6 +1,8 @@
 """What takes part in a rate-distortion run: codecs, and bundles behind the interface of a codec."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +29,23 @@ LADDERS = {
     "median-cut": (2, 4, 8, 16, 32, 64, 128, 256),
     "bundle": (1, 10, 19, 28, 37, 46, 55, 64, 73, 82, 91, 100),
 }
+KERNELS_VARIABLE = "DCN_KERNELS"  # which kernels of the runtime native a decoder takes, when it is loaded
 _STEPS = 13  # of a codec that has no ladder here
+
+
+@contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    """The variable ``name`` set to ``value`` meanwhile, unless that is empty."""
+    before = os.environ.get(name)
+    if value:
+        os.environ[name] = value
+    try:
+        yield
+    finally:
+        if value and before is None:
+            del os.environ[name]
+        elif value and before is not None:
+            os.environ[name] = before
 
 
 class BundleCodec:
@@ -46,16 +64,21 @@ class BundleCodec:
         effort: int | None = None,
         encoder_threads: int = 0,
     ) -> None:
-        """Load both directions; ``called``: another name for the bundle; ``effort`` of encoding, None: the
-        encoder's default; ``encoder_threads`` 0: all cores. Raises what Decoder and Encoder raise.
+        """Load both directions. ``precision`` may name kernels of the runtime native: ``int16@avx2``.
+        ``called``: another name for the bundle; ``effort`` of encoding, None: the encoder's default;
+        ``encoder_threads`` 0: all cores. Raises what Decoder and Encoder raise, and BenchError where this
+        processor has no such kernels.
         """
         self.bundle = bundle
         self.effort = effort
+        precision, _, self._kernels = precision.partition("@")
         self._wish: dict[str, Any] = {"precision": precision, "runtime": runtime}
         self._decoders: dict[int, Decoder] = {}
         decoder = self._decoder(1)
         self._encoder = Encoder(bundle, threads=encoder_threads)
-        self.name = f"{called or bundle.name} {decoder.precision}"
+        if self._kernels and self._kernels not in decoder.device_name:
+            raise BenchError(f"{bundle.name}: {decoder.device_name} decode here, not {self._kernels}")
+        self.name = " ".join(filter(None, (called or bundle.name, decoder.precision, self._kernels)))
         self.description = (
             f"decant bundle {bundle.name} {bundle.version}, {decoder.precision}, {decoder.runtime}"
         )
@@ -72,7 +95,8 @@ class BundleCodec:
 
     def _decoder(self, threads: int) -> Decoder:
         if threads not in self._decoders:
-            self._decoders[threads] = Decoder(self.bundle, threads=threads, **self._wish)
+            with _environment(KERNELS_VARIABLE, self._kernels):
+                self._decoders[threads] = Decoder(self.bundle, threads=threads, **self._wish)
         return self._decoders[threads]
 
 
