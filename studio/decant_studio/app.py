@@ -4,6 +4,7 @@ import atexit
 
 from flask import Flask
 
+from decant_studio import uploads
 from decant_studio.jobs.pool import Pool
 from decant_studio.pages import jobs, published, reports, studio, vote
 from decant_studio.security import protect
@@ -21,6 +22,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     pool = Pool(settings)
     atexit.register(pool.close)
     app.extensions["studio"] = pool
+    app.extensions[uploads.ALLOWANCE] = uploads.Allowance(uploads.AT_ONCE * settings.upload_bytes)
     protect(app, settings)
     for page in (jobs, studio, published, vote, reports):
         app.register_blueprint(page.blueprint(settings, pool))

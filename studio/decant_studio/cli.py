@@ -14,6 +14,13 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0: any free one."
 )
+@click.option(
+    "--allow-host",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="Answer to this name, too. May be given again.",
+)
 @click.option("--open", "opens", is_flag=True, help="Open the page in the browser.")
 @click.option("--bundle-dir", type=_FOLDER, help="Look for bundles here first.")
 @click.option(
@@ -39,6 +46,7 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 def serve(
     host: str,
     port: int,
+    names: tuple[str, ...],
     opens: bool,
     bundle_dir: Path | None,
     data_dir: Path | None,
@@ -49,6 +57,8 @@ def serve(
     time_limit: int,
 ) -> None:
     """Serve the studio at http://127.0.0.1:8765 until Ctrl-C. Pictures stay on this machine."""
+    from decant.commands.plugins import Failure
+
     from decant_studio.app import create_app
     from decant_studio.server import Server
     from decant_studio.settings import MIB, Settings
@@ -60,13 +70,19 @@ def serve(
         pixels=max_megapixels * 1_000_000,
         job_seconds=float(time_limit),
     )
-    settings = replace(settings, hosts=settings.hosts | {host.lower()})
+    if host.lower() not in settings.hosts:
+        click.echo(f"decant: the studio has no login; whoever reaches {host} can use it", err=True)
+    settings = replace(settings, hosts=settings.hosts | {name.lower() for name in (host, *names)})
     if data_dir is not None:
         settings = replace(settings, data_dir=data_dir)
     if workers is not None:
         settings = replace(settings, workers=workers)
     app = create_app(settings)
-    server = Server(host, port, app)
+    try:
+        server = Server(host, port, app)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise Failure(f"{host}:{port}: {reason}; choose another with --host or --port") from None
     click.echo(f"decant: the studio is at {server.url} (Ctrl-C ends it)", err=True)
     if opens:
         webbrowser.open(server.url)

@@ -71,10 +71,17 @@ class Handler(WSGIRequestHandler):
 
 
 class Server(ThreadedWSGIServer):
-    """Serves ``app`` until ``shutdown``; connections beyond CONNECTIONS are answered at once with 429."""
+    """Serves ``app`` until ``shutdown``; connections beyond CONNECTIONS are answered at once with 429.
+
+    Raises OSError where the address cannot be had.
+    """
 
     def __init__(self, host: str, port: int, app: Flask, handler: type[Handler] = Handler) -> None:
-        super().__init__(host, port, app, handler)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        # Bound here: the server's own way ends the process where the address is taken.
+        with socket.create_server((host, port), family=family, backlog=CONNECTIONS) as bound:
+            super().__init__(host, bound.getsockname()[1], app, handler, fd=bound.fileno())
+        self.server_port = self.port
         self._slots = threading.BoundedSemaphore(CONNECTIONS)
 
     @property

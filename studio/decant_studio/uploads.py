@@ -1,14 +1,42 @@
 """Reading the body of a request: a limit of bytes and of time, in memory, never in a file."""
 
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from flask import request
+from flask import current_app, request
 
 from decant_studio.errors import Refused
 from decant_studio.security import BODY_KIND
 from decant_studio.settings import MIB, Settings
 
 _BLOCK = 1 << 16
+AT_ONCE = 6  # uploads of the largest size that are received at once; smaller ones more
+
+# Where an application keeps its allowance.
+ALLOWANCE = "studio-uploads"
+
+
+class Allowance:
+    """Bytes that may be received at once, so that many clients together cannot take all memory."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def taken(self, size: int) -> Iterator[None]:
+        """Hold ``size`` bytes of it. Raises Refused (429) where fewer are left."""
+        with self._lock:
+            if size > self._left:
+                raise Refused(429, "The studio receives too many files at once. Wait a moment and try again.")
+            self._left -= size
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._left += size
 
 
 def body(settings: Settings, most: int | None = None) -> bytes:
@@ -23,6 +51,12 @@ def body(settings: Settings, most: int | None = None) -> bytes:
         raise Refused(413, f"The file has {_megabytes(length)}; this studio takes up to {_megabytes(limit)}.")
     if not length:
         raise Refused(400, "The file is empty.")
+    allowance: Allowance = current_app.extensions[ALLOWANCE]
+    with allowance.taken(length):
+        return _received(length, settings)
+
+
+def _received(length: int, settings: Settings) -> bytes:
     stream = request.environ["wsgi.input"]
     read = getattr(stream, "read1", stream.read)
     end = time.monotonic() + settings.upload_seconds

@@ -7,6 +7,7 @@ from click.testing import CliRunner
 from decant.commands.cli import main
 from decant_studio import server
 from decant_studio.settings import MIB, Settings
+from decant_studio.uploads import AT_ONCE
 from decant_studio.work.compare import ERROR_GAIN
 from decant_studio.work.figures import SSIMULACRA2_PIXELS
 
@@ -35,6 +36,7 @@ def test_the_limits_are_those_of_the_code() -> None:
         f"| an upload's time | {limits.upload_seconds:g} s |",
         f"| results in memory | {limits.kept_bytes // MIB} MiB, {limits.kept_jobs} results |",
         f"| connections | {server.CONNECTIONS} |",
+        f"| bytes received at once | {AT_ONCE} uploads of the largest size |",
     ):
         assert row in PAGE
     assert f"maps of the error times {ERROR_GAIN}." in PAGE

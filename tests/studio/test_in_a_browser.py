@@ -96,6 +96,34 @@ def test_the_line_moves_by_pointer_and_keys_and_the_view_zooms(page: Page, files
     assert not page.complaints()
 
 
+def test_two_fingers_zoom(page: Page, files: Path) -> None:
+    page.open("/")
+    page.give("picture", files / "photo.png")
+    page.shown("result")
+    stage = page.until(lambda: page.driver.find_element(By.CLASS_NAME, "split"))
+    page.run("arguments[0].scrollIntoView({block: 'center'})", stage)
+    box = page.run(
+        "const box = arguments[0].getBoundingClientRect(); return [box.x, box.y, box.width]", stage
+    )
+    x, y = box[0] + box[2] / 2, box[1] + 100
+
+    def scale() -> float:
+        image = stage.find_element(By.TAG_NAME, "img")
+        return float(page.run("return new DOMMatrix(getComputedStyle(arguments[0]).transform).a", image))
+
+    def touch(kind: str, *places: float) -> None:
+        points = [{"x": place, "y": y, "id": index} for index, place in enumerate(places)]
+        page.driver.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    before = scale()
+    touch("touchStart", x - 30, x + 30)
+    for apart in (40, 50, 60, 90):
+        touch("touchMove", x - apart, x + apart)
+    touch("touchEnd")
+    page.until(lambda: 2.5 * before < scale() < 3.5 * before)
+    assert not page.complaints()
+
+
 def test_errors_are_said_in_words_and_the_page_goes_on(page: Page, files: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes((files / "photo.png").read_bytes()[:2000])

@@ -106,6 +106,28 @@ def test_a_client_that_leaves_in_the_middle_harms_nobody(served) -> None:
     assert alive(served)
 
 
+def test_uploads_together_are_bounded(served) -> None:
+    """Six of the largest size may be on their way; the seventh is told to wait, later ones are taken."""
+    largest = Settings().upload_bytes
+    others = [connected(served) for _ in range(6)]
+    try:
+        for connection in others:
+            connection.sendall(head(served, largest))
+        threading.Event().wait(0.1)
+        with connected(served) as connection:
+            connection.sendall(head(served, largest))
+            answer = answer_of(connection)
+        assert answer.startswith(b"HTTP/1.1 429")
+        assert b"too many files at once" in answer
+        assert all(answer_of(connection).startswith(b"HTTP/1.1 408") for connection in others)
+    finally:
+        for connection in others:
+            connection.close()
+    with connected(served) as connection:
+        connection.sendall(head(served, 2) + b"no")
+        assert answer_of(connection).startswith(b"HTTP/1.1 202")
+
+
 def test_a_body_without_length_is_refused(served) -> None:
     with connected(served) as connection:
         request = head(served, 0).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
@@ -133,24 +155,25 @@ def test_connections_are_bounded_and_those_beyond_are_told(served) -> None:
         pytest.fail("the studio does not answer any more")
 
 
+def test_an_address_that_is_taken_is_said_in_a_line(served) -> None:
+    from click.testing import CliRunner
+    from decant.commands.cli import main
+
+    told = CliRunner().invoke(main, ["serve", "--port", str(served.server_port)])
+    assert told.exit_code == 1
+    assert told.stderr.startswith(f"decant: 127.0.0.1:{served.server_port}: ")
+    assert told.stderr.endswith("; choose another with --host or --port\n")
+    assert told.stderr.count("\n") == 1
+
+
 def test_the_answer_says_nothing_of_versions(served) -> None:
     with urllib.request.urlopen(served.url, timeout=10) as answer:
         assert answer.headers["Server"] == "decant"
 
 
 def test_the_command_serves_and_ends_with_its_workers(tmp_path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "decant.commands.cli",
-        "serve",
-        "--port",
-        "0",
-        "--data-dir",
-        str(tmp_path),
-    ]
     code = "from decant.commands.cli import main; main()"
-    command[1:3] = ["-c", code]
+    command = [sys.executable, "-c", code, "serve", "--port", "0", "--data-dir", str(tmp_path)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         line = process.stderr.readline()
