@@ -135,6 +135,11 @@ class TestPackedFiles:
         with pytest.raises(BundleError, match=r"tables\.safetensors\.gz is listed 2 times"):
             Bundle.open(packed)
 
+    def test_a_length_that_no_graph_has(self, packed: Path) -> None:
+        bundles.reseal(packed, lambda raw: _entry(raw).update(bytes=1 << 40))
+        with pytest.raises(BundleError, match="at most 100 times expected"):
+            Bundle.open(packed)
+
     @pytest.mark.parametrize("size", [-1, 1.5, "1", None, True])
     def test_lengths_that_cannot_be(self, packed: Path, size: object) -> None:
         bundles.reseal(packed, lambda raw: _entry(raw).update(gzip_bytes=size))

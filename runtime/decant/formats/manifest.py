@@ -24,6 +24,8 @@ _MAX_NUMBER = 1e9
 _LARGEST_WHOLE = 1 << 53
 _MOST_ENTRIES = 20_000
 _MOST_DIMENSIONS = 8
+# How many times its gzip file a file of a bundle may be.
+MOST_UNPACKED = 100
 _KINDS = {str: "text", int: "a whole number", dict: "an object", list: "a list"}
 
 # Graphs that bundles side by side may share: decoding needs none of them.
@@ -321,6 +323,10 @@ def _file(value: object, where: str, *, shared: bool = False) -> FileEntry:
     gzip_bytes = _take(value, "gzip_bytes", int, where) if "gzip_bytes" in value else None
     if gzip_bytes is not None and gzip_bytes < 0:
         raise BundleError(f"{where}: {gzip_bytes} bytes cannot be")
+    if gzip_bytes is not None and size > MOST_UNPACKED * gzip_bytes:
+        raise BundleError(
+            f"{where}: {gzip_bytes} bytes of gzip for {size}; at most {MOST_UNPACKED} times expected"
+        )
     sha256 = _match(value, "sha256", _SHA256, where)
     return FileEntry(path=path, bytes=size, sha256=sha256, of=of, gzip_bytes=gzip_bytes)
 
