@@ -40,7 +40,7 @@ def pictures(codec: Path) -> list[bytes]:
     assert isinstance(layout, GridLayout)
     model_id = bytes.fromhex(bundle.model_id)[:8]
     files = []
-    for i, (width, height) in enumerate([(96, 80), (33, 50), (16 * layout.group + 20, 40)]):
+    for i, (width, height) in enumerate([(96, 80), (33, 50), (16 * layout.tile_side + 20, 40)]):
         payloads = {
             quality: grid_tables.encode_picture(layout, width, height, quality, seed=i, wild=i)[0]
             for quality in range(10, 101, 10)

@@ -31,20 +31,20 @@ DAMAGED = "the stream does not end with its last symbol|at most 32767 expected|t
 
 @dataclass(frozen=True)
 class Good:
-    """A good file without alpha, two groups wide, and what it is made of."""
+    """A good file without alpha, two tiles wide, and what it is made of."""
 
     file: container.DcnFile
     layout: GridLayout
     hyper: bytes
-    groups: tuple[bytes, ...]
+    tiles: tuple[bytes, ...]
 
     @property
     def size(self) -> tuple[int, int]:
         return self.file.width, self.file.height
 
-    def with_streams(self, hyper: bytes, groups: Sequence[bytes]) -> bytes:
+    def with_streams(self, hyper: bytes, tiles: Sequence[bytes]) -> bytes:
         """The file with other streams, rightly framed."""
-        return container.write(replace(self.file, latents=self.layout.write(hyper, groups)))
+        return container.write(replace(self.file, latents=self.layout.write(hyper, tiles)))
 
     def with_latents(self, payload: bytes) -> bytes:
         return container.write(replace(self.file, latents=payload))
@@ -69,25 +69,25 @@ def picture_of_four_gigapixels(good: Good) -> bytes:
 
 @attack("of the latents")
 def picture_just_below_the_limit(good: Good) -> bytes:
-    """Allowed by its size, and far more groups than there are streams."""
+    """Allowed by its size, and far more tiles than there are streams."""
     return container.write(replace(good.file, width=13000, height=13000))
 
 
 @attack("the latents")
 def one_more_group(good: Good) -> bytes:
     """A group that the payload does not have: a reader that counts by the payload leaves a part unset."""
-    return container.write(replace(good.file, width=good.file.width + 16 * good.layout.group))
+    return container.write(replace(good.file, width=good.file.width + 16 * good.layout.tile_side))
 
 
 @attack("stream 1 of the latents has")
 def one_group_fewer(good: Good) -> bytes:
     """What is left over must not be ignored."""
-    return container.write(replace(good.file, width=16 * good.layout.group))
+    return container.write(replace(good.file, width=16 * good.layout.tile_side))
 
 
 @attack(DAMAGED)
 def one_pixel_row_of_latents_more(good: Good) -> bytes:
-    """The same groups, each with more symbols than its stream holds."""
+    """The same tiles, each with more symbols than its stream holds."""
     return container.write(replace(good.file, height=good.file.height + 16))
 
 
@@ -103,7 +103,7 @@ def length_of_ten_bytes(good: Good) -> bytes:
 @attack("a length at byte 2 of the latents has more bytes than it needs")
 def length_with_a_superfluous_byte(good: Good) -> bytes:
     """Two spellings of one length make two files of one picture."""
-    return good.with_latents(b"\x80\x00" + b"".join(good.groups))
+    return good.with_latents(b"\x80\x00" + b"".join(good.tiles))
 
 
 @attack("reaches 4294967295 bytes beyond byte 5")
@@ -133,7 +133,7 @@ def no_latents(good: Good) -> bytes:
 @attack("stream 0 of the latents has 3 bytes; a multiple of 4 expected")
 def stream_of_three_bytes(good: Good) -> bytes:
     """Less than a word of the coder."""
-    return good.with_streams(b"\x01\x02\x03", good.groups)
+    return good.with_streams(b"\x01\x02\x03", good.tiles)
 
 
 # Streams
@@ -142,43 +142,43 @@ def stream_of_three_bytes(good: Good) -> bytes:
 @attack("hyperlatents: a stream ends in a zero word")
 def zero_word_last(good: Good) -> bytes:
     """The coder's state would begin with nothing in it."""
-    return good.with_streams(good.hyper + bytes(4), good.groups)
+    return good.with_streams(good.hyper + bytes(4), good.tiles)
 
 
-@attack("group 0: the stream does not end with its last symbol")
+@attack("tile 0: the stream does not end with its last symbol")
 def surplus_words(good: Good) -> bytes:
     """A stream after which something is left holds another picture, or a message."""
-    return good.with_streams(good.hyper, [b"\x01\x02\x03\x04" * 2 + good.groups[0], *good.groups[1:]])
+    return good.with_streams(good.hyper, [b"\x01\x02\x03\x04" * 2 + good.tiles[0], *good.tiles[1:]])
 
 
 @attack(DAMAGED)
 def streams_exchanged(good: Good) -> bytes:
     """Each right in another place."""
-    return good.with_streams(good.hyper, good.groups[::-1])
+    return good.with_streams(good.hyper, good.tiles[::-1])
 
 
 @attack("hyperlatents: the stream does not end with its last symbol")
 def hyperlatents_of_a_group(good: Good) -> bytes:
     """The hyperlatents choose the tables of everything else."""
-    return good.with_streams(good.groups[0], good.groups)
+    return good.with_streams(good.tiles[0], good.tiles)
 
 
 @attack(DAMAGED)
 def thirty_two_megabytes_of_latents(good: Good) -> bytes:
     """Really present, rightly checked, and far more than the picture has."""
-    return good.with_streams(good.hyper, [*good.groups[:-1], b"\xff" * (1 << 25)])
+    return good.with_streams(good.hyper, [*good.tiles[:-1], b"\xff" * (1 << 25)])
 
 
 @attack("at most 32767 expected")
 def symbol_beyond_the_largest(good: Good) -> bytes:
     """The escape code reaches further than symbols may: a reader of 16 bits wraps round."""
     shape, rows = good.layout.grid(*good.size), good.layout.quality(QUALITY)
-    c = int(rows.hyper_class[0])
+    c = int(rows.hyper_scale_index[0])
     largest = 32767 + int(good.layout.entropy.radius[c])
     z = np.zeros((good.layout.hyper, shape.hz, shape.wz), np.int32)
     z[0, 0, 0] = largest
     with mock.patch.object(rans, "LARGEST_SYMBOL", largest):
-        return good.with_streams(good.layout.encode_hyper(z, rows), good.groups)
+        return good.with_streams(good.layout.encode_hyper(z, rows), good.tiles)
 
 
 # Quality and flags
@@ -270,13 +270,13 @@ def good(codec: Path) -> Good:
     bundle = Bundle.open(codec)
     layout = bundle.layout
     assert isinstance(layout, GridLayout)
-    width, height = 16 * layout.group + 40, 72
+    width, height = 16 * layout.tile_side + 40, 72
     payload, _, _ = grid_tables.encode_picture(layout, width, height, QUALITY, wild=3)
     model_id = bytes.fromhex(bundle.model_id)[:8]
     file = container.DcnFile(bundle.name, model_id, width, height, payload, quality=QUALITY)
     streams = layout.parse(payload, width, height, "good")
-    assert len(streams.groups) == 2
-    return Good(file, layout, bytes(streams.hyper), tuple(map(bytes, streams.groups)))
+    assert len(streams.tiles) == 2
+    return Good(file, layout, bytes(streams.hyper), tuple(map(bytes, streams.tiles)))
 
 
 @pytest.fixture(scope="module")
@@ -329,11 +329,13 @@ def test_the_largest_numbers_give_a_picture(decoder: Decoder, good: Good, sign: 
     for quality in (1, *range(10, 101, 10)):
         rows = layout.quality(quality)
         z = np.full((layout.hyper, shape.hz, shape.wz), sign * 32767, np.int32)
-        v, groups = rows.scaled(z), []
-        for group in shape.groups:
-            symbols = layout.staged(v, rows, group, lambda _, part: np.where(part > 0, -sign * 32767, 0))
-            groups.append(layout.encode_group(*symbols))
-        latents = layout.write(layout.encode_hyper(z, rows), groups)
+        v, tiles = rows.scaled(z), []
+        for tile in shape.tiles:
+            symbols = layout.choose_symbols(
+                v, rows, tile, lambda _, part: np.where(part > 0, -sign * 32767, 0)
+            )
+            tiles.append(layout.encode_tile(*symbols))
+        latents = layout.write(layout.encode_hyper(z, rows), tiles)
         pixels = decoder.decode_file(replace(good.file, quality=quality, latents=latents))
         assert pixels.shape == (good.file.height, good.file.width, 3)
 

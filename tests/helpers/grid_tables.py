@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from decant.codec.entropy.counts import TOTAL, integer_counts, recommended_runs, run_counts_of
-from decant.codec.entropy.rans import CLASSES
+from decant.codec.entropy.rans import SCALES
 from decant.codec.layout import GridLayout
 
 
@@ -36,7 +36,7 @@ def class_table(c: int) -> tuple[int, np.ndarray]:
 
 
 def class_tables() -> dict[int, tuple[int, np.ndarray]]:
-    return {c: class_table(c) for c in range(1, CLASSES)}
+    return {c: class_table(c) for c in range(1, SCALES)}
 
 
 def recommended() -> dict[int, int]:
@@ -47,7 +47,7 @@ def recommended() -> dict[int, int]:
 
 def entropy_tensors(runs: dict[int, int] | None = None) -> dict[str, np.ndarray]:
     """The tensors `entropy.*`; ``runs`` gives the longest direct run by class, none where it says nothing."""
-    lengths = np.zeros(CLASSES, np.uint16)
+    lengths = np.zeros(SCALES, np.uint16)
     counts, run_counts = [], [np.zeros(0, np.uint32)]
     for c, (radius, every) in class_tables().items():
         lengths[c] = (runs or {}).get(c, 0)
@@ -76,7 +76,7 @@ def context_tensors(latent: dict[str, Any], seed: int = 0) -> dict[str, np.ndarr
     """The tensors `context.*` of what model.json says, random."""
     random = np.random.default_rng(seed)
     tensors = {"context.magnitude": np.minimum(24 * np.arange(256) ** 0.7, 255).astype(np.uint8)}
-    stages, width, mixed = latent["stages"], latent["context_width"], latent.get("mixed_width", 0)
+    channel_groups, width, mixed = latent["stages"], latent["context_width"], latent.get("mixed_width", 0)
 
     def part(name: str, known: int, count: int) -> None:
         size, seen = (width, 3 * known), mixed or width
@@ -89,17 +89,17 @@ def context_tensors(latent: dict[str, Any], seed: int = 0) -> dict[str, np.ndarr
             tensors[f"{name}.below_weight"] = random.integers(-40, 50, below).astype(np.int8)
             tensors[f"{name}.mixed_bias"] = random.integers(-2000, 4000, mixed).astype(np.int32)
 
-    for i, count in enumerate(stages):
-        part(f"context.{i}", sum(stages[:i]) or count, count)
+    for i, count in enumerate(channel_groups):
+        part(f"context.{i}", sum(channel_groups[:i]) or count, count)
         if 0 < i < latent.get("halves", 1):
-            part(f"context.{i}.half", sum(stages[: i + 1]), count)
+            part(f"context.{i}.half", sum(channel_groups[: i + 1]), count)
     return tensors
 
 
-def near_tensors(stages: list[int], context_width: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """The tensors `near.*` for the ``stages`` in halves, random."""
+def near_tensors(channel_groups: list[int], context_width: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """The tensors `near.*` of ``channel_groups`` with a checkerboard, random."""
     random, shapes = np.random.default_rng(seed), {}
-    for i, count in enumerate(stages):
+    for i, count in enumerate(channel_groups):
         name = f"near.{i}" if i else "near"
         shapes[f"{name}.hidden_weight"] = (context_width, 4 * count)
         shapes[f"{name}.hidden_bias"] = (context_width,)
@@ -115,7 +115,7 @@ def quality_tensors(channels: int, hyper: int, seed: int = 0) -> dict[str, np.nd
         "quality.step_levels": np.geomspace(0.5, 100, 256).astype(np.float32),
         "quality.step_index": random.integers(0, 256, (100, channels)).astype(np.uint8),
         "quality.hyper_multiplier": random.integers(1, 256, (100, hyper)).astype(np.uint8),
-        "quality.hyper_class": random.integers(1, CLASSES, (100, hyper)).astype(np.uint8),
+        "quality.hyper_class": random.integers(1, SCALES, (100, hyper)).astype(np.uint8),
         "quality.class_offset": random.integers(2, 111, (100, channels)).astype(np.uint8),
     }
 
@@ -124,14 +124,14 @@ def grid_model(
     channels: int = 6,
     hyper: int = 3,
     class_width: int = 4,
-    group: int = 16,
+    tile: int = 16,
     halo: int = 5,
-    stages: Sequence[int] = (),
+    channel_groups: Sequence[int] = (),
     context_width: int = 5,
     **more: int,
 ) -> dict[str, Any]:
-    """The part of model.json that the layout reads; one stage where none are given. ``more``: keys that may
-    be absent.
+    """The part of model.json that the layout reads; one channel group where none are given. ``more``: keys
+    that may be absent.
     """
     return {
         "image": {"width": 0, "height": 0, "channels": 3, "colour": "srgb"},
@@ -140,9 +140,9 @@ def grid_model(
             "channels": channels,
             "hyper": hyper,
             "class_width": class_width,
-            "group": group,
+            "group": tile,
             "halo": halo,
-            "stages": list(stages) or [channels],
+            "stages": list(channel_groups) or [channels],
             "context_width": context_width,
             **more,
         },
@@ -162,17 +162,17 @@ def grid_tensors(model: dict[str, Any], runs: dict[int, int] | None = None) -> d
     }
 
 
-def random_symbols(classes: np.ndarray, seed: int = 0, wild: int = 0) -> np.ndarray:
-    """int32 of the shape of ``classes``: symbols as spread as these say, ``wild`` of them anywhere in
+def random_symbols(scale_indices: np.ndarray, seed: int = 0, wild: int = 0) -> np.ndarray:
+    """int32 of the shape of ``scale_indices``: symbols as spread as these say, ``wild`` of them anywhere in
     +-32767; 0 where the class is 0.
     """
     random = np.random.default_rng(seed)
-    sigma = np.array([deviation(c) for c in range(CLASSES)])[classes]
-    symbols = np.rint(random.normal(0, 1, classes.shape) * sigma).astype(np.int32)
+    sigma = np.array([deviation(c) for c in range(SCALES)])[scale_indices]
+    symbols = np.rint(random.normal(0, 1, scale_indices.shape) * sigma).astype(np.int32)
     if wild:
         anywhere = random.integers(0, symbols.size, wild)
         symbols.reshape(-1)[anywhere] = random.integers(-32767, 32768, wild)
-    return np.where(classes > 0, symbols, 0)
+    return np.where(scale_indices > 0, symbols, 0)
 
 
 def encode_picture(
@@ -185,9 +185,11 @@ def encode_picture(
     symbols = np.zeros((layout.channels, shape.h, shape.w), np.int32)
     v = rows.scaled(z)
     streams = []
-    for group in shape.groups:
-        y0, y1, x0, x1 = group
-        found, classes = layout.staged(v, rows, group, lambda _, part: random_symbols(part, seed, wild))
+    for tile in shape.tiles:
+        y0, y1, x0, x1 = tile
+        found, scale_indices = layout.choose_symbols(
+            v, rows, tile, lambda _, part: random_symbols(part, seed, wild)
+        )
         symbols[:, y0:y1, x0:x1] = found
-        streams.append(layout.encode_group(found, classes))
+        streams.append(layout.encode_tile(found, scale_indices))
     return layout.write(layout.encode_hyper(z, rows), streams), z, symbols

@@ -89,13 +89,13 @@ class StagedDecoder:
         layout: Any = whole.layout
         stream, classes = "entropy", "scale classes"
         steps = {"decode": stream, "finish": stream}
-        if layout.native is not None:  # finds the classes of groups too
-            layout.native = Noting(layout.native, {"decode_part": stream, "decode_group": stream}, self.spent)
+        if layout.native is not None:  # finds the scale indices of tiles too
+            layout.native = Noting(layout.native, {"decode_part": stream, "decode_tile": stream}, self.spent)
         layout.entropy = Noting(layout.entropy, {"decoder": stream}, self.spent, {"decoder": steps})
-        layout.scales = Noting(layout.scales, {"frame": classes, "classes": classes}, self.spent)
-        parts = {"add": classes, "half": classes}
-        layout.contexts = Noting(layout.contexts, {"group": classes}, self.spent, {"group": parts})
-        layout.neighbours = Noting(layout.neighbours, {"added": "mean graph"}, self.spent)
+        layout.scales = Noting(layout.scales, {"frame": classes, "scale_indices": classes}, self.spent)
+        parts = {"add": classes, "after_anchors": classes}
+        layout.contexts = Noting(layout.contexts, {"tile": classes}, self.spent, {"tile": parts})
+        layout.checkerboard_means = Noting(layout.checkerboard_means, {"added": "mean graph"}, self.spent)
         self._pipeline = GridDecoder(
             cast(Any, Noting(layout, {"parse": "parse"}, self.spent)),
             cast(Any, Noting(whole.hyper_mean, {"start": "mean graph"}, self.spent)),

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from decant.backends.session import Session
-from decant.codec.decoder import GridDecoder, groups_of
+from decant.codec.decoder import GridDecoder, tiles_of
 from decant.codec.layout import QUALITIES, GridLayout
 from decant.errors import BundleError
 from decant.formats.container import DcnFile
@@ -52,17 +52,19 @@ class CodecLayout(GridLayout):
     ) -> "GridEncoder":
         """See ``Layout.encoder``."""
         from decant.codec.encoder import GridEncoder
-        from decant.codec.quantization import predicted_from
+        from decant.codec.quantization import prediction_channels_of
 
-        predicts = predicted_from(bundle, self)
-        return GridEncoder(self, bundle.tables, load, predicts=predicts, overlap=overlap, show=show)
+        prediction_channels = prediction_channels_of(bundle, self)
+        return GridEncoder(
+            self, bundle.tables, load, prediction_channels=prediction_channels, overlap=overlap, show=show
+        )
 
     def verify(self, file: DcnFile, image: tuple[int, int], source: str) -> list[str]:
         """See ``Layout.verify``: decodes every symbol, and alpha."""
         from decant.formats import alpha
 
-        count = sum(1 for _ in groups_of(self, file, source))
-        said = [f"quality {file.quality}", f"{count} group{'s' if count > 1 else ''} of symbols decoded"]
+        count = sum(1 for _ in tiles_of(self, file, source))
+        said = [f"quality {file.quality}", f"{count} tile{'s' if count > 1 else ''} of symbols decoded"]
         if file.grey:
             said.insert(0, "grey")
         if file.alpha is not None:

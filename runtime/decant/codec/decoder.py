@@ -1,7 +1,7 @@
 """Files of the layout ``grid`` -> pixels: any size, whole or a rectangle of it, in bounded memory.
 
-A picture is decoded in windows of one coding group and a halo, so that memory grows with its width and not
-with its area. Symbols are integers and come out the same everywhere; the mean of a group is computed from the
+A picture is decoded in windows of one coding tile and a halo, so that memory grows with its width and not
+with its area. Symbols are integers and come out the same everywhere; the mean of a tile is computed from the
 same hyperlatents whatever else is asked for, so a rectangle equals the crop of the whole picture.
 """
 
@@ -46,7 +46,7 @@ class GridDecoder:
         self.overlap = overlap
         # The integer hyper synthesis brings the checkerboard mean contexts in integers too.
         self.add_context: AddContext | None = getattr(hyper_mean, "add_context", None)
-        halved = sum(layout.stages[: layout.halves])
+        halved = sum(layout.channel_groups[: layout.checkerboard_groups])
         if self.add_context is not None and getattr(hyper_mean, "halved", 0) != halved:
             raise BundleError(
                 f"graph hyper_mean.{hyper_mean.precision} ({hyper_mean.runtime}): mean contexts of the first "
@@ -59,19 +59,19 @@ class GridDecoder:
         pixels. Raises FormatError.
         """
         wanted = region or whole(file.height, file.width)
-        groups = _Groups(self, file, source)
+        tiles = _Tiles(self, file, source)
         opacity = None
         if file.alpha is not None:
             opacity = alpha.unpack(file.alpha, file.width, file.height, source)
-        plan = groups.plan(wanted.coarser(LATENT_PIXELS))
+        plan = tiles.plan(wanted.coarser(LATENT_PIXELS))
         pixels = np.empty((wanted.height, wanted.width, 3 if opacity is None else 4), np.uint8)
         overlap = self.overlap and len(plan) > 1
         running: tuple[Window, Pending] | None = None
         for window in plan:
-            groups.load(window.outer)
+            tiles.load(window.outer)
             if running is not None:  # its graph ran while this window's symbols were decoded
                 _place(pixels, wanted, *running, grey=file.grey)
-            work = partial(self.synthesis.run, *groups.take(window.outer))
+            work = partial(self.synthesis.run, *tiles.take(window.outer))
             running = window, begin(work) if overlap else _done(work())
         assert running is not None
         window, made = running
@@ -90,29 +90,29 @@ class GridDecoder:
         raise BundleError(f"layout {self.layout.name}: latents come in files only; use decode")
 
 
-def mean_of_group(hyper_mean: Session, hyperlatents: np.ndarray, group: Rectangle) -> np.ndarray:
+def mean_of_tile(hyper_mean: Session, hyperlatents: np.ndarray, tile: Rectangle) -> np.ndarray:
     """Dequantized ``hyperlatents`` float32 (hyper, hz, wz) of a picture -> float32 (M, rows, columns), the
-    mean of one group's latents, before its first half adds to it (``decant.codec.entropy.checkerboard``).
+    mean of one tile's latents, before anchors add to it (``decant.codec.entropy.checkerboard``).
     """
-    return _mean_begun(hyper_mean, hyperlatents, group)()
+    return _mean_begun(hyper_mean, hyperlatents, tile)()
 
 
-def _mean_begun(hyper_mean: Session, hyperlatents: np.ndarray, group: Rectangle) -> Callable[[], np.ndarray]:
-    """``mean_of_group``, begun; what is returned waits for it."""
+def _mean_begun(hyper_mean: Session, hyperlatents: np.ndarray, tile: Rectangle) -> Callable[[], np.ndarray]:
+    """``mean_of_tile``, begun; what is returned waits for it."""
     bounds = whole(*hyperlatents.shape[1:])
-    outer = group.coarser(HYPER_LATENTS).grown(MEAN_HALO, bounds)
+    outer = tile.coarser(HYPER_LATENTS).grown(MEAN_HALO, bounds)
     pending = hyper_mean.start(np.ascontiguousarray(hyperlatents[None][_cropped(outer, bounds)]))
-    inside = _cropped(group, outer.finer(HYPER_LATENTS))
+    inside = _cropped(tile, outer.finer(HYPER_LATENTS))
     return lambda: np.ascontiguousarray(pending()[0][inside])
 
 
-def groups_of(layout: GridLayout, file: DcnFile, source: str) -> Iterator[np.ndarray]:
-    """The symbols float32 (M, rows, columns) of each group of a file, one after the other. Raises
+def tiles_of(layout: GridLayout, file: DcnFile, source: str) -> Iterator[np.ndarray]:
+    """The symbols float32 (M, rows, columns) of each tile of a file, one after the other. Raises
     FormatError.
     """
     coded = _Coded(layout, file, source)
-    for index in range(len(coded.shape.groups)):
-        yield coded.group(index)[0]
+    for index in range(len(coded.shape.tiles)):
+        yield coded.tile(index)[0]
 
 
 class _Coded:
@@ -131,13 +131,13 @@ class _Coded:
         z = layout.decode_hyper(self.payload, self.shape, self.quality, source)
         self.v = self.quality.scaled(z)
 
-    def group(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """What ``GridLayout.decode_group`` gives."""
-        return self.layout.decode_group(self.payload, index, self.v, self.shape, self.quality, self.source)
+    def tile(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """What ``GridLayout.decode_tile`` gives."""
+        return self.layout.decode_tile(self.payload, index, self.v, self.shape, self.quality, self.source)
 
 
-class _Groups:
-    """Symbols and means of a picture's groups: read when a window first needs them, dropped after the last
+class _Tiles:
+    """Symbols and means of a picture's tiles: read when a window first needs them, dropped after the last
     that does.
     """
 
@@ -146,7 +146,7 @@ class _Groups:
         self._hyperlatents = dequantized(self._coded.v)
         self._decoder = decoder
         self._bounds = whole(self._coded.shape.h, self._coded.shape.w)
-        self._cells = [Rectangle(*group) for group in self._coded.shape.groups]
+        self._cells = [Rectangle(*tile) for tile in self._coded.shape.tiles]
         self._kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._uses: dict[int, int] = {}
         self._step = np.ascontiguousarray(self._coded.quality.step, np.float32).reshape(1, -1, 1, 1)
@@ -162,14 +162,14 @@ class _Groups:
         return found
 
     def load(self, outer: Rectangle) -> None:
-        """Decode the groups of a window that are not here yet."""
+        """Decode the tiles of a window that are not here yet."""
         for index in self._touched(outer):
             if index not in self._kept:
                 # The graph runs on the session's threads, which need no lock of the interpreter's, while this
                 # one decodes symbols.
                 begun = _mean_begun(self._decoder.hyper_mean, self._hyperlatents, self._cells[index])
                 try:
-                    symbols, added = self._coded.group(index)
+                    symbols, added = self._coded.tile(index)
                 finally:
                     mean = begun()
                 if self._decoder.add_context is not None:
@@ -199,8 +199,8 @@ class _Groups:
         return symbols[None], mean[None], self._step
 
     def _touched(self, latents: Rectangle) -> list[int]:
-        """The groups that hold some of ``latents``."""
-        side = self._decoder.layout.group
+        """The tiles that hold some of ``latents``."""
+        side = self._decoder.layout.tile_side
         columns = -(-self._bounds.width // side)
         rows = latents.coarser(side)
         return [y * columns + x for y in range(rows.y0, rows.y1) for x in range(rows.x0, rows.x1)]

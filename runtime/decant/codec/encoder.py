@@ -1,9 +1,9 @@
 """Pixels -> files of the layout ``grid``: analysis in tiles, quantization by rate and distortion, latent
 refinement.
 
-The analysis runs once for a picture; what depends on the quality (hyperlatents, means, classes, symbols,
-coding) runs for each quality tried. The encoder's mean is the float graph's; a decoder's may differ in its
-last digits, which moves pixels by as little.
+The analysis runs once for a picture; what depends on the quality (hyperlatents, means, scale indices,
+symbols, coding) runs for each quality tried. The encoder's mean is the float graph's; a decoder's may differ
+in its last digits, which moves pixels by as little.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 
 from decant.backends.session import Session
-from decant.codec.decoder import GridDecoder, dequantized, mean_of_group
+from decant.codec.decoder import GridDecoder, dequantized, mean_of_tile
 from decant.codec.layout import HYPER_LATENTS, LATENT_PIXELS, QUALITIES, GridLayout, GridShape, Quality
 from decant.codec.pixel_errors import ErrorMeasure, beyond
 from decant.codec.quantization import FAR, PredictionGraph, Quantizer, quantized_hyperlatents, symbol_weight
@@ -69,7 +69,7 @@ class Analysed:
 @dataclass(frozen=True)
 class HyperPart:
     """What a ``quality`` makes of the hyperlatents of a picture: its ``row`` of the tables, the quantized
-    ones as they decide classes, the mean float32 (M, rows, columns) of each group, and their stream.
+    ones as they decide scale indices, the mean float32 (M, rows, columns) of each tile, and their stream.
     """
 
     quality: int
@@ -85,10 +85,10 @@ class GridEncoder:
     float32 (100,) says how many bits a pixel each quality gives for one unit of mean squared error in 0..255,
     ``synthesis.curvature`` float32 (M,) what a squared error in each latent is worth in the picture, and
     ``synthesis.bound`` float32 (M,), by default the same, what gradients are divided by for a step. ``load``
-    gives the session of a role; what only some efforts need is loaded when first needed. ``predicts``: of how
-    many channels the bundle's graph ``prediction`` takes the latents, None where it has none. ``show`` is the
-    default decoder, which targets of PSNR hold for: a file -> its pixels; the float one where it is None.
-    Safe to use from several threads.
+    gives the session of a role; what only some efforts need is loaded when first needed.
+    ``prediction_channels``: of how many channels the bundle's graph ``prediction`` takes the latents, None
+    where it has none. ``show`` is the default decoder, which targets of PSNR hold for: a file -> its pixels;
+    the float one where it is None. Safe to use from several threads.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class GridEncoder:
         tables: Mapping[str, np.ndarray],
         load: Callable[[str], Session],
         *,
-        predicts: int | None = None,
+        prediction_channels: int | None = None,
         overlap: bool = True,
         show: Callable[[container.DcnFile], np.ndarray] | None = None,
     ) -> None:
@@ -110,8 +110,8 @@ class GridEncoder:
         self.analysis, self.hyper_analysis = load("analysis"), load("hyper_analysis")
         self.hyper_mean = load("hyper_mean")
         self._predict = None
-        if predicts is not None:
-            self._predict = PredictionGraph(load("prediction"), predicts)
+        if prediction_channels is not None:
+            self._predict = PredictionGraph(load("prediction"), prediction_channels)
         self._load = load
         self._overlap = overlap
         self._show = show
@@ -236,7 +236,7 @@ class GridEncoder:
         z = quantized_hyperlatents(analysed.z, row)
         scaled = row.scaled(z)
         hyperlatents = dequantized(scaled)
-        means = [mean_of_group(self.hyper_mean, hyperlatents, Rectangle(*group)) for group in shape.groups]
+        means = [mean_of_tile(self.hyper_mean, hyperlatents, Rectangle(*tile)) for tile in shape.tiles]
         return HyperPart(quality, shape, row, scaled, means, self.layout.encode_hyper(z, row))
 
     def code(self, hyper: HyperPart, y: np.ndarray, effort: int, coded: np.ndarray | None = None) -> bytes:
@@ -247,21 +247,21 @@ class GridEncoder:
         layout, row, shape = self.layout, hyper.row, hyper.shape
         distortion = float(self.lambdas[hyper.quality - 1])
         weight = symbol_weight(distortion, row, self.curvature) if effort else None
-        streams, first, predicted = [], layout.stages[0], None
+        streams, first, predicted = [], layout.channel_groups[0], None
         known = self._predict.known if self._predict is not None else 0
         residuals = np.empty((known, shape.h, shape.w), np.float32)
-        for group, mean in zip(shape.groups, hyper.means, strict=True):
-            rows, columns = Rectangle(*group).within(whole(shape.h, shape.w))
+        for tile, mean in zip(shape.tiles, hyper.means, strict=True):
+            rows, columns = Rectangle(*tile).within(whole(shape.h, shape.w))
             quantizer = Quantizer(layout, row, y[:, rows, columns], mean, weight, self._bits, self._predict)
-            symbols, classes = layout.staged(hyper.scaled, row, group, quantizer)
-            streams.append(layout.encode_group(symbols, classes))
+            symbols, scale_indices = layout.choose_symbols(hyper.scaled, row, tile, quantizer)
+            streams.append(layout.encode_tile(symbols, scale_indices))
             predicted = quantizer.predicted
             if coded is not None:
                 scaled = symbols * row.step[:, None, None]
                 residuals[:, rows, columns] = scaled[:known]
                 coded[:, rows, columns] = scaled + quantizer.mean
         if coded is not None and self._predict is not None:
-            if predicted is None or len(shape.groups) > 1:  # a decoder sees all groups
+            if predicted is None or len(shape.tiles) > 1:  # a decoder sees all tiles
                 predicted = self._predict(residuals)
             coded[first : first + len(predicted)] += predicted
         return layout.write(hyper.stream, streams)

@@ -1,7 +1,10 @@
-"""The layout ``grid``: latents at 1/16 of a picture of any size, coded in groups, and what a quality means.
+"""The layout ``grid``: latents at 1/16 of a picture of any size, coded in tiles, and what a quality means.
 
 Nothing here runs a graph: a payload becomes integer hyperlatents, and these with the payload the integer
-symbols of each group (docs/format.md).
+symbols of each coding tile (docs/format.md).
+
+``model.json`` and the tables have names of their own: ``stages`` are channel groups, ``halves`` is the number
+of groups with a checkerboard, ``group`` the side of a tile, ``class`` a scale index.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +16,7 @@ import numpy as np
 from decant.codec.entropy import native
 from decant.codec.entropy.checkerboard import CheckerboardMeans, anchor_positions, channels_of
 from decant.codec.entropy.context_network import ContextNetwork
-from decant.codec.entropy.rans import CLASSES, EntropyTables
+from decant.codec.entropy.rans import SCALES, EntropyTables
 from decant.codec.entropy.scale_network import LARGEST_INPUT, ScaleNetwork
 from decant.errors import BundleError, FormatError
 from decant.formats.tensors import tensor_of
@@ -21,7 +24,7 @@ from decant.formats.tensors import tensor_of
 QUALITIES = 100
 LATENT_PIXELS = 16
 HYPER_LATENTS = 4
-_OFFSET_UNIT, _OFFSET_ZERO = 256, 64  # class_offset: quarters of a class, 64 is none
+_OFFSET_UNIT, _OFFSET_ZERO = 256, 64  # class_offset: quarters of a scale index, 64 is none
 _INPUT_UNIT = 16
 _KEYS = {"layout", "channels", "hyper", "class_width", "group", "halo", "stages", "context_width"}
 _MORE = {"halves": 1, "mixed_width": 0}  # keys that may be absent, and what that means
@@ -35,17 +38,17 @@ _LIMITS = {
     "halves": (1, 8),
     "mixed_width": (0, 1024),
 }
-_MOST_STAGES = 8
+_MOST_GROUPS = 8
 
-# The channels of a part and their classes uint8 (n, rows, columns) -> their symbols: integers of that shape,
-# within +-32767, and 0 where the class is 0. Channels of a stage in halves come twice, for one half and then
-# for the other; the half that is not asked for has class 0.
+# The channels of a part and their scale indices uint8 (n, rows, columns) -> their symbols: integers of that
+# shape, within +-32767, and 0 where the index is 0. Channels of a group with a checkerboard come twice, for
+# anchor positions and then for the others; positions that are not asked for have index 0.
 Choose: TypeAlias = Callable[[slice, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
 class GridShape:
-    """Sizes of a picture's grids: h x w latents, hz x wz hyperlatents (all per channel), and the groups as
+    """Sizes of a picture's grids: h x w latents, hz x wz hyperlatents (all per channel), and the tiles as
     (y0, y1, x0, x1) in latents, row by row.
     """
 
@@ -53,7 +56,7 @@ class GridShape:
     w: int
     hz: int
     wz: int
-    groups: list[tuple[int, int, int, int]] = field(repr=False)
+    tiles: list[tuple[int, int, int, int]] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -61,22 +64,22 @@ class GridPayload:
     """The streams in a latents section."""
 
     hyper: memoryview
-    groups: list[memoryview]
+    tiles: list[memoryview]
 
 
 @dataclass(frozen=True)
 class Quality:
-    """What one quality sets, for each channel: ``step`` float32 (M,), ``gain`` = 1 / step, ``class_offset``
-    int32 (M,) in units of 1/1024 class; for each hyperlatent: ``hyper_gain`` float32, ``hyper_multiplier``
-    int32, ``hyper_class`` uint8.
+    """What one quality sets, for each channel: ``step`` float32 (M,), ``gain`` = 1 / step, ``scale_offset``
+    int32 (M,) in units of 1/1024 scale index; for each hyperlatent: ``hyper_gain`` float32,
+    ``hyper_multiplier`` int32, ``hyper_scale_index`` uint8.
     """
 
     step: np.ndarray
     gain: np.ndarray
     hyper_gain: np.ndarray
     hyper_multiplier: np.ndarray
-    hyper_class: np.ndarray
-    class_offset: np.ndarray
+    hyper_scale_index: np.ndarray
+    scale_offset: np.ndarray
 
     def scaled(self, z: np.ndarray) -> np.ndarray:
         """Hyperlatents int32 (hyper, hz, wz) -> v, int32 in units of 1/16: the scale network's input; v / 16
@@ -88,10 +91,14 @@ class Quality:
 
 
 class GridLayout:
-    """Latents of ``channels`` x h x w and hyperlatents of ``hyper`` x hz x wz, in groups of ``group`` x
-    ``group`` latents; ``halo`` is how far, in latents, synthesis looks. The channels of a group are coded in
-    ``stages`` of so many, the first ``halves`` of them in two halves; classes depend on the symbols of the
-    parts before through ``context_width`` planes, and with ``mixed_width`` through so many of a second layer.
+    """Latents of ``channels`` x h x w and hyperlatents of ``hyper`` x hz x wz, in tiles of ``tile_side`` x
+    ``tile_side`` latents; ``halo`` is how far, in latents, synthesis looks.
+
+    A tile is coded one channel group after the other (Minnen and Singh 2020, arXiv 2007.08739);
+    ``channel_groups`` has the channels of each. The first ``checkerboard_groups`` are coded at anchor
+    positions and then at the others (He et al. 2021, arXiv 2103.15306). Scale indices depend on the symbols
+    of the parts before through ``context_width`` planes, and with ``mixed_width`` through so many of a second
+    layer.
     """
 
     name = "grid"
@@ -99,21 +106,23 @@ class GridLayout:
     def __init__(self, described: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
         self.channels, self.hyper = described["channels"], described["hyper"]
         self.class_width = described["class_width"]
-        self.group, self.halo = described["group"], described["halo"]
-        self.stages: list[int] = list(described["stages"])
+        self.tile_side, self.halo = described["group"], described["halo"]
+        self.channel_groups: list[int] = list(described["stages"])
         self.context_width: int = described["context_width"]
-        self.halves, self.mixed_width = (described.get(key, value) for key, value in _MORE.items())
-        self._channels = channels_of(self.stages)
+        self.checkerboard_groups, self.mixed_width = (
+            described.get(key, value) for key, value in _MORE.items()
+        )
+        self._channels = channels_of(self.channel_groups)
         self.entropy = EntropyTables.from_tensors(tensors)
         self.scales = ScaleNetwork.from_tensors(tensors, self.channels, self.hyper, self.class_width)
-        widths = self.context_width, self.scales, self.halves, self.mixed_width
-        self.contexts = ContextNetwork.from_tensors(tensors, self.stages, *widths)
-        halved = self.stages[: self.halves]
-        self.neighbours = CheckerboardMeans.from_tensors(tensors, halved, self.context_width)
+        widths = self.context_width, self.scales, self.checkerboard_groups, self.mixed_width
+        self.contexts = ContextNetwork.from_tensors(tensors, self.channel_groups, *widths)
+        halved = self.channel_groups[: self.checkerboard_groups]
+        self.checkerboard_means = CheckerboardMeans.from_tensors(tensors, halved, self.context_width)
         self._quality = _quality_tables(tensors, self.channels, self.hyper)
         # What decodes streams in C, where that is to be had.
         sizes = self.channels, self.hyper, self.class_width, self.context_width, self.mixed_width
-        self.native = native.decoder_of(tensors, *sizes, self.stages, self.halves)
+        self.native = native.decoder_of(tensors, *sizes, self.channel_groups, self.checkerboard_groups)
 
     @classmethod
     def from_model(cls, model: Mapping[str, Any], tables: Mapping[str, np.ndarray]) -> "GridLayout":
@@ -125,7 +134,7 @@ class GridLayout:
             value = latent.get(key, _MORE.get(key))
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
                 raise BundleError(f"latent layout grid: {key} {value!r}; {low}..{high} expected")
-        _check_stages(latent["stages"], latent["channels"])
+        _check_channel_groups(latent["stages"], latent["channels"])
         if latent.get("halves", 1) > len(latent["stages"]):
             raise BundleError(
                 f"latent layout grid: halves {latent['halves']}; there are {len(latent['stages'])} stages"
@@ -138,15 +147,15 @@ class GridLayout:
 
     def to_model(self) -> dict[str, Any]:
         """The value of ``latent`` in model.json."""
-        more = {"halves": self.halves, "mixed_width": self.mixed_width}
+        more = {"halves": self.checkerboard_groups, "mixed_width": self.mixed_width}
         return {
             "layout": self.name,
             "channels": self.channels,
             "hyper": self.hyper,
             "class_width": self.class_width,
-            "group": self.group,
+            "group": self.tile_side,
             "halo": self.halo,
-            "stages": self.stages,
+            "stages": self.channel_groups,
             "context_width": self.context_width,
             **{key: value for key, value in more.items() if value != _MORE[key]},
         }
@@ -157,7 +166,7 @@ class GridLayout:
             **self._quality,
             **self.scales.to_tensors(),
             **self.contexts.to_tensors(),
-            **self.neighbours.to_tensors(),
+            **self.checkerboard_means.to_tensors(),
             **self.entropy.to_tensors(),
         }
 
@@ -174,23 +183,23 @@ class GridLayout:
             gain=1 / step,
             hyper_gain=np.float32(_INPUT_UNIT) / rows["hyper_multiplier"],
             hyper_multiplier=rows["hyper_multiplier"].astype(np.int32),
-            hyper_class=rows["hyper_class"],
-            class_offset=(rows["class_offset"].astype(np.int32) - _OFFSET_ZERO) * _OFFSET_UNIT,
+            hyper_scale_index=rows["hyper_class"],
+            scale_offset=(rows["class_offset"].astype(np.int32) - _OFFSET_ZERO) * _OFFSET_UNIT,
         )
 
     def grid(self, width: int, height: int) -> GridShape:
         """The grids of a picture of ``width`` x ``height`` pixels."""
         h, w = -(-height // LATENT_PIXELS), -(-width // LATENT_PIXELS)
-        side = self.group
-        groups = [
+        side = self.tile_side
+        tiles = [
             (y, min(y + side, h), x, min(x + side, w)) for y in range(0, h, side) for x in range(0, w, side)
         ]
-        return GridShape(h, w, -(-h // HYPER_LATENTS), -(-w // HYPER_LATENTS), groups)
+        return GridShape(h, w, -(-h // HYPER_LATENTS), -(-w // HYPER_LATENTS), tiles)
 
     def parse(self, payload: bytes, width: int, height: int, source: str) -> GridPayload:
         """Find the streams in a payload, without decoding any. Raises FormatError."""
         view = memoryview(payload)
-        side = self.group * LATENT_PIXELS
+        side = self.tile_side * LATENT_PIXELS
         count = -(-width // side) * -(-height // side)
         at, streams = 0, []
         for index in range(count + 1):
@@ -211,117 +220,117 @@ class GridLayout:
             at += length
         return GridPayload(streams[0], streams[1:])
 
-    def write(self, hyper: bytes, groups: Sequence[bytes]) -> bytes:
+    def write(self, hyper: bytes, tiles: Sequence[bytes]) -> bytes:
         """The payload of these streams."""
         parts = []
-        for stream in (hyper, *groups[:-1]):
+        for stream in (hyper, *tiles[:-1]):
             parts += [_length_bytes(len(stream)), stream]
-        return b"".join([*parts, groups[-1]])
+        return b"".join([*parts, tiles[-1]])
 
     def decode_hyper(
         self, payload: GridPayload, shape: GridShape, quality: Quality, source: str
     ) -> np.ndarray:
         """int32 (hyper, hz, wz), within +-32767. Raises FormatError."""
-        classes = self._hyper_classes(quality, (self.hyper, shape.hz, shape.wz))
+        scale_indices = self._hyper_scale_indices(quality, (self.hyper, shape.hz, shape.wz))
         source = f"{source}: hyperlatents"
         if self.native is not None:
-            return self.native.decode_part(payload.hyper, classes, source).astype(np.int32)
+            return self.native.decode_part(payload.hyper, scale_indices, source).astype(np.int32)
         stream = self.entropy.decoder(payload.hyper, source)
-        z = stream.decode(classes).astype(np.int32)
+        z = stream.decode(scale_indices).astype(np.int32)
         stream.finish()
         return z
 
-    def decode_group(
+    def decode_tile(
         self, payload: GridPayload, index: int, v: np.ndarray, shape: GridShape, quality: Quality, source: str
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Of group ``index``: the symbols, float32 (M, rows, columns) of integers, and what first halves add
-        to the means of the stages that have halves, float32 (their channels, rows, columns). ``v`` is
+        """Of tile ``index``: the symbols, float32 (M, rows, columns) of integers, and what anchors add to the
+        means of the groups with a checkerboard, float32 (their channels, rows, columns). ``v`` is
         ``quality.scaled`` of the picture's hyperlatents. Raises FormatError.
         """
-        group, stream_bytes, source = shape.groups[index], payload.groups[index], f"{source}: group {index}"
+        tile, stream_bytes, source = shape.tiles[index], payload.tiles[index], f"{source}: tile {index}"
         if self.native is not None:
-            return self.native.decode_group(
-                stream_bytes, v, group, quality.class_offset, quality.step, source
-            )
+            return self.native.decode_tile(stream_bytes, v, tile, quality.scale_offset, quality.step, source)
         stream = self.entropy.decoder(stream_bytes, source)
-        symbols = np.zeros((self.channels, group[1] - group[0], group[3] - group[2]), np.float32)
+        symbols = np.zeros((self.channels, tile[1] - tile[0], tile[3] - tile[2]), np.float32)
 
-        def read(channels: slice, classes: np.ndarray) -> np.ndarray:
-            return stream.decode(classes, symbols[channels])
+        def read(channels: slice, scale_indices: np.ndarray) -> np.ndarray:
+            return stream.decode(scale_indices, symbols[channels])
 
-        self._classes(v, quality, group, read)
+        self._scale_indices(v, quality, tile, read)
         stream.finish()
-        return symbols, self.neighbours.added(symbols, quality.step)
+        return symbols, self.checkerboard_means.added(symbols, quality.step)
 
-    def staged(
-        self, v: np.ndarray, quality: Quality, group: tuple[int, int, int, int], choose: Choose
+    def choose_symbols(
+        self, v: np.ndarray, quality: Quality, tile: tuple[int, int, int, int], choose: Choose
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Symbols of the type that ``choose`` gives, and their classes uint8, (M, rows, columns) both, of one
-        group or any rectangle that is coded as one; ``choose`` is asked for the symbols of one part after
-        the other. ``v`` is ``quality.scaled`` of the picture's hyperlatents.
+        """Symbols of the type that ``choose`` gives, and their scale indices uint8, (M, rows, columns) both,
+        of one tile or any rectangle that is coded as one; ``choose`` is asked for the symbols of one part
+        after the other. ``v`` is ``quality.scaled`` of the picture's hyperlatents.
         """
-        half = anchor_positions(group[1] - group[0], group[3] - group[2])
-        stages: dict[int, np.ndarray] = {}
+        anchors = anchor_positions(tile[1] - tile[0], tile[3] - tile[2])
+        channel_groups: dict[int, np.ndarray] = {}
 
-        def keep(channels: slice, classes: np.ndarray) -> np.ndarray:
-            chosen, begun = choose(channels, classes), stages.get(channels.start)
-            stages[channels.start] = chosen if begun is None else np.where(half, begun, chosen)
+        def keep(channels: slice, scale_indices: np.ndarray) -> np.ndarray:
+            chosen, begun = choose(channels, scale_indices), channel_groups.get(channels.start)
+            channel_groups[channels.start] = chosen if begun is None else np.where(anchors, begun, chosen)
             return chosen
 
-        classes = self._classes(v, quality, group, keep)
-        return np.concatenate(list(stages.values())), classes
+        scale_indices = self._scale_indices(v, quality, tile, keep)
+        return np.concatenate(list(channel_groups.values())), scale_indices
 
-    def _classes(
-        self, v: np.ndarray, quality: Quality, group: tuple[int, int, int, int], choose: Choose
+    def _scale_indices(
+        self, v: np.ndarray, quality: Quality, tile: tuple[int, int, int, int], choose: Choose
     ) -> np.ndarray:
-        """The classes that ``staged`` gives."""
-        y0, y1, x0, x1 = group
+        """The scale indices that ``choose_symbols`` gives."""
+        y0, y1, x0, x1 = tile
         frame = self.scales.frame(v, (y0, y1), (x0, x1))
-        contexts = self.contexts.group(frame)
-        classes = np.empty((self.channels, y1 - y0, x1 - x0), np.uint8)
-        half, context = anchor_positions(y1 - y0, x1 - x0), None
+        contexts = self.contexts.tile(frame)
+        scale_indices = np.empty((self.channels, y1 - y0, x1 - x0), np.uint8)
+        anchors, context = anchor_positions(y1 - y0, x1 - x0), None
         for i, channels in enumerate(self._channels):
-            found = self.scales.classes(frame, quality.class_offset, channels, context)
-            if i < self.halves:
-                begun = found * half
+            found = self.scales.scale_indices(frame, quality.scale_offset, channels, context)
+            if i < self.checkerboard_groups:
+                begun = found * anchors
                 symbols = choose(channels, begun)
-                context = contexts.half(symbols * half)
-                ended = self.scales.classes(frame, quality.class_offset, channels, context) * ~half
-                symbols = np.where(half, symbols, choose(channels, ended))
+                context = contexts.after_anchors(symbols * anchors)
+                ended = self.scales.scale_indices(frame, quality.scale_offset, channels, context) * ~anchors
+                symbols = np.where(anchors, symbols, choose(channels, ended))
                 found = begun + ended
             else:
                 symbols = choose(channels, found)
-            classes[channels] = found
-            if i + 1 < len(self.stages):
+            scale_indices[channels] = found
+            if i + 1 < len(self.channel_groups):
                 context = contexts.add(symbols)
-        return classes
+        return scale_indices
 
     def encode_hyper(self, z: np.ndarray, quality: Quality) -> bytes:
         """Hyperlatents int32 (hyper, hz, wz) -> their stream."""
-        return self.entropy.encode([(z, self._hyper_classes(quality, z.shape))])
+        return self.entropy.encode([(z, self._hyper_scale_indices(quality, z.shape))])
 
-    def encode_group(self, symbols: np.ndarray, classes: np.ndarray) -> bytes:
-        """Integer symbols (M, rows, columns) of a group with their ``classes``, as ``staged`` gives them ->
-        its stream.
+    def encode_tile(self, symbols: np.ndarray, scale_indices: np.ndarray) -> bytes:
+        """Integer symbols (M, rows, columns) of a tile with their ``scale_indices``, as ``choose_symbols``
+        gives them -> its stream.
         """
-        half, parts = anchor_positions(*symbols.shape[1:]), []
+        anchors, parts = anchor_positions(*symbols.shape[1:]), []
         for i, channels in enumerate(self._channels):
-            values, found = symbols[channels], classes[channels]
-            kinds = (found * half, found * ~half) if i < self.halves else (found,)
+            values, found = symbols[channels], scale_indices[channels]
+            kinds = (found * anchors, found * ~anchors) if i < self.checkerboard_groups else (found,)
             parts += [(values, kind) for kind in kinds]
         return self.entropy.encode(parts)
 
-    def _hyper_classes(self, quality: Quality, shape: tuple[int, ...]) -> np.ndarray:
-        return np.broadcast_to(quality.hyper_class[:, None, None], shape)
+    def _hyper_scale_indices(self, quality: Quality, shape: tuple[int, ...]) -> np.ndarray:
+        return np.broadcast_to(quality.hyper_scale_index[:, None, None], shape)
 
 
-def _check_stages(stages: Any, channels: int) -> None:
-    """Raises BundleError unless these are the sizes of stages that together have all ``channels``."""
-    numbers = isinstance(stages, list) and all(type(count) is int and count > 0 for count in stages)
-    if not numbers or len(stages) > _MOST_STAGES or sum(stages) != channels:
+def _check_channel_groups(channel_groups: Any, channels: int) -> None:
+    """Raises BundleError unless these are the sizes of channel groups that add up to ``channels``."""
+    numbers = isinstance(channel_groups, list) and all(
+        type(count) is int and count > 0 for count in channel_groups
+    )
+    if not numbers or len(channel_groups) > _MOST_GROUPS or sum(channel_groups) != channels:
         raise BundleError(
-            f"latent layout grid: stages {stages!r}; 1..{_MOST_STAGES} positive integers of sum {channels} "
-            "expected"
+            f"latent layout grid: stages {channel_groups!r}; 1..{_MOST_GROUPS} positive integers of sum "
+            f"{channels} expected"
         )
 
 
@@ -343,9 +352,9 @@ def _quality_tables(tensors: Mapping[str, np.ndarray], channels: int, hyper: int
         raise BundleError("tables: quality.step_levels does not ascend")
     if (found["quality.hyper_multiplier"] < 1).any():
         raise BundleError("tables: quality.hyper_multiplier holds 0; 1..255 expected")
-    hyper_class = found["quality.hyper_class"]
-    if (hyper_class < 1).any() or (hyper_class >= CLASSES).any():
-        raise BundleError(f"tables: quality.hyper_class holds a class outside 1..{CLASSES - 1}")
+    hyper_scale_index = found["quality.hyper_class"]
+    if (hyper_scale_index < 1).any() or (hyper_scale_index >= SCALES).any():
+        raise BundleError(f"tables: quality.hyper_class holds a scale index outside 1..{SCALES - 1}")
     return found
 
 

@@ -36,15 +36,17 @@ def symbol_weight(distortion_weight: float, quality: Quality, curvature: np.ndar
     return weight
 
 
-def quantized(x: np.ndarray, classes: np.ndarray, weight: np.ndarray | None, bits: np.ndarray) -> np.ndarray:
-    """x float32 (M, rows, columns), in steps -> symbols int32, 0 where the class is 0.
+def quantized(
+    x: np.ndarray, scale_indices: np.ndarray, weight: np.ndarray | None, bits: np.ndarray
+) -> np.ndarray:
+    """x float32 (M, rows, columns), in steps -> symbols int32, 0 where the scale index is 0.
 
     With ``weight`` float32 (M,), bits per unit of squared error in steps, a symbol is its rounding, one or
     two steps nearer to 0, or 0, whichever has the least bits + weight x error; ``bits`` (32, 2 R + 1) are
-    those of -R..R in each class. Without, it is the rounding.
+    those of -R..R at each scale index. Without, it is the rounding.
     """
     symbols: np.ndarray = np.clip(np.rint(x), -LARGEST_SYMBOL, LARGEST_SYMBOL).astype(np.int32)
-    symbols[classes == 0] = 0
+    symbols[scale_indices == 0] = 0
     if weight is None:
         return symbols
     flat = symbols.reshape(-1)
@@ -52,14 +54,14 @@ def quantized(x: np.ndarray, classes: np.ndarray, weight: np.ndarray | None, bit
     where = np.flatnonzero(flat)
     where = where[np.abs(flat[where]) <= radius]
     rounded, exact = flat[where], x.reshape(-1)[where]
-    middle = classes.reshape(-1)[where].astype(np.int64) * bits.shape[1] + radius
+    middle = scale_indices.reshape(-1)[where].astype(np.int64) * bits.shape[1] + radius
     weights = weight.astype(np.float32)[where // (x.shape[1] * x.shape[2])]
-    prices = bits.reshape(-1)
+    costs = bits.reshape(-1)
     best = rounded
-    least = prices[middle + rounded] + weights * np.square(exact - rounded)
+    least = costs[middle + rounded] + weights * np.square(exact - rounded)
     for steps in (1, 2, radius):
         candidate = rounded - np.sign(rounded) * np.minimum(steps, np.abs(rounded))
-        cost = prices[middle + candidate] + weights * np.square(exact - candidate)
+        cost = costs[middle + candidate] + weights * np.square(exact - candidate)
         better = cost < least
         best, least = np.where(better, candidate, best), np.where(better, cost, least)
     flat[where] = best
@@ -67,20 +69,22 @@ def quantized(x: np.ndarray, classes: np.ndarray, weight: np.ndarray | None, bit
 
 
 class Prediction(Protocol):
-    """What latents of the first ``known`` channels add to the means of those of later stages."""
+    """Channel-conditional mean prediction (Minnen and Singh 2020): what latents of the first ``known``
+    channels add to the means of later channel groups.
+    """
 
     known: int
 
     def __call__(self, residuals: np.ndarray) -> np.ndarray:
         """How far they are from their means float32 (known, h, w), 0 where that is not known yet -> what to
-        add (predicted, h, w) from the second stage on; of each stage from those before it.
+        add (predicted, h, w) from the second channel group on; to each group from those before it.
         """
 
 
 class Quantizer:
-    """``quantized`` of the latents ``y`` of a group, float32 (M, rows, columns), one part after the other.
-    ``mean``, alike, is what hyperlatents give; first halves add to it once they are chosen. What stages
-    predict, as if no other groups were beside this one, is ``predicted`` in the end.
+    """``quantized`` of the latents ``y`` of a tile, float32 (M, rows, columns), one part after the other.
+    ``mean``, of the same shape, is what hyperlatents give; anchors add to it once they are chosen. What
+    groups predict, as if this tile were the only one, is ``predicted`` in the end.
     """
 
     def __init__(
@@ -100,33 +104,33 @@ class Quantizer:
         self._weight, self._bits = weight, bits
         self._predict = predict
         if predict is not None:
-            self._distances = np.zeros((predict.known, *y.shape[1:]), np.float32)
-        self._half: np.ndarray | None = None  # a first half's symbols, until the second half has come
+            self._residuals = np.zeros((predict.known, *y.shape[1:]), np.float32)
+        self._anchors: np.ndarray | None = None  # symbols of anchors, until those of the others have come
 
-    def __call__(self, channels: slice, classes: np.ndarray) -> np.ndarray:
+    def __call__(self, channels: slice, scale_indices: np.ndarray) -> np.ndarray:
         weight = None if self._weight is None else self._weight[channels]
-        symbols = quantized(self._steps[channels], classes, weight, self._bits)
-        near = self._layout.neighbours.of(channels)
-        if near is not None and self._half is None:
+        symbols = quantized(self._steps[channels], scale_indices, weight, self._bits)
+        near = self._layout.checkerboard_means.of(channels)
+        if near is not None and self._anchors is None:
             added = near.added(symbols, self._quality.step[channels])
             self.mean[channels] += added
             self._steps[channels] -= added * self._quality.gain[channels, None, None]
-            self._half = symbols
+            self._anchors = symbols
             return symbols
         if self._predict is not None and channels.start < self._predict.known:
             both = symbols
-            if self._half is not None:
-                both = np.where(anchor_positions(*symbols.shape[1:]), self._half, symbols)
+            if self._anchors is not None:
+                both = np.where(anchor_positions(*symbols.shape[1:]), self._anchors, symbols)
             self._learn(channels, both, self._predict)
-        self._half = None
+        self._anchors = None
         return symbols
 
     def _learn(self, channels: slice, symbols: np.ndarray, predict: Prediction) -> None:
-        """Take what these ``symbols`` of a whole stage say of the means of the stages after it."""
+        """Take what these ``symbols`` of a whole channel group say of the means of the groups after it."""
         own = slice(channels.start, min(channels.stop, predict.known))
-        self._distances[own] = (symbols * self._quality.step[channels, None, None])[: own.stop - own.start]
-        before, self.predicted = self.predicted, predict(self._distances)
-        first = self._layout.stages[0]
+        self._residuals[own] = (symbols * self._quality.step[channels, None, None])[: own.stop - own.start]
+        before, self.predicted = self.predicted, predict(self._residuals)
+        first = self._layout.channel_groups[0]
         after = slice(channels.stop, first + len(self.predicted))
         new = self.predicted[channels.stop - first :]
         if before is not None:
@@ -134,7 +138,7 @@ class Quantizer:
         self._steps[after] -= new * self._quality.gain[after, None, None]
 
 
-def predicted_from(bundle: "Bundle", layout: GridLayout) -> int | None:
+def prediction_channels_of(bundle: "Bundle", layout: GridLayout) -> int | None:
     """Of how many channels the graph ``prediction`` of ``bundle`` takes the latents; None where it has none.
     Raises BundleError where it takes or gives others than the layout has.
     """
@@ -143,7 +147,7 @@ def predicted_from(bundle: "Bundle", layout: GridLayout) -> int | None:
     graph = bundle.graph("prediction")
     shapes = [tensor.shape for tensor in (*graph.inputs[:1], *graph.outputs[:1])]
     known, predicted = (shape[1] if len(shape) == 4 else None for shape in shapes)
-    most = layout.channels - layout.stages[0]
+    most = layout.channels - layout.channel_groups[0]
     if not (
         isinstance(known, int)
         and isinstance(predicted, int)

@@ -162,8 +162,8 @@ class LevelsLayout(FixedLayout):
                 levels = self._levels(i, latents[:, places]).astype(np.int32)
                 steps += zip(self._models[i], levels, strict=True)
         coder = AnsCoder()
-        for model, letters in reversed(steps):
-            coder.encode_reverse(np.ascontiguousarray(letters), model)
+        for model, symbols in reversed(steps):
+            coder.encode_reverse(np.ascontiguousarray(symbols), model)
         stream: bytes = coder.get_compressed().astype("<u4").tobytes()
         return stream.rstrip(b"\0")
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from decant.bundles.bundle import Bundle, find_bundle
-from decant.codec.decoder import groups_of
+from decant.codec.decoder import tiles_of
 from decant.codec.layout import HYPER_LATENTS, LATENT_PIXELS, GridLayout
 from decant.formats import container
 from decant.formats.container import DcnFile
@@ -38,7 +38,7 @@ def from_file(data: bytes, bundle_dir: str | None) -> bytes:
     record["width"], record["height"], record["quality"] = file.width, file.height, file.quality
     payload = layout.parse(file.latents, file.width, file.height, NAME)
     record["hyperlatents"] = layout.decode_hyper(payload, shape, layout.quality(file.quality), NAME)
-    for (y0, y1, x0, x1), symbols in zip(shape.groups, groups_of(layout, file, NAME), strict=True):
+    for (y0, y1, x0, x1), symbols in zip(shape.tiles, tiles_of(layout, file, NAME), strict=True):
         record["latents"][:, y0:y1, x0:x1] = symbols
     return saved(record)
 
@@ -133,13 +133,13 @@ def _coded(layout: GridLayout, array: np.ndarray, file: DcnFile) -> bytes:
     row, shape = layout.quality(file.quality), layout.grid(file.width, file.height)
     z = array["hyperlatents"].astype(np.int32)
     scaled, streams = row.scaled(z), []
-    for group in shape.groups:
+    for group in shape.tiles:
         y0, y1, x0, x1 = group
         given = array["latents"][:, y0:y1, x0:x1].astype(np.float32)
 
         def choose(channels: slice, classes: np.ndarray, given: np.ndarray = given) -> np.ndarray:
             return np.where(classes > 0, given[channels], 0).astype(np.float32)
 
-        symbols, classes = layout.staged(scaled, row, group, choose)
-        streams.append(layout.encode_group(symbols, classes))
+        symbols, classes = layout.choose_symbols(scaled, row, group, choose)
+        streams.append(layout.encode_tile(symbols, classes))
     return layout.write(layout.encode_hyper(z, row), streams)

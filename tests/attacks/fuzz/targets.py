@@ -20,7 +20,7 @@ from damage import reseal
 from decant.backends.ir_check import check_ir
 from decant.backends.onnx_check import check_onnx
 from decant.bundles.bundle import Bundle, find_bundle
-from decant.codec.decoder import groups_of
+from decant.codec.decoder import tiles_of
 from decant.codec.layout import GridLayout
 from decant.errors import DecantError
 from decant.formats import container
@@ -52,7 +52,7 @@ def fuzz_layouts(data: bytes) -> None:
     layout = bundle().layout
     assert isinstance(layout, GridLayout)
     file = container.DcnFile("nano", bytes(8), width, height, data[4:], quality)
-    for symbols in groups_of(layout, file, "file"):
+    for symbols in tiles_of(layout, file, "file"):
         assert np.abs(symbols).max(initial=0) <= 32767
 
 

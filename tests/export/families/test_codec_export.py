@@ -176,7 +176,7 @@ def test_a_finer_prior_is_coded_as_it_is_trained(
     with torch.no_grad():
         known, gain = torch.from_numpy(symbols).float()[None], torch.from_numpy(row.gain)[None, :, None, None]
         z_hat = torch.from_numpy(row.scaled(z) / 16).float()[None]
-        offset = torch.from_numpy(row.class_offset / 1024).float()[None]
+        offset = torch.from_numpy(row.scale_offset / 1024).float()[None]
         trained = settled.hyperprior.scale_class(z_hat, offset, known)[0].floor().clamp(0, 31)
         means = settled.hyperprior.means(settled.hyperprior.mean(z_hat), known, gain)[0]
     assert (trained.numpy() == classes).mean() > 0.99  # ties round to even there, and up here
@@ -226,7 +226,7 @@ def test_counted_tables_cost_less_than_those_assumed(
         total = 0
         for item in latents[12:]:
             _, _, classes, symbols = codec_tables.symbols_of(model, layout, item, 60)
-            total += len(coding.encode_group(symbols, classes))
+            total += len(coding.encode_tile(symbols, classes))
         sizes.append(total)
     assert sizes[0] < sizes[1]
 

@@ -157,7 +157,7 @@ class TestDecode:
         coded.write_bytes(container.write(replace(file, latents=file.latents[:-4])))
         for command in (["decode", coded, tmp_path / "out.png"], ["verify", coded]):
             message = refusal(*command, "--bundle-dir", codec)
-            assert message.startswith(f"decant: {coded}: group 0: ")
+            assert message.startswith(f"decant: {coded}: tile 0: ")
         assert not (tmp_path / "out.png").exists()
 
 
@@ -216,7 +216,7 @@ class TestInfoAndVerify:
         bundle = Bundle.open(codec)
         result = run("verify", coded, "--bundle-dir", codec)
         model = f"model {bundle.name} {bundle.version}, all checksums right"
-        assert result.stdout == f"ok   {coded}: 130x90, quality 60, 1 group of symbols decoded, {model}\n"
+        assert result.stdout == f"ok   {coded}: 130x90, quality 60, 1 tile of symbols decoded, {model}\n"
 
     def test_verify_decodes_every_group_and_the_alpha(self, codec: Path, tmp_path: Path):
         side = 16 * Bundle.open(codec).model["latent"]["group"]
@@ -224,7 +224,7 @@ class TestInfoAndVerify:
         data = Encoder(codec).encode(image)
         (tmp_path / "a.dcn").write_bytes(data)
         said = run("verify", tmp_path / "a.dcn", "--bundle-dir", codec).stdout
-        assert "grey, quality 60, 4 groups of symbols decoded, alpha decoded, model" in said
+        assert "grey, quality 60, 4 tiles of symbols decoded, alpha decoded, model" in said
         file = container.parse(data)
         (tmp_path / "a.dcn").write_bytes(container.write(replace(file, alpha=b"\x09")))
         assert "alpha method 9 is unknown" in refusal("verify", tmp_path / "a.dcn", "--bundle-dir", codec)

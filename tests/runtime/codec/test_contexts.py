@@ -17,7 +17,7 @@ from reference_decoder import context_sums
 
 STAGES = (2, 3, 1)
 WIDTH = 3
-MODEL = grid_tables.grid_model(stages=STAGES, context_width=WIDTH)
+MODEL = grid_tables.grid_model(channel_groups=STAGES, context_width=WIDTH)
 TENSORS = grid_tables.grid_tensors(MODEL)
 
 
@@ -51,10 +51,10 @@ def sums(network: ContextNetwork, frame: Frame, parts: list[np.ndarray]) -> list
     """g of the second half of the first stage after the first of ``parts``, and of the stages after each of
     the others, in units of 1/1024 class.
     """
-    group = network.group(frame)
+    tile = network.tile(frame)
     found = []
     for i, part in enumerate(parts):
-        context = group.add(part) if i else group.half(part)
+        context = tile.add(part) if i else tile.anchors(part)
         g = np.einsum("od,dyx->oyx", context.weight.astype(float), context.planes.astype(float)) * 1024
         found.append(g[:, frame.y : frame.y + frame.rows, frame.x : frame.x + frame.columns])
         # No class is passed over that could be reached.
@@ -90,8 +90,8 @@ def test_sums_are_those_of_plain_integers(data: st.DataObject):
         for count in (STAGES[0], *STAGES[:-1])
     ]
     frame = frame_of(rows, columns, data.draw(st.integers(0, 3)), data.draw(st.integers(0, 3)))
-    half, *others = sums(network, frame, parts)
-    assert (half == plain(tensors, 0, parts[0])).all()
+    anchors, *others = sums(network, frame, parts)
+    assert (anchors == plain(tensors, 0, parts[0])).all()
     for i, found in enumerate(others, 1):
         assert (found == plain(tensors, i, np.concatenate(parts[1 : i + 1]))).all()
 
@@ -109,35 +109,35 @@ def test_the_plain_sums_are_those_of_the_reference_decoder():
 
 @pytest.mark.parametrize("scale", [1, 40, 32767])
 def test_classes_of_a_model_of_real_size(scale: int):
-    """Classes of all stages, of symbols of any size, against sums in int64."""
-    stages = (16, 48, 64)
-    model = grid_tables.grid_model(128, 64, 48, 64, 8, stages, 48)
+    """Classes of all channel_groups, of symbols of any size, against sums in int64."""
+    channel_groups = (16, 48, 64)
+    model = grid_tables.grid_model(128, 64, 48, 64, 8, channel_groups, 48)
     tensors = grid_tables.grid_tensors(model)
     layout = GridLayout.from_model(model, tensors)
     random = np.random.default_rng(scale)
     quality, v = layout.quality(60), random.integers(-60, 61, (64, 5, 7)).astype(np.int32)
-    quality.class_offset[::3] = -(4 << 15)
+    quality.scale_offset[::3] = -(4 << 15)
 
-    def choose(_: slice, classes: np.ndarray) -> np.ndarray:
-        drawn = np.rint(random.laplace(0, scale / 4, classes.shape))
+    def choose(_: slice, scale_indices: np.ndarray) -> np.ndarray:
+        drawn = np.rint(random.laplace(0, scale / 4, scale_indices.shape))
         drawn[::2] = 0
-        return np.where(classes > 0, np.clip(drawn, -scale, scale), 0).astype(np.int32)
+        return np.where(scale_indices > 0, np.clip(drawn, -scale, scale), 0).astype(np.int32)
 
-    for group in ((0, 20, 0, 28), (4, 17, 8, 27)):
-        symbols, classes = layout.staged(v, quality, group, choose)
-        y0, y1, x0, x1 = group
+    for tile in ((0, 20, 0, 28), (4, 17, 8, 27)):
+        symbols, scale_indices = layout.choose_symbols(v, quality, tile, choose)
+        y0, y1, x0, x1 = tile
         frame = layout.scales.frame(v, (y0, y1), (x0, x1))
         # The scale network's sums, with the offset: its classes of offsets that lie 1/1024 apart would do as
         # well, and take longer.
         hidden = frame.hidden.astype(np.int64).reshape(48, -1)
-        forms = (tensors["scale.out_weight"].astype(np.int64) @ hidden).reshape(
+        logits = (tensors["scale.out_weight"].astype(np.int64) @ hidden).reshape(
             128, 2, 2, *frame.hidden.shape[1:]
         )
-        f = forms.transpose(0, 3, 1, 4, 2).reshape(128, frame.height, frame.width)
+        f = logits.transpose(0, 3, 1, 4, 2).reshape(128, frame.height, frame.width)
         f = f[:, frame.y : frame.y + y1 - y0, frame.x : frame.x + x1 - x0]
-        f = f + quality.class_offset[:, None, None]
+        f = f + quality.scale_offset[:, None, None]
         start = 0
-        for i, count in enumerate(stages):
+        for i, count in enumerate(channel_groups):
             first = (np.arange(y1 - y0)[:, None] + np.arange(x1 - x0)) % 2 == 0
             g = (
                 plain(tensors, i, symbols[:start])
@@ -145,9 +145,9 @@ def test_classes_of_a_model_of_real_size(scale: int):
                 else plain(tensors, 0, symbols[:count] * first) * ~first
             )
             expected = np.clip((f[start : start + count] + g) >> 10, 0, 31)
-            assert (classes[start : start + count] == expected).all()
+            assert (scale_indices[start : start + count] == expected).all()
             start += count
-        assert len(np.unique(classes)) > 10
+        assert len(np.unique(scale_indices)) > 10
 
 
 Change = Callable[[np.ndarray], Any]
@@ -187,7 +187,7 @@ def test_hidden_sums_that_float32_cannot_hold_are_refused():
 
 def test_sums_of_both_networks_that_float32_cannot_hold_are_refused():
     """Rows of absolute sum 65278 together are the largest, as docs/format.md says."""
-    model = grid_tables.grid_model(2, 1, 514, stages=(1, 1), context_width=3)
+    model = grid_tables.grid_model(2, 1, 514, channel_groups=(1, 1), context_width=3)
     tensors = grid_tables.grid_tensors(model)
     tensors["scale.out_weight"][:] = 0
     tensors["scale.out_weight"][5, :512] = 127

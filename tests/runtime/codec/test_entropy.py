@@ -14,7 +14,7 @@ from decant.codec.entropy.counts import (
     recommended_runs,
     run_counts_of,
 )
-from decant.codec.entropy.rans import CLASSES, AnsCoder, EntropyTables
+from decant.codec.entropy.rans import SCALES, AnsCoder, EntropyTables
 from decant.errors import BundleError, FormatError
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,15 +28,15 @@ BOTH = pytest.mark.parametrize("tables", [DENSE, SPARSE], ids=["dense", "runs"])
 EITHER = pytest.mark.parametrize("tables", [DENSE, FITTED], ids=["dense", "recommended"])
 
 
-def encode(tables: EntropyTables, symbols: np.ndarray, classes: np.ndarray) -> bytes:
+def encode(tables: EntropyTables, symbols: np.ndarray, scale_indices: np.ndarray) -> bytes:
     """A stream of one part."""
-    return tables.encode([(symbols, classes)])
+    return tables.encode([(symbols, scale_indices)])
 
 
 def decode(tables: EntropyTables, stream: bytes | memoryview, *parts: np.ndarray) -> Any:
     """The symbols of a stream: an array for one part's classes, else a list of them."""
     decoder = tables.decoder(stream, "x")
-    symbols = [decoder.decode(classes) for classes in parts]
+    symbols = [decoder.decode(scale_indices) for scale_indices in parts]
     decoder.finish()
     return symbols if len(parts) > 1 else symbols[0]
 
@@ -93,24 +93,24 @@ def plain_tables(runs: bool) -> EntropyTables:
     ("runs", "stream"), [(False, "0080aa2e 1407e90a 04000000"), (True, "00804a3a 3900f982 05020000")]
 )
 def test_a_stream_has_these_bytes(runs: bool, stream: str):
-    classes = np.array([[9, 0, 3, 31], [9, 9, 0, 20], [9, 9, 0, 0], [9, 9, 9, 9]], np.uint8)
+    scale_indices = np.array([[9, 0, 3, 31], [9, 9, 0, 20], [9, 9, 0, 0], [9, 9, 9, 9]], np.uint8)
     symbols = np.array([[1, 0, -2, 300], [0, -9, 0, -1], [1, -1, 0, 0], [0, 0, 1, 0]], np.int32)
     tables = plain_tables(runs)
-    assert encode(tables, symbols, classes).hex(" ", 4) == stream
-    assert decode(tables, bytes.fromhex(stream), classes).tolist() == symbols.tolist()
+    assert encode(tables, symbols, scale_indices).hex(" ", 4) == stream
+    assert decode(tables, bytes.fromhex(stream), scale_indices).tolist() == symbols.tolist()
 
 
 @BOTH
 @given(st.data())
 def test_any_symbols_of_any_classes_come_back(tables: EntropyTables, data: st.DataObject):
     shape = data.draw(array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=8))
-    classes = data.draw(arrays(np.uint8, shape, elements=st.integers(0, 31)))
+    scale_indices = data.draw(arrays(np.uint8, shape, elements=st.integers(0, 31)))
     near = st.one_of(st.integers(-2, 2), st.integers(-130, 130), st.integers(-32767, 32767))
     symbols = data.draw(arrays(np.int32, shape, elements=near))
-    decoded = decode(tables, encode(tables, symbols, classes), classes)
+    decoded = decode(tables, encode(tables, symbols, scale_indices), scale_indices)
     assert decoded.dtype == np.float32
     assert decoded.shape == shape
-    assert (decoded == np.where(classes > 0, symbols, 0)).all()
+    assert (decoded == np.where(scale_indices > 0, symbols, 0)).all()
 
 
 @BOTH
@@ -120,10 +120,10 @@ def test_parts_of_one_stream_come_back_in_their_order(tables: EntropyTables, dat
     parts = []
     for _ in range(data.draw(st.integers(2, 4))):
         shape = data.draw(array_shapes(min_dims=3, max_dims=3, min_side=0, max_side=5))
-        classes = data.draw(arrays(np.uint8, shape, elements=st.integers(0, 31)))
+        scale_indices = data.draw(arrays(np.uint8, shape, elements=st.integers(0, 31)))
         symbols = data.draw(arrays(np.int32, shape, elements=near))
-        parts.append((np.where(classes > 0, symbols, 0), classes))
-    found = decode(tables, tables.encode(parts), *(classes for _, classes in parts))
+        parts.append((np.where(scale_indices > 0, symbols, 0), scale_indices))
+    found = decode(tables, tables.encode(parts), *(scale_indices for _, scale_indices in parts))
     assert all((one == symbols).all() for one, (symbols, _) in zip(found, parts, strict=True))
 
 
@@ -142,16 +142,16 @@ def test_a_stream_of_two_parts_has_these_letters():
     second = [(2, dense), (1, Uniform(4)), (1, run), (0, symbol)]
     stream = written(*first, *escaped, *second)
     assert stream == tables.encode(parts)
-    found = decode(tables, stream, *(classes for _, classes in parts))
+    found = decode(tables, stream, *(scale_indices for _, scale_indices in parts))
     assert [part.tolist() for part in found] == [[0, 0, 0, 5, -1], [[1, 0], [0, -1]]]
 
 
 def test_symbols_are_put_where_they_are_wanted():
-    classes = np.array([[9, 3], [0, 9]], np.uint8)
+    scale_indices = np.array([[9, 3], [0, 9]], np.uint8)
     symbols = np.array([[4, -1], [0, 3]], np.int32)
     out = np.zeros((5, 2, 2), np.float32)
-    decoder = DENSE.decoder(encode(DENSE, symbols, classes), "x")
-    assert np.shares_memory(decoder.decode(classes, out[3]), out)
+    decoder = DENSE.decoder(encode(DENSE, symbols, scale_indices), "x")
+    assert np.shares_memory(decoder.decode(scale_indices, out[3]), out)
     decoder.finish()
     assert (out[3] == symbols).all()
     assert not out[[0, 1, 2, 4]].any()
@@ -166,10 +166,10 @@ def test_a_stream_ends_with_its_last_part():
 
 @BOTH
 def test_many_likely_symbols_come_back(tables: EntropyTables):
-    classes = np.random.default_rng(3).integers(0, 32, (16, 40, 50)).astype(np.uint8)
-    symbols = grid_tables.random_symbols(classes, wild=200)
-    stream = encode(tables, symbols, classes)
-    assert (decode(tables, memoryview(stream), classes) == symbols).all()
+    scale_indices = np.random.default_rng(3).integers(0, 32, (16, 40, 50)).astype(np.uint8)
+    symbols = grid_tables.random_symbols(scale_indices, wild=200)
+    stream = encode(tables, symbols, scale_indices)
+    assert (decode(tables, memoryview(stream), scale_indices) == symbols).all()
 
 
 @BOTH
@@ -178,22 +178,22 @@ def test_escapes_begin_beyond_the_radius(tables: EntropyTables, c: int):
     radius = int(tables.radius[c])
     sizes = np.array([radius, radius + 1, radius + 2, radius + 3, 255, 256, 16384, 32766, 32767])
     symbols = np.concatenate([-sizes, sizes, [0, 1, -1]])
-    classes = np.full(len(symbols), c, np.uint8)
-    assert (decode(tables, encode(tables, symbols, classes), classes) == symbols).all()
+    scale_indices = np.full(len(symbols), c, np.uint8)
+    assert (decode(tables, encode(tables, symbols, scale_indices), scale_indices) == symbols).all()
 
 
 def test_symbols_beyond_the_largest_are_clipped():
-    classes = np.array([4, 4, 0], np.uint8)
-    stream = encode(DENSE, np.array([40000, -(2**31) + 1, 5]), classes)
-    assert decode(DENSE, stream, classes).tolist() == [32767, -32767, 0]
+    scale_indices = np.array([4, 4, 0], np.uint8)
+    stream = encode(DENSE, np.array([40000, -(2**31) + 1, 5]), scale_indices)
+    assert decode(DENSE, stream, scale_indices).tolist() == [32767, -32767, 0]
 
 
 def test_nothing_coded_is_an_empty_stream():
-    classes = np.zeros((3, 4, 4), np.uint8)
-    assert encode(DENSE, np.ones((3, 4, 4), np.int32), classes) == b""
-    assert not decode(DENSE, b"", classes).any()
+    scale_indices = np.zeros((3, 4, 4), np.uint8)
+    assert encode(DENSE, np.ones((3, 4, 4), np.int32), scale_indices) == b""
+    assert not decode(DENSE, b"", scale_indices).any()
     with pytest.raises(FormatError, match="x: the stream does not end with its last symbol"):
-        decode(DENSE, bytes([1, 0, 0, 0]), classes)
+        decode(DENSE, bytes([1, 0, 0, 0]), scale_indices)
 
 
 @BOTH
@@ -201,21 +201,21 @@ def test_nothing_coded_is_an_empty_stream():
 def test_any_bytes_give_symbols_within_bounds_or_are_refused(
     tables: EntropyTables, stream: bytes, count: int, seed: int
 ):
-    classes = np.random.default_rng(seed).integers(0, 32, count).astype(np.uint8)
+    scale_indices = np.random.default_rng(seed).integers(0, 32, count).astype(np.uint8)
     try:
-        symbols = decode(tables, stream, classes)
+        symbols = decode(tables, stream, scale_indices)
     except FormatError:
         return
     assert np.abs(symbols).max(initial=0) <= 32767
-    assert encode(tables, symbols, classes) == stream
+    assert encode(tables, symbols, scale_indices) == stream
 
 
 @BOTH
 def test_changed_streams_never_give_the_same_symbols(tables: EntropyTables):
     random = np.random.default_rng(4)
-    classes = random.integers(0, 32, 400).astype(np.uint8)
-    symbols = grid_tables.random_symbols(classes, wild=4)
-    stream = encode(tables, symbols, classes)
+    scale_indices = random.integers(0, 32, 400).astype(np.uint8)
+    symbols = grid_tables.random_symbols(scale_indices, wild=4)
+    stream = encode(tables, symbols, scale_indices)
     changed = [stream[:at] for at in range(len(stream))]
     changed += [stream + bytes([1, 0, 0, 0]), stream + bytes(4), stream[4:], stream + stream]
     for _ in range(300):
@@ -225,7 +225,7 @@ def test_changed_streams_never_give_the_same_symbols(tables: EntropyTables):
     refused = 0
     for damaged in changed:
         try:
-            assert (decode(tables, damaged, classes) != symbols).any()
+            assert (decode(tables, damaged, scale_indices) != symbols).any()
         except FormatError:
             refused += 1
     assert refused > 0.9 * len(changed)
@@ -252,12 +252,12 @@ def test_an_escape_to_a_symbol_beyond_the_largest_is_refused():
         coder.encode_reverse(np.array([low_bits], np.int32), Uniform(1 << 15))
         coder.encode_reverse(np.array([15], np.int32), Uniform(32))
         coder.encode_reverse(np.array([2 * radius + 1], np.int32), exact_model(counts))
-        stream, classes = coder.get_compressed().astype("<u4").tobytes(), np.array([20], np.uint8)
+        stream, scale_indices = coder.get_compressed().astype("<u4").tobytes(), np.array([20], np.uint8)
         if fits:
-            assert decode(DENSE, stream, classes).tolist() == [size]
+            assert decode(DENSE, stream, scale_indices).tolist() == [size]
         else:
             with pytest.raises(FormatError, match="x: a symbol of size 32768; at most 32767 expected"):
-                decode(DENSE, stream, classes)
+                decode(DENSE, stream, scale_indices)
 
 
 def written(*letters: tuple[int, Any]) -> bytes:
@@ -276,9 +276,12 @@ def written(*letters: tuple[int, Any]) -> bytes:
         ([(1, 8), (2, "run"), (1, "symbol"), (1, 32), (1, 2)], [0, 0, 0, 0, 1]),
         ([(1, 8), (2, "run"), (1, "symbol"), (2, 32), (0, 4)], "reach 6; there are 5"),
         ([(1, 8), (2, "run"), (1, "symbol"), (31, 32), (32767, 32768), (65535, 65536)], "there are 5"),
-        ([(3, 8), *[(1, "run")] * 3, *[(1, "symbol")] * 3], "symbols of class 9 reach 6; there are 5"),
+        ([(3, 8), *[(1, "run")] * 3, *[(1, "symbol")] * 3], "symbols of scale index 9 reach 6; there are 5"),
         ([(5, 8), *[(0, "run")] * 5, *[(1, "symbol")] * 5], [1, 1, 1, 1, 1]),
-        ([(6, 8), *[(0, "run")] * 6, *[(1, "symbol")] * 6], "6 symbols of class 9 are not 0; there are 5"),
+        (
+            [(6, 8), *[(0, "run")] * 6, *[(1, "symbol")] * 6],
+            "6 symbols of scale index 9 are not 0; there are 5",
+        ),
         ([(1, 8), (1, "run"), (2, "symbol"), (18, 32), (0, 4), (0, 65536)], "at most 32767 expected"),
         ([(1, 8), (1, "run"), (1, "symbol"), (1, 8)], "does not end with its last symbol"),
     ],
@@ -291,24 +294,24 @@ def test_runs_are_read_as_documented_or_refused(letters: list[tuple[int, Any]], 
         "symbol": exact_model(tensors["entropy.counts"][32:35]),
     }
     stream = written(*((letter, models.get(m) or Uniform(m)) for letter, m in letters))
-    classes = np.full(5, 9, np.uint8)
+    scale_indices = np.full(5, 9, np.uint8)
     if isinstance(expected, list):
-        assert decode(tables, stream, classes).tolist() == expected
-        assert encode(tables, np.array(expected), classes) == stream
+        assert decode(tables, stream, scale_indices).tolist() == expected
+        assert encode(tables, np.array(expected), scale_indices) == stream
     else:
         with pytest.raises(FormatError, match=expected):
-            decode(tables, stream, classes)
+            decode(tables, stream, scale_indices)
 
 
 @pytest.mark.parametrize("n", [1, 2, 65535, 65536, 65537, 200_000])
 @pytest.mark.parametrize("first", [True, False])
 def test_classes_of_any_size_hold_few_symbols_or_many(n: int, first: bool):
-    classes = np.full(n, 9, np.uint8)
+    scale_indices = np.full(n, 9, np.uint8)
     one = np.zeros(n, np.int32)
     one[0 if first else -1] = -3
     for symbols in (np.zeros(n, np.int32), one, np.ones(n, np.int32)):
-        stream = encode(SPARSE, symbols, classes)
-        assert (decode(SPARSE, stream, classes) == symbols).all()
+        stream = encode(SPARSE, symbols, scale_indices)
+        assert (decode(SPARSE, stream, scale_indices) == symbols).all()
 
 
 Change = Callable[[dict[str, np.ndarray]], object]
@@ -335,10 +338,16 @@ def put(name: str, at: int, value: int) -> Change:
         (put("entropy.runs", 7, 1024), r"entropy\.runs holds 1024; at most 1023 expected"),
         (put("entropy.runs", 7, 0), r"entropy\.counts is not uint32"),
         (put("entropy.runs", 7, 2), r"entropy\.run_counts is not uint32"),
-        (put("entropy.radius", 7, 0), r"entropy\.radius is 0 for a class with runs; at least 1 expected"),
-        (put("entropy.counts", 0, 0), r"entropy\.counts of class 1: counts of at least 1 and sum 2\^24"),
-        (put("entropy.counts", -1, 2**32 - 1), r"entropy\.counts of class 31: counts of at least 1"),
-        (put("entropy.run_counts", 5, 0), r"entropy\.run_counts of class 1: counts of at least 1"),
+        (
+            put("entropy.radius", 7, 0),
+            r"entropy\.radius is 0 for a scale index with runs; at least 1 expected",
+        ),
+        (
+            put("entropy.counts", 0, 0),
+            r"entropy\.counts of scale index 1: counts of at least 1 and sum 2\^24",
+        ),
+        (put("entropy.counts", -1, 2**32 - 1), r"entropy\.counts of scale index 31: counts of at least 1"),
+        (put("entropy.run_counts", 5, 0), r"entropy\.run_counts of scale index 1: counts of at least 1"),
     ],
 )
 def test_tables_that_are_refused(change: Change, message: str):
@@ -360,14 +369,14 @@ def test_tables_come_back(tables: EntropyTables):
 @EITHER
 @pytest.mark.parametrize("c", [1, 3, 5, 9, 14, 31])
 def test_costs_are_the_lengths_of_streams(tables: EntropyTables, c: int):
-    classes = np.full(8000, c, np.uint8)
-    symbols = grid_tables.random_symbols(classes)
+    scale_indices = np.full(8000, c, np.uint8)
+    symbols = grid_tables.random_symbols(scale_indices)
     largest = int(tables.radius.max())
     symbols = np.clip(symbols, -largest, largest)
     costs = tables.cost_bits()
-    assert costs.shape == (CLASSES, 2 * largest + 1)
+    assert costs.shape == (SCALES, 2 * largest + 1)
     assert costs.dtype == np.float32
-    stream = 8 * len(encode(tables, symbols, classes))
+    stream = 8 * len(encode(tables, symbols, scale_indices))
     expected = costs[c, symbols + largest].sum()
     assert expected == pytest.approx(stream, rel=0.01, abs=64)
 
@@ -375,16 +384,16 @@ def test_costs_are_the_lengths_of_streams(tables: EntropyTables, c: int):
 @EITHER
 def test_the_cost_of_an_escape_is_the_length_of_its_stream(tables: EntropyTables):
     largest, radius = int(tables.radius.max()), int(tables.radius[5])
-    classes = np.full(3000, 5, np.uint8)
-    symbols = grid_tables.random_symbols(classes)
+    scale_indices = np.full(3000, 5, np.uint8)
+    symbols = grid_tables.random_symbols(scale_indices)
     others = np.flatnonzero(symbols)[:50]
-    plain = 8 * len(encode(tables, symbols, classes))
+    plain = 8 * len(encode(tables, symbols, scale_indices))
     costs = tables.cost_bits()[5]
     free = costs[symbols[others] + largest].sum()
     for symbol in (-radius - 1, 40, -127):
         symbols[others] = symbol
         extra = 50 * costs[symbol + largest] - free
-        assert 8 * len(encode(tables, symbols, classes)) - plain == pytest.approx(extra, abs=70)
+        assert 8 * len(encode(tables, symbols, scale_indices)) - plain == pytest.approx(extra, abs=70)
 
 
 def test_class_0_costs_nothing_and_holds_nothing_else():

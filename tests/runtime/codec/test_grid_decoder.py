@@ -14,7 +14,7 @@ import pytest
 from decant import Decoder, Encoder, FormatError, SizeLimitError
 from decant.bundles.bundle import Bundle
 from decant.codec import decoder as grid_decoder
-from decant.codec.decoder import GridDecoder, groups_of
+from decant.codec.decoder import GridDecoder, tiles_of
 from decant.codec.encoder import Analysed, GridEncoder
 from decant.codec.layout import GridLayout
 from decant.errors import BundleError, DecantError, ImageError
@@ -48,8 +48,8 @@ def layout(codec: Path) -> GridLayout:
 
 @pytest.fixture(scope="session")
 def large(encoder: Encoder, layout: GridLayout) -> bytes:
-    """A file of 2 x 3 groups, the last ones cut short."""
-    side = 16 * layout.group
+    """A file of 2 x 3 tiles, the last ones cut short."""
+    side = 16 * layout.tile_side
     return encoder.encode(photo(2 * side + 100, side + 90), 50)
 
 
@@ -215,10 +215,10 @@ class TestWindows:
         """The last group is damaged: what does not look at it comes out all the same."""
         file = container.parse(large)
         payload = layout.parse(file.latents, file.width, file.height, "")
-        streams = [bytes(stream) for stream in payload.groups]
+        streams = [bytes(stream) for stream in payload.tiles]
         streams[-1] = streams[-1][:-4] + bytes([streams[-1][-4] ^ 0xFF]) + streams[-1][-3:]
         broken = container.write(replace(file, latents=layout.write(bytes(payload.hyper), streams)))
-        with pytest.raises(FormatError, match=f"group {len(streams) - 1}"):
+        with pytest.raises(FormatError, match=f"tile {len(streams) - 1}"):
             decoder.decode(broken)
         region = (10, 20, 100, 50)
         assert np.array_equal(decoder.decode_region(broken, region), decoder.decode_region(large, region))
@@ -277,17 +277,17 @@ class TestSymbols:
         z = np.rint(sessions["hyper_analysis"].run(y)[0] * row.hyper_gain[:, None, None]).astype(np.int32)
         v = row.scaled(z)
         mean = sessions["hyper_mean"].run(v[None].astype(np.float32) / 16)[0]
-        (found,) = groups_of(layout, file, "")
-        first = layout.stages[0]
-        added = layout.neighbours.added(found[:first], row.step[:first])
+        (found,) = tiles_of(layout, file, "")
+        first = layout.channel_groups[0]
+        added = layout.checkerboard_means.added(found[:first], row.step[:first])
         assert np.abs(added * row.gain[:first, None, None]).max() > 0.1
         mean[:first] += added
         predicted = sessions["prediction"].run((found[:first] * row.step[:first, None, None])[None])[0]
         assert np.abs(predicted * row.gain[first : first + len(predicted), None, None]).max() > 0.5
         mean[first : first + len(predicted)] += predicted
         expected = np.rint((y[0] - mean) * row.gain[:, None, None])
-        classes = layout.staged(v, row, (0, 4, 0, 8), lambda channels, _: found[channels])[1]
-        expected[classes == 0] = 0
+        scale_indices = layout.choose_symbols(v, row, (0, 4, 0, 8), lambda channels, _: found[channels])[1]
+        expected[scale_indices == 0] = 0
         # y is computed in another order by another session: a number between two steps may fall either way.
         assert np.mean(found != expected) < 1e-3
         assert np.abs(found - expected).max() <= 1
@@ -382,7 +382,7 @@ def tall(encoder: Encoder, layout: GridLayout, copies: int) -> bytes:
 def test_memory_grows_with_the_width_of_a_picture_only(
     codec: Path, encoder: Encoder, layout: GridLayout, tmp_path: Path, precision: str
 ):
-    """24 megapixels in less than 600 MiB, and a picture of half the height saves its pixels alone."""
+    """24 megapixels in less than 600 MiB, and a picture of anchors the height saves its pixels alone."""
     peaks = []
     for copies in (6, 12):
         (tmp_path / f"{copies}.dcn").write_bytes(tall(encoder, layout, copies))

@@ -246,10 +246,10 @@ class TestCorrection:
     def test_it_knows_the_latents_that_a_decoder_has(
         self, encoder: Encoder, grid: GridEncoder, decoder: Decoder
     ):
-        """Predictions too, which reach from one group of 1024 pixels into the next."""
+        """Predictions too, which reach from one tile of 1024 pixels into the next."""
         picture = Picture(np.tile(photo(), (1, 4, 1)))
         analysed = grid.analyse(picture)
-        assert len(analysed.shape.groups) == 2
+        assert len(analysed.shape.tiles) == 2
         coded = np.empty_like(analysed.y)
         latents = grid.code(grid.hyper_part(analysed, 100), analysed.y, 1, coded)
         empty = container.parse(encoder.encode(picture.pixels, 100, effort=0))
@@ -302,17 +302,17 @@ class TestQuantization:
         random = np.random.default_rng(0)
         shape = (8, 20, 30)
         x = random.laplace(0, 3, shape).astype(np.float32)
-        classes = random.integers(0, 32, shape).astype(np.uint8)
+        scale_indices = random.integers(0, 32, shape).astype(np.uint8)
         weight = np.exp(random.normal(0, 2, 8)).astype(np.float32)
-        found = quantized(x, classes, weight, bits)
-        assert (found[classes == 0] == 0).all()
+        found = quantized(x, scale_indices, weight, bits)
+        assert (found[scale_indices == 0] == 0).all()
         radius = bits.shape[1] // 2
 
         def cost(symbols: np.ndarray) -> np.ndarray:
-            return bits[classes, symbols + radius] + weight[:, None, None] * np.square(x - symbols)
+            return bits[scale_indices, symbols + radius] + weight[:, None, None] * np.square(x - symbols)
 
         rounded = np.rint(x).astype(int)
-        inside = (classes > 0) & (np.abs(rounded) <= radius)
+        inside = (scale_indices > 0) & (np.abs(rounded) <= radius)
         for steps in (0, 1, 2, radius):
             candidate = rounded - np.sign(rounded) * np.minimum(steps, np.abs(rounded))
             candidate = np.clip(candidate, -radius, radius)
@@ -322,14 +322,14 @@ class TestQuantization:
 
     def test_without_weight_it_rounds(self, bits: np.ndarray):
         x = np.array([[[0.4, -0.6, 1.5, 2.5, -40000.0, 3.0]]], np.float32)
-        classes = np.array([[[5, 5, 5, 5, 5, 0]]], np.uint8)
-        assert quantized(x, classes, None, bits).tolist() == [[[0, -1, 2, 2, -32767, 0]]]
+        scale_indices = np.array([[[5, 5, 5, 5, 5, 0]]], np.uint8)
+        assert quantized(x, scale_indices, None, bits).tolist() == [[[0, -1, 2, 2, -32767, 0]]]
 
     def test_what_errors_cost_nothing_becomes_0_and_what_they_cost_much_is_kept(self, bits: np.ndarray):
         x = np.random.default_rng(0).normal(0, 2, (4, 9, 9)).astype(np.float32)
-        classes = np.full(x.shape, 12, np.uint8)
-        assert not quantized(x, classes, np.zeros(4, np.float32), bits).any()
-        kept = quantized(x, classes, np.full(4, 1e9, np.float32), bits)
+        scale_indices = np.full(x.shape, 12, np.uint8)
+        assert not quantized(x, scale_indices, np.zeros(4, np.float32), bits).any()
+        kept = quantized(x, scale_indices, np.full(4, 1e9, np.float32), bits)
         assert np.array_equal(kept, np.rint(x))
 
 

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 MODEL = grid_tables.grid_model()
 TENSORS = grid_tables.grid_tensors(MODEL, {1: 5, 4: 2, 12: 3})
 LAYOUT = GridLayout.from_model(MODEL, TENSORS)
-STAGED = grid_tables.grid_model(stages=(1, 2, 3))
+STAGED = grid_tables.grid_model(channel_groups=(1, 2, 3))
 STAGED_TENSORS = grid_tables.grid_tensors(STAGED, {1: 5, 4: 2, 12: 3})
 LAYOUTS = {
     "one": LAYOUT,
     "two": GridLayout.from_model(
-        grid_tables.grid_model(stages=(2, 4)),
-        grid_tables.grid_tensors(grid_tables.grid_model(stages=(2, 4)), {1: 5}),
+        grid_tables.grid_model(channel_groups=(2, 4)),
+        grid_tables.grid_tensors(grid_tables.grid_model(channel_groups=(2, 4)), {1: 5}),
     ),
     "three": GridLayout.from_model(STAGED, STAGED_TENSORS),
 }
@@ -38,8 +38,8 @@ def decode(layout: GridLayout, payload: bytes, width: int, height: int, q: int) 
     z = layout.decode_hyper(parsed, shape, quality, "photo.dcn")
     v = quality.scaled(z)
     symbols = np.full((layout.channels, shape.h, shape.w), np.nan, np.float32)
-    for index, (y0, y1, x0, x1) in enumerate(shape.groups):
-        found, _ = layout.decode_group(parsed, index, v, shape, quality, "photo.dcn")
+    for index, (y0, y1, x0, x1) in enumerate(shape.tiles):
+        found, _ = layout.decode_tile(parsed, index, v, shape, quality, "photo.dcn")
         symbols[:, y0:y1, x0:x1] = found
     return z, symbols
 
@@ -57,19 +57,19 @@ def decode(layout: GridLayout, payload: bytes, width: int, height: int, q: int) 
 )
 def test_grids_of_pictures(size: tuple[int, int], grid: tuple[int, ...]):
     shape = LAYOUT.grid(*size)
-    assert (shape.h, shape.w, shape.hz, shape.wz, len(shape.groups)) == grid
+    assert (shape.h, shape.w, shape.hz, shape.wz, len(shape.tiles)) == grid
 
 
 @given(st.integers(1, 1500), st.integers(1, 1500))
 def test_groups_cover_every_latent_once_in_rows(width: int, height: int):
     shape = LAYOUT.grid(width, height)
     covered = np.zeros((shape.h, shape.w), int)
-    for y0, y1, x0, x1 in shape.groups:
+    for y0, y1, x0, x1 in shape.tiles:
         assert 0 < y1 - y0 <= 16
         assert 0 < x1 - x0 <= 16
         covered[y0:y1, x0:x1] += 1
     assert (covered == 1).all()
-    assert [(y0, x0) for y0, _, x0, _ in shape.groups] == sorted((y0, x0) for y0, _, x0, _ in shape.groups)
+    assert [(y0, x0) for y0, _, x0, _ in shape.tiles] == sorted((y0, x0) for y0, _, x0, _ in shape.tiles)
 
 
 @pytest.mark.parametrize(("model", "tensors"), [(MODEL, TENSORS), (STAGED, STAGED_TENSORS)])
@@ -77,7 +77,7 @@ def test_the_model_and_its_tables_come_back(model: dict[str, Any], tensors: dict
     layout = layout_of(model, tensors)
     assert isinstance(layout, GridLayout)
     assert layout.to_model() == model["latent"]
-    assert (layout.stages, layout.context_width) == (
+    assert (layout.channel_groups, layout.context_width) == (
         model["latent"]["stages"],
         model["latent"]["context_width"],
     )
@@ -95,10 +95,10 @@ def test_a_quality_is_a_row_of_the_tables():
         assert quality.gain == pytest.approx(1 / quality.step, rel=1e-6)
         assert quality.step.dtype == quality.gain.dtype == np.float32
         assert quality.hyper_gain == pytest.approx(16 / TENSORS["quality.hyper_multiplier"][q - 1], rel=1e-6)
-        assert (quality.hyper_class == TENSORS["quality.hyper_class"][q - 1]).all()
+        assert (quality.hyper_scale_index == TENSORS["quality.hyper_class"][q - 1]).all()
         assert (quality.hyper_multiplier == TENSORS["quality.hyper_multiplier"][q - 1]).all()
         offsets = TENSORS["quality.class_offset"][q - 1].astype(int)
-        assert (quality.class_offset == 256 * (offsets - 64)).all()
+        assert (quality.scale_offset == 256 * (offsets - 64)).all()
 
 
 @pytest.mark.parametrize("q", [0, 101, -1])
@@ -127,9 +127,9 @@ def test_pictures_of_any_size_come_back(layout: GridLayout, width: int, height: 
     assert (found == symbols).all()
 
 
-@pytest.mark.parametrize("stages", [(256,), (16, 48, 192), (16, 48, 256)])
-def test_a_picture_of_real_size_comes_back(stages: tuple[int, ...]):
-    model = grid_tables.grid_model(sum(stages), 64, 48, 64, 8, stages, context_width=48)
+@pytest.mark.parametrize("channel_groups", [(256,), (16, 48, 192), (16, 48, 256)])
+def test_a_picture_of_real_size_comes_back(channel_groups: tuple[int, ...]):
+    model = grid_tables.grid_model(sum(channel_groups), 64, 48, 64, 8, channel_groups, context_width=48)
     layout = GridLayout.from_model(model, grid_tables.grid_tensors(model, dict.fromkeys(range(1, 8), 5)))
     payload, z, symbols = grid_tables.encode_picture(layout, 768, 1200, 44, wild=50)
     found_z, found = decode(layout, payload, 768, 1200, 44)
@@ -143,55 +143,59 @@ def test_stages_are_asked_for_in_turn(layout: GridLayout):
     quality, v = layout.quality(70), np.random.default_rng(0).integers(-40, 41, (3, 2, 3)).astype(np.int32)
     asked = []
 
-    def choose(channels: slice, classes: np.ndarray) -> np.ndarray:
-        asked.append((channels, classes.copy()))
-        return np.where(classes > 0, classes.astype(np.int32) // 3 - 2, 0)
+    def choose(channels: slice, scale_indices: np.ndarray) -> np.ndarray:
+        asked.append((channels, scale_indices.copy()))
+        return np.where(scale_indices > 0, scale_indices.astype(np.int32) // 3 - 2, 0)
 
-    symbols, classes = layout.staged(v, quality, (0, 7, 0, 11), choose)
-    assert symbols.shape == classes.shape == (6, 7, 11)
-    assert (symbols.dtype, classes.dtype) == (np.int32, np.uint8)
-    first, *others = layout.stages
+    symbols, scale_indices = layout.choose_symbols(v, quality, (0, 7, 0, 11), choose)
+    assert symbols.shape == scale_indices.shape == (6, 7, 11)
+    assert (symbols.dtype, scale_indices.dtype) == (np.int32, np.uint8)
+    first, *others = layout.channel_groups
     assert [channels.stop - channels.start for channels, _ in asked] == [first, first, *others]
-    half = (np.arange(7)[:, None] + np.arange(11)) % 2 == 0
+    anchors = (np.arange(7)[:, None] + np.arange(11)) % 2 == 0
     (_, begun), (_, ended), *later = asked
-    assert not begun[:, ~half].any()
-    assert not ended[:, half].any()
-    assert (np.concatenate([begun + ended, *(found for _, found in later)]) == classes).all()
-    assert (symbols == np.where(classes > 0, classes.astype(np.int32) // 3 - 2, 0)).all()
+    assert not begun[:, ~anchors].any()
+    assert not ended[:, anchors].any()
+    assert (np.concatenate([begun + ended, *(found for _, found in later)]) == scale_indices).all()
+    assert (symbols == np.where(scale_indices > 0, scale_indices.astype(np.int32) // 3 - 2, 0)).all()
 
 
 def test_later_stages_depend_on_the_symbols_of_earlier_ones_and_not_the_reverse():
     layout = LAYOUTS["three"]
     quality, v = layout.quality(70), np.zeros((3, 2, 2), np.int32)
-    quality.class_offset[:] = 5 * 1024
-    plain = layout.staged(v, quality, (0, 8, 0, 8), lambda _, classes: np.zeros(classes.shape, np.int32))[1]
-    for stage, first in ((0, 1), (1, 3)):
+    quality.scale_offset[:] = 5 * 1024
+    plain = layout.choose_symbols(
+        v, quality, (0, 8, 0, 8), lambda _, scale_indices: np.zeros(scale_indices.shape, np.int32)
+    )[1]
+    for channel_group, first in ((0, 1), (1, 3)):
 
-        def choose(channels: slice, classes: np.ndarray, stage: int = stage) -> np.ndarray:
-            symbols = np.zeros(classes.shape, np.int32)
-            if channels.start == (0, 1)[stage]:
+        def choose(
+            channels: slice, scale_indices: np.ndarray, channel_group: int = channel_group
+        ) -> np.ndarray:
+            symbols = np.zeros(scale_indices.shape, np.int32)
+            if channels.start == (0, 1)[channel_group]:
                 symbols[0, 4, 4] = -9
             return symbols
 
-        classes = layout.staged(v, quality, (0, 8, 0, 8), choose)[1]
+        scale_indices = layout.choose_symbols(v, quality, (0, 8, 0, 8), choose)[1]
         coded_before = np.ones((first, 8, 8), bool)
-        if stage == 0:  # in the first stage, those of an odd y + x come later
+        if channel_group == 0:  # in the first stage, those of an odd y + x come later
             coded_before[0] = (np.arange(8)[:, None] + np.arange(8)) % 2 == 0
-        assert (classes[:first] == plain[:first])[coded_before].all()
-        changed = (classes[first:] != plain[first:]).any(axis=0)
+        assert (scale_indices[:first] == plain[:first])[coded_before].all()
+        changed = (scale_indices[first:] != plain[first:]).any(axis=0)
         assert changed[4, 4]
         assert not changed[[0, 1, 2, 6, 7]].any()
 
 
 def test_groups_do_not_see_each_other():
-    """The classes of a group are those that it has alone."""
+    """The scale_indices of a tile are those that it has alone."""
     layout = LAYOUTS["three"]
     payload, z, symbols = grid_tables.encode_picture(layout, 500, 300, 60, wild=9)
     shape, quality = layout.grid(500, 300), layout.quality(60)
     parsed = layout.parse(payload, 500, 300, "x")
-    for index in reversed(range(len(shape.groups))):
-        y0, y1, x0, x1 = shape.groups[index]
-        found, _ = layout.decode_group(parsed, index, quality.scaled(z), shape, quality, "x")
+    for index in reversed(range(len(shape.tiles))):
+        y0, y1, x0, x1 = shape.tiles[index]
+        found, _ = layout.decode_tile(parsed, index, quality.scaled(z), shape, quality, "x")
         assert (found == symbols[:, y0:y1, x0:x1]).all()
 
 
@@ -215,11 +219,11 @@ def test_the_largest_hyperlatents_come_back():
     ],
 )
 def test_a_payload_has_these_bytes(lengths: list[int], payload: str):
-    hyper, *groups = (bytes([i]) * length for i, length in enumerate(lengths, 1))
-    assert LAYOUT.write(hyper, groups) == bytes.fromhex(payload)
-    parsed = LAYOUT.parse(bytes.fromhex(payload), 256 * len(groups), 256, "x")
+    hyper, *tiles = (bytes([i]) * length for i, length in enumerate(lengths, 1))
+    assert LAYOUT.write(hyper, tiles) == bytes.fromhex(payload)
+    parsed = LAYOUT.parse(bytes.fromhex(payload), 256 * len(tiles), 256, "x")
     assert bytes(parsed.hyper) == hyper
-    assert [bytes(group) for group in parsed.groups] == groups
+    assert [bytes(tile) for tile in parsed.tiles] == tiles
 
 
 @pytest.mark.parametrize(
@@ -286,10 +290,10 @@ def test_messages_name_the_stream():
     parsed = LAYOUT.parse(bytes.fromhex("00 04 01000000"), 512, 256, "photo.dcn")
     shape, quality = LAYOUT.grid(512, 256), LAYOUT.quality(50)
     v = np.zeros((3, 4, 8), np.int32)
-    quality.class_offset[:] = -(4 << 15)
-    with pytest.raises(FormatError, match=r"photo\.dcn: group 0: the stream does not end with its last"):
-        LAYOUT.decode_group(parsed, 0, v, shape, quality, "photo.dcn")
-    assert not LAYOUT.decode_group(parsed, 1, v, shape, quality, "photo.dcn")[0].any()
+    quality.scale_offset[:] = -(4 << 15)
+    with pytest.raises(FormatError, match=r"photo\.dcn: tile 0: the stream does not end with its last"):
+        LAYOUT.decode_tile(parsed, 0, v, shape, quality, "photo.dcn")
+    assert not LAYOUT.decode_tile(parsed, 1, v, shape, quality, "photo.dcn")[0].any()
     broken = LAYOUT.parse(bytes.fromhex("04 00000000 00"), 512, 256, "photo.dcn")
     with pytest.raises(FormatError, match=r"photo\.dcn: hyperlatents: a stream ends in a zero word"):
         LAYOUT.decode_hyper(broken, shape, quality, "photo.dcn")
@@ -366,8 +370,8 @@ def test_tables_of_another_kind_are_refused(name: str):
         ("step_levels", put(0, 90), "does not ascend"),
         ("step_levels", put(7, -1), "a number that is not positive and finite"),
         ("hyper_multiplier", put((99, 0), 0), r"holds 0; 1\.\.255"),
-        ("hyper_class", put((0, 0), 0), r"a class outside 1\.\.31"),
-        ("hyper_class", put((0, 0), 32), r"a class outside 1\.\.31"),
+        ("hyper_class", put((0, 0), 0), r"a scale index outside 1\.\.31"),
+        ("hyper_class", put((0, 0), 32), r"a scale index outside 1\.\.31"),
     ],
 )
 def test_tables_of_other_numbers_are_refused(name: str, change: Callable[[np.ndarray], object], message: str):

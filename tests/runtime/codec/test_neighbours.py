@@ -1,4 +1,4 @@
-"""What the first half of a stage adds to the means of the second."""
+"""What the first anchors of a channel_group adds to the means of the second."""
 
 from collections.abc import Callable
 from typing import Any

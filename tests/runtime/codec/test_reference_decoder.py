@@ -23,13 +23,23 @@ TABLE_ROWS = Path(__file__).parents[3] / "docs" / "format.md"
         (grid_tables.grid_model(256, 64, 48, 64), 1, 1, {}),
         (grid_tables.grid_model(5, 3, 4, 16), 600, 310, {1: 2, 2: 7, 9: 1, 13: 3, 31: 20}),
         (grid_tables.grid_model(5, 3, 4, 20), 325, 641, {}),
-        (grid_tables.grid_model(256, 64, 48, 64, stages=(16, 48, 192), context_width=48), 64, 64, {1: 9}),
-        (grid_tables.grid_model(7, 3, 4, 16, stages=(3, 4)), 330, 310, {2: 7, 31: 20}),
-        (grid_tables.grid_model(9, 3, 4, 16, stages=(1, 2, 1, 5), context_width=1), 17, 300, {}),
-        (grid_tables.grid_model(6, 3, 4, 16, stages=(1, 2, 3)), 1, 1, {}),
-        (grid_tables.grid_model(6, 3, 4, 16, stages=(1, 2, 3), halves=2), 265, 70, {}),
-        (grid_tables.grid_model(6, 3, 4, 16, stages=(1, 2, 3), mixed_width=7), 40, 270, {2: 7}),
-        (grid_tables.grid_model(9, 3, 4, 16, stages=(2, 3, 4), halves=3, mixed_width=3), 300, 90, {3: 9}),
+        (
+            grid_tables.grid_model(256, 64, 48, 64, channel_groups=(16, 48, 192), context_width=48),
+            64,
+            64,
+            {1: 9},
+        ),
+        (grid_tables.grid_model(7, 3, 4, 16, channel_groups=(3, 4)), 330, 310, {2: 7, 31: 20}),
+        (grid_tables.grid_model(9, 3, 4, 16, channel_groups=(1, 2, 1, 5), context_width=1), 17, 300, {}),
+        (grid_tables.grid_model(6, 3, 4, 16, channel_groups=(1, 2, 3)), 1, 1, {}),
+        (grid_tables.grid_model(6, 3, 4, 16, channel_groups=(1, 2, 3), halves=2), 265, 70, {}),
+        (grid_tables.grid_model(6, 3, 4, 16, channel_groups=(1, 2, 3), mixed_width=7), 40, 270, {2: 7}),
+        (
+            grid_tables.grid_model(9, 3, 4, 16, channel_groups=(2, 3, 4), halves=3, mixed_width=3),
+            300,
+            90,
+            {3: 9},
+        ),
     ],
 )
 @pytest.mark.parametrize("quality", [1, 58, 100])
@@ -60,6 +70,6 @@ def test_the_document_names_every_table():
     documented = TABLE_ROWS.read_text().rpartition("| tensor of tables.safetensors |")[2].split("\n\n")[0]
     named = [line.split("`")[1] for line in documented.splitlines() if line.startswith("| `")]
     of_the_encoder = {"quality.lambda", "synthesis.curvature", "synthesis.bound"}
-    tables = grid_tables.grid_tensors(grid_tables.grid_model(stages=(2, 4), halves=2, mixed_width=3))
+    tables = grid_tables.grid_tensors(grid_tables.grid_model(channel_groups=(2, 4), halves=2, mixed_width=3))
     numbered = (re.sub(r"(context|near)\.\d", r"\1.i", name) for name in tables)
     assert sorted(named) == sorted({name.replace("i.half", "i") for name in numbered} | of_the_encoder)

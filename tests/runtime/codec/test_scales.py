@@ -20,11 +20,11 @@ def plain(tensors: dict[str, np.ndarray], v: np.ndarray, offset: np.ndarray) -> 
     shape = [range(size) for size in v.shape]
     inputs = {place: int(v[place]) for place in product(*shape)}
     tables = {name: tensor.reshape(-1).tolist() for name, tensor in tensors.items()}
-    classes = np.full((len(offset), 4 * v.shape[1], 4 * v.shape[2]), 255, np.uint8)
-    for y, x in np.ndindex(classes.shape[1:]):
+    scale_indices = np.full((len(offset), 4 * v.shape[1], 4 * v.shape[2]), 255, np.uint8)
+    for y, x in np.ndindex(scale_indices.shape[1:]):
         sums = scale_sums(scale_hidden(inputs, shape[0], y, x, tables), y, x, tables)
-        classes[:, y, x] = np.clip((np.array(sums) + 4 * offset.astype(int)) >> 10, 0, 31)
-    return classes
+        scale_indices[:, y, x] = np.clip((np.array(sums) + 4 * offset.astype(int)) >> 10, 0, 31)
+    return scale_indices
 
 
 def network(tensors: dict[str, np.ndarray]) -> ScaleNetwork:
@@ -40,7 +40,7 @@ def rectangle(
     network: ScaleNetwork, v: np.ndarray, offset: np.ndarray, rows: tuple[int, int], columns: tuple[int, int]
 ) -> np.ndarray:
     frame = network.frame(v, rows, columns)
-    return network.classes(frame, 4 * offset.astype(np.int32), slice(0, len(offset)))
+    return network.scale_indices(frame, 4 * offset.astype(np.int32), slice(0, len(offset)))
 
 
 @given(st.data())

@@ -107,7 +107,7 @@ class _Export:
         self.options, self.crops = options, crops
         self.model = model = family.model
         measured = codec_tables.encoder_of(model, crops)
-        self.latents = codec_tables.with_aims(measured, crops, codec_tables.latents_of(model, crops))
+        self.latents = codec_tables.with_targets(measured, crops, codec_tables.latents_of(model, crops))
         self.layout, self.tables = codec_tables.layout_of(measured, self.latents)
         options.report(f"tables counted on {len(crops)} crops of {CROP} pixels")
         self.graphs = family.float_graphs(encoder=options.encoder)
@@ -192,8 +192,8 @@ class _Export:
         (found,) = codec_tables.latents_of(model, [padded])
         row, shape = layout.quality(quality), layout.grid(width, height)
         inside = Latents(found.y[:, : shape.h, : shape.w], found.hyper)
-        z, _, classes, symbols = codec_tables.symbols_of(model, layout, inside, quality)
-        payload = layout.write(layout.encode_hyper(z, row), [layout.encode_group(symbols, classes)])
+        z, _, scale_indices, symbols = codec_tables.symbols_of(model, layout, inside, quality)
+        payload = layout.write(layout.encode_hyper(z, row), [layout.encode_tile(symbols, scale_indices)])
         made_by = (self.model_id if model_id is None else model_id)[:8]
         file = container.DcnFile(self.options.name, made_by, width, height, payload, quality=quality)
         return container.write(file)

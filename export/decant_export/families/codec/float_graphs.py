@@ -135,26 +135,26 @@ def synthesis_inputs(model: Codec) -> tuple[GraphBuilder, str]:
     end = first + model.config.predicted
     ends = [graph.constant(f"predicted.{k}", np.array([v], np.int64)) for k, v in (("0", 0), ("n", count))]
     axis = graph.constant("predicted.axis", np.array([1], np.int64))
-    distances = graph.node("Slice", [scaled, *ends, axis], "distances")
+    residuals = graph.node("Slice", [scaled, *ends, axis], "distances")
     pads = graph.constant("predicted.pads", np.array([0, first, 0, 0, 0, m - end, 0, 0], np.int64))
-    added = graph.node("Pad", [_predicted(graph, distances, model), pads], "predicted.all")
+    added = graph.node("Pad", [_predicted(graph, residuals, model), pads], "predicted.all")
     return graph, graph.node("Add", [latents, added], "latents")
 
 
-def _predicted(graph: GraphBuilder, distances: str, model: Codec) -> str:
-    """Weights of many channels are kept in 8 bits: of distances over the channels' deviations, since these
+def _predicted(graph: GraphBuilder, residuals: str, model: Codec) -> str:
+    """Weights of many channels are kept in 8 bits: of residuals over the channels' deviations, since these
     differ a hundredfold.
     """
     if model.config.predicting:
         prior, first, weight = model.hyperprior, model.config.stages[0], model.hyperprior.prediction_weight()
         known = prior.deviation[: weight.shape[1]].reshape(1, -1, 1, 1)
         unit = graph.constant("prediction.unit", array(1 / known))
-        distances = graph.node("Mul", [distances, unit], "distances.even")
+        residuals = graph.node("Mul", [residuals, unit], "distances.even")
         units = prior.deviation[first : first + len(weight), None, None, None]
         weights = _stored(graph, weight.detach(), "prediction.weight", units)
     else:
         weights = halved(graph, _prediction_weight(model), "prediction.weight")
-    return graph.node("Conv", [distances, weights], "predicted", kernel_shape=[3, 3], pads=[1] * 4)
+    return graph.node("Conv", [residuals, weights], "predicted", kernel_shape=[3, 3], pads=[1] * 4)
 
 
 def _prediction_weight(model: Codec) -> Tensor:

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 import torch
 import torch.nn.functional as F
-from decant.codec.entropy.checkerboard import anchor_positions, near_name
+from decant.codec.entropy.checkerboard import anchor_positions, mean_context_name
 from onnx import numpy_helper
 
 from decant_export.common.qdq import compensated
@@ -161,8 +161,8 @@ class _Network:
             self.parts[f"mean.{i}"] = _spread(hyper[f"{name}.weight"], hyper[f"{name}.bias"], 2)
         self.parts["mean.2"] = hyper["mean.weight"], hyper["mean.bias"]
         self.near: list[slice] = []  # the channels of each group with a mean context
-        while f"{near_name(len(self.near))}.out_bias" in tables:
-            i, name = len(self.near), near_name(len(self.near))
+        while f"{mean_context_name(len(self.near))}.out_bias" in tables:
+            i, name = len(self.near), mean_context_name(len(self.near))
             for part in ("hidden", "out"):
                 weight = tables[f"{name}.{part}_weight"].astype(np.float32)[:, :, None, None]
                 self.parts[f"near.{i}.{part}"] = weight, tables[f"{name}.{part}_bias"].astype(np.float32)

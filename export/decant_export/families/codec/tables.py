@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from decant.codec.decoder import dequantized
 from decant.codec.entropy import counts as entropy_counts
-from decant.codec.entropy.checkerboard import near_name
-from decant.codec.entropy.context_network import half_name
+from decant.codec.entropy.checkerboard import mean_context_name
+from decant.codec.entropy.context_network import non_anchor_name
 from decant.codec.layout import QUALITIES, GridLayout
 from decant.codec.quantization import Prediction, Quantizer, quantized_hyperlatents, symbol_weight
 from decant_train.codec.config import (
@@ -34,7 +34,7 @@ from decant_export.families.codec.float_graphs import array
 
 GROUP = 64  # latents on a side of a coding group: 1024 pixels
 MOST_RADIUS = 127
-ESCAPED = 1e-4  # share of a class's letters that tables leave to escapes, about
+ESCAPED = 1e-4  # share of the symbols of a scale index that tables leave to escapes, about
 PRIOR = 200.0  # symbols that the fitted distribution counts for beside those counted
 OFFSET_UNIT, OFFSET_ZERO = 4, 64  # quality.class_offset: steps a class, and the number for none
 # Classes below the first that training tells apart are coded too; what is rarer is 0.
@@ -50,16 +50,16 @@ WORTH_IT = 0.002  # of the loss: near the longest that pay there are those that 
 @dataclass(frozen=True)
 class Latents:
     """What the analysis makes of one picture: y float32 (M, h, w), hyperlatents float32 (hyper, hz, wz).
-    ``aims``: what an encoder makes of y for some qualities, where that is known.
+    ``targets``: what an encoder makes of y for some qualities, where that is known.
     """
 
     y: np.ndarray
     hyper: np.ndarray
-    aims: Mapping[int, np.ndarray] = field(default_factory=dict)
+    targets: Mapping[int, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Prices:
+class SymbolCosts:
     """What an encoder weighs symbols by: the layout's ``cost_bits``, and the bundle's table of curvatures
     float32 (M,).
     """
@@ -108,14 +108,16 @@ def _score(encoder: Encoding, pictures: torch.Tensor) -> float:
     return float(torch.cat(found).mean())
 
 
-def with_aims(encoder: Encoding, pictures: Sequence[np.ndarray], latents: Sequence[Latents]) -> list[Latents]:
+def with_targets(
+    encoder: Encoding, pictures: Sequence[np.ndarray], latents: Sequence[Latents]
+) -> list[Latents]:
     """``latents`` of ``pictures`` with what ``encoder`` makes of them for the qualities that are counted."""
     position, found = torch.linspace(0, TOP, QUALITIES), []
     for i, (pixels, item) in enumerate(zip(pictures, latents, strict=True)):
         qualities = COUNTED[i % 3 :: 3]
         several = (centred(pixels) + 0.5).expand(len(qualities), -1, -1, -1)
-        aims = encoder.sent(several, position[[q - 1 for q in qualities]]).aims
-        found.append(replace(item, aims=dict(zip(qualities, aims.numpy(), strict=True))))
+        targets = encoder.sent(several, position[[q - 1 for q in qualities]]).aims
+        found.append(replace(item, targets=dict(zip(qualities, targets.numpy(), strict=True))))
     return found
 
 
@@ -132,7 +134,7 @@ def layout_of(encoder: Encoding, latents: Sequence[Latents]) -> tuple[GridLayout
     tables = {**_qualities(model), **_scale_network(model), **_neighbour_mean(model)}
     fitted = [_fitted(c) for c in range(CLASSES)]
     layout = _layout(model, tables | _entropy(fitted))
-    tables["quality.hyper_class"] = _hyper_classes(layout, tables, latents, fitted)
+    tables["quality.hyper_class"] = _hyper_scale_indices(layout, tables, latents, fitted)
     # Which symbols come depends on what tables make them cost: counted twice.
     distributions = fitted
     curved, bound = array(encoder.worth), array(encoder.bound)
@@ -148,10 +150,10 @@ def layout_of(encoder: Encoding, latents: Sequence[Latents]) -> tuple[GridLayout
 
 
 def symbols_of(
-    model: Codec, layout: GridLayout, latents: Latents, quality: int, prices: Prices | None = None
+    model: Codec, layout: GridLayout, latents: Latents, quality: int, costs: SymbolCosts | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Hyperlatents int32, mean float32, classes uint8 and symbols int32 of a picture of one group; plainly
-    rounded, or chosen by rate and distortion with ``prices``.
+    rounded, or chosen by rate and distortion with ``costs``.
     """
     row = layout.quality(quality)
     z = quantized_hyperlatents(latents.hyper, row)
@@ -162,15 +164,15 @@ def symbols_of(
     height, width = latents.y.shape[1:]
     mean = mean[:, :height, :width]
     bits, weight = np.zeros((0, 1), np.float32), None
-    if prices is not None:
-        bits, weight = prices.bits, symbol_weight(_lambdas()[quality - 1], row, prices.curvature)
-    y, predict = latents.aims.get(quality, latents.y), _prediction(model)
+    if costs is not None:
+        bits, weight = costs.bits, symbol_weight(_lambdas()[quality - 1], row, costs.curvature)
+    y, predict = latents.targets.get(quality, latents.y), _prediction(model)
     quantizer = Quantizer(layout, row, y, mean, weight, bits, predict)
-    symbols, classes = layout.staged(v, row, (0, height, 0, width), quantizer)
+    symbols, scale_indices = layout.choose_symbols(v, row, (0, height, 0, width), quantizer)
     mean = quantizer.mean
     if quantizer.predicted is not None:
-        mean[layout.stages[0] :][: len(quantizer.predicted)] += quantizer.predicted
-    return z, mean, classes, symbols
+        mean[layout.channel_groups[0] :][: len(quantizer.predicted)] += quantizer.predicted
+    return z, mean, scale_indices, symbols
 
 
 class _Prediction:
@@ -212,7 +214,7 @@ def _layout(model: Codec, tables: dict[str, np.ndarray]) -> GridLayout:
 @torch.no_grad()
 def _qualities(model: Codec) -> dict[str, np.ndarray]:
     position = torch.linspace(0, TOP, QUALITIES)
-    gain, hyper_gain, offset, hyper_class = (array(row) for row in model.quality(position))
+    gain, hyper_gain, offset, hyper_scale_index = (array(row) for row in model.quality(position))
     step = 1 / gain.astype(np.float64)
     levels = np.geomspace(step.min(), step.max(), 256).astype(np.float32)
     index = np.rint(np.log(step / step.min()) / np.log(step.max() / step.min()) * 255)
@@ -223,7 +225,9 @@ def _qualities(model: Codec) -> dict[str, np.ndarray]:
         "quality.hyper_multiplier": np.clip(np.rint(2**VALUE_BITS / hyper_gain), 1, MULTIPLIER_MAX).astype(
             np.uint8
         ),
-        "quality.hyper_class": np.clip(np.rint(hyper_class + CODED_BELOW), 1, CLASSES - 1).astype(np.uint8),
+        "quality.hyper_class": np.clip(np.rint(hyper_scale_index + CODED_BELOW), 1, CLASSES - 1).astype(
+            np.uint8
+        ),
         "quality.class_offset": np.clip(offsets, 0, 255).astype(np.uint8),
     }
 
@@ -246,7 +250,7 @@ def _scale_network(model: Codec) -> dict[str, np.ndarray]:
     symbols = torch.arange(MAGNITUDE_MAX + 1).float()
     tables["context.magnitude"] = (array(magnitude(symbols)) * 2**VALUE_BITS).astype(np.uint8)
     parts = {f"context.{i}": context for i, context in enumerate(prior.contexts, 1)}
-    parts |= {half_name(i): half for i, half in enumerate(prior.half_contexts)}
+    parts |= {non_anchor_name(i): half for i, half in enumerate(prior.half_contexts)}
     for name, context in parts.items():
         assert isinstance(context, Context)
         tables[f"{name}.hidden_weight"] = _integers(context.hidden)[:, :, 0, 0]
@@ -266,7 +270,7 @@ def _neighbour_mean(model: Codec) -> dict[str, np.ndarray]:
     tables: dict[str, np.ndarray] = {}
     for i, (network, channels) in enumerate(zip(prior.half_means, prior.channels(), strict=False)):
         assert isinstance(network, CheckerboardMean)
-        unit, name = array(prior.deviation[channels]), near_name(i)
+        unit, name = array(prior.deviation[channels]), mean_context_name(i)
         hidden, out = network.hidden, network.out
         assert hidden.bias is not None
         assert out.bias is not None
@@ -307,7 +311,7 @@ def _entropy(distributions: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         p = distributions[c]
         zero = float(p[MOST_RADIUS])
         runs[c] = entropy_counts.recommended_runs(zero)
-        if runs[c]:  # letters are those of the symbols that are not 0
+        if runs[c]:  # only symbols that are not 0 are coded
             run_counts.append(entropy_counts.run_counts_of(zero, int(runs[c])))
             p = p / (1 - zero)
             p[MOST_RADIUS] = 0
@@ -315,9 +319,9 @@ def _entropy(distributions: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         r = int(np.argmax(tails < ESCAPED)) if (tails < ESCAPED).any() else MOST_RADIUS
         r = max(r, 1)
         kept = p[MOST_RADIUS - r : MOST_RADIUS + r + 1]
-        letters = np.delete(kept, r) if runs[c] else kept
+        coded = np.delete(kept, r) if runs[c] else kept
         radius[c] = r
-        counts.append(entropy_counts.integer_counts(np.append(letters, max(1 - kept.sum(), 1e-7))))
+        counts.append(entropy_counts.integer_counts(np.append(coded, max(1 - kept.sum(), 1e-7))))
     return {
         "entropy.radius": radius,
         "entropy.runs": runs,
@@ -326,7 +330,7 @@ def _entropy(distributions: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     }
 
 
-def _hyper_classes(
+def _hyper_scale_indices(
     layout: GridLayout,
     tables: dict[str, np.ndarray],
     latents: Sequence[Latents],
@@ -350,10 +354,12 @@ def _count(model: Codec, layout: GridLayout, latents: Sequence[Latents], curved:
     """How often each symbol -MOST_RADIUS..MOST_RADIUS (larger ones left out) came in each class."""
     width = 2 * MOST_RADIUS + 1
     histograms = np.zeros((CLASSES, width))
-    for classes, symbols in _coded(model, layout, latents, curved):
+    for scale_indices, symbols in _coded(model, layout, latents, curved):
         inside = np.abs(symbols) <= MOST_RADIUS
-        letters = classes[inside].astype(np.int64) * width + symbols[inside].astype(np.int64) + MOST_RADIUS
-        histograms += np.bincount(letters, minlength=CLASSES * width).reshape(CLASSES, width)
+        coded = (
+            scale_indices[inside].astype(np.int64) * width + symbols[inside].astype(np.int64) + MOST_RADIUS
+        )
+        histograms += np.bincount(coded, minlength=CLASSES * width).reshape(CLASSES, width)
     return histograms
 
 
@@ -361,9 +367,9 @@ def _coded(
     model: Codec, layout: GridLayout, latents: Sequence[Latents], curved: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Classes and symbols of latents and of hyperlatents, as files would hold them."""
-    prices = Prices(layout.entropy.cost_bits(), curved)
+    costs = SymbolCosts(layout.entropy.cost_bits(), curved)
     for i, item in enumerate(latents):
         for q in COUNTED[i % 3 :: 3]:
-            z, _, classes, symbols = symbols_of(model, layout, item, q, prices)
-            yield classes, symbols
-            yield np.broadcast_to(layout.quality(q).hyper_class[:, None, None], z.shape), z
+            z, _, scale_indices, symbols = symbols_of(model, layout, item, q, costs)
+            yield scale_indices, symbols
+            yield np.broadcast_to(layout.quality(q).hyper_scale_index[:, None, None], z.shape), z

@@ -1,4 +1,5 @@
-"""What the first half of a stage of a group adds to the means of its second half.
+"""The checkerboard mean context: what anchor symbols add to the means of non-anchor positions of a tile
+(checkerboard context, He et al. 2021, arXiv 2103.15306).
 
 Means are float and move pixels, never symbols, so this network is float too. It is small enough for numpy,
 and asks for no session of its own.
@@ -17,26 +18,26 @@ _NEIGHBOURS = 4
 
 
 def anchor_positions(rows: int, columns: int) -> np.ndarray:
-    """bool (rows, columns): the places of a stage in halves that are coded first, those of an even y + x in a
-    group.
-    """
-    half: np.ndarray = (np.arange(rows)[:, None] + np.arange(columns)) % 2 == 0
-    return half
+    """bool (rows, columns): the anchor positions of a tile, those of an even y + x, which are coded first."""
+    anchors: np.ndarray = (np.arange(rows)[:, None] + np.arange(columns)) % 2 == 0
+    return anchors
 
 
-def near_name(stage: int) -> str:
-    """What the tables of the network of ``stage`` are called."""
-    return f"near.{stage}" if stage else "near"
+def mean_context_name(channel_group: int) -> str:
+    """Name in tables.safetensors of the mean context of ``channel_group``."""
+    return f"near.{channel_group}" if channel_group else "near"
 
 
-def channels_of(stages: Sequence[int]) -> list[slice]:
-    """The channels of each of ``stages`` of so many."""
-    return [slice(end - count, end) for end, count in zip(accumulate(stages), stages, strict=True)]
+def channels_of(channel_groups: Sequence[int]) -> list[slice]:
+    """The channels of each group; ``channel_groups``: how many each has."""
+    return [
+        slice(end - count, end) for end, count in zip(accumulate(channel_groups), channel_groups, strict=True)
+    ]
 
 
 class CheckerboardMean:
     """The four neighbours of each place, 1x1 convolution, ReLU, 1x1 convolution: float16 ``hidden_weight``
-    (D, 4 c), ``hidden_bias`` (D,), ``out_weight`` (c, D) and ``out_bias`` (c,), c the channels of the stage.
+    (D, 4 c), ``hidden_bias`` (D,), ``out_weight`` (c, D) and ``out_bias`` (c,), c the channels of the group.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class CheckerboardMean:
     def from_tensors(
         cls, tensors: Mapping[str, np.ndarray], channels: int, width: int, name: str = "near"
     ) -> "CheckerboardMean":
-        """The tables named ``near.*``, or after another ``name``, for a stage of ``channels``. Raises
+        """The tables named ``near.*``, or after another ``name``, for a group of ``channels``. Raises
         BundleError.
         """
         return cls(
@@ -82,8 +83,8 @@ class CheckerboardMean:
         return dict(self._tensors)
 
     def added(self, symbols: np.ndarray, step: np.ndarray) -> np.ndarray:
-        """float32 (c, rows, columns): what to add to the means of a group's stage, 0 in its first half,
-        from ``symbols`` (c, rows, columns), of which those of the first half count, and the ``step`` (c,) of
+        """float32 (c, rows, columns): what to add to the means of a channel group, 0 at anchor positions,
+        from ``symbols`` (c, rows, columns), of which those of anchors count, and the ``step`` (c,) of
         their quality.
         """
         count, rows, columns = symbols.shape
@@ -102,37 +103,37 @@ class CheckerboardMean:
 
 
 class CheckerboardMeans:
-    """The networks of all stages in halves, the first ones of a group; ``stages``: the channels of each."""
+    """The networks of all channel groups with a checkerboard; ``channel_groups``: the channels of each."""
 
-    def __init__(self, networks: Sequence[CheckerboardMean], stages: Sequence[int]) -> None:
+    def __init__(self, networks: Sequence[CheckerboardMean], channel_groups: Sequence[int]) -> None:
         self._networks = networks
-        self._channels = channels_of(stages)
+        self._channels = channels_of(channel_groups)
 
     @classmethod
     def from_tensors(
-        cls, tensors: Mapping[str, np.ndarray], stages: Sequence[int], width: int
+        cls, tensors: Mapping[str, np.ndarray], channel_groups: Sequence[int], width: int
     ) -> "CheckerboardMeans":
-        """The tables ``near.*`` of the first stage and ``near.1.*``, ... of those after it. Raises
+        """The tables ``near.*`` of the first group and ``near.1.*``, ... of those after it. Raises
         BundleError.
         """
         found = [
-            CheckerboardMean.from_tensors(tensors, count, width, near_name(i))
-            for i, count in enumerate(stages)
+            CheckerboardMean.from_tensors(tensors, count, width, mean_context_name(i))
+            for i, count in enumerate(channel_groups)
         ]
-        return cls(found, stages)
+        return cls(found, channel_groups)
 
     def to_tensors(self) -> dict[str, np.ndarray]:
         """The tensors that ``from_tensors`` reads."""
         return {name: tensor for one in self._networks for name, tensor in one.to_tensors().items()}
 
     def of(self, channels: slice) -> CheckerboardMean | None:
-        """The network of the stage with these channels, None where it is coded at once."""
+        """The network of the channel_group with these channels, None where it is coded at once."""
         both = zip(self._networks, self._channels, strict=True)
         return next((network for network, own in both if own == channels), None)
 
     def added(self, symbols: np.ndarray, step: np.ndarray) -> np.ndarray:
-        """As ``CheckerboardMean.added``, of all stages in halves: of the first channels of ``symbols`` (M,
-        rows, columns) and ``step`` (M,).
+        """As ``CheckerboardMean.added``, of all groups with a checkerboard: of the first channels of
+        ``symbols`` (M, rows, columns) and ``step`` (M,).
         """
         found = [
             network.added(symbols[channels], step[channels])

@@ -1,6 +1,8 @@
-"""The context networks: the symbols of a group's earlier parts -> what they add to the scale classes of its
-later ones, in exact integers, as ``decant.codec.entropy.scale_network`` has them. A part is a stage of
-channels, or one half of it.
+"""The context networks: symbols of a tile's earlier parts -> what they add to the scale-index logits of later
+ones, in exact integers, as ``decant.codec.entropy.scale_network`` has them.
+
+A part is a channel group (Minnen and Singh 2020, arXiv 2007.08739), or the anchor or non-anchor positions of
+one (He et al. 2021, arXiv 2103.15306).
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,9 +11,9 @@ import numpy as np
 
 from decant.codec.entropy.scale_network import (
     EXACT_FLOAT32,
-    FORM_SHIFT,
     HIDDEN_MAX,
     HIDDEN_SHIFT,
+    LOGIT_SHIFT,
     Context,
     Frame,
     ScaleNetwork,
@@ -23,51 +25,55 @@ from decant.formats.tensors import tensor_of
 _MAGNITUDES = 256
 
 
-def half_name(stage: int) -> str:
-    """What the tables of the context of the second half of ``stage`` are called."""
-    return f"context.{stage}.half" if stage else "context.0"
+def non_anchor_name(channel_group: int) -> str:
+    """Name in tables.safetensors of the context of the non-anchor positions of ``channel_group``."""
+    return f"context.{channel_group}.half" if channel_group else "context.0"
 
 
 class ContextNetwork:
     """Magnitudes of a place and its four neighbours, 1x1 convolution, shift, in some bundles a second 1x1
     convolution, of the scale network's hidden values too, and shift, 1x1 convolution (docs/format.md):
-    ``stages[i]`` adds to the classes of a stage, or of its first half (the first has none), ``halves[i]`` to
-    those of the second half of a stage that has halves.
+    ``contexts[i]`` adds to the logits of a channel group, or of its anchor positions (the first group has
+    none), ``non_anchors[i]`` to those of the non-anchor positions of a group with a checkerboard.
     """
 
     def __init__(
-        self, magnitude: np.ndarray, stages: Sequence["PartContext | None"], halves: Sequence["PartContext"]
+        self,
+        magnitude: np.ndarray,
+        contexts: Sequence["PartContext | None"],
+        non_anchors: Sequence["PartContext"],
     ) -> None:
         self.magnitude = magnitude
         self.translation = magnitude.tobytes()
-        self.stages, self.halves = stages, halves
+        self.contexts, self.non_anchors = contexts, non_anchors
 
     @classmethod
     def from_tensors(
         cls,
         tensors: Mapping[str, np.ndarray],
-        stages: Sequence[int],
+        channel_groups: Sequence[int],
         context_width: int,
         scales: ScaleNetwork,
-        halves: int = 1,
+        checkerboard_groups: int = 1,
         mixed_width: int = 0,
     ) -> "ContextNetwork":
-        """The tables named ``context.*``, for ``stages`` of so many channels, of which the first ``halves``
-        have halves, and whose other part of the class is that of ``scales``. Raises BundleError.
+        """The tables named ``context.*`` of ``channel_groups`` (the channels of each), the first
+        ``checkerboard_groups`` of which have a checkerboard. ``scales`` gives the rest of the logits. Raises
+        BundleError.
         """
         widths = scales.class_width, context_width, mixed_width
         found: list[PartContext | None] = []
         second = []
         before = 0
-        for i, count in enumerate(stages):
+        for i, count in enumerate(channel_groups):
             end = before + count
-            largest = scales.largest_forms[before:end]
+            largest = scales.largest_logits[before:end]
             whole = None
             if i:
                 whole = PartContext.from_tensors(tensors, f"context.{i}", before, count, *widths)
                 whole.check(largest)
-            if i < halves:
-                part = PartContext.from_tensors(tensors, half_name(i), end, count, *widths)
+            if i < checkerboard_groups:
+                part = PartContext.from_tensors(tensors, non_anchor_name(i), end, count, *widths)
                 part.check(largest)
                 second.append(part)
             found.append(whole)
@@ -78,14 +84,14 @@ class ContextNetwork:
     def to_tensors(self) -> dict[str, np.ndarray]:
         """The tensors that ``from_tensors`` reads."""
         found = {"context.magnitude": self.magnitude}
-        for part in (*self.stages, *self.halves):
+        for part in (*self.contexts, *self.non_anchors):
             if part is not None:
                 found |= part.tensors
         return found
 
-    def group(self, frame: Frame) -> "GroupContexts":
-        """The contexts of a group of latents, to be filled stage after stage."""
-        return GroupContexts(self, frame)
+    def tile(self, frame: Frame) -> "TileContexts":
+        """The contexts of a tile of latents, to be filled channel_group after channel_group."""
+        return TileContexts(self, frame)
 
 
 class PartContext:
@@ -105,7 +111,7 @@ class PartContext:
         taps = hidden_weight.reshape(len(hidden_weight), 3, -1).transpose(0, 2, 1)
         self._taps = np.ascontiguousarray(taps, np.float32) / unit
         self._bias = _bias_of(tensors["hidden_bias"])
-        self._rows = tensors["out_weight"].astype(np.float32) / np.float32(1 << FORM_SHIFT)
+        self._rows = tensors["out_weight"].astype(np.float32) / np.float32(1 << LOGIT_SHIFT)
         self._mixed: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
         if "mixed_weight" in tensors:
             mixed = tensors["mixed_weight"].astype(np.float32) / unit
@@ -138,8 +144,8 @@ class PartContext:
         found = {key: tensor_of(tensors, f"{name}.{key}", *of) for key, of in shapes.items()}
         return cls(name, found)
 
-    def check(self, largest_forms: np.ndarray) -> None:
-        """Raises BundleError where a sum could exceed what float32 holds exactly. ``largest_forms`` int64
+    def check(self, largest_logits: np.ndarray) -> None:
+        """Raises BundleError where a sum could exceed what float32 holds exactly. ``largest_logits`` int64
         (n,) is the largest size of the scale network's part of each channel's sum.
         """
         wide = {key: np.abs(value.astype(np.int64)) for key, value in self._raw.items()}
@@ -153,13 +159,13 @@ class PartContext:
             largest = HIDDEN_MAX * (wide["mixed_weight"].sum(axis=1) + below) + wide["mixed_bias"]
             if largest.max() + rounding >= EXACT_FLOAT32:
                 raise BundleError(f"{what}.mixed_weight can exceed 2^24")
-        largest = HIDDEN_MAX * wide["out_weight"].sum(axis=1) + largest_forms
+        largest = HIDDEN_MAX * wide["out_weight"].sum(axis=1) + largest_logits
         if largest.max() >= EXACT_FLOAT32:
             raise BundleError(f"{what}.out_weight and scale.out_weight can exceed 2^24")
 
     def context(self, channels: np.ndarray, features: np.ndarray, frame: Frame) -> Context:
         """``features`` float32 (live, 3, height, width) of the ``channels`` int (live,) that are not 0
-        throughout -> what they add to the classes in ``frame``.
+        throughout -> what they add to the logits in ``frame``.
         """
         height, width = features.shape[2:]
         taps = self._taps[:, channels].reshape(len(self._taps), -1)
@@ -187,38 +193,38 @@ def _hidden_of(sums: np.ndarray, bias: np.ndarray) -> np.ndarray:
     return sums
 
 
-class GroupContexts:
-    """The features of one group's symbols, and the contexts that they give."""
+class TileContexts:
+    """The features of one tile's symbols, and the contexts that they give."""
 
     def __init__(self, network: ContextNetwork, frame: Frame) -> None:
         self._network = network
         self._frame = frame
-        self._stage = 0
+        self._channel_group = 0
         self._before = 0
         # Of the channels whose magnitudes are not 0 throughout: which they are, and their features.
         self._channels = np.zeros(0, np.int64)
-        most = max(part.known for part in (*network.stages, *network.halves) if part is not None)
+        most = max(part.known for part in (*network.contexts, *network.non_anchors) if part is not None)
         self._features = np.empty((most, 3, frame.height, frame.width), np.float32)
 
-    def half(self, symbols: np.ndarray) -> Context:
-        """Integer ``symbols`` (n, rows, columns) of the first half of the next stage, 0 elsewhere -> the
-        context of its second half.
+    def after_anchors(self, symbols: np.ndarray) -> Context:
+        """Integer ``symbols`` (n, rows, columns) of the anchor positions of the next channel group, 0
+        elsewhere -> the context of its non-anchor positions.
         """
         channels = self._with(symbols)
         features = self._features[: len(channels)]
-        return self._network.halves[self._stage].context(channels, features, self._frame)
+        return self._network.non_anchors[self._channel_group].context(channels, features, self._frame)
 
     def add(self, symbols: np.ndarray) -> Context:
-        """Integer ``symbols`` (n, rows, columns) of the next stage -> the context of the stage after it."""
+        """Integer ``symbols`` (n, rows, columns) of the next channel group -> the context after it."""
         self._channels = self._with(symbols)
         self._before += len(symbols)
-        self._stage += 1
-        part = self._network.stages[self._stage]
+        self._channel_group += 1
+        part = self._network.contexts[self._channel_group]
         assert part is not None
         return part.context(self._channels, self._features[: len(self._channels)], self._frame)
 
     def _with(self, symbols: np.ndarray) -> np.ndarray:
-        """The channels so far with those of ``symbols`` of the next stage, whose features are filled in."""
+        """The channels so far with those of ``symbols`` of the next group, whose features are filled in."""
         live, magnitudes = self._magnitudes(symbols)
         known = len(self._channels)
         self._fill(self._features[known : known + len(live)], magnitudes)
@@ -235,7 +241,7 @@ class GroupContexts:
     def _fill(self, features: np.ndarray, magnitudes: np.ndarray) -> None:
         """Put what becomes of ``magnitudes`` uint8 (n, rows, columns) into ``features`` float32
         (n, 3, height, width): each, the sum of those to the left and the right, and of those above and below;
-        outside the group all are 0.
+        outside the tile all are 0.
         """
         count, rows, columns = magnitudes.shape
         height, width = self._frame.height, self._frame.width

@@ -51,8 +51,8 @@ def run_counts_of(zero_probability: float, length: int) -> np.ndarray:
 
 
 def recommended_runs(zero_probability: float) -> int:
-    """How many lengths of runs to give letters: so many that 1/512 of the runs are left to escapes, at most
-    ``LARGEST_RUN``; 0 (no runs) for classes of less than 0.6 zeros, whose symbols cost hardly more letters
+    """Number of lengths of runs that get symbols: so many that 1/512 of the runs escape, at most
+    ``LARGEST_RUN``; 0 (no runs) for scale indices of less than 0.6 zeros, whose symbols cost hardly more
     than runs would.
     """
     if zero_probability < 0.6:

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from decant.codec.entropy.checkerboard import near_name
-from decant.codec.entropy.context_network import half_name
+from decant.codec.entropy.checkerboard import mean_context_name
+from decant.codec.entropy.context_network import non_anchor_name
 from decant.codec.entropy.rans import NOT_ENDED, TOO_FAR, TOO_LARGE, TOO_MANY, check_stream
 from decant.errors import FormatError
 
@@ -65,8 +65,8 @@ def decoder_of(
     class_width: int,
     context_width: int,
     mixed_width: int,
-    stages: Sequence[int],
-    halves: int,
+    channel_groups: Sequence[int],
+    checkerboard_groups: int,
 ) -> "NativeDecoder | None":
     """The decoder of a layout's checked ``tensors`` (names of tables.safetensors), where there is one."""
     if not available():
@@ -86,10 +86,10 @@ def decoder_of(
         (
             count,
             context(f"context.{i}") if i else None,
-            context(half_name(i)) if i < halves else None,
-            near(near_name(i)) if i < halves else None,
+            context(non_anchor_name(i)) if i < checkerboard_groups else None,
+            near(mean_context_name(i)) if i < checkerboard_groups else None,
         )
-        for i, count in enumerate(stages)
+        for i, count in enumerate(channel_groups)
     )
     assert _KERNELS is not None
     tables = _KERNELS.tables(
@@ -103,44 +103,44 @@ def decoder_of(
         tensors["context.magnitude"],
         parts,
     )
-    return NativeDecoder(_KERNELS, tables, channels, sum(stages[:halves]))
+    return NativeDecoder(_KERNELS, tables, channels, sum(channel_groups[:checkerboard_groups]))
 
 
 class NativeDecoder:
-    """The tables of one bundle in C, for ``channels`` of which the first ``halved`` are of stages in halves.
-    Safe to use from several threads, which do not wait for one another.
+    """The tables of one bundle in C, for ``channels`` of which the first ``halved`` are of groups with a
+    checkerboard. Safe to use from several threads, which do not wait for one another.
     """
 
     def __init__(self, kernels: ModuleType, tables: Any, channels: int, halved: int) -> None:
         self._kernels, self._tables, self._channels, self._halved = kernels, tables, channels, halved
 
-    def decode_part(self, stream: bytes | memoryview, classes: np.ndarray, source: str) -> np.ndarray:
-        """float32 array of integers, of the shape of ``classes`` (uint8): the symbols of a stream of one
-        part. Raises FormatError.
+    def decode_part(self, stream: bytes | memoryview, scale_indices: np.ndarray, source: str) -> np.ndarray:
+        """float32 array of integers, of the shape of ``scale_indices`` (uint8): the symbols of a stream of
+        one part. Raises FormatError.
         """
         check_stream(stream, source)
-        classes = np.ascontiguousarray(classes, np.uint8)
-        symbols = np.zeros(classes.shape, np.float32)
-        _check(self._kernels.decode_part(self._tables, stream, classes, symbols), source)
+        scale_indices = np.ascontiguousarray(scale_indices, np.uint8)
+        symbols = np.zeros(scale_indices.shape, np.float32)
+        _check(self._kernels.decode_part(self._tables, stream, scale_indices, symbols), source)
         return symbols
 
-    def decode_group(
+    def decode_tile(
         self,
         stream: bytes | memoryview,
         v: np.ndarray,
-        group: tuple[int, int, int, int],
+        tile: tuple[int, int, int, int],
         offset: np.ndarray,
         step: np.ndarray,
         source: str,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Of a ``group`` (y0, y1, x0, x1) of latents: the symbols, float32 (M, rows, columns) of integers,
-        and what first halves add to the means of stages in halves, float32 (halved, rows, columns).
+        """Of a ``tile`` (y0, y1, x0, x1) of latents: the symbols, float32 (M, rows, columns) of integers, and
+        what anchors add to the means of groups with a checkerboard, float32 (halved, rows, columns).
 
         ``v`` int32 (hyper, hz, wz) are the picture's hyperlatents, ``offset`` int32 (M,) and ``step`` float32
         (M,) the quality's. Raises FormatError.
         """
         check_stream(stream, source)
-        y0, y1, x0, x1 = group
+        y0, y1, x0, x1 = tile
         rows, columns = y1 - y0, x1 - x0
         symbols = np.zeros((self._channels, rows, columns), np.float32)
         added = np.zeros((self._halved, rows, columns), np.float32)

@@ -1,9 +1,10 @@
-"""Symbols to bytes and back: one table of integer counts for each scale class, ANS streams of several parts.
+"""Symbols to bytes and back: one table of integer counts for each scale index, ANS streams of several parts
+(asymmetric numeral systems, Duda 2013, arXiv 1311.2540).
 
-A symbol's class (0..31) is computed from integers alone (``decant.codec.entropy.scale_network``), so every
-machine picks the same table. Class 0 is never coded: its symbols are 0. In classes of mostly zeros only the
-others are coded, each with the run of zeros before it. docs/format.md, "Latent layout `grid`", has the order
-of the letters in a stream; ``constriction`` codes them, with the stored counts taken exactly.
+A symbol's scale index (0..31) is computed from integers alone (``decant.codec.entropy.scale_network``), so
+every machine picks the same table. Index 0 is never coded: its symbols are 0. At indices of mostly zeros only
+the others are coded, each with the run of zeros before it. docs/format.md, "Latent layout `grid`", has the
+order of the symbols in a stream; ``constriction`` codes them, with the stored counts taken exactly.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ from decant.formats.tensors import tensor_of
 AnsCoder = coding.stack.AnsCoder
 
 
-CLASSES = 32
+SCALES = 32
 
 
 LARGEST_SYMBOL = 32767
@@ -28,26 +29,26 @@ LARGEST_SYMBOL = 32767
 _LENGTHS = 32
 
 
-_PART_BITS = 16  # uniform letters hold at most this many bits of a number
+_PART_BITS = 16  # bypass bits that are coded at once
 
 
 # What is said of streams that are refused.
-TOO_MANY = "{} symbols of class {} are not 0; there are {}"
+TOO_MANY = "{} symbols of scale index {} are not 0; there are {}"
 
 
 TOO_LARGE = f"a symbol of size {{}}; at most {LARGEST_SYMBOL} expected"
 
 
-TOO_FAR = "symbols of class {} reach {}; there are {}"
+TOO_FAR = "symbols of scale index {} reach {}; there are {}"
 
 
 NOT_ENDED = "the stream does not end with its last symbol: it is damaged"
 
 
-_NO_LETTERS = np.zeros(0, np.int32)
+_NO_SYMBOLS = np.zeros(0, np.int32)
 
 
-_CLASS_ENDS = np.arange(CLASSES + 1, dtype=np.uint8)
+_SCALE_ENDS = np.arange(SCALES + 1, dtype=np.uint8)
 
 
 _UNIFORM = [None, *(Uniform(1 << bits) for bits in range(1, _PART_BITS + 1))]  # by their bits
@@ -56,9 +57,9 @@ _UNIFORM = [None, *(Uniform(1 << bits) for bits in range(1, _PART_BITS + 1))]  #
 class EntropyTables:
     """The tables of one bundle, with the coder's models, which are built when first used.
 
-    ``radius`` (32,): class c codes -radius..radius directly, and then the escape. ``runs`` (32,): 0 where
-    each symbol of a class is a letter; elsewhere zeros are coded as runs, those shorter than this directly.
-    Reading is safe from several threads.
+    ``radius`` (32,): index c codes -radius..radius directly, and an escape for what is larger. ``runs``
+    (32,): 0 where each symbol is coded by itself; elsewhere zeros are coded as runs, those shorter than this
+    directly. Reading is safe from several threads.
     """
 
     def __init__(
@@ -80,15 +81,17 @@ class EntropyTables:
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, np.ndarray]) -> "EntropyTables":
         """The tables named ``entropy.*`` in tables.safetensors. Raises BundleError."""
-        radius = tensor_of(tensors, "entropy.radius", np.uint8, (CLASSES,))
-        runs = tensor_of(tensors, "entropy.runs", np.uint16, (CLASSES,))
+        radius = tensor_of(tensors, "entropy.radius", np.uint8, (SCALES,))
+        runs = tensor_of(tensors, "entropy.runs", np.uint16, (SCALES,))
         for name, table in (("radius", radius), ("runs", runs)):
             if table[0] != 0:
-                raise BundleError(f"tables: entropy.{name} begins with {table[0]}; 0 expected for class 0")
+                raise BundleError(
+                    f"tables: entropy.{name} begins with {table[0]}; 0 expected for scale index 0"
+                )
         if runs.max() > LARGEST_RUN:
             raise BundleError(f"tables: entropy.runs holds {runs.max()}; at most {LARGEST_RUN} expected")
         if ((runs > 0) & (radius == 0)).any():
-            raise BundleError("tables: entropy.radius is 0 for a class with runs; at least 1 expected")
+            raise BundleError("tables: entropy.radius is 0 for a scale index with runs; at least 1 expected")
         both = list(zip(radius[1:].tolist(), runs[1:].tolist(), strict=True))
         counts = _split(tensors, "entropy.counts", [0, *(2 * r + (1 if length else 2) for r, length in both)])
         run_counts = _split(
@@ -106,33 +109,33 @@ class EntropyTables:
         }
 
     def encode(self, parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> bytes:
-        """Parts of one stream, each integers with their classes (uint8, same shape), in the order in which
-        they are to be decoded -> the stream.
+        """Parts of one stream, each integers with their scale indices (uint8, same shape), in the order in
+        which they are to be decoded -> the stream.
 
-        Symbols of class 0 are left out, others are clipped to +-32767.
+        Symbols of index 0 are left out, others are clipped to +-32767.
         """
         coder = AnsCoder()
-        for symbols, classes in reversed(parts):
-            coded, order, sizes = _by_class(classes.reshape(-1))
+        for symbols, scale_indices in reversed(parts):
+            coded, order, sizes = _by_scale_index(scale_indices.reshape(-1))
             values = symbols.reshape(-1).take(coded.take(order))
             values = np.clip(values, -LARGEST_SYMBOL, LARGEST_SYMBOL).astype(np.int32)
             steps: list[tuple[Any, np.ndarray]] = []
-            escaped: list[np.ndarray] = []
+            bypass: list[np.ndarray] = []
             start = 0
             for c in np.flatnonzero(sizes).tolist():
-                self._class_letters(c, values[start : start + sizes[c]], steps, escaped)
+                self._coded_symbols(c, values[start : start + sizes[c]], steps, bypass)
                 start += sizes[c]
-            if escaped:
-                _encode_numbers(coder, np.concatenate(escaped))
-            for model, letters in reversed(steps):
-                coder.encode_reverse(letters, model)
+            if bypass:
+                _encode_numbers(coder, np.concatenate(bypass))
+            for model, codes in reversed(steps):
+                coder.encode_reverse(codes, model)
         stream: bytes = coder.get_compressed().astype("<u4").tobytes()
         return stream
 
-    def _class_letters(
-        self, c: int, values: np.ndarray, steps: list[tuple[Any, np.ndarray]], escaped: list[np.ndarray]
+    def _coded_symbols(
+        self, c: int, values: np.ndarray, steps: list[tuple[Any, np.ndarray]], bypass: list[np.ndarray]
     ) -> None:
-        """Append the letters of one class to ``steps``, and what its escapes stand for to ``escaped``."""
+        """Append the coded symbols of index ``c`` to ``steps``, and numbers of escapes to ``bypass``."""
         radius, limit = int(self.radius[c]), int(self.runs[c])
         if limit:
             at = np.flatnonzero(values)
@@ -142,22 +145,22 @@ class EntropyTables:
                 return
             runs = np.diff(at, prepend=-1) - 1
             steps.append((self.model(c, True), np.minimum(runs, limit).astype(np.int32)))
-            escaped.append(runs[runs >= limit] - limit)
+            bypass.append(runs[runs >= limit] - limit)
             values = values[at]
         outside = np.abs(values) > radius
-        letters = values + radius
+        codes = values + radius
         if limit:
-            letters -= values > 0
-        steps.append((self.model(c, False), np.where(outside, 2 * radius + (limit == 0), letters)))
+            codes -= values > 0
+        steps.append((self.model(c, False), np.where(outside, 2 * radius + (limit == 0), codes)))
         beyond = values[outside].astype(np.int64)
-        escaped.append(2 * (np.abs(beyond) - radius - 1) + (beyond < 0))
+        bypass.append(2 * (np.abs(beyond) - radius - 1) + (beyond < 0))
 
     def decoder(self, data: bytes | memoryview, source: str) -> "StreamDecoder":
         """One stream, to be decoded part after part; ``source`` names it in errors. Raises FormatError."""
         return StreamDecoder(self, data, source)
 
     def model(self, c: int, runs: bool) -> Any:
-        """The coder's model of class ``c``: of its symbols, or of its runs of zeros."""
+        """The coder's model of scale index ``c``: of its symbols, or of its runs of zeros."""
         model = self._models.get((c, runs))
         if model is None:
             counts = self._run_counts[c] if runs else self._counts[c]
@@ -165,28 +168,28 @@ class EntropyTables:
         return model
 
     def cost_bits(self) -> np.ndarray:
-        """float32 (32, 2R + 1): bits that symbols -R..R cost in each class, R the largest radius.
+        """float32 (32, 2R + 1): bits that symbols -R..R cost at each scale index, R the largest radius.
 
-        In a class with runs a zero costs what it adds to a run's length, any other symbol the end of its run
-        besides its letter. In class 0, 0 is free and any other symbol impossible (infinity).
+        At an index with runs a zero costs what it adds to a run's length, any other symbol the end of its run
+        besides its own. At index 0, 0 is free and any other symbol impossible (infinity).
         """
         largest = int(self.radius.max())
         symbols = np.arange(-largest, largest + 1)
-        bits = np.full((CLASSES, len(symbols)), np.inf)
+        bits = np.full((SCALES, len(symbols)), np.inf)
         bits[0, largest] = 0
-        for c in range(1, CLASSES):
+        for c in range(1, SCALES):
             radius = int(self.radius[c])
-            letters = TOTAL_BITS - np.log2(self._counts[c])
+            codes = TOTAL_BITS - np.log2(self._counts[c])
             inside = np.abs(symbols) <= radius
             beyond = 2 * (np.abs(symbols[~inside]) - radius - 1) + (symbols[~inside] < 0)
-            bits[c, ~inside] = letters[-1] + np.log2(_LENGTHS) + np.floor(np.log2(beyond + 1))
+            bits[c, ~inside] = codes[-1] + np.log2(_LENGTHS) + np.floor(np.log2(beyond + 1))
             if self.runs[c]:
                 ended = self._run_counts[c][0] / TOTAL
-                bits[c, inside] = np.insert(letters[:-1], radius, 0)
+                bits[c, inside] = np.insert(codes[:-1], radius, 0)
                 bits[c] -= np.log2(ended)
                 bits[c, largest] = -np.log1p(-ended) / np.log(2)
             else:
-                bits[c, inside] = letters[:-1]
+                bits[c, inside] = codes[:-1]
         return bits.astype(np.float32)
 
 
@@ -198,18 +201,18 @@ class StreamDecoder:
         self._coder = ans_decoder(data, source)
         self._source = source
 
-    def decode(self, classes: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """The next part -> float32 array of the shape of ``classes`` (uint8) that holds integers: ``out``,
-        where given, which must be contiguous and hold zeros.
+    def decode(self, scale_indices: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """The next part -> float32 array of the shape of ``scale_indices`` (uint8) that holds integers:
+        ``out``, where given, which must be contiguous and hold zeros.
 
         Raises FormatError for runs and escapes that no encoder writes; other damage shows at the end.
         """
-        symbols = np.zeros(classes.shape, np.float32) if out is None else out
-        coded, order, sizes = _by_class(classes.reshape(-1))
+        symbols = np.zeros(scale_indices.shape, np.float32) if out is None else out
+        coded, order, sizes = _by_scale_index(scale_indices.reshape(-1))
         if len(coded):
             part = _Part(self._tables, sizes)
-            part.read_letters(self._coder, self._source)
-            part.read_escaped(self._coder, self._source)
+            part.read_symbols(self._coder, self._source)
+            part.read_bypass(self._coder, self._source)
             places = coded.take(part.places(order, self._source))
             symbols.reshape(-1)[places] = part.symbols.astype(np.float32)
         return symbols
@@ -221,11 +224,11 @@ class StreamDecoder:
 
 
 class _Part:
-    """The coded symbols of one part of a stream, all classes in one array: those with runs first.
+    """The coded symbols of one part of a stream, all scale indices in one array: those with runs first.
 
-    ``symbols`` int32 are all of a class without runs, and those that are not 0 of a class with runs, where
-    ``runs`` int32 says how many zeros stand before each. Until ``read_escaped``, escapes stand as radius + 1
-    and as the longest run that has a letter, + 1: the numbers after the last that has a letter.
+    ``symbols`` int32 are all of an index without runs, and those that are not 0 of an index with runs, where
+    ``runs`` int32 says how many zeros stand before each. Until ``read_bypass``, escapes stand as radius + 1
+    and as the longest run with a symbol of its own, + 1.
     """
 
     symbols: np.ndarray
@@ -238,14 +241,14 @@ class _Part:
         present = np.flatnonzero(sizes)
         with_runs = tables.runs[present] > 0
         self._sparse, self._dense = present[with_runs], present[~with_runs]
-        self._classes = np.concatenate([self._sparse, self._dense])
-        self._counts = sizes.copy()  # how many symbols of each class have letters
+        self._scale_indices = np.concatenate([self._sparse, self._dense])
+        self._counts = sizes.copy()  # how many symbols of each index are coded
 
-    def read_letters(self, coder: Any, source: str) -> None:
-        """Read the letters of all classes. Raises FormatError."""
+    def read_symbols(self, coder: Any, source: str) -> None:
+        """Read the codes of all scale_indices. Raises FormatError."""
         tables, sizes = self._tables, self._sizes.tolist()
         run_lengths, decode = tables.run_lengths, coder.decode
-        runs, sparse, dense = [_NO_LETTERS], [_NO_LETTERS], [_NO_LETTERS]
+        runs, sparse, dense = [_NO_SYMBOLS], [_NO_SYMBOLS], [_NO_SYMBOLS]
         for c, n in enumerate(sizes):
             if not n:
                 continue
@@ -263,25 +266,25 @@ class _Part:
                 sparse.append(decode(tables.model(c, False), count))
         self.runs = np.concatenate(runs)
         self.symbols = np.concatenate(sparse + dense)
-        self._letters = self._counts.take(self._classes)
-        self._radius = tables.int_radius.take(self._classes).repeat(self._letters)
+        self._coded_counts = self._counts.take(self._scale_indices)
+        self._radius = tables.int_radius.take(self._scale_indices).repeat(self._coded_counts)
         self.symbols -= self._radius
         others = self.symbols[: len(self.runs)]
         others += others >= 0
 
-    def read_escaped(self, coder: Any, source: str) -> None:
-        """Read what escapes stand for, and put it in their places. Raises FormatError."""
-        limits = self._tables.int_runs.take(self._sparse).repeat(self._letters[: len(self._sparse)])
+    def read_bypass(self, coder: Any, source: str) -> None:
+        """Read the bypass bits of escapes, and put the numbers in their places. Raises FormatError."""
+        limits = self._tables.int_runs.take(self._sparse).repeat(self._coded_counts[: len(self._sparse)])
         long, large = np.flatnonzero(self.runs == limits), np.flatnonzero(self.symbols > self._radius)
         if not len(long) + len(large):
             return
-        # In a stream they stand by class, those of its runs before those of its symbols.
-        both = self._classes_of(np.concatenate([long, large]))
+        # In a stream they stand by scale index, those of its runs before those of its symbols.
+        both = self._scale_indices_of(np.concatenate([long, large]))
         keys = 2 * both
         keys[len(long) :] += 1
         numbers = np.empty(len(both), np.int64)
         numbers[keys.argsort(kind="stable")] = _decode_numbers(coder, len(both))
-        if len(long):  # any run of a whole class leads beyond it
+        if len(long):  # any run of all symbols of an index leads beyond them
             most = self._sizes.take(both[: len(long)])
             self.runs[long] = np.minimum(numbers[: len(long)] + limits[long], most)
         if len(large):
@@ -292,13 +295,13 @@ class _Part:
             self.symbols[large] = np.where(beyond & 1, -size, size)
 
     def places(self, order: np.ndarray, source: str) -> np.ndarray:
-        """Where the symbols are, of ``order``, which has the coded symbols by class. Raises FormatError when
-        a run ends beyond its class.
+        """Where the symbols are, of ``order``, which has the coded symbols by scale index. Raises
+        FormatError when a run ends beyond the symbols of its index.
         """
         dense = [order[self._starts[c] : self._starts[c] + self._sizes[c]] for c in self._dense.tolist()]
         if not len(self.runs):
             return np.concatenate(dense or [order[:0]])
-        counts, starts = self._letters[: len(self._sparse)], self._starts.take(self._sparse)
+        counts, starts = self._coded_counts[: len(self._sparse)], self._starts.take(self._sparse)
         passed = np.zeros(len(self.runs) + 1, np.int64)
         np.cumsum(self.runs, out=passed[1:])
         passed += np.arange(len(passed))
@@ -313,31 +316,33 @@ class _Part:
         at += (starts - before - 1).repeat(counts)
         return np.concatenate([order.take(at), *dense])
 
-    def _classes_of(self, letters: np.ndarray) -> np.ndarray:
-        """The classes of these places in ``symbols``, or in ``runs``."""
-        ends = np.cumsum(self._letters)
-        found: np.ndarray = self._classes[np.searchsorted(ends, letters, side="right")]
+    def _scale_indices_of(self, codes: np.ndarray) -> np.ndarray:
+        """The scale indices of these places in ``symbols``, or in ``runs``."""
+        ends = np.cumsum(self._coded_counts)
+        found: np.ndarray = self._scale_indices[np.searchsorted(ends, codes, side="right")]
         return found
 
 
 def _split(tensors: Mapping[str, np.ndarray], name: str, sizes: list[int]) -> list[np.ndarray]:
-    """The counts of each class, checked. Raises BundleError."""
+    """The counts of each scale index, checked. Raises BundleError."""
     counts = tensor_of(tensors, name, np.uint32, (sum(sizes),))
     parts: list[np.ndarray] = np.split(counts, np.cumsum(sizes)[:-1])
     for c, part in enumerate(parts):
         if len(part) and (part.min() < 1 or int(part.sum(dtype=np.uint64)) != TOTAL):
-            raise BundleError(f"tables: {name} of class {c}: counts of at least 1 and sum 2^24 expected")
+            raise BundleError(
+                f"tables: {name} of scale index {c}: counts of at least 1 and sum 2^24 expected"
+            )
     return parts
 
 
-def _by_class(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where the symbols of classes 1..31 are; their order by class and then position; and how many each class
-    has, (32,).
+def _by_scale_index(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where the symbols of scale indices 1..31 are; their order by index and then position; and how many each
+    index has, (32,).
     """
     coded = np.flatnonzero(flat != 0)
-    classes = flat.take(coded)
-    order = classes.argsort(kind="stable")  # a radix sort, for bytes
-    ends = classes.searchsorted(_CLASS_ENDS, sorter=order)
+    scale_indices = flat.take(coded)
+    order = scale_indices.argsort(kind="stable")  # a radix sort, for bytes
+    ends = scale_indices.searchsorted(_SCALE_ENDS, sorter=order)
     return coded, order, ends[1:] - ends[:-1]
 
 
@@ -356,7 +361,7 @@ def check_stream(data: bytes | memoryview, source: str) -> None:
 
 
 def _number_parts(bits: int) -> list[tuple[int, int]]:
-    """(bits, shift) of the letters that hold a number of ``bits`` bits, at most 32; the high part first."""
+    """(bits, shift) of the parts that hold a number of ``bits`` bits, at most 32; the high part first."""
     high = bits - _PART_BITS
     return [(high, _PART_BITS), (_PART_BITS, 0)] if high > 0 else [(bits, 0)]
 

@@ -1,10 +1,11 @@
 """The scale network: integers of the hyperlatents, with what earlier symbols add
-(``decant.codec.entropy.context_network``) -> the scale class of every latent, in integers throughout.
+(``decant.codec.entropy.context_network``) -> the scale index of every latent, in integers throughout
+(the hyperprior of Ballé et al. 2018, arXiv 1802.01436).
 
 The multiplications run as float matrix products (BLAS), in float32 where no partial sum can reach 2^24 and in
-float64 elsewhere, so that every sum is exact in any order: all machines compute the same classes. They run in
-blocks so small that OpenBLAS keeps them on the calling thread: its threads are not the caller's to count, and
-waiting for them costs more than they save.
+float64 elsewhere, so that every sum is exact in any order: all machines compute the same scale indices. They
+run in blocks so small that OpenBLAS keeps them on the calling thread: its threads are not the caller's to
+count, and waiting for them costs more than they save.
 """
 
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from decant.codec.entropy.rans import CLASSES
+from decant.codec.entropy.rans import SCALES
 from decant.errors import BundleError
 from decant.formats.tensors import tensor_of
 
@@ -24,9 +25,9 @@ LARGEST_BIAS = 1 << 30
 EXACT_FLOAT32 = 1 << 24
 _EXACT_FLOAT64 = 1 << 53
 HIDDEN_SHIFT = 6
-FORM_SHIFT = 10
+LOGIT_SHIFT = 10
 HIDDEN_MAX = 255
-# The largest int16 offset in the unit of the forms.
+# The largest int16 offset in the unit of the logits.
 _LARGEST_OFFSET = 4 << 15
 # OpenBLAS keeps to one thread up to 2^18 multiplications, or 9215 where one side is a vector. Blocks of this
 # many columns and this depth were about the fastest on an x86-64 core.
@@ -34,7 +35,7 @@ _BLOCK, _VECTOR_BLOCK = 1 << 18, 9215
 _BLOCK_COLUMNS, _BLOCK_DEPTH = 128, 192
 # Blocks of columns of wider matrices are read quicker from a copy, unless that is too large for the cache.
 _FAR_COLUMNS, _COPIED_BYTES = 512, 1 << 19
-# Classes are made of so many channels at once: what is in between stays in a core's cache.
+# Scale indices are computed for so many channels at once: what is in between stays in a core's cache.
 _CHANNELS = 96
 
 
@@ -44,7 +45,7 @@ class Frame:
 
     It covers whole hyperlatents: ``height`` x ``width`` latents, in which the rectangle's ``rows`` x
     ``columns`` begin at ``y``, ``x``. ``hidden`` float32 (class_width, height / 2, width / 2) holds integers;
-    ``reach`` float32 (M,) is what the sums of a channel cannot exceed, in classes.
+    ``reach`` float32 (M,) is what the sums of a channel cannot exceed, in scale indices.
     """
 
     hidden: np.ndarray
@@ -65,8 +66,8 @@ class Frame:
 
 @dataclass(frozen=True)
 class Context:
-    """What symbols decoded before add to the sums of n channels: ``weight`` float32 (n, D), in classes, times
-    ``planes`` float32 (D, height, width) of a frame, integers 0..255.
+    """What symbols decoded before add to the sums of n channels: ``weight`` float32 (n, D), in scale indices,
+    times ``planes`` float32 (D, height, width) of a frame, integers 0..255.
     """
 
     weight: np.ndarray
@@ -81,7 +82,7 @@ class Context:
         return split.reshape(count, -1)
 
     def reach(self) -> np.ndarray:
-        """float32 (n,): what they cannot exceed, in classes."""
+        """float32 (n,): what they cannot exceed, in scale indices."""
         most = self.planes.reshape(len(self.planes), -1).max(axis=1)
         bounds: np.ndarray = (np.maximum(self.weight, 0) * most).sum(axis=1)
         return bounds
@@ -102,15 +103,15 @@ class ScaleNetwork:
         if np.abs(hidden_bias.astype(np.int64)).max(initial=0) > LARGEST_BIAS:
             raise BundleError(f"tables: scale.hidden_bias holds a value beyond {LARGEST_BIAS}")
         self._bias = hidden_bias.astype(np.int64) + (1 << HIDDEN_SHIFT >> 1)
-        # (M, 4, class_width): for each of the 2 x 2 places that a form's position becomes.
+        # (M, 4, class_width): for each of the 2 x 2 places that a logit's position becomes.
         rows = out_weight.reshape(self.channels, 4, -1).astype(np.float32)
-        self._rows = rows / np.float32(1 << FORM_SHIFT)
-        # (M, class_width): with the largest hidden values, bounds of the forms.
+        self._rows = rows / np.float32(1 << LOGIT_SHIFT)
+        # (M, class_width): with the largest hidden values, bounds of the logits.
         self._bounds = np.maximum(self._rows, 0).max(axis=1)
         sums = np.abs(out_weight.astype(np.int64)).sum(axis=1).reshape(self.channels, 4).max(axis=1)
         # (M,): the largest size of each channel's sums, with its offset.
-        self.largest_forms = HIDDEN_MAX * sums + _LARGEST_OFFSET
-        if self.largest_forms.max() >= EXACT_FLOAT32:
+        self.largest_logits = HIDDEN_MAX * sums + _LARGEST_OFFSET
+        if self.largest_logits.max() >= EXACT_FLOAT32:
             raise BundleError(
                 "tables: the sums of scale.out_weight can exceed 2^24; class_width is too large"
             )
@@ -148,16 +149,16 @@ class ScaleNetwork:
         y, x = rows[0] - 4 * top, columns[0] - 4 * left
         return Frame(hidden, reach, y, x, rows[1] - rows[0], columns[1] - columns[0])
 
-    def classes(
-        self, frame: Frame, class_offset: np.ndarray, channels: slice, context: Context | None = None
+    def scale_indices(
+        self, frame: Frame, scale_offset: np.ndarray, channels: slice, context: Context | None = None
     ) -> np.ndarray:
-        """uint8 (n, rows, columns): the classes of n ``channels`` of the frame's latents.
+        """uint8 (n, rows, columns): the scale indices of n ``channels`` of the frame's latents.
 
-        ``class_offset`` (M,) in units of 1/1024 class, within +-131072.
+        ``scale_offset`` (M,) in units of 1/1024 scale index, within +-131072.
         """
         height, width = frame.hidden.shape[1:]
-        offset = class_offset[channels].astype(np.float32) / np.float32(1 << FORM_SHIFT)
-        # Most pictures leave many channels in class 0 throughout: those that stay below 1.
+        offset = scale_offset[channels].astype(np.float32) / np.float32(1 << LOGIT_SHIFT)
+        # Most pictures leave many channels at scale index 0 throughout: those that stay below 1.
         reach = frame.reach[channels] + offset
         if context is not None:
             reach += context.reach()
@@ -165,26 +166,26 @@ class ScaleNetwork:
         inputs = np.ones((len(frame.hidden) + 1, height * width), np.float32)
         inputs[:-1] = frame.hidden.reshape(len(frame.hidden), -1)
         near = None if context is None else context.places()
-        classes = np.zeros((len(offset), frame.rows, frame.columns), np.uint8)
+        scale_indices = np.zeros((len(offset), frame.rows, frame.columns), np.uint8)
         for start in range(0, len(live), _CHANNELS):
             some = live[start : start + _CHANNELS]
             weight = np.empty((len(some), 4, len(inputs)), np.float32)
             weight[:, :, :-1] = self._rows[channels.start + some]
             weight[:, :, -1] = offset[some, None]
-            forms = exact_product(weight.reshape(-1, len(inputs)), inputs).reshape(len(some), -1)
+            logits = exact_product(weight.reshape(-1, len(inputs)), inputs).reshape(len(some), -1)
             if context is not None and near is not None:
-                forms += exact_product(context.weight[some], near)
-            found = np.clip(forms, 0, CLASSES - 1, out=forms).astype(np.uint8)
+                logits += exact_product(context.weight[some], near)
+            found = np.clip(logits, 0, SCALES - 1, out=logits).astype(np.uint8)
             # Two neighbours of a row leave as the two bytes of one number.
             places = found.reshape(len(some), 2, 2, height, width)
             pairs = places[:, :, 1].astype("<u2")
             pairs <<= 8
             pairs |= places[:, :, 0]
             whole = np.ascontiguousarray(pairs.transpose(0, 2, 1, 3))
-            classes[some] = whole.view(np.uint8).reshape(len(some), frame.height, frame.width)[
+            scale_indices[some] = whole.view(np.uint8).reshape(len(some), frame.height, frame.width)[
                 :, frame.y : frame.y + frame.rows, frame.x : frame.x + frame.columns
             ]
-        return classes
+        return scale_indices
 
     def _hidden(self, v: np.ndarray, top: int, bottom: int, left: int, right: int) -> np.ndarray:
         """float32 (class_width, 2 * rows, 2 * columns), integers 0..255, of a rectangle of hyperlatents."""
