@@ -35,12 +35,12 @@ def pack(
     if latent.get("layout") != "grid":
         raise BundleError(f"bundle {name}: a model file holds layout grid; this is {latent.get('layout')}")
     groups = list(latent["stages"])
-    halves = latent.get("halves", 1)
+    checkerboard_groups = latent.get("halves", 1)
     head = _head(name, model_id, latent, hyper, synthesis)
     rows = [
         *_qualities(tables),
-        *_entropy(tables, groups, halves),
-        *_networks(name, hyper, synthesis, halves, latent["context_width"]),
+        *_entropy(tables, groups, checkerboard_groups),
+        *_networks(name, hyper, synthesis, checkerboard_groups, latent["context_width"]),
     ]
     block = head + name.encode("ascii") + _bits(rows)
     return block + struct.pack("<I", zlib.crc32(block))
@@ -68,7 +68,7 @@ def _qualities(tables: Tensors) -> Iterator[np.ndarray]:
         yield from np.diff(table, axis=0, prepend=0)
 
 
-def _entropy(tables: Tensors, groups: Sequence[int], halves: int) -> Iterator[np.ndarray]:
+def _entropy(tables: Tensors, groups: Sequence[int], checkerboard_groups: int) -> Iterator[np.ndarray]:
     radius, runs = tables["entropy.radius"].astype(int), tables["entropy.runs"].astype(int)
     yield from (radius, runs, tables["context.magnitude"])
     yield from _alphabets(
@@ -81,7 +81,7 @@ def _entropy(tables: Tensors, groups: Sequence[int], halves: int) -> Iterator[np
     for i in range(len(groups)):
         if i:
             yield from _context(tables, f"context.{i}")
-        if i < halves:
+        if i < checkerboard_groups:
             yield from _context(tables, f"context.{i}.half" if i else "context.0")
 
 
@@ -104,16 +104,16 @@ def _context(tables: Tensors, name: str) -> Iterator[np.ndarray]:
 
 
 def _networks(
-    name: str, hyper: Tensors, synthesis: Tensors, halves: int, context_width: int
+    name: str, hyper: Tensors, synthesis: Tensors, checkerboard_groups: int, context_width: int
 ) -> Iterator[np.ndarray]:
     if not np.array_equal(hyper["exponent"], synthesis["exponent"]):
         raise BundleError(f"bundle {name}: hyper synthesis and synthesis have other exponents of latents")
-    if any(len(hyper[f"near.{i}.hidden.weight"]) != context_width for i in range(halves)):
+    if any(len(hyper[f"near.{i}.hidden.weight"]) != context_width for i in range(checkerboard_groups)):
         raise BundleError(f"bundle {name}: a mean context whose hidden layer is not {context_width} wide")
     yield synthesis["exponent"]
     for i in range(3):
         yield from _layer(hyper, f"mean.{i}")
-    for i in range(halves):
+    for i in range(checkerboard_groups):
         yield from _layer(hyper, f"near.{i}.hidden")
         yield from _layer(hyper, f"near.{i}.out")
     if "prediction.weight" in synthesis:

@@ -54,7 +54,7 @@ def sums(network: ContextNetwork, frame: Frame, parts: list[np.ndarray]) -> list
     tile = network.tile(frame)
     found = []
     for i, part in enumerate(parts):
-        context = tile.add(part) if i else tile.anchors(part)
+        context = tile.add(part) if i else tile.after_anchors(part)
         g = np.einsum("od,dyx->oyx", context.weight.astype(float), context.planes.astype(float)) * 1024
         found.append(g[:, frame.y : frame.y + frame.rows, frame.x : frame.x + frame.columns])
         # No class is passed over that could be reached.
