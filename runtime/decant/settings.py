@@ -12,6 +12,8 @@ DEFAULT_QUALITY = 60
 LARGEST_QUALITY = 100
 DEFAULT_EFFORT = 2
 LARGEST_EFFORT = 9
+# By effort: how often a file is decoded and its latents are corrected (latent refinement).
+ROUNDS = (0, 0, 8, 12, 16, 20, 28, 36, 48, 64)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 from decant.bundles.bundle import Bundle
-from decant.codec.decoder import groups_of
+from decant.codec.decoder import tiles_of
 from decant.codec.layout import GridLayout
 from decant.formats import container
 
@@ -16,7 +16,7 @@ def symbols_sha256(bundle: Bundle, data: bytes) -> str:
     file = container.parse(data)
     digest = hashlib.sha256()
     if isinstance(bundle.layout, GridLayout):
-        for symbols in groups_of(bundle.layout, file, "<golden file>"):
+        for symbols in tiles_of(bundle.layout, file, "<golden file>"):
             digest.update(symbols.astype("<i2").tobytes())
     else:
         digest.update(np.frombuffer(file.latents, np.uint8).tobytes())

@@ -22,7 +22,7 @@ from decant.errors import BundleError
 from decant.formats import container, hidden_colours
 from decant.formats.input_images import Picture
 from decant.formats.rectangles import Rectangle, Window, squares, whole
-from decant.settings import DEFAULT_EFFORT, Settings
+from decant.settings import DEFAULT_EFFORT, ROUNDS, Settings
 
 # The graphs take multiples of this many pixels: one hyperlatent.
 BLOCK = LATENT_PIXELS * HYPER_LATENTS
@@ -36,10 +36,6 @@ TILE = 1024
 
 
 TILE_HALO = 192
-
-
-# How often an effort decodes what it has, and corrects what it aims at.
-ROUNDS = (0, 0, 8, 12, 16, 20, 28, 36, 48, 64)
 
 
 # How much further than the bundle's bounds corrections go, at first and at last. Rounding holds symbols where

@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from decant.commands.options import keep_suffix_option, quiet_option, running_options, skip_existing_option
+from decant.commands.options import converting_options
 from decant.commands.plugins import Failure
 from decant.commands.running import (
-    PATH,
     STANDARD,
     check_one_output,
     input_stream,
@@ -43,8 +42,6 @@ def _crop(
 
 
 @click.command()
-@click.argument("source", metavar="IN", type=PATH)
-@click.argument("target", metavar="OUT", type=PATH)
 @click.option(
     "--crop",
     metavar="X,Y,W,H",
@@ -56,7 +53,7 @@ def _crop(
     default="auto",
     show_default=True,
     metavar="NAME",
-    help="float, int8, int8-static, int4 or auto.",
+    help="float, int16, int8, int8-static, int4 or auto.",
 )
 @click.option("--upright", is_flag=True, help="Turn the picture as its EXIF orientation says.")
 @click.option("--denoise", is_flag=True, help="Run the bundle's denoiser after the decoder.")
@@ -68,10 +65,7 @@ def _crop(
     show_default=True,
     help="Of the pictures, where OUT is a folder, a device or standard output.",
 )
-@keep_suffix_option
-@skip_existing_option
-@quiet_option
-@running_options
+@converting_options
 def decode(
     source: Path,
     target: Path,

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from decant.commands.options import keep_suffix_option, quiet_option, running_options, skip_existing_option
+from decant.commands.options import converting_options
 from decant.commands.plugins import Failure
 from decant.commands.running import (
-    PATH,
     STANDARD,
     check_one_output,
     input_stream,
@@ -27,6 +26,7 @@ from decant.errors import AnimationWarning
 from decant.formats.container import DEFAULT_SIZE_LIMIT
 from decant.formats.frames import MORE_FRAMES
 from decant.formats.writing import is_stream
+from decant.settings import DEFAULT_EFFORT, DEFAULT_QUALITY, LARGEST_EFFORT, LARGEST_QUALITY, ROUNDS
 from decant.text import escaped
 
 if TYPE_CHECKING:
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("source", metavar="IN", type=PATH)
-@click.argument("target", metavar="OUT", type=PATH)
 @click.option(
     "--model",
     metavar="NAME",
@@ -44,14 +42,16 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--quality",
-    type=click.IntRange(1, 100),
-    help="1 to 100, for models that have qualities; 60 where neither it nor a target is given.",
+    type=click.IntRange(1, LARGEST_QUALITY),
+    help=f"1 to {LARGEST_QUALITY}, for models that have qualities; {DEFAULT_QUALITY} where neither it nor a "
+    "target is given.",
 )
 @click.option(
     "--effort",
-    type=click.IntRange(0, 9),
-    help="0 rounds latents, 1 chooses them by rate and distortion, 2 (the default) decodes the result and "
-    "corrects it 6 times, 3 to 9 up to 64 times.",
+    type=click.IntRange(0, LARGEST_EFFORT),
+    help="0 rounds latents, 1 chooses them by rate and distortion. "
+    f"{DEFAULT_EFFORT} (the default) also decodes the result and corrects the latents "
+    f"{ROUNDS[DEFAULT_EFFORT]} times; {LARGEST_EFFORT} does so {ROUNDS[LARGEST_EFFORT]} times.",
 )
 @click.option(
     "--target-bpp",
@@ -76,10 +76,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Refuse pictures of more than one frame or page; otherwise the first is encoded, with a message.",
 )
-@keep_suffix_option
-@skip_existing_option
-@quiet_option
-@running_options
+@converting_options
 def encode(
     source: Path,
     target: Path,

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import click
 
+from decant.commands.running import PATH
 from decant.formats.container import DEFAULT_SIZE_LIMIT
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -62,4 +63,13 @@ running_options = combined(
     threads_option,
     click.option("--strict-device", is_flag=True, help="Fail rather than run anything on another device."),
     size_limit_option,
+)
+# What `decant encode` and `decant decode` share: IN, OUT and how folders are converted.
+converting_options = combined(
+    click.argument("source", metavar="IN", type=PATH),
+    click.argument("target", metavar="OUT", type=PATH),
+    keep_suffix_option,
+    skip_existing_option,
+    quiet_option,
+    running_options,
 )

@@ -32,7 +32,7 @@ def pack(
     ``hyper`` and ``synthesis`` those of ``hyper_mean.int16`` and ``synthesis.int16``. Raises BundleError
     where they do not fit together.
     """
-    if latent.get("layout") != "grid":
+    if "stages" not in latent:
         raise BundleError(f"bundle {name}: a model file holds layout grid; this is {latent.get('layout')}")
     groups = list(latent["stages"])
     checkerboard_groups = latent.get("halves", 1)

@@ -166,7 +166,7 @@ def test_a_finer_prior_is_coded_as_it_is_trained(
     bundle.verify()
     layout = bundle.layout
     assert isinstance(layout, GridLayout)
-    assert (layout.halves, layout.mixed_width, layout.stages) == (3, 10, [8, 8, 16, 96])
+    assert (layout.checkerboard_groups, layout.mixed_width, layout.channel_groups) == (3, 10, [8, 8, 16, 96])
     assert bundle.graph("prediction").inputs[0].shape == (1, 32, "h", "w")
     picture = wheel_photos.crops(2, 128)[1]
     settled = codec_graphs.settled(model)

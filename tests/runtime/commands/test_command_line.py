@@ -13,12 +13,13 @@ import click
 import numpy as np
 import pytest
 from commands import decant, refusal
-from decant import Decoder
+from decant import Decoder, settings
 from decant.backends import openvino
 from decant.codec.entropy import native
 from decant.commands import plugins
 from decant.commands.cli import main
 from decant.formats import container
+from decant.selection.candidates import AUTO_PRECISIONS
 from PIL import Image
 
 
@@ -454,6 +455,18 @@ def test_every_command_and_option_has_help():
         for option in command.params:
             assert isinstance(option, click.Argument) or option.help, f"{name} {option.name}"
         assert decant(name, "--help").exit_code == 0
+
+
+def test_help_states_the_constants():
+    effort, precision = (
+        next(option.help or "" for option in main.commands[command].params if option.name == name)
+        for command, name in (("encode", "effort"), ("decode", "precision"))
+    )
+    assert f"{settings.ROUNDS[settings.DEFAULT_EFFORT]} times" in effort
+    assert f"{settings.ROUNDS[-1]} times" in effort
+    assert len(settings.ROUNDS) == settings.LARGEST_EFFORT + 1
+    named = set(re.findall(r"[a-z]+\d*(?:-static)?", precision)) - {"or", "auto"}
+    assert named == {one for ones in AUTO_PRECISIONS.values() for one in ones}
 
 
 def test_the_installed_command(coded: Path):

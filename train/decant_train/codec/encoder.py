@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from decant.codec.encoder import MOMENTUM, ROUNDS, overshoot
+from decant.codec.encoder import MOMENTUM, overshoot
 from decant.codec.quantization import FAR
-from decant.settings import DEFAULT_EFFORT
+from decant.settings import DEFAULT_EFFORT, ROUNDS
 from torch import Tensor
 
 from decant_train.codec.config import CLASSES, PATCH, RATE_POINTS
