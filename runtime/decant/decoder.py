@@ -5,12 +5,13 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from decant.backends.session import Session
 from decant.bundles.bundle import Bundle, open_bundle
+from decant.codec import native_decoder
 from decant.errors import FormatError, ImageError, ModelNotFoundError
 from decant.formats import container
 from decant.formats.container import DEFAULT_SIZE_LIMIT, DcnFile
@@ -21,7 +22,11 @@ from decant.process.cores import usable_cores
 from decant.process.workers import in_order
 from decant.selection.candidates import GraphRequest
 from decant.selection.golden import CheckGolden
-from decant.selection.loading import RuntimeInfo, load_session
+from decant.selection.loading import RuntimeInfo, SelectedGraph, load_session
+
+if TYPE_CHECKING:
+    from decant.codec.native_decoder import NativeDecoder
+    from decant.layouts.layout import PictureDecoder
 
 
 class Decoder(RuntimeInfo):
@@ -56,9 +61,18 @@ class Decoder(RuntimeInfo):
         self.threads = threads or usable_cores()
         self.size_limit = size_limit
         wish = GraphRequest(runtime=runtime, device=device, precision=precision, strict_device=strict_device)
+        self.denoiser: Session | None = None  # runs on what ``session`` gives
+        loaded: SelectedGraph | None = None
+        passed_over: tuple[str, ...] = ()
+        if not denoise:
+            loaded, passed_over = native_decoder.select(self.bundle, wish, self.threads, check_golden)
+        if loaded is not None:
+            super().__init__(loaded)
+            self._pipeline: PictureDecoder = cast("NativeDecoder", loaded.session)
+            return
         loaded = load_session(self.bundle, "synthesis", wish, self.threads, check_golden)
         super().__init__(loaded)
-        self.denoiser: Session | None = None  # runs on what ``session`` gives
+        self.notes = passed_over + self.notes
         if denoise:
             # The denoiser follows the device and runtime; its precisions are its own.
             wish = GraphRequest(runtime=runtime, device=device, strict_device=strict_device)

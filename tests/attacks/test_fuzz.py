@@ -22,7 +22,7 @@ def test_every_file_of_the_corpus_has_a_reason():
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@pytest.mark.parametrize("name", [name for name in CORPUS if not name.startswith(fuzz.C_TARGET)])
+@pytest.mark.parametrize("name", [name for name in CORPUS if not name.startswith(fuzz.C_TARGETS)])
 def test_the_corpus_ends_in_our_errors_or_in_values(name: str):
     targets.run_one(name.split("/")[0], (fuzz.CORPUS / name).read_bytes())
 
@@ -38,7 +38,7 @@ def test_a_fault_in_a_target_is_found(monkeypatch: pytest.MonkeyPatch):
         targets.run_one("container", b"x")
 
 
-@pytest.mark.parametrize("target", [*fuzz.PYTHON_TARGETS, fuzz.C_TARGET])
+@pytest.mark.parametrize("target", [*fuzz.PYTHON_TARGETS, *fuzz.C_TARGETS])
 def test_a_short_run_finds_nothing(target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(fuzz, "FINDINGS", tmp_path)
     result = fuzz.run(target, SECONDS, runs=20_000)

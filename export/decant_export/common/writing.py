@@ -19,6 +19,7 @@ from decant_train.common.checkpoint import Checkpoint
 from PIL import Image
 from safetensors.numpy import save
 
+from decant_export.common import model_file
 from decant_export.common.gate import Gate
 from decant_export.common.variants import Variant
 
@@ -77,6 +78,7 @@ def assemble(
         "golden": cases,
     }
     (folder / "bundle.json").write_bytes(seal(manifest))
+    model_file.add(folder)
 
 
 def golden_files(folder: Path, golden: Sequence[GoldenCase]) -> tuple[list[dict[str, str]], list[FileEntry]]:
@@ -156,10 +158,7 @@ def training_description(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def add_file(folder: Path, path: str, data: bytes) -> FileEntry:
-    target = folder / path
-    target.parent.mkdir(exist_ok=True)
-    target.write_bytes(data)
-    return FileEntry(path, len(data), hashlib.sha256(data).hexdigest())
+    return model_file.add_file(folder, path, data)
 
 
 def _lent(lender: Bundle | None, path: str, data: bytes) -> FileEntry | None:

@@ -1,8 +1,8 @@
 """The files that were released under each model id, and the check that a bundle with such an id holds them.
 
-``shipped.json`` lists, for the model id of every released bundle, the SHA-256 of its graphs, tables and
-golden files, those of earlier releases included. ``python -m decant.bundles.release`` adds the bundles of the
-installed package to it; a release does so after its bundles are exported.
+``shipped.json`` lists, for the model id of every released bundle, the SHA-256 of its graphs, tables,
+golden files and model files, those of earlier releases included. ``python -m decant.bundles.release`` adds
+the bundles of the installed package to it; a release does so after its bundles are exported.
 """
 
 from collections.abc import Iterator
@@ -47,7 +47,8 @@ def checked_files(manifest: "Manifest") -> "Iterator[FileEntry]":
         for path in (item.file, item.pixels, item.denoised)
         if path is not None
     }
-    yield from (entry for entry in manifest.files if entry.path in golden | {"tables.safetensors"})
+    deciding = golden | {"tables.safetensors", f"{manifest.name}.dcnm"}
+    yield from (entry for entry in manifest.files if entry.path in deciding)
 
 
 def foreign_file(manifest: "Manifest") -> str | None:

@@ -16,12 +16,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from decant.backends.session import Session
-from decant.backends.sessions import create_session
 from decant.bundles.bundle import Bundle
 from decant.bundles.folders import user_cache_folder
 from decant.errors import BundleError, GoldenError
@@ -29,6 +28,9 @@ from decant.formats import container
 from decant.formats.manifest import Graph, canonical_json
 from decant.formats.writing import write_atomically
 from decant.process.failures import is_from_signal_handler
+
+if TYPE_CHECKING:
+    from decant.layouts.layout import PictureDecoder
 
 CheckGolden = Literal["once", "always", "never"]
 
@@ -46,9 +48,15 @@ def psnr_db(a: np.ndarray, b: np.ndarray) -> float:
     return _mse_to_db(_mse(a, b))
 
 
-def check(bundle: Bundle, graph: Graph, session: Session, when: CheckGolden = "once") -> float | None:
+def check(
+    bundle: Bundle,
+    graph: Graph,
+    session: Session,
+    when: CheckGolden = "once",
+    decoder: "PictureDecoder | None" = None,
+) -> float | None:
     """PSNR in dB of the golden files decoded by ``session``, or None where the bundle has no golden pictures
-    for the graph's role.
+    for the graph's role. ``decoder``: what decodes, where that is not the layout's with ``session``.
 
     Raises GoldenError when it is below the graph's floor, BundleError when a golden file is damaged.
     """
@@ -58,7 +66,7 @@ def check(bundle: Bundle, graph: Graph, session: Session, when: CheckGolden = "o
     psnr = _remembered(place) if when == "once" else None
     # Only a pass is taken from the cache: a failure is looked at again, since it decides what may run.
     if psnr is None or psnr < graph.lowest_psnr_db:
-        psnr = measure(bundle, graph.role, session)
+        psnr = measure(bundle, graph.role, session, decoder)
         _remember(place, psnr)
     if psnr < graph.lowest_psnr_db:
         raise GoldenError(
@@ -69,9 +77,9 @@ def check(bundle: Bundle, graph: Graph, session: Session, when: CheckGolden = "o
     return psnr
 
 
-def measure(bundle: Bundle, role: str, session: Session) -> float:
+def measure(bundle: Bundle, role: str, session: Session, decoder: "PictureDecoder | None" = None) -> float:
     """PSNR in dB over the pixels of all golden pictures of ``role``. Raises BundleError for a damaged one."""
-    decode = _denoise(bundle, session) if role == "denoiser" else _decode(bundle, session)
+    decode = _denoise(bundle, session) if role == "denoiser" else _decode(bundle, session, decoder)
     errors = [
         _mse(decode(source, pixels := pixels_of(bundle, expected)), pixels)
         for source, expected in _cases(bundle, role)
@@ -90,17 +98,21 @@ def _denoise(bundle: Bundle, session: Session) -> Callable[[str, np.ndarray], np
     return denoise
 
 
-def _decode(bundle: Bundle, session: Session) -> Callable[[str, np.ndarray], np.ndarray]:
+def _decode(
+    bundle: Bundle, session: Session, given: "PictureDecoder | None"
+) -> Callable[[str, np.ndarray], np.ndarray]:
     """A golden file's path and the pixels expected -> what a decoder with the synthesis ``session`` gives.
     Other graphs come from the runtime of ``session``, as a decoder has them.
     """
 
     def load(role: str) -> Session:
+        from decant.backends.sessions import create_session
+
         graph = bundle.graph(role, runtime=session.runtime)
         blobs = [bundle.read(entry) for entry in graph.files]
         return create_session(graph, blobs, device=session.device, threads=1, where=str(bundle.path))
 
-    decoder = bundle.layout.decoder(bundle, session, load, overlap=False)
+    decoder = given or bundle.layout.decoder(bundle, session, load, overlap=False)
 
     def decode(source: str, expected: np.ndarray) -> np.ndarray:
         file = _file(bundle, source)

@@ -21,7 +21,8 @@ HERE = Path(__file__).parent
 CORPUS = HERE.parent / "corpus"
 FINDINGS = HERE.parents[2] / "runs/fuzz"
 PYTHON_TARGETS = ("container", "layouts", "bundles", "graphs", "pillow")
-C_TARGET = "kernels"
+# Each with its source; all of libdcn is linked to it.
+C_TARGETS = ("kernels", "libdcn")
 LIBDCN = HERE.parents[2] / "runtime/libdcn"
 _DONE = re.compile(r"Done (\d+) runs|stat::number_of_executed_units:\s+(\d+)|^#(\d+)\s", re.MULTILINE)
 
@@ -49,17 +50,20 @@ def clang() -> str | None:
 
 def command_of(target: str, folder: Path) -> list[str] | str:
     """The command that fuzzes ``target``, built in ``folder``; a text is why there is none."""
-    if target != C_TARGET:
+    if target not in C_TARGETS:
         if importlib.util.find_spec("atheris") is None:
             return "atheris is not installed: pip install 'decant-codec[fuzz]'"
         return [sys.executable, str(HERE / "run.py"), target]
     compiler = clang()
     if compiler is None:
         return "clang is not installed: apt-get install clang libclang-rt-14-dev"
-    program = folder / "fuzz-kernels"
+    program = folder / f"fuzz-{target}"
+    source = HERE / "kernels.c" if target == "kernels" else LIBDCN / "fuzz/fuzz_dcn.c"
+    model = LIBDCN.parents[1] / "artifacts/decant_bundles/nano/nano.dcnm"
     options = ["-g", "-O2", "-I", str(LIBDCN / "src"), "-I", str(LIBDCN / "include")]
     options += ["-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all"]
-    sources = [HERE / "kernels.c", *sorted((LIBDCN / "src").glob("*.c"))]
+    options += [f'-DMODEL="{model}"']
+    sources = [source, *sorted((LIBDCN / "src").glob("*.c"))]
     built = subprocess.run(
         [compiler, *options, "-o", program, *sources],
         capture_output=True,
@@ -107,9 +111,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=int, default=60, help="of all targets together")
     parser.add_argument("--runs", type=int, default=0, help="at most so many executions of each")
-    parser.add_argument("--target", choices=(*PYTHON_TARGETS, C_TARGET))
+    parser.add_argument("--target", choices=(*PYTHON_TARGETS, *C_TARGETS))
     options = parser.parse_args()
-    targets = (options.target,) if options.target else (*PYTHON_TARGETS, C_TARGET)
+    targets = (options.target,) if options.target else (*PYTHON_TARGETS, *C_TARGETS)
     failed = False
     for result in results(targets, max(1, options.seconds // len(targets)), options.runs):
         print(result, flush=True)

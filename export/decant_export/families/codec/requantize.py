@@ -22,7 +22,7 @@ from decant.bundles.bundle import Bundle, seal
 from decant.codec.layout import GridLayout
 from decant.formats.paths import takes_paths
 
-from decant_export.common import folder, writing
+from decant_export.common import folder, model_file, writing
 from decant_export.common.gate import Gate
 from decant_export.common.threads import one_thread
 from decant_export.common.variants import make
@@ -150,3 +150,4 @@ def _write(bundle: Bundle, building: Path, gate: Gate, cases: list[writing.Golde
     raw |= {"version": version, "files": kept + [entry.described() for entry in entries], "golden": golden}
     del raw["checksum"]
     (building / "bundle.json").write_bytes(seal(raw))
+    model_file.add(building)

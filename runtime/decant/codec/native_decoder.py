@@ -1,0 +1,127 @@
+"""A codec's model file in libdcn: files of the layout ``grid`` -> pixels, in C from the streams on.
+
+Nothing but numpy is imported: neither a layout's tables nor a runtime's graphs are read. Pixels are those of
+the integer synthesis (docs/synthesis.md), on every machine.
+"""
+
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from decant.errors import BundleError, FormatError, GoldenError, SizeLimitError
+from decant.formats.container import DcnFile
+from decant.formats.rectangles import Rectangle, whole
+
+if TYPE_CHECKING:
+    from decant.backends.session import Pending
+    from decant.bundles.bundle import Bundle
+    from decant.selection.candidates import GraphRequest
+    from decant.selection.golden import CheckGolden
+    from decant.selection.loading import SelectedGraph
+
+PRECISION, RUNTIME = "int16", "native"
+_BAD_FILE, _TOO_LARGE = 3, 5  # of dcn_status in dcn.h
+
+
+def library() -> ModuleType | None:
+    """The compiled libdcn, None where it was not built."""
+    if sys.byteorder != "little":
+        return None
+    try:
+        from decant.backends import _dcn
+    except ImportError:
+        return None
+    module: ModuleType = _dcn
+    return module
+
+
+def model_path(bundle: "Bundle") -> str | None:
+    """The model file of ``bundle``; None where it has none."""
+    name = f"{bundle.name}.dcnm"
+    return name if any(entry.path == name for entry in bundle.manifest.files) else None
+
+
+def select(
+    bundle: "Bundle", wish: "GraphRequest", threads: int, check_golden: "CheckGolden"
+) -> "tuple[SelectedGraph | None, tuple[str, ...]]":
+    """The decoder of a bundle's model file in ``SelectedGraph.session``, where ``wish`` allows it and there
+    is one; and what was passed over.
+
+    Raises BundleError for a damaged model file, GoldenError where the wish leaves nothing else.
+    """
+    path, kernels = model_path(bundle), library()
+    wishes = (wish.runtime, ("auto", RUNTIME)), (wish.precision, ("auto", PRECISION)), (wish.device, ("cpu",))
+    graphs = [
+        g for g in bundle.graphs if (g.role, g.precision, g.runtime) == ("synthesis", PRECISION, RUNTIME)
+    ]
+    if path is None or kernels is None or not graphs or any(asked not in known for asked, known in wishes):
+        return None, ()
+    from decant.selection import golden
+    from decant.selection.loading import SelectedGraph
+
+    decoder = NativeDecoder(kernels, bundle.read(path), bundle.model_id, f"{bundle.path / path}", threads)
+    try:
+        psnr = golden.check(bundle, graphs[0], decoder, check_golden, decoder)
+    except GoldenError as error:
+        if wish.runtime == RUNTIME:
+            raise
+        return None, (f"{error}; trying the next graph",)
+    return SelectedGraph(decoder, graphs[0], psnr), ()
+
+
+class NativeDecoder:
+    """A loaded model file. Safe to use from several threads, and after a fork."""
+
+    runtime, precision = RUNTIME, PRECISION
+    runtime_version = "libdcn 1"
+    requested_device = device = "cpu"
+
+    def __init__(self, kernels: ModuleType, data: bytes, model_id: str, where: str, threads: int) -> None:
+        """``data``: the content of the model file, of the model with ``model_id`` (hex); ``where`` names the
+        file in messages. Raises BundleError.
+        """
+        model = kernels.model(data)
+        if isinstance(model, tuple):
+            raise BundleError(f"{where}: {model[1]}")
+        if not model_id.startswith(kernels.identity(model)[1].hex()):
+            raise BundleError(f"{where}: the model file of another bundle; export this one again")
+        self._kernels, self._model, self._threads, self._where = kernels, model, threads, where
+        self.device_name = f"{kernels.kernels()} kernels"
+
+    def decode(self, file: DcnFile, source: str = "<bytes>", region: Rectangle | None = None) -> np.ndarray:
+        """uint8 (H, W, 3), or (H, W, 4) where the file has alpha, of the picture or a ``region`` of its
+        pixels. Raises FormatError for a damaged file, SizeLimitError where memory cannot hold it.
+        """
+        area = region or whole(file.height, file.width)
+        pixels = np.empty((area.height, area.width, 3 if file.alpha is None else 4), np.uint8)
+        failed: tuple[int, str] | None = self._kernels.decode(
+            self._model,
+            file.latents,
+            file.alpha,
+            file.width,
+            file.height,
+            file.quality,
+            file.grey,
+            (area.x0, area.y0, area.width, area.height),
+            self._threads,
+            pixels,
+        )
+        if failed is not None:
+            status, message = failed
+            kind = {_BAD_FILE: FormatError, _TOO_LARGE: SizeLimitError}.get(status, BundleError)
+            raise kind(f"{source}: {message}")
+        return pixels
+
+    def synthesise(self, latents: np.ndarray) -> np.ndarray:
+        """See PictureDecoder: latents of a codec come in files only. Raises BundleError."""
+        raise BundleError(f"{self._where}: its latents come in files only; use decode")
+
+    def run(self, *inputs: np.ndarray) -> np.ndarray:
+        """See Session: a model file decodes whole files. Raises BundleError."""
+        raise BundleError(f"{self._where}: libdcn decodes whole files; use decode")
+
+    def start(self, *inputs: np.ndarray) -> "Pending":
+        """See ``run``."""
+        return self.run(*inputs)  # type: ignore[return-value]
