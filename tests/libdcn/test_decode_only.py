@@ -1,5 +1,5 @@
-"""An install that only decodes: ``decant.open``, ``decant decode`` and the Pillow plugin need no runtime but libdcn
-for a codec's file.
+"""An install that only decodes: ``decant.open``, ``decant decode`` and the Pillow plugin need no runtime but
+libdcn for a codec's file.
 """
 
 import subprocess
