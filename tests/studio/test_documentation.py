@@ -9,7 +9,7 @@ from decant_studio import server
 from decant_studio.settings import MIB, Settings
 from decant_studio.uploads import AT_ONCE
 from decant_studio.work.compare import ERROR_GAIN
-from decant_studio.work.figures import SSIMULACRA2_PIXELS
+from decant_studio.work.figures import SSIM_PIXELS, SSIMULACRA2_PIXELS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "studio.md").read_text()
@@ -41,6 +41,7 @@ def test_the_limits_are_those_of_the_code() -> None:
         assert row in PAGE
     assert f"maps of the error times {ERROR_GAIN}." in PAGE
     assert f"left out above {SSIMULACRA2_PIXELS // 1_000_000} megapixels" in PAGE
+    assert f"SSIM above {SSIM_PIXELS // 1_000_000} megapixels" in PAGE
 
 
 def test_the_options_are_those_of_the_command() -> None:
