@@ -40,7 +40,8 @@ def compiler(target: str) -> list[str]:
 def built(target: str, folder: Path, sources: tuple[str, ...], flags: tuple[str, ...] = ()) -> Path:
     """The program of these ``sources`` (below runtime/libdcn), built once in ``folder``."""
     program = folder / f"{Path(sources[0]).stem}-{target}"
-    command = [*compiler(target), "-std=c11", "-O2", "-I", str(LIBDCN / "src"), *flags]
+    command = [*compiler(target), "-std=c11", "-O2", *flags]
+    command += ["-I", str(LIBDCN / "src"), "-I", str(LIBDCN / "include")]
     command += [str(LIBDCN / source) for source in sources] + ["-o", str(program)]
     command += [] if target == "wasm" else ["-lm", "-lpthread"]
     # Compiled libraries of C are kept where zig keeps them, though tests move the user's cache.

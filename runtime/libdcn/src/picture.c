@@ -284,7 +284,7 @@ dcn_status dcn_tile_open(const dcn_picture *picture, int groups, int threads, dc
         return stream_failed(&halves.result, number, error);
     dcn_status status = halves.mean_status;
     if (status == DCN_OK)
-        status = dcn_mean_context(model->mean, tile->symbols, picture->step, tile->rows, tile->columns,
+        status = dcn_mean_context(model->mean, tile->symbols, picture->step, tile->rows, tile->columns, threads,
                                   tile->means + tile->mean_first * channels, tile->mean_columns * channels, channels);
     return status == DCN_OK ? DCN_OK : dcn_fail(error, status, "no memory for the means");
 }

@@ -5,17 +5,13 @@
 #include <math.h>
 #include <string.h>
 
+#include "floats.h"
 #include "kernels.h"
 #include "memory.h"
 #include "nonzero.h"
-#include "floats.h"
+#include "threads.h"
 
-#if !defined(_WIN32)
-#include <pthread.h>
-#define DCN_THREADS 1
-#endif
-
-enum { RING = 8, MOST_BANDS = 64, LEAST_BAND = 2 };
+enum { RING = 8, LEAST_BAND = 2 };
 
 struct dcn_synthesis {
     dcn_kernels kernels;
@@ -296,15 +292,14 @@ static void run_band(const band *band)
     }
 }
 
-static void *thread_body(void *argument)
+static void run_bands(void *bands, int index)
 {
-    run_band(argument);
-    return NULL;
+    run_band((const band *)bands + index);
 }
 
 dcn_status dcn_synthesis_view(const dcn_synthesis *net, const dcn_latents *latents, int threads, const dcn_view *view)
 {
-    band bands[MOST_BANDS];
+    band bands[DCN_MOST_THREADS];
     int32_t *steps = dcn_allocate((size_t)net->latents * sizeof *steps, 1);
     if (!steps)
         return DCN_OUT_OF_MEMORY;
@@ -312,7 +307,7 @@ dcn_status dcn_synthesis_view(const dcn_synthesis *net, const dcn_latents *laten
         steps[c] = fixed_step(latents->step[c], net->exponent[c]);
     int first = view->top / 4, rows = (view->top + view->height + 3) / 4 - first;
     int count = threads < rows / LEAST_BAND ? threads : rows / LEAST_BAND;
-    count = count < 1 ? 1 : count > MOST_BANDS ? MOST_BANDS : count;
+    count = count < 1 ? 1 : count > DCN_MOST_THREADS ? DCN_MOST_THREADS : count;
     dcn_status status = DCN_OK;
     int made = 0;
     for (; made < count && status == DCN_OK; made++) {
@@ -322,24 +317,8 @@ dcn_status dcn_synthesis_view(const dcn_synthesis *net, const dcn_latents *laten
         if (make_scratch(&bands[made]))
             status = DCN_OUT_OF_MEMORY;
     }
-    if (status == DCN_OK) {
-#ifdef DCN_THREADS
-        pthread_t thread[MOST_BANDS];
-        int running[MOST_BANDS] = {0};
-        for (int i = 1; i < count; i++)
-            running[i] = !pthread_create(&thread[i], NULL, thread_body, &bands[i]);
-        run_band(&bands[0]);
-        for (int i = 1; i < count; i++)
-            if (running[i])
-                pthread_join(thread[i], NULL);
-            else
-                run_band(&bands[i]);
-#else
-        for (int i = 0; i < count; i++)
-            run_band(&bands[i]);
-        (void)thread_body;
-#endif
-    }
+    if (status == DCN_OK)
+        dcn_parallel(count, run_bands, bands);
     for (int i = 0; i < made; i++)
         dcn_release(bands[i].memory);
     dcn_release(steps);
@@ -425,7 +404,7 @@ int dcn_synthesis_halo(const dcn_synthesis *net)
 
 uint64_t dcn_synthesis_memory(const dcn_synthesis *net, int w, int threads)
 {
-    uint64_t count = (uint64_t)(threads < 1 ? 1 : threads > MOST_BANDS ? MOST_BANDS : threads);
+    uint64_t count = (uint64_t)(threads < 1 ? 1 : threads > DCN_MOST_THREADS ? DCN_MOST_THREADS : threads);
     uint64_t width = (uint64_t)net->width, known = (uint64_t)net->known, hidden = (uint64_t)net->hidden;
     uint64_t wide = 4 * (uint64_t)w + 2 + DCN_TILE_ROWS, narrow = (uint64_t)w + 2 + DCN_TILE_ROWS;
     uint64_t elements = RING * narrow * (known + (uint64_t)net->latents) +
@@ -635,53 +614,86 @@ static int context_row(const int16_t *residuals, int channels, int h, int w, int
     return count;
 }
 
-/* The residuals (h, w, channels) of the group of channels from `first` on. */
+/* The residuals (h, w, channels) of the group of channels from `first` on; there were zeros. */
 static void residuals_of(const dcn_mean *net, const int16_t *symbols, const float *step, int first, int channels,
                          size_t area, int16_t *residuals)
 {
-    memset(residuals, 0, area * (size_t)channels * sizeof *residuals);
     for (int c = 0; c < channels; c++) {
         int32_t unit = fixed_step(step[first + c], net->exponent[first + c]), most = most_symbol(unit);
-        const int16_t *from = symbols + (size_t)(first + c) * area;
-        for (size_t at = 0; at < area; at++)
-            if (from[at])
-                residuals[at * (size_t)channels + (size_t)c] = (int16_t)residual_of(from[at], unit, most);
+        const int16_t *plane = symbols + (size_t)(first + c) * area;
+        for (size_t at = 0; at < area; at += 16) {
+            int16_t last[16] = {0};
+            const int16_t *from = plane + at;
+            if (at + 16 > area)
+                from = memcpy(last, from, (area - at) * sizeof *from);
+            for (uint32_t left = dcn_nonzero(from); left; left &= left - 1) {
+                size_t i = (size_t)dcn_lowest(left);
+                residuals[(at + i) * (size_t)channels + (size_t)c] = (int16_t)residual_of(from[i], unit, most);
+            }
+        }
     }
 }
 
-dcn_status dcn_mean_context(const dcn_mean *net, const int16_t *symbols, const float *step, int h, int w,
+/* Means of rows lie `row` apart, those of positions `position`. */
+typedef struct {
+    const dcn_mean *net;
+    const int16_t *symbols;
+    const float *step;
+    int h, w, threads;
+    int16_t *means;
+    size_t row, position;
+    dcn_status status[2];
+} contexts;
+
+/* The context of channel group `i`, whose first channel is `first`. Groups know nothing of one another. */
+static dcn_status add_group(const contexts *given, int i, int first)
+{
+    const dcn_mean *net = given->net;
+    const dcn_convolution *hidden = &net->near[i][0], *out = &net->near[i][1];
+    int channels = out->outputs, h = given->h, w = given->w;
+    size_t area = (size_t)h * (size_t)w, places = (size_t)(w / 2 + 1 + DCN_TILE_ROWS);
+    size_t part = places * (size_t)(5 * channels + hidden->outputs);
+    int16_t *memory = dcn_allocate_zeroed(area * (size_t)channels + part + 64, sizeof *memory);
+    if (!memory)
+        return DCN_OUT_OF_MEMORY;
+    int16_t *residuals = memory, *inputs = residuals + area * (size_t)channels;
+    int16_t *values = inputs + places * 4 * (size_t)channels;
+    int16_t *made = values + places * (size_t)hidden->outputs;
+    residuals_of(net, given->symbols, given->step, first, channels, area, residuals);
+    for (int y = 0; y < h; y++) {
+        int count = context_row(residuals, channels, h, w, y, inputs);
+        const int16_t *rows[2] = {inputs, values};
+        void *outputs[2] = {values, made};
+        dcn_convolution_row(hidden, net->kernels, &rows[0], count, DCN_RELU, &outputs[0], hidden->outputs);
+        dcn_convolution_row(out, net->kernels, &rows[1], count, DCN_STORE, &outputs[1], channels);
+        for (int n = 0; n < count; n++) {
+            const int16_t *more = made + (size_t)n * (size_t)channels;
+            int16_t *to = given->means + (size_t)y * given->row + (size_t)(1 - y % 2 + 2 * n) * given->position +
+                          (size_t)first;
+            for (int c = 0; c < channels; c++)
+                to[c] = (int16_t)saturated(to[c] + more[c]);
+        }
+    }
+    dcn_release(memory);
+    return DCN_OK;
+}
+
+/* On two threads the last group, mostly the largest, and all others. */
+static void add_groups(void *context, int index)
+{
+    contexts *given = context;
+    int first = 0, last = given->net->halves - 1;
+    for (int i = 0; i <= last; first += given->net->near[i++][1].outputs)
+        if ((given->threads < 2 || (i == last) == !index) && given->status[index] == DCN_OK)
+            given->status[index] = add_group(given, i, first);
+}
+
+dcn_status dcn_mean_context(const dcn_mean *net, const int16_t *symbols, const float *step, int h, int w, int threads,
                             int16_t *means, size_t row, size_t position)
 {
-    int first = 0;
-    size_t area = (size_t)h * (size_t)w;
-    for (int i = 0; i < net->halves; i++) {
-        const dcn_convolution *hidden = &net->near[i][0], *out = &net->near[i][1];
-        int channels = out->outputs;
-        size_t places = (size_t)(w / 2 + 1 + DCN_TILE_ROWS), part = places * (size_t)(5 * channels + hidden->outputs);
-        int16_t *memory = dcn_allocate_zeroed(area * (size_t)channels + part + 64, sizeof *memory);
-        if (!memory)
-            return DCN_OUT_OF_MEMORY;
-        int16_t *residuals = memory, *inputs = residuals + area * (size_t)channels;
-        int16_t *values = inputs + places * 4 * (size_t)channels;
-        int16_t *made = values + places * (size_t)hidden->outputs;
-        residuals_of(net, symbols, step, first, channels, area, residuals);
-        for (int y = 0; y < h; y++) {
-            int count = context_row(residuals, channels, h, w, y, inputs);
-            const int16_t *rows[2] = {inputs, values};
-            void *outputs[2] = {values, made};
-            dcn_convolution_row(hidden, net->kernels, &rows[0], count, DCN_RELU, &outputs[0], hidden->outputs);
-            dcn_convolution_row(out, net->kernels, &rows[1], count, DCN_STORE, &outputs[1], channels);
-            for (int n = 0; n < count; n++) {
-                const int16_t *more = made + (size_t)n * (size_t)channels;
-                int16_t *to = means + (size_t)y * row + (size_t)(1 - y % 2 + 2 * n) * position + (size_t)first;
-                for (int c = 0; c < channels; c++)
-                    to[c] = (int16_t)saturated(to[c] + more[c]);
-            }
-        }
-        dcn_release(memory);
-        first += channels;
-    }
-    return DCN_OK;
+    contexts given = {net, symbols, step, h, w, net->halves > 1 ? threads : 1, means, row, position, {DCN_OK, DCN_OK}};
+    dcn_parallel(given.threads > 1 ? 2 : 1, add_groups, &given);
+    return given.status[0] != DCN_OK ? given.status[0] : given.status[1];
 }
 
 dcn_status dcn_mean_add_context(const dcn_mean *net, const float *symbols, const float *step, int h, int w,
@@ -694,7 +706,7 @@ dcn_status dcn_mean_add_context(const dcn_mean *net, const float *symbols, const
     for (size_t at = 0; at < area * halved; at++)
         integers[at] = dcn_symbol_of(symbols[at]);
     dcn_means_of(means, area, net->halved, net->exponent, values);
-    dcn_status status = dcn_mean_context(net, integers, step, h, w, values, (size_t)w * halved, halved);
+    dcn_status status = dcn_mean_context(net, integers, step, h, w, 1, values, (size_t)w * halved, halved);
     if (status == DCN_OK)
         dcn_floats_of(values, area, net->halved, net->halved, net->exponent, means);
     dcn_release(integers);

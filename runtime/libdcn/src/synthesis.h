@@ -78,7 +78,7 @@ dcn_status dcn_mean_compute(const dcn_mean *mean, const int32_t *hyperlatents, s
 /* Adds to the means of one coding tile what the checkerboard mean contexts give at the non-anchor positions (y + x odd),
  * from the symbols (halved, h, w) at the anchor positions and their step (halved). Means of rows lie `row` apart, those
  * of positions `position`. */
-dcn_status dcn_mean_context(const dcn_mean *mean, const int16_t *symbols, const float *step, int h, int w,
+dcn_status dcn_mean_context(const dcn_mean *mean, const int16_t *symbols, const float *step, int h, int w, int threads,
                             int16_t *means, size_t row, size_t position);
 
 /* From floats: hyperlatents (hyper, hz, wz), multiples of 1/16 -> means (latents, 4 hz, 4 wz), whose values are exact. */

@@ -86,7 +86,7 @@ static void run_stages(const dcn_model *model, file file, uint8_t *pixels, doubl
                            picture.hz, picture.wz, tile.means),
           &error);
     at[CONTEXTS] = now(CLOCK_THREAD_CPUTIME_ID);
-    check(dcn_mean_context(model->mean, tile.symbols, picture.step, tile.rows, tile.columns, tile.means,
+    check(dcn_mean_context(model->mean, tile.symbols, picture.step, tile.rows, tile.columns, 1, tile.means,
                            (size_t)tile.columns * channels, channels),
           &error);
     at[SYNTHESIS] = now(CLOCK_THREAD_CPUTIME_ID);

@@ -14,7 +14,9 @@ SOURCES = (
     "src/kernels_x86.c",
     "src/kernels_arm.c",
     "src/kernels_wasm.c",
+    "src/memory.c",
     "src/synthesis.c",
+    "src/threads.c",
 )
 FASTEST = {"native": "portable", "aarch64": "neon", "wasm": "wasm"}
 
