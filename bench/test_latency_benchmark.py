@@ -3,7 +3,7 @@
     DECANT_BENCH_BUNDLE=path/to/bundle pytest bench --benchmark-only --benchmark-json out.json
 
 The bundle is the one named, else the first that can be found (the wheel's among them). Pictures are crops of
-photos in the wheels of scikit-image and scikit-learn. pytest-benchmark measures one subject after the other;
+photos in the wheels of scikit-image and scikit-learn. pytest-benchmark measures one case after the other;
 `decant bench latency` interleaves them and is what figures to publish come from.
 """
 
@@ -15,8 +15,9 @@ import pytest
 from decant.bundles.bundle import Bundle, find_bundle, list_bundles
 from decant.errors import ModelNotFoundError
 from decant_bench.common.baselines import setting
-from decant_bench.common.images import ImageSet, side_for, wheel_crops
-from decant_bench.common.subjects import BenchmarkCase, codec_subjects, model_subjects
+from decant_bench.common.cases import Case, bundle_cases, codec_cases
+from decant_bench.common.fitting import side_for
+from decant_bench.common.pictures import PictureSet, wheel_crops
 from decant_bench.evaluate.quality import encode
 from decant_bench.latency.measure import CODECS
 
@@ -44,37 +45,37 @@ def _archive() -> Path | None:
 
 
 BUNDLE = _bundle()
-MODELS = model_subjects(BUNDLE, RUNTIMES, THREADS)
-OTHERS = codec_subjects(CODECS, THREADS)
+MODELS = bundle_cases(BUNDLE, RUNTIMES, THREADS)
+OTHERS = codec_cases(CODECS, THREADS)
 
 
 @pytest.fixture(scope="session")
-def pictures() -> ImageSet:
+def pictures() -> PictureSet:
     """Real photographs at the size that the bundle takes."""
     return wheel_crops(COUNT, side_for([BUNDLE]))
 
 
 @pytest.fixture(scope="session")
-def coded(pictures: ImageSet) -> Callable[[BenchmarkCase], list[bytes]]:
-    """The pictures as files of a subject's format, made once."""
+def coded(pictures: PictureSet) -> Callable[[Case], list[bytes]]:
+    """The pictures as files of a case's format, made once."""
     made: dict[str, list[bytes]] = {}
 
-    def of(subject: BenchmarkCase) -> list[bytes]:
-        if subject.name not in made:
-            if subject.kind == "model":
-                made[subject.name] = encode(BUNDLE, pictures, _archive())
+    def of(case: Case) -> list[bytes]:
+        if case.name not in made:
+            if case.kind == "model":
+                made[case.name] = encode(BUNDLE, pictures, _archive())
             else:
-                made[subject.name] = [setting(subject.name).encode(pixels) for pixels in pictures.pixels]
-        return made[subject.name]
+                made[case.name] = [setting(case.name).encode(pixels) for pixels in pictures.pixels]
+        return made[case.name]
 
     return of
 
 
-@pytest.mark.parametrize("subject", MODELS + OTHERS, ids=lambda subject: subject.key)
+@pytest.mark.parametrize("case", MODELS + OTHERS, ids=lambda case: case.key)
 @pytest.mark.benchmark(group="decode: bytes in memory to uint8 RGB")
-def test_decode(benchmark, subject, coded):
-    datas = coded(subject)
-    decode = subject.decoder().decode if subject.kind == "model" else subject.codec()
+def test_decode(benchmark, case, coded):
+    datas = coded(case)
+    decode, _ = case.open()
     decode(datas[0])
 
     def decode_all():
@@ -88,21 +89,21 @@ def test_decode(benchmark, subject, coded):
     assert picture.shape[2] == 3
 
 
-@pytest.mark.parametrize("subject", MODELS + OTHERS, ids=lambda subject: subject.key)
+@pytest.mark.parametrize("case", MODELS + OTHERS, ids=lambda case: case.key)
 @pytest.mark.benchmark(group="load: files read and ready to decode, warm file cache")
-def test_load(benchmark, subject, coded, tmp_path):
+def test_load(benchmark, case, coded, tmp_path):
     path = tmp_path / "picture"
-    path.write_bytes(coded(subject)[0])
-    subject.load(path)
-    decode = benchmark(subject.load, path)
+    path.write_bytes(coded(case)[0])
+    case.load(path)
+    decode = benchmark(case.load, path)
     assert decode(path.read_bytes()).ndim == 3
 
 
-@pytest.mark.parametrize("subject", MODELS, ids=lambda subject: subject.key)
+@pytest.mark.parametrize("case", MODELS, ids=lambda case: case.key)
 @pytest.mark.benchmark(group="whole set: decode_batch")
-def test_decode_batch(benchmark, subject, coded):
-    datas = coded(subject)
-    decoder = subject.decoder()
+def test_decode_batch(benchmark, case, coded):
+    datas = coded(case)
+    decoder = case.decoder()
     pictures = benchmark(decoder.decode_batch, datas)
     benchmark.extra_info["images_per_run"] = len(datas)
     assert len(pictures) == len(datas)

@@ -12,8 +12,6 @@ from decant_bench.rate_distortion.effort_cli import effort
 from decant_bench.test_pictures.cli import content
 
 _PATH = click.Path(path_type=Path)
-_CROPS = 64  # of the photos in the wheels, where no folder is given
-_LARGE_CROPS = 24  # of 512x512 pixels; the photos hold 43
 RUNTIMES = ("native", "onnxruntime", "openvino")
 METRICS = ("decode", "load", "load_cold", "first_decode", "import")  # of decant_bench.latency.compare
 _POSITIVE = click.IntRange(1)
@@ -58,8 +56,14 @@ bench.add_command(effort)
 
 
 @bench.command()
-@_BUNDLES
+@click.argument("bundles", metavar="[BUNDLE]...", nargs=-1)
 @_shared
+@click.option(
+    "--profile",
+    type=click.Choice(["laptop"]),
+    help="A whole run by one word: default decoders of BUNDLE (nano, lite, full), peers, picture sizes.",
+)
+@click.option("--out", metavar="DIR", type=_PATH, help="Write JSON, Markdown and an HTML page here.")
 @click.option("--threads", type=Integers(), default=(1, 2), help="Thread counts.  [default: 1,2]")
 @click.option("--runtime", "runtimes", type=Names(), default=RUNTIMES, help="Runtimes.  [default: all]")
 @click.option("--device", type=click.Choice(["cpu", "npu", "gpu", "auto"]), default="cpu", show_default=True)
@@ -81,16 +85,29 @@ def latency(
     archive: Path | None,
     bundle_dir: str | None,
     json_path: Path | None,
+    profile: str | None,
+    out: Path | None,
     breakdown: bool,
     match_bpp: float,
     **chosen: Any,
 ) -> None:
-    """Load and decode times of every variant of BUNDLE, beside JPEG, PNG, WebP and AVIF in the same run."""
-    from decant_bench.common import record
+    """Load and decode times of every variant of BUNDLE, and of JPEG, PNG, WebP and AVIF in the same run."""
+    from decant_bench.common import fitting, record
     from decant_bench.latency import measure as lab
+    from decant_bench.latency import profile as profiles
+    from decant_bench.latency import report as latency_report
     from decant_bench.latency import table as latency_table
 
     _known_runtimes(chosen["runtimes"])
+    if not bundles and profile is None:
+        raise click.UsageError("Missing argument '[BUNDLE]...'; --profile laptop takes the shipped ones")
+    if profile is not None:
+        options = profiles.shortened(chosen["max_minutes"] or profiles.LAPTOP.max_minutes)
+        result = profiles.measure(_open(bundles or profiles.BUNDLES, bundle_dir), options, say=_say)
+        latency_report.write(result, out or Path("latency"))
+        click.echo("\n\n".join(table.text() for table in latency_report.tables(result)[:3]))
+        click.echo(f"\nreport: {(out or Path('latency')).resolve() / 'latency.html'}")
+        return
     if breakdown:
         names = ("runtimes", "rounds", "seed")
         _break_down(
@@ -101,10 +118,12 @@ def latency(
         chosen["codecs"] = lab.CODECS
     _known_codecs(chosen["codecs"])
     opened = _open(bundles, bundle_dir)
-    pictures = _pictures(images, opened, limit, fit)
+    pictures = fitting.squares_for(opened, images, limit, fit)
     result = lab.measure(opened, pictures, lab.Options(**chosen), archive=archive, say=_say)
     if json_path is not None:
         record.write(result, json_path)
+    if out is not None:
+        latency_report.write(result, out)
     click.echo(latency_table.as_text(result))
     require_measured(result["rows"])
 
@@ -133,7 +152,7 @@ def quality(
     **chosen: Any,
 ) -> None:
     """PSNR, SSIM, MS-SSIM, ratio and Q score of every variant of BUNDLE, beside JPEG 10 to 100."""
-    from decant_bench.common import plots, record
+    from decant_bench.common import fitting, plots, record
     from decant_bench.evaluate import quality as lab
     from decant_bench.evaluate import quality_table
 
@@ -143,7 +162,7 @@ def quality(
     else:
         _known_codecs(chosen["codecs"])
     opened = _open(bundles, bundle_dir)
-    pictures = _pictures(images, opened, limit, fit)
+    pictures = fitting.squares_for(opened, images, limit, fit)
     result = lab.measure(opened, pictures, lab.Options(**chosen), archive=archive, say=_say)
     if json_path is not None:
         record.write(result, json_path)
@@ -162,11 +181,14 @@ def quality(
 @click.option("--precision", "precisions", type=Names(), default=("auto",), help="int8,int16@avx2: rows.")
 @click.option("--runtime", default="auto", show_default=True, help="Of the bundles.")
 @click.option("--effort", type=click.IntRange(0, 9), help="Of the bundles' encoders.  [default: theirs]")
-@click.option("--against", type=Names(), help="Codecs.  [default: jpeg,jpeg-opt,webp-m6,avif,jxl]")
+@click.option("--against", type=Names(), help="Codecs.  [default: jpeg, jpegli, webp-m6, avif ...]")
 @click.option("--anchor", default="jpeg", show_default=True, help="What BD-rates are relative to.")
 @click.option("--qualities", type=Integers(), default=(), help="For all.  [default: each codec's own]")
 @click.option(
     "--psnr-range", type=Pair(ascending=True), default=(28.0, 38.0), help="In dB.  [default: 28,38]"
+)
+@click.option(
+    "--score-range", type=Pair(ascending=True), default=(30.0, 85.0), help="SSIMULACRA2.  [default: 30,85]"
 )
 @click.option("--match", "match_bpp", default=0.6, show_default=True, help="Bits per pixel to time; 0: no.")
 @click.option("--threads", type=Integers(), default=(1, 2), help="Thread counts.  [default: 1,2]")
@@ -190,14 +212,13 @@ def rd(
     show_at: tuple[float, float] | None,
     **chosen: Any,
 ) -> None:
-    """Rate and distortion of bundles beside JPEG, WebP, AVIF and JPEG XL on whole pictures: BD-rates, curves,
-    and times at one rate.
+    """Rate and distortion of bundles and of JPEG, WebP, AVIF and JPEG XL on whole pictures: SSIMULACRA2, PSNR
+    and MS-SSIM, BD-rates, curves, and times at one rate.
     """
     from decant_bench.common import pictures as reading
     from decant_bench.common.features import FeatureDistance
     from decant_bench.rate_distortion import measure as lab
     from decant_bench.rate_distortion import report as rd_report
-    from decant_bench.rate_distortion import side_by_side
     from decant_bench.rate_distortion import table as rd_table
 
     if chosen["against"] is None:
@@ -208,7 +229,7 @@ def rd(
     read = reading.read_groups if options.groups else reading.read_pictures
     found = reading.wheel_pictures(limit) if images is None else read(images, limit)
     if show is not None:
-        side_by_side.picture_named(found, show)  # said now, not after an hour
+        found.named(show)  # said now, not after an hour
     contenders, refused = lab.enter(_open(bundles, bundle_dir), options)
     distance = None if features is None else FeatureDistance(features)
     result = lab.measure(contenders, found, options, refused=refused, distance=distance, say=_say)
@@ -243,13 +264,13 @@ def grid(
     **chosen: Any,
 ) -> None:
     """Train and measure the publication's grid of depths, latent sizes and set sizes."""
-    from decant_bench.common import images as reading
+    from decant_bench.common import pictures as reading
     from decant_bench.common import record
     from decant_bench.errors import BenchError
     from decant_bench.evaluate import grid as lab
 
     options = lab.Options(**chosen)
-    pictures = reading.read_folder(images, size, max(options.sets), fit)
+    pictures = reading.read_squares(images, size, max(options.sets), fit)
     try:
         result = lab.measure(pictures, out, options, say=_say)
     except (ValueError, FloatingPointError) as error:
@@ -322,15 +343,6 @@ def _open(names: tuple[str, ...], bundle_dir: str | None) -> list[Any]:
         Bundle.open(name) if Path(name, "bundle.json").is_file() else find_bundle(name, bundle_dir=bundle_dir)
         for name in names
     ]
-
-
-def _pictures(folder: Path | None, bundles: list[Any], limit: int | None, fit: str) -> Any:
-    from decant_bench.common import images
-
-    side = images.side_for(bundles)
-    if folder is not None:
-        return images.read_folder(folder, side, limit, fit)
-    return images.wheel_crops(limit or (_CROPS if side < images.SIDE else _LARGE_CROPS), side)
 
 
 def _known_runtimes(names: tuple[str, ...]) -> None:

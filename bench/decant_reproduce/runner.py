@@ -14,7 +14,8 @@ from typing import Any
 from decant.errors import MissingExtraError
 from decant.formats.paths import takes_paths
 from decant_bench.common import pages, record
-from decant_bench.common.pages import Section, Table
+from decant_bench.common.pages import Section
+from decant_bench.common.tables import Table
 from decant_bench.errors import BenchError
 
 from decant_reproduce.rows import Row

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 from decant.bundles.bundle import Bundle
-from decant_bench.common.images import ImageSet, wheel_crops
+from decant_bench.common.pictures import PictureSet, wheel_crops
 from decant_bench.latency import measure as latency
 
 
 @pytest.fixture(scope="session")
-def crops16() -> ImageSet:
+def crops16() -> PictureSet:
     """Four 16x16 crops of real photographs, the size of the tiny bundle."""
     return wheel_crops(4, 16)
 
@@ -32,6 +32,6 @@ def quick() -> latency.Options:
 
 
 @pytest.fixture(scope="session")
-def latency_record(tiny: Path, crops16: ImageSet, quick: latency.Options) -> dict[str, Any]:
+def latency_record(tiny: Path, crops16: PictureSet, quick: latency.Options) -> dict[str, Any]:
     """Measured once."""
     return latency.measure([Bundle.open(tiny)], crops16, quick, command="decant bench latency tiny")

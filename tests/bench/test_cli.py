@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from decant.commands.cli import main
 from decant_bench import cli
 from decant_bench.common import record
-from decant_bench.common.images import wheel_crops
+from decant_bench.common.pictures import wheel_crops
 from decant_bench.latency import compare
 from decant_bench.latency import measure as latency
 from PIL import Image
@@ -119,7 +119,7 @@ def test_wrong_usage_ends_with_code_2(tiny, arguments, message):
     [
         (["latency", "no-such-bundle"], "model no-such-bundle is not here"),
         (["latency", "{tiny}", "--images", "/no/such/folder"], "/no/such/folder is not a folder"),
-        (["quality", "{tiny}", "--images", "{broken}"], "cannot be read"),
+        (["quality", "{tiny}", "--images", "{broken}"], "not an image in a format that decant reads"),
         (["compare", "a.json", "b.json"], "a.json: cannot be read"),
     ],
 )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from decant.errors import ImageError
 from decant.formats.opening import INPUT_FORMATS
-from decant_bench.common import images, pictures
+from decant_bench.common import pictures
 from decant_bench.errors import BenchError
 from decant_bench.test_pictures import collect
 from decant_train.data import folders, photos
@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
     ("error", "read"),
     [
         (ImageError, lambda folder: pictures.read_pictures(folder)),
-        (ImageError, lambda folder: images.read_folder(folder, 64)),
+        (ImageError, lambda folder: pictures.read_squares(folder, 64)),
         (BenchError, lambda folder: [piece.make() for piece in collect.pieces(folder)]),
     ],
     ids=["pictures", "squares", "content"],

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from decant_bench.common import peer
-from decant_bench.common.baselines import setting
+from decant_bench.common.baselines import CODECS, setting
 from decant_bench.common.peer import RENEWED, PeerWork
 from decant_bench.common.visits import interleave
 from decant_bench.errors import BenchError
@@ -35,7 +35,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[subprocess.Popen[b
 
 
 def test_there_is_a_sample_for_each_item_and_repeat(started: list[subprocess.Popen[bytes]]):
-    with PeerWork("jpeg-q90 t1", "jpeg-q90", 1, DATAS) as work:
+    with PeerWork("jpeg-q90 t1", CODECS["jpeg"], 1, DATAS) as work:
         assert work.quickest(2) > 0
         assert len(work.visit(0, 2, 1)) == 2
         assert len(work.visit(1, 1, 3)) == 3
@@ -44,7 +44,7 @@ def test_there_is_a_sample_for_each_item_and_repeat(started: list[subprocess.Pop
 
 def test_the_process_is_renewed(started: list[subprocess.Popen[bytes]]):
     pace = SimpleNamespace(rounds=2 * RENEWED, images_per_visit=1, visit_ms=0, min_samples=0, min_seconds=0)
-    with PeerWork("png t1", "png", 1, [setting("png").encode(np.zeros((8, 8, 3), np.uint8))]) as work:
+    with PeerWork("png t1", CODECS["png"], 1, [setting("png").encode(np.zeros((8, 8, 3), np.uint8))]) as work:
         interleave([work], pace, 0)
     assert len(work.rounds_ns) == 2 * RENEWED
     assert len(started) == 3
@@ -52,7 +52,7 @@ def test_the_process_is_renewed(started: list[subprocess.Popen[bytes]]):
 
 def test_a_process_that_fails_is_an_error(started: list[subprocess.Popen[bytes]]):
     with (
-        PeerWork("jpeg-q90 t1", "jpeg-q90", 1, [b"no jpeg"]) as work,
+        PeerWork("jpeg-q90 t1", CODECS["jpeg"], 1, [b"no jpeg"]) as work,
         pytest.raises(BenchError, match="ended with code 1"),
     ):
         work.visit(0, 1, 1)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from decant.errors import DecantError
 from decant.formats.paths import takes_paths
-from decant_bench.common import images, pictures, record
+from decant_bench.common import pictures, record
 from decant_bench.test_pictures import collect
 from decant_export import archiving, export
 from decant_export.errors import ExportError
@@ -39,7 +39,7 @@ def test_functions_of_bench_and_train_take_strings(tmp_path: Path):
     for i in range(2):
         Image.fromarray(np.full((40, 48, 3), 50 * i, np.uint8)).save(folder / f"p{i}.png")
     assert len(pictures.read_pictures(str(folder)).pictures) == 2
-    assert len(images.read_folder(str(folder), 32)) == 2
+    assert len(pictures.read_squares(str(folder), 32)) == 2
     assert len(data.image_files(str(folder))) == 2
     photos.pack(str(folder), str(tmp_path / "p.safetensors"))
     assert len(photos.load(str(tmp_path / "p.safetensors"), 32, validation=False)) >= 1

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from decant_bench.common import images, record
-from decant_bench.common.images import ImageSet, wheel_crops
+from decant_bench.common import pictures, record
+from decant_bench.common.pictures import PictureSet, wheel_crops
 from decant_bench.errors import BenchError
 from decant_bench.evaluate.quality import q_score
 from decant_reproduce import runner as reproduce
@@ -218,7 +218,7 @@ def test_rates_of_a_codec_beside_jpeg_are_measured_once(codec, tmp_path, monkeyp
     monkeypatch.setenv("DECANT_BUNDLES", str(codec.parent))
     monkeypatch.setattr(set_stages, "CODECS", (codec.name,))
     monkeypatch.setattr(set_stages, "CODEC_QUALITIES", (5, 40, 70, 95))
-    pictures = ImageSet(crops.names, crops.pixels, crops.source)
+    pictures = PictureSet.of(crops.names, crops.pixels, crops.source)
     found = set_stages.rates_record(pictures, tmp_path / "rates.json", lambda line: None)
     jpeg, ours = found["rows"]
     assert [point["quality"] for point in jpeg["points"]] == list(range(10, 101, 10))
@@ -303,4 +303,4 @@ def test_the_homogeneous_set_is_64_different_drawings(tmp_path):
     set_stages.draw(tmp_path)
     paths = sorted(tmp_path.iterdir())
     assert len({path.read_bytes() for path in paths}) == set_stages.SET
-    assert images.read_folder(tmp_path, set_stages.SIDE, 99).pixels.std() > 10
+    assert pictures.read_squares(tmp_path, set_stages.SIDE, 99).pixels.std() > 10

@@ -1,139 +1,18 @@
-"""The formats that decoders are measured against, behind one interface: picture -> bytes -> picture.
+"""The formats that decoders are measured against, by name.
 
 A codec is registered by name; a ``Setting`` is a codec at one quality, written ``jpeg-q90``, or with no
-quality, ``png``. The quality of palettes is their number of colours, written ``kmeans-k16``. Decoding starts
-from bytes in memory and ends at uint8 RGB (H, W, 3), as it does for a bundle.
+quality, ``png``. The quality of palettes is their number of colours, written ``kmeans-k16``.
 """
 
-import io
 import re
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from decant_bench.common.codecs import LOSSY, Codec, Jpegli, JpegXl, PillowCodec
 from decant_bench.common.palettes import KMEANS, MEDIAN_CUT
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-_buffer_lock = threading.Lock()
-
-
-class Codec(Protocol):
-    """A codec. ``qualities`` is its range, None where it has none; ``threaded``: decoding can use threads."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def suffix(self) -> str: ...
-    @property
-    def qualities(self) -> tuple[int, int] | None: ...
-    @property
-    def threaded(self) -> bool: ...
-    @property
-    def description(self) -> str: ...
-
-    def encode(self, image: np.ndarray, quality: int | None) -> bytes:
-        """uint8 (H, W, 3) -> the bytes of a file."""
-
-    def decode(self, data: bytes, threads: int = 1) -> np.ndarray:
-        """The bytes of a file -> uint8 (H, W, 3)."""
-
-
-@dataclass(frozen=True)
-class PillowCodec:
-    """A format of Pillow. ``save_options`` go to ``Image.save``."""
-
-    name: str
-    suffix: str
-    format: str
-    qualities: tuple[int, int] | None
-    description: str
-    threaded: bool = False
-    save_options: tuple[tuple[str, Any], ...] = ()
-
-    def encode(self, image: np.ndarray, quality: int | None) -> bytes:
-        """See Codec.encode."""
-        from PIL import Image
-
-        options = dict(self.save_options) | ({} if quality is None else {"quality": quality})
-        picture = Image.fromarray(image)
-        try:
-            return _saved(picture, self.format, options)
-        except OSError:
-            # Optimised JPEG must fit Pillow's buffer whole, and noise does not.
-            with _roomy_buffer(4 * image.size):
-                return _saved(picture, self.format, options)
-
-    def decode(self, data: bytes, threads: int = 1) -> np.ndarray:
-        """See Codec.decode."""
-        from PIL import Image
-
-        if self.format == "AVIF":
-            from PIL import AvifImagePlugin
-
-            # The only way to say it; Pillow reads the module's global when it opens a file.
-            AvifImagePlugin.DEFAULT_MAX_THREADS = threads
-        with Image.open(io.BytesIO(data), formats=(self.format,)) as image:
-            # convert() copies even where there is nothing to convert, and JPEG shall not pay for that.
-            return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-
-
-def _saved(picture: "Image.Image", format_: str, options: dict[str, Any]) -> bytes:
-    stream = io.BytesIO()
-    picture.save(stream, format_, **options)
-    return stream.getvalue()
-
-
-@contextmanager
-def _roomy_buffer(size: int) -> Iterator[None]:
-    """Pillow's least buffer is a global; it is put back, for reading files uses it too."""
-    from PIL import ImageFile
-
-    with _buffer_lock:
-        usual = ImageFile.MAXBLOCK
-        ImageFile.MAXBLOCK = max(usual, size)
-        try:
-            yield
-        finally:
-            ImageFile.MAXBLOCK = usual
-
-
-@dataclass(frozen=True)
-class JpegXl:
-    """JPEG XL by libjxl, through imagecodecs; ``level`` there is the quality of cjxl."""
-
-    name: str = "jxl"
-    suffix: str = ".jxl"
-    qualities: tuple[int, int] | None = (1, 100)
-    threaded: bool = True
-    effort: int = 7  # cjxl's default
-
-    @property
-    def description(self) -> str:
-        """See Codec."""
-        return f"JPEG XL, libjxl effort {self.effort} (imagecodecs)"
-
-    def encode(self, image: np.ndarray, quality: int | None) -> bytes:
-        """See Codec.encode."""
-        from imagecodecs import jpegxl_encode
-
-        level = 75 if quality is None else quality
-        return bytes(jpegxl_encode(image, level=level, effort=self.effort, numthreads=1))
-
-    def decode(self, data: bytes, threads: int = 1) -> np.ndarray:
-        """See Codec.decode."""
-        from imagecodecs import jpegxl_decode
-
-        decoded: np.ndarray = jpegxl_decode(data, numthreads=threads)
-        return decoded
-
-
-_LOSSY = (1, 100)
 # libaom makes the same file with any number of threads but one, where it is 0.2 to 0.5 % larger. Pillow's
 # default is all cores, or whatever was last set for decoding: so the number is always given.
 _AVIF_THREADS = ("max_threads", 2)
@@ -151,44 +30,33 @@ def register(codec: Codec, letter: str = "q") -> None:
     _LETTERS[codec.name] = letter
 
 
+def _avif(name: str, about: str, *options: tuple[str, object]) -> PillowCodec:
+    saved = (*options, _AVIF_THREADS)
+    return PillowCodec(name, ".avif", "AVIF", LOSSY, f"AVIF {about}", threaded=True, save_options=saved)
+
+
+def _jpeg(name: str, about: str, *options: tuple[str, object]) -> PillowCodec:
+    return PillowCodec(name, ".jpg", "JPEG", LOSSY, f"JPEG {about}", save_options=options)
+
+
+AVIF = _avif("avif", "4:2:0, speed 6 (Pillow's default)")
+WEBP = PillowCodec("webp", ".webp", "WEBP", LOSSY, "WebP, method 4 (Pillow's default)")
+
 for _codec in (
-    PillowCodec("jpeg", ".jpg", "JPEG", _LOSSY, "JPEG 4:2:0 baseline (Pillow's default)"),
-    PillowCodec(
-        "jpeg-opt",
-        ".jpg",
-        "JPEG",
-        _LOSSY,
-        "JPEG 4:2:0, optimised and progressive (Pillow)",
-        save_options=(("optimize", True), ("progressive", True)),
-    ),
-    PillowCodec(
-        "jpeg-444",
-        ".jpg",
-        "JPEG",
-        _LOSSY,
-        "JPEG 4:4:4 baseline (Pillow)",
-        save_options=(("subsampling", "4:4:4"),),
-    ),
+    _jpeg("jpeg", "4:2:0 baseline (Pillow's default)"),
+    _jpeg("jpeg-opt", "4:2:0, optimised and progressive (Pillow)", ("optimize", True), ("progressive", True)),
+    _jpeg("jpeg-444", "4:4:4 baseline (Pillow)", ("subsampling", "4:4:4")),
+    Jpegli(),
     PillowCodec("png", ".png", "PNG", None, "PNG (Pillow's default)"),
-    PillowCodec("webp", ".webp", "WEBP", _LOSSY, "WebP, method 4 (Pillow's default)"),
-    PillowCodec("webp-m6", ".webp", "WEBP", _LOSSY, "WebP, method 6 (Pillow)", save_options=(("method", 6),)),
-    PillowCodec(
-        "avif",
-        ".avif",
-        "AVIF",
-        _LOSSY,
-        "AVIF 4:2:0, speed 6 (Pillow's default)",
-        threaded=True,
-        save_options=(_AVIF_THREADS,),
-    ),
-    PillowCodec(
-        "avif-444",
-        ".avif",
-        "AVIF",
-        _LOSSY,
-        "AVIF 4:4:4, speed 6 (Pillow)",
-        threaded=True,
-        save_options=(("subsampling", "4:4:4"), _AVIF_THREADS),
+    WEBP,
+    PillowCodec("webp-m6", ".webp", "WEBP", LOSSY, "WebP, method 6 (Pillow)", save_options=(("method", 6),)),
+    AVIF,
+    _avif("avif-444", "4:4:4, speed 6 (Pillow)", ("subsampling", "4:4:4")),
+    _avif(
+        "avif-psnr-444",
+        "4:4:4, speed 6, tuned for PSNR (Pillow)",
+        ("subsampling", "4:4:4"),
+        ("advanced", (("tune", "psnr"),)),
     ),
     JpegXl(),
 ):

@@ -11,7 +11,8 @@ from decant.bundles.bundle import Bundle
 from decant.decoder import Decoder
 from decant.encoder import Encoder
 
-from decant_bench.common.baselines import CODECS, Codec
+from decant_bench.common.baselines import CODECS
+from decant_bench.common.codecs import Codec
 from decant_bench.errors import BenchError
 
 # Where a curve is measured: close where a step of quality is large. Each goes from below 28 dB to above 38 dB
@@ -20,10 +21,12 @@ LADDERS = {
     "jpeg": (5, 8, 12, 18, 26, 36, 48, 60, 70, 78, 84, 89, 93, 96, 98),
     "jpeg-opt": (5, 8, 12, 18, 26, 36, 48, 60, 70, 78, 84, 89, 93, 96, 98),
     "jpeg-444": (5, 8, 12, 18, 26, 36, 48, 60, 70, 78, 84, 89, 93, 96, 98),
+    "jpegli": (5, 8, 12, 18, 26, 36, 48, 60, 70, 78, 84, 89, 93, 96, 98),
     "webp": (1, 4, 9, 16, 26, 38, 52, 66, 77, 84, 90, 95, 100),
     "webp-m6": (1, 4, 9, 16, 26, 38, 52, 66, 77, 84, 90, 95, 100),
     "avif": (4, 12, 20, 28, 36, 44, 52, 60, 68, 76, 83, 90, 96),
     "avif-444": (4, 12, 20, 28, 36, 44, 52, 60, 68, 76, 83, 90, 96),
+    "avif-psnr-444": (4, 12, 20, 28, 36, 44, 52, 60, 68, 76, 83, 90, 96),
     "jxl": (6, 12, 20, 30, 42, 54, 65, 74, 81, 87, 92, 96, 98),
     "kmeans": (2, 4, 8, 16, 32, 64, 128, 256),
     "median-cut": (2, 4, 8, 16, 32, 64, 128, 256),
@@ -54,6 +57,7 @@ class BundleCodec:
     suffix = ".dcn"
     qualities: tuple[int, int] | None = (1, 100)
     threaded = True
+    timed_apart = False  # its decoder is in this process
 
     def __init__(
         self,
@@ -79,18 +83,20 @@ class BundleCodec:
         if self._kernels and self._kernels not in decoder.device_name:
             raise BenchError(f"{bundle.name}: {decoder.device_name} decode here, not {self._kernels}")
         self.name = " ".join(filter(None, (called or bundle.name, decoder.precision, self._kernels)))
-        self.description = (
-            f"decant bundle {bundle.name} {bundle.version}, {decoder.precision}, {decoder.runtime}"
-        )
+        self.description = f"decant bundle, {decoder.precision}, {decoder.runtime}"
+        self.version = f"{bundle.name} {bundle.version}"
         names = ("requested_device", "device", "device_name", "runtime", "runtime_version", "precision")
         self.facts = {name: getattr(decoder, name) for name in names} | {"model_id": bundle.model_id}
 
+    def prepare(self) -> None:
+        """See codecs.Codec; both directions are loaded already."""
+
     def encode(self, image: np.ndarray, quality: int | None) -> bytes:
-        """See baselines.Codec."""
+        """See codecs.Codec."""
         return self._encoder.encode(image, quality, effort=self.effort)
 
     def decode(self, data: bytes, threads: int = 1) -> np.ndarray:
-        """See baselines.Codec."""
+        """See codecs.Codec."""
         return self._decoder(threads).decode(data)
 
     def _decoder(self, threads: int) -> Decoder:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from decant_bench.common import metrics
 from decant_bench.common.baselines import CODECS, Setting
 from decant_bench.common.contenders import CodecEntry
+from decant_bench.common.measured import Comparison, rate_points
 from decant_bench.common.peer import PeerWork
 from decant_bench.common.pictures import Picture, PictureSet
 from decant_bench.common.visits import Work, interleave
@@ -75,7 +75,7 @@ def measure(
         items = list(zip(pictures.pictures, made[one.files], strict=True))
         encodes.append((row, Work(one.label, items, _encoder(one))))
     datas = [coded.data for coded in reference]
-    decodes.append((rows[-1], 1, PeerWork(REFERENCE.label, REFERENCE.label, 1, datas)))
+    decodes.append((rows[-1], 1, PeerWork(REFERENCE.label, CODECS[REFERENCE.codec], 1, datas)))
     if options.rounds:
         say(f"decode times: {options.rounds} rounds")
         with ExitStack() as peers:
@@ -150,23 +150,16 @@ def _row(
     decode: Callable[[bytes], np.ndarray],
     pictures: PictureSet,
 ) -> Row:
-    psnr, similarity = [], []
-    for one, picture in zip(coded, pictures.pictures, strict=True):
-        decoded = decode(one.data)
-        psnr.append(metrics.psnr(picture.pixels, decoded))
-        if min(decoded.shape[:2]) >= metrics.MS_SSIM_SMALLEST:
-            similarity.append(metrics.ms_ssim(picture.pixels, decoded))
-    rates = [8 * len(one.data) / p.pixel_count for one, p in zip(coded, pictures.pictures, strict=True)]
-    finite = bool(np.isfinite(psnr).all())
+    (point,) = rate_points(pictures, None, lambda index, picture: coded[index].data, [decode], Comparison())
+    found = point.as_dict()
+    names = ("bits_per_pixel", "psnr_db", "ms_ssim", "ssimulacra2")
+    whole = {name: None if None in found[name] else found["mean"][name] for name in names}
     return {
         "label": label,
         "quality": [one.quality for one in coded],
-        "bytes": [len(one.data) for one in coded],
-        "mean": {
-            "bits_per_pixel": float(np.mean(rates)),
-            "psnr_db": float(np.mean(psnr)) if finite else None,
-            "ms_ssim": float(np.mean(similarity)) if len(similarity) == len(coded) else None,
-        },
+        "bytes": found["bytes"],
+        "ssimulacra2": found["ssimulacra2"],
+        "mean": whole,
         "decode_ns": {},
         "encode_ns": [],
     }
@@ -175,8 +168,8 @@ def _row(
 def _decoding(one: CodecEntry, threads: int, datas: list[bytes]) -> Work:
     """Decodes of a bundle in this process, or of a codec in one of its own."""
     key = f"{one.label} {threads}"
-    if CODECS.get(one.codec.name) is one.codec:
-        return PeerWork(key, one.codec.name, threads, datas)
+    if one.codec.timed_apart:
+        return PeerWork(key, one.codec, threads, datas)
     return Work(key, datas, lambda data: one.codec.decode(data, threads))
 
 

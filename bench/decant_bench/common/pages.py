@@ -4,29 +4,23 @@ import base64
 import io
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from decant_bench.common import metrics
 from decant_bench.common.record import Record
+from decant_bench.common.tables import Table, plainly
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 GAIN = 8  # of the error pictures
 SHOWN_AS = "JPEG of quality 90"  # figures come from the pixels
 LARGEST_SIDE = 768  # pixels; of a larger picture the middle is shown
-
-
-@dataclass(frozen=True)
-class Table:
-    """Cells under headers; a header may have two lines. Numbers stand at the right, ``words`` at the left."""
-
-    headers: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    title: str = ""
-    note: str = ""
-    words: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,6 +61,33 @@ class Section:
     downloads: Sequence[Download] = ()
 
 
+@dataclass(frozen=True)
+class Panel:
+    """One of the pictures of a split view: ``source`` is a data: link."""
+
+    label: str
+    caption: str
+    source: str
+
+
+@dataclass(frozen=True)
+class SplitPicture:
+    """A picture of a split view in several states of one size, of which two are seen at a time
+    (templates/split_view.html), and a table of them.
+    """
+
+    name: str
+    width: int
+    height: int
+    panels: tuple[Panel, ...]
+    table: Table
+
+    def as_dict(self) -> dict[str, Any]:
+        """What the template and its script need."""
+        panels = [asdict(panel) for panel in self.panels]
+        return {"name": self.name, "width": self.width, "height": self.height, "panels": panels}
+
+
 def sections_page(
     title: str,
     command: str,
@@ -86,12 +107,24 @@ def sections_page(
 
 def render(template: str, **context: Any) -> str:
     """A template of this package as HTML; a name that it lacks is an error."""
+    given = {"lead": "", "gain": GAIN, "shown_as": SHOWN_AS} | context
+    return environment().get_template(template).render(given)
+
+
+@cache
+def environment() -> "Environment":
+    """The templates of this package, which escape what they are given."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(
+    return Environment(
         loader=PackageLoader("decant_bench"), autoescape=True, undefined=StrictUndefined, trim_blocks=False
     )
-    return environment.get_template(template).render(gain=GAIN, shown_as=SHOWN_AS, **context)
+
+
+def table_html(table: Table) -> str:
+    """A <table> with its note, for a page with this package's style."""
+    module: Any = environment().get_template("parts.html").module
+    return str(module.table(table))
 
 
 def write(text: str, path: str | os.PathLike[str]) -> Path:
@@ -143,6 +176,11 @@ def compared(name: str, original: np.ndarray, decoded: np.ndarray, caption: str)
     }
 
 
+def panel(label: str, caption: str, pixels: np.ndarray) -> Panel:
+    """For a split view, of uint8 (H, W, 3)."""
+    return Panel(label, caption, picture_link(pixels))
+
+
 def picture_link(pixels: np.ndarray) -> str:
     """uint8 (H, W, 3) as a data: link to what SHOWN_AS says."""
     from PIL import Image as Pillow
@@ -162,13 +200,6 @@ def origin(what: str, record: Record) -> dict[str, Any]:
         "created": record["created"],
         "machine": Table(("what", "value"), rows),
     }
-
-
-def plainly(value: Any) -> str:
-    """Anything of a record as text."""
-    if isinstance(value, list | tuple):
-        return ", ".join(map(plainly, value))
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
 def _middle(height: int, width: int) -> tuple[slice, slice]:

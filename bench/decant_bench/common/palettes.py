@@ -38,6 +38,15 @@ class PaletteCodec:
     suffix: str = ".pal"
     qualities: tuple[int, int] | None = (2, 256)
     threaded: bool = False
+    timed_apart: bool = True
+
+    @property
+    def version(self) -> str:
+        """The file is this package's own."""
+        return "decant"
+
+    def prepare(self) -> None:
+        """See Codec."""
 
     def encode(self, image: np.ndarray, quality: int | None) -> bytes:
         """See Codec.encode; 16 colours where ``quality`` is None."""

@@ -13,9 +13,11 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Any
 
+from decant_bench.common.codecs import Codec
 from decant_bench.common.visits import Work
 from decant_bench.errors import BenchError
 
@@ -24,20 +26,20 @@ RENEWED = 5
 
 
 class PeerWork(Work):
-    """The decodes of a codec setting (``decant_bench.common.baselines``), timed in another process. A context
+    """The decodes of ``codec`` (a codecs.Codec that can be pickled), timed in another process. A context
     manager: the process ends with it.
     """
 
     def __init__(
         self,
         key: str,
-        setting: str,
+        codec: Codec,
         threads: int,
         datas: Sequence[bytes],
         rounds_ns: list[list[int]] | None = None,
     ) -> None:
         super().__init__(key, datas, _nothing, [] if rounds_ns is None else rounds_ns)
-        self._task = (setting, threads, list(datas))
+        self._task = (key, codec, threads, list(datas))
         self._process: subprocess.Popen[bytes] | None = None
         self._visits = 0
 
@@ -100,13 +102,10 @@ def _nothing(item: Any) -> None:
 
 def _serve() -> None:
     """Answer requests until stdin ends."""
-    from decant_bench.common.baselines import setting
-
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr  # whatever a library prints is no answer
-    name, threads, datas = pickle.load(requests)
-    decode = setting(name).decoder(threads)
-    work = Work(name, datas, decode)
+    key, codec, threads, datas = pickle.load(requests)
+    work = Work(key, datas, partial(codec.decode, threads=threads))
     answer: Any = "ready"
     while True:
         pickle.dump(answer, answers)

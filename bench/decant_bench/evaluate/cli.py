@@ -63,7 +63,7 @@ def evaluate(
     """
     from decant.bundles.bundle import Bundle, find_bundle
 
-    from decant_bench.common import pages, record
+    from decant_bench.common import fitting, pages, record
     from decant_bench.common.features import FeatureDistance
     from decant_bench.evaluate import measure as lab
     from decant_bench.evaluate import report as evaluate_report
@@ -77,7 +77,7 @@ def evaluate(
     here = Path(bundle, "bundle.json").is_file()
     opened = Bundle.open(bundle) if here else find_bundle(bundle, bundle_dir=bundle_dir)
     distance = None if features is None else FeatureDistance(features)
-    pictures = lab.pictures_for(opened, images, limit, fit)
+    pictures = fitting.pictures_for(opened, images, limit, fit)
     coder = lab.bundle_coder(opened, pictures, options, archive)
     found = lab.measure([coder, lab.jpeg_coder(options.jpeg)], pictures, options, distance, say=_say)
     if json_path is not None:

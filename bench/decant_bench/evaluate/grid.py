@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from decant.formats.paths import takes_paths
 
 from decant_bench.common import record
-from decant_bench.common.images import ImageSet
-from decant_bench.common.text_table import number, text_table
+from decant_bench.common.pictures import PictureSet
+from decant_bench.common.tables import Table, number
 from decant_bench.errors import BenchError
 from decant_bench.evaluate.quality import compression_ratio
 
@@ -44,7 +44,7 @@ class Options:
 
 @takes_paths
 def measure(
-    images: ImageSet,
+    images: PictureSet,
     out: Path,
     options: Options,
     *,
@@ -82,7 +82,7 @@ def measure(
 
 
 def _cell(
-    images: ImageSet, folder: Path, options: Options, count: int, layers: int, dim: int
+    images: PictureSet, folder: Path, options: Options, count: int, layers: int, dim: int
 ) -> dict[str, Any]:
     from decant_train.common.loop import Options as Training
     from decant_train.published.set import recipe as set_recipe
@@ -205,7 +205,7 @@ def told(found: record.Record) -> str:
 
 def as_text(found: record.Record) -> str:
     """For the terminal."""
-    return f"{text_table(HEADERS, cells(found))}\n{NOTE}"
+    return Table(HEADERS, cells(found), note=NOTE).text()
 
 
 def cells(found: record.Record) -> list[list[str]]:

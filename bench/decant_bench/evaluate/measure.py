@@ -5,7 +5,6 @@ at several. JPEG codes the same pixels at its own qualities.
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,20 +16,18 @@ from decant.encoder import Encoder
 from decant.formats.paths import takes_paths
 from decant.process.cores import usable_cores
 
-from decant_bench.common import images, metrics, record
-from decant_bench.common import pictures as reading
+from decant_bench.common import metrics, record
 from decant_bench.common.baselines import CODECS
+from decant_bench.common.cases import BundleCase
 from decant_bench.common.features import FeatureDistance
-from decant_bench.common.images import ANY_SIZE, ImageSet
+from decant_bench.common.fitting import ANY_SIZE
+from decant_bench.common.measured import Comparison, rate_points
 from decant_bench.common.pictures import Picture, PictureSet
 from decant_bench.common.record import Record
-from decant_bench.common.subjects import BenchmarkCase, files_of
 from decant_bench.errors import BenchError
 from decant_bench.evaluate import quality
 
 QUALITIES = (10, 30, 50, 70, 90)  # of bundles that have them
-FIGURES = ("bytes", "bits_per_pixel", "psnr_db", "ssim", "ms_ssim", "feature_distance")
-_CROPS = 64  # of the photos in the wheels, where no folder is given
 
 Say = Callable[[str], None]
 
@@ -62,24 +59,6 @@ class Coder:
 
 
 @takes_paths
-def pictures_for(
-    bundle: Bundle, folder: Path | None, limit: int | None = None, fit: str = "crop"
-) -> PictureSet:
-    """The pictures of ``folder`` as ``bundle`` takes them: whole, or fitted to its size (crop or stretch);
-    without a folder, photos in the wheels. Raises ImageError, and BenchError for a size that is not square.
-    """
-    if bundle.image == ANY_SIZE:
-        return reading.wheel_pictures(limit) if folder is None else reading.read_pictures(folder, limit)
-    side = images.side_for([bundle])
-    if folder is None:
-        found = images.wheel_crops(limit or _CROPS, side)
-    else:
-        found = images.read_folder(folder, side, limit, fit)
-    fitted = (Picture(name, pixels) for name, pixels in zip(found.names, found.pixels, strict=True))
-    return PictureSet(tuple(fitted), found.source)
-
-
-@takes_paths
 def bundle_coder(
     bundle: Bundle, pictures: PictureSet, options: Options, archive: Path | None = None
 ) -> Coder:
@@ -91,13 +70,13 @@ def bundle_coder(
     decoder = Decoder(bundle, threads=1, **wish)
     names = ("requested_device", "device", "runtime", "runtime_version", "precision")
     facts = {name: getattr(decoder, name) for name in names}
-    subject = BenchmarkCase("model", bundle.name, 1, str(bundle.path), decoder.precision, decoder.runtime)
+    case = BundleCase(bundle.name, 1, str(bundle.path), decoder.precision, decoder.runtime)
     facts |= {
         "name": bundle.name,
         "version": bundle.version,
         "family": bundle.family,
         "model_id": bundle.model_id,
-        "decoder_bytes": sum(path.stat().st_size for path in files_of(subject, bundle)),
+        "decoder_bytes": sum(path.stat().st_size for path in case.files(bundle)),
     }
     label = f"{bundle.name} {decoder.precision}"
     if bundle.image == ANY_SIZE:
@@ -114,9 +93,7 @@ def bundle_coder(
         )
     if options.qualities:
         raise BenchError(f"bundle {bundle.name} has no qualities; leave --quality out")
-    stacked = np.stack([picture.pixels for picture in pictures.pictures])
-    fitted = ImageSet(tuple(p.name for p in pictures.pictures), stacked, pictures.source)
-    files = quality.encode(bundle, fitted, archive)
+    files = quality.encode(bundle, pictures, archive)
     return Coder(label, (None,), lambda index, picture, quality: files[index], decoder.decode, facts)
 
 
@@ -154,14 +131,14 @@ def measure(
         "ssim": metrics.SSIM_PARAMETERS,
     }
     result = record.new("evaluation", config, command)
-    result["pictures"] = [
-        {"name": p.name, "width": p.pixels.shape[1], "height": p.pixels.shape[0]} for p in pictures.pictures
-    ]
+    result["pictures"] = pictures.listed()
+    wanted = ("psnr_db", "ssim", "ssimulacra2", *(("ms_ssim",) if options.ms_ssim else ()))
+    comparison = Comparison(wanted, distance)
     for coder in coders:
         row: dict[str, Any] = {"label": coder.label, "facts": coder.facts, "points": []}
         for chosen_quality in coder.qualities:
             say(f"{coder.label}{'' if chosen_quality is None else f', quality {chosen_quality}'}")
-            row["points"].append(_point(coder, chosen_quality, pictures, distance, options.ms_ssim))
+            row["points"].append(_point(coder, chosen_quality, pictures, comparison))
         result["rows"].append(row)
     return result
 
@@ -178,43 +155,9 @@ def worst(point: dict[str, Any], count: int = 10) -> list[int]:
     return [int(index) for index in np.argsort(values, kind="stable")[:count]]
 
 
-def _point(
-    coder: Coder,
-    quality: int | None,
-    pictures: PictureSet,
-    distance: FeatureDistance | None,
-    ms_ssim: bool,
-) -> dict[str, Any]:
-    def figures(index: int) -> tuple[float | None, ...]:
-        picture = pictures.pictures[index]
-        data = coder.encode(index, picture, quality)
-        return _figures(picture, data, coder.decode(data), distance, ms_ssim)
+def _point(coder: Coder, quality: int | None, pictures: PictureSet, comparison: Comparison) -> dict[str, Any]:
+    def encode(index: int, picture: Picture) -> bytes:
+        return coder.encode(index, picture, quality)
 
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        found = list(pool.map(figures, range(len(pictures))))
-    point: dict[str, Any] = {"quality": quality}
-    for name, values in zip(FIGURES, zip(*found, strict=True), strict=True):
-        point[name] = list(values)
-    point["mean"] = {name: _mean(point[name]) for name in FIGURES}
-    return point
-
-
-def _figures(
-    picture: Picture, data: bytes, decoded: np.ndarray, distance: FeatureDistance | None, ms_ssim: bool
-) -> tuple[float | None, ...]:
-    """In the order of FIGURES."""
-    original, side = picture.pixels, min(picture.pixels.shape[:2])
-    psnr = metrics.psnr(original, decoded)
-    return (
-        len(data),
-        8 * len(data) / picture.pixel_count,
-        psnr if np.isfinite(psnr) else None,
-        metrics.ssim(original, decoded) if side >= metrics.WINDOW else None,
-        metrics.ms_ssim(original, decoded) if ms_ssim and side >= metrics.MS_SSIM_SMALLEST else None,
-        None if distance is None else distance(original, decoded),
-    )
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    there = [value for value in values if value is not None]
-    return float(np.mean(there)) if there else None
+    (point,) = rate_points(pictures, quality, encode, [coder.decode], comparison, usable_cores())
+    return point.as_dict()

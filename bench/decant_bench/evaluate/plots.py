@@ -14,6 +14,7 @@ _TITLES = {
     "psnr_db": "PSNR, dB",
     "ssim": "SSIM",
     "ms_ssim": "MS-SSIM",
+    "ssimulacra2": "SSIMULACRA2",
     "feature_distance": "feature distance",
 }
 _BINS = 20

@@ -8,7 +8,6 @@ images of the published set.
 
 import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,13 +22,23 @@ from decant.process.cores import usable_cores
 
 from decant_bench.common import metrics, record
 from decant_bench.common.baselines import setting
-from decant_bench.common.images import ImageSet, require_size
-from decant_bench.common.subjects import BenchmarkCase, codec_subjects, files_of, graphs_of, model_subjects
+from decant_bench.common.cases import (
+    BundleCase,
+    Case,
+    CodecCase,
+    bundle_cases,
+    codec_cases,
+    refused_at_export,
+)
+from decant_bench.common.fitting import require_size
+from decant_bench.common.measured import Comparison, mean, rate_points
+from decant_bench.common.pictures import PictureSet
 from decant_bench.errors import BenchError
 
 JPEG_QUALITIES = tuple(range(10, 101, 10))  # as published
 SAMPLE = 25  # images that JPEG was measured on in the publication
 ALPHA = 0.5
+_AVERAGED = ("psnr_db", "ssim", "ms_ssim", "payload_bytes", "file_bytes")
 
 Say = Callable[[str], None]
 Decode = Callable[[bytes], np.ndarray]
@@ -53,7 +62,7 @@ class Options:
 @takes_paths
 def measure(
     bundles: Sequence[Bundle],
-    images: ImageSet,
+    images: PictureSet,
     options: Options | None = None,
     *,
     archive: Path | None = None,
@@ -68,34 +77,37 @@ def measure(
     """
     options = options or Options()
     _require_fit(bundles, images, archive)
-    subjects = [s for bundle in bundles for s in model_subjects(bundle, options.runtimes, (1,))]
-    subjects += codec_subjects(options.codecs, (1,))
+    ours = [case for bundle in bundles for case in bundle_cases(bundle, options.runtimes, (1,))]
+    codecs = codec_cases(options.codecs, (1,))
     sample = pick(len(images), options.sample, options.seed)
-    result = record.new("quality", _config(bundles, subjects, images, options, archive), command)
+    result = record.new("quality", _config(bundles, [*ours, *codecs], images, options, archive), command)
     opened = {str(bundle.path): bundle for bundle in bundles}
     coded = {path: encode(bundle, images, archive) for path, bundle in opened.items()}
     rows: list[dict[str, Any]] = []
-    for subject in subjects:
-        say(f"quality: {subject.label} {subject.runtime}".rstrip())
-        if subject.kind == "codec":
-            files = [setting(subject.name).encode(picture) for picture in images.pixels]
-            row = _row(subject, images, files, subject.codec(), options)
-            rows.append(row)
-            if 0 < len(sample) < len(images):
-                rows.append(_part(row, sample))
-        else:
-            rows.append(_model_row(subject, opened[subject.bundle], images, coded[subject.bundle], options))
+    for case in ours:
+        say(f"quality: {case.label} {case.runtime}")
+        rows.append(_bundle_row(case, opened[case.bundle], images, coded[case.bundle], options))
+    for codec in codecs:
+        say(f"quality: {codec.label}")
+        row = _codec_row(codec, images, options)
+        rows.append(row)
+        if 0 < len(sample) < len(images):
+            rows.append(_part(row, sample))
     for row in rows:
         if row["refused"] is None:
             _cost(row, images, options)
-    rows += [row for bundle in bundles for row in _refused_at_export(bundle, options.runtimes)]
+    rows += [
+        _blank(case) | {"refused": why}
+        for bundle in bundles
+        for case, why in refused_at_export(bundle, options.runtimes, 1)
+    ]
     result |= {"rows": rows, "images": list(images.names), "sample": sample}
     result["psnr_span_db"] = _score(rows, options.alpha)
     return result
 
 
 @takes_paths
-def encode(bundle: Bundle, images: ImageSet, archive: Path | None = None) -> list[bytes]:
+def encode(bundle: Bundle, images: PictureSet, archive: Path | None = None) -> list[bytes]:
     """One .dcn file per image: made by the bundle, or read from ``archive``, where files are matched by name
     (``a/b.png`` to ``a/b.dcn``), or by order where no name matches and there are as many files as images.
 
@@ -152,37 +164,33 @@ def q_score(
     return float(alpha * np.mean(shares) + (1 - alpha) * np.mean(ssim))
 
 
-def _model_row(
-    subject: BenchmarkCase, bundle: Bundle, images: ImageSet, files: list[bytes], options: Options
+def _bundle_row(
+    case: BundleCase, bundle: Bundle, images: PictureSet, files: list[bytes], options: Options
 ) -> dict[str, Any]:
     try:
-        decoder = subject.decoder()
+        decoder = case.decoder()
     except DecantError as error:
-        return _blank(subject) | {"refused": str(error)}
-    row = _row(subject, images, files, decoder.decode, options)
-    graphs = graphs_of(subject, bundle)
+        return _blank(case) | {"refused": str(error)}
+    row = _row(case, images, files, decoder.decode, options)
+    graphs = case.graphs(bundle)
     row["model_bytes"] = sum(file.bytes for graph in graphs for file in graph.files)
-    row["client_bytes"] = sum(path.stat().st_size for path in files_of(subject, bundle))
+    row["client_bytes"] = sum(path.stat().st_size for path in case.files(bundle))
     row["payload_bytes"] = [len(container.parse(data).latents) for data in files]
     for name in ("requested_device", "device", "runtime_version"):
         row[name] = getattr(decoder, name)
     return row
 
 
-def _refused_at_export(bundle: Bundle, runtimes: tuple[str, ...]) -> list[dict[str, Any]]:
-    return [
-        _blank(BenchmarkCase("model", bundle.name, 1, str(bundle.path), entry["precision"], entry["runtime"]))
-        | {"refused": f"not exported: {entry.get('reason') or 'below its floor'}"}
-        for entry in bundle.manifest.raw.get("refused", [])
-        if entry.get("role") == "synthesis" and entry.get("runtime") in runtimes
-    ]
+def _codec_row(case: CodecCase, images: PictureSet, options: Options) -> dict[str, Any]:
+    files = [setting(case.name).encode(picture) for picture in images.pixels]
+    return _row(case, images, files, case.decoding(), options)
 
 
-def _blank(subject: BenchmarkCase) -> dict[str, Any]:
+def _blank(case: Case) -> dict[str, Any]:
     return {
-        "key": subject.key,
-        "label": subject.label,
-        "subject": subject.as_dict(),
+        "key": case.key,
+        "label": case.label,
+        "subject": case.as_dict(),
         "refused": None,
         "pictures": "all",
         "requested_device": None,
@@ -194,52 +202,32 @@ def _blank(subject: BenchmarkCase) -> dict[str, Any]:
 
 
 def _row(
-    subject: BenchmarkCase, images: ImageSet, files: list[bytes], decode: Decode, options: Options
+    case: Case, images: PictureSet, files: list[bytes], decode: Decode, options: Options
 ) -> dict[str, Any]:
     """Measured on all images; lists have one value per image."""
-    large = min(images.pixels.shape[1:3]) >= metrics.MS_SSIM_SMALLEST
-
-    def figures(index: int) -> tuple[float, float, float | None]:
-        original, decoded = images.pixels[index], decode(files[index])
-        multi_scale = metrics.ms_ssim(original, decoded) if options.ms_ssim and large else None
-        return metrics.psnr(original, decoded), metrics.ssim(original, decoded), multi_scale
-
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        found = list(pool.map(figures, range(len(images))))
-    sizes = [len(data) for data in files]
-    # JSON has no infinity: the PSNR of a picture that came out to the bit is null.
-    return _blank(subject) | {
-        "psnr_db": [value if math.isfinite(value) else None for value, _, _ in found],
-        "ssim": [value for _, value, _ in found],
-        "ms_ssim": [value for _, _, value in found],
-        "payload_bytes": sizes,
-        "file_bytes": sizes,
-    }
+    comparison = Comparison(("psnr_db", "ssim", *(("ms_ssim",) if options.ms_ssim else ())))
+    (point,) = rate_points(images, None, lambda index, _: files[index], [decode], comparison, usable_cores())
+    found = point.as_dict()
+    metrics_found = {name: found[name] for name in ("psnr_db", "ssim", "ms_ssim")}
+    return _blank(case) | metrics_found | {"payload_bytes": found["bytes"], "file_bytes": found["bytes"]}
 
 
 def _part(row: dict[str, Any], sample: list[int]) -> dict[str, Any]:
     """The same codec on the sample alone."""
-    names = ("psnr_db", "ssim", "ms_ssim", "payload_bytes", "file_bytes")
-    few = {name: [row[name][index] for index in sample] for name in names}
+    few = {name: [row[name][index] for index in sample] for name in _AVERAGED}
     return row | few | {"key": f"{row['key']} sample", "pictures": "sample"}
 
 
-def _cost(row: dict[str, Any], images: ImageSet, options: Options) -> None:
+def _cost(row: dict[str, Any], images: PictureSet, options: Options) -> None:
     """Add means and ratios."""
     _, height, width, _ = images.pixels.shape
-    names = ("psnr_db", "ssim", "ms_ssim", "payload_bytes", "file_bytes")
-    mean = row["mean"] = {name: _mean(row[name]) for name in names}
-    mean["bits_per_pixel"] = 8 * mean["file_bytes"] / (height * width)
+    means: dict[str, Any] = {name: mean(row[name]) for name in _AVERAGED}
+    row["mean"] = means
+    means["bits_per_pixel"] = 8 * means["file_bytes"] / (height * width)
     shared = options.archive_images or len(images)
     raw = height * width * 3
-    row["ratio"] = compression_ratio(row["model_bytes"], shared, mean["payload_bytes"], raw)
-    row["ratio_files"] = compression_ratio(row["client_bytes"], shared, mean["file_bytes"], raw)
-
-
-def _mean(values: list[float | None]) -> Any:
-    """Of those that are there; None when none is."""
-    there = [value for value in values if value is not None]
-    return float(np.mean(there)) if there else None
+    row["ratio"] = compression_ratio(row["model_bytes"], shared, means["payload_bytes"], raw)
+    row["ratio_files"] = compression_ratio(row["client_bytes"], shared, means["file_bytes"], raw)
 
 
 def _score(rows: list[dict[str, Any]], alpha: float) -> list[float] | None:
@@ -253,7 +241,7 @@ def _score(rows: list[dict[str, Any]], alpha: float) -> list[float] | None:
     return list(span) if span[1] > span[0] else None
 
 
-def _require_fit(bundles: Sequence[Bundle], images: ImageSet, archive: Path | None) -> None:
+def _require_fit(bundles: Sequence[Bundle], images: PictureSet, archive: Path | None) -> None:
     require_size(bundles, images)
     height, width = images.pixels.shape[1:3]
     if archive is not None and len(bundles) != 1:
@@ -264,8 +252,8 @@ def _require_fit(bundles: Sequence[Bundle], images: ImageSet, archive: Path | No
 
 def _config(
     bundles: Sequence[Bundle],
-    subjects: Sequence[BenchmarkCase],
-    images: ImageSet,
+    cases: Sequence[Case],
+    images: PictureSet,
     options: Options,
     archive: Path | None,
 ) -> dict[str, Any]:
@@ -273,7 +261,7 @@ def _config(
     return {
         "options": chosen,
         "images": images.described(),
-        "subjects": [subject.key for subject in subjects],
+        "subjects": [case.key for case in cases],
         "bundles": {bundle.name: bundle.model_id for bundle in bundles},
         "ready_files": archive is not None,
         "ssim": metrics.SSIM_PARAMETERS,

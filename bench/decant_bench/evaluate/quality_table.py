@@ -5,7 +5,7 @@ from importlib import resources
 from typing import Any
 
 from decant_bench.common.record import Record
-from decant_bench.common.text_table import number, text_table
+from decant_bench.common.tables import Table, images_told, number
 
 HEADERS = (
     "quality", "runtime", "images", "PSNR\ndB", "SSIM", "MS-SSIM", "payload\nbytes", "file\nbytes",
@@ -75,9 +75,9 @@ def as_text(record: Record) -> str:
     """The whole record for the terminal."""
     images = record["config"]["images"]
     parts = [
-        f"{images['count']} images of {images['width']}x{images['height']} ({images['source']})",
-        text_table(HEADERS, quality_rows(record), 2) + "\n" + NOTE,
-        text_table(PUBLISHED_HEADERS, published_rows()) + "\n" + " ".join(published()["statements"]),
+        f"{images_told(images)} ({images['source']})",
+        Table(HEADERS, quality_rows(record), note=NOTE, left=2).text(),
+        Table(PUBLISHED_HEADERS, published_rows(), note=" ".join(published()["statements"])).text(),
     ]
     if gone := refused(record):
         parts.append("refused\n" + "\n".join(f"  {what}: {why}" for what, why in gone))

@@ -3,9 +3,10 @@
 import json
 
 from decant_bench.common import pages
-from decant_bench.common.pages import Section, Table
+from decant_bench.common.pages import Section
 from decant_bench.common.pictures import PictureSet
 from decant_bench.common.record import Record
+from decant_bench.common.tables import Table
 from decant_bench.evaluate import plots as evaluate_plots
 from decant_bench.evaluate import table as evaluate_table
 from decant_bench.evaluate.measure import Coder, shown_point, worst

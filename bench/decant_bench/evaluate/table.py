@@ -1,15 +1,14 @@
 """An evaluation as tables for a page and as CSV."""
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from decant_bench.common.measured import FIGURES
 from decant_bench.common.record import Record
-from decant_bench.common.text_table import text_table
-from decant_bench.evaluate.measure import FIGURES, shown_point, worst
+from decant_bench.common.tables import Table, fixed
+from decant_bench.evaluate.measure import shown_point, worst
 
 NAMES = {
     "bytes": "file\nbytes",
@@ -17,9 +16,10 @@ NAMES = {
     "psnr_db": "PSNR\ndB",
     "ssim": "SSIM",
     "ms_ssim": "MS-SSIM",
+    "ssimulacra2": "SSIMULACRA2",
     "feature_distance": "feature\ndistance",
 }
-_DIGITS = {"bytes": 0, "bits_per_pixel": 3, "psnr_db": 2}  # four for all else
+_DIGITS = {"bytes": 0, "bits_per_pixel": 3, "psnr_db": 2, "ssimulacra2": 2}  # four for all else
 _PARTS = (("lowest", 0), ("10 %", 10), ("median", 50), ("90 %", 90), ("highest", 100))
 
 
@@ -88,12 +88,12 @@ def worst_rows(record: Record) -> list[list[str]]:
 
 def shown(name: str, value: float | None) -> str:
     """A value of the figure ``name``."""
-    return "-" if value is None else f"{value:,.{_DIGITS.get(name, 4)}f}"
+    return fixed(value, _DIGITS.get(name, 4))
 
 
 def as_text(record: Record) -> str:
     """For the terminal."""
-    return text_table(mean_headers(record), mean_rows(record))
+    return Table(mean_headers(record), mean_rows(record)).text()
 
 
 def pictures_csv(record: Record) -> str:
@@ -105,7 +105,7 @@ def pictures_csv(record: Record) -> str:
                 where = [picture["name"], picture["width"], picture["height"]]
                 figures = [point[name][index] for name in FIGURES]
                 rows.append([*where, row["label"], point["quality"], *figures])
-    return _csv(("picture", "width", "height", "codec", "quality", *FIGURES), rows)
+    return Table(("picture", "width", "height", "codec", "quality", *FIGURES), rows).csv()
 
 
 def means_csv(record: Record) -> str:
@@ -115,12 +115,4 @@ def means_csv(record: Record) -> str:
         for row in record["rows"]
         for point in row["points"]
     ]
-    return _csv(("codec", "quality", *FIGURES), rows)
-
-
-def _csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return stream.getvalue()
+    return Table(("codec", "quality", *FIGURES), rows).csv()

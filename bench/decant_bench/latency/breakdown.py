@@ -22,7 +22,7 @@ from decant_bench.common.contenders import CodecEntry, bundle_contender
 from decant_bench.common.matched import at_rate
 from decant_bench.common.pictures import PictureSet
 from decant_bench.common.schedule import shuffled_rounds
-from decant_bench.common.text_table import number, text_table
+from decant_bench.common.tables import Table, number
 from decant_bench.errors import BenchError
 
 STAGES = ("parse", "entropy", "scale classes", "mean graph", "synthesis", "rest")
@@ -225,6 +225,11 @@ HEADERS = (
     "median ms", "runtime", "bits per\npixel", *STAGES, "sum", "whole,\n1 thread", "whole,\n2 threads",
 )  # fmt: skip
 
+NOTE = (
+    "Stages on one thread; where streams are decoded in C, that finds most of the scale indices too. Whole: "
+    "the plain decoder in the same rounds; on two threads graphs run while symbols are decoded."
+)
+
 
 def as_text(found: record.Record) -> str:
     """The record for the terminal."""
@@ -240,9 +245,7 @@ def as_text(found: record.Record) -> str:
     parts = [
         f"{images['count']} images, {', '.join(images['sizes'])}; {found['machine']['cpu']}, load "
         f"{found['machine']['load_average']}",
-        text_table(HEADERS, rows, 2)
-        + "\nStages on one thread; where streams are decoded in C, that finds most of the scale classes too. "
-        "Whole: the plain decoder in the same rounds; on two threads graphs run while symbols are decoded.",
+        Table(HEADERS, rows, note=NOTE, left=2).text(),
     ]
     gone = [
         f"  {row['label']} ({row['runtime']}): {row['refused']}" for row in found["rows"] if row["refused"]

@@ -10,7 +10,7 @@ from typing import Any
 
 from decant_bench.common import machine, stats
 from decant_bench.common.record import Record
-from decant_bench.common.text_table import number, text_table
+from decant_bench.common.tables import Table, number
 from decant_bench.errors import BenchError
 
 METRICS = ("decode", "load", "load_cold", "first_decode", "import")
@@ -105,7 +105,7 @@ def as_text(found: Comparison) -> str:
         ]
         for line in found.lines
     ]
-    parts = [text_table(headers, rows)]
+    parts = [Table(headers, rows).text()]
     for name, keys in (("A", found.only_a), ("B", found.only_b)):
         if keys:
             parts.append(f"only in {name}: {', '.join(keys)}")

@@ -1,7 +1,7 @@
 """Load and decode times of bundles beside other formats: same pictures, interleaved. Steady decodes of codecs
 run in processes of their own (decant_bench.common.peer).
 
-Both sides start from bytes in memory and end at uint8 RGB (H, W, 3). A round visits every subject once, in a
+Both sides start from bytes in memory and end at uint8 RGB (H, W, 3). A round visits every case once, in a
 new random order. A visit decodes one picture untimed, to wake threads and fill caches, and then the round's
 pictures, timed one by one. Four phases: fresh processes (import, first load, first decode, peak memory),
 loads, decodes, whole sets.
@@ -18,11 +18,18 @@ from decant.bundles.bundle import Bundle
 from decant.errors import DecantError
 from decant.formats.paths import takes_paths
 
-from decant_bench.common import machine, record
+from decant_bench.common import machine, quiet, record
 from decant_bench.common.baselines import setting
-from decant_bench.common.images import ImageSet, require_size
+from decant_bench.common.cases import (
+    BundleCase,
+    Case,
+    bundle_cases,
+    codec_cases,
+    refused_at_export,
+)
+from decant_bench.common.fitting import require_size
+from decant_bench.common.pictures import PictureSet
 from decant_bench.common.schedule import Budget
-from decant_bench.common.subjects import BenchmarkCase, codec_subjects, files_of, model_subjects
 from decant_bench.errors import BenchError
 from decant_bench.evaluate.quality import encode
 from decant_bench.latency import footprint, phases
@@ -35,7 +42,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Options:
-    """How to measure. A phase takes as many rounds as it says, then more until every subject has its samples
+    """How to measure. A phase takes as many rounds as it says, then more until every case has its samples
     and seconds; ``max_minutes`` (0: none) ends it earlier, after one round at least.
     """
 
@@ -64,15 +71,17 @@ class Options:
 @takes_paths
 def measure(
     bundles: Sequence[Bundle],
-    images: ImageSet,
+    images: PictureSet,
     options: Options,
     *,
     archive: Path | None = None,
+    cases: Sequence[BundleCase] | None = None,
     command: str | None = None,
     say: Say = lambda line: None,
 ) -> record.Record:
     """Measure every variant of ``bundles`` and every codec on ``images``; a latency record.
 
+    ``cases``: of the bundles, these instead of every variant (``default_case`` is what a client gets).
     ``archive``: a folder of ready .dcn files, one per image (see quality.encode), for bundles without an
     encoder. A variant that cannot run here gives a row that says why. Raises BenchError when nothing can be
     measured, and what reading and encoding raise.
@@ -80,32 +89,39 @@ def measure(
     require_size(bundles, images)
     if archive is not None and len(bundles) != 1:
         raise BenchError(f"an archive belongs to one bundle; {len(bundles)} were given")
-    subjects = [
-        s
+    ours = list(cases or ()) or [
+        case
         for bundle in bundles
-        for s in model_subjects(bundle, options.runtimes, options.threads, options.device)
+        for case in bundle_cases(bundle, options.runtimes, options.threads, options.device)
     ]
-    subjects += codec_subjects(options.codecs, options.threads)
-    if len({subject.key for subject in subjects}) != len(subjects):
+    timed: list[Case] = [*ours, *codec_cases(options.codecs, options.threads)]
+    if len({case.key for case in timed}) != len(timed):
         raise BenchError("two bundles have the same name; their rows could not be told apart")
     opened = {str(bundle.path): bundle for bundle in bundles}
-    result = record.new("latency", _config(bundles, subjects, images, options), command)
-    if machine.busy(result["machine"]["load_average"], result["machine"]["cores_usable"] or 1):
-        load = result["machine"]["load_average"][0]
-        say(f"the machine is busy (load {load}): times will be long and scattered")
+    result = record.new("latency", config_of(bundles, timed, images, options), command)
+    result["machine"]["quiet_before"] = quiet.check().as_dict()
+    if not result["machine"]["quiet_before"]["quiet"]:
+        say(
+            f"the machine is busy (load {result['machine']['load_average']}): times will be long and "
+            f"scattered"
+        )
     with tempfile.TemporaryDirectory(prefix="decant-bench-") as place:
         given = _Files(Path(place), images, archive)
         rows, states = [], []
-        for subject in subjects:
-            row = new_row(subject, opened.get(subject.bundle))
+        for case in timed:
+            row = new_row(case, opened.get(case.bundle))
             rows.append(row)
-            files = given.of(subject, opened.get(subject.bundle))
+            files = given.of(case, opened.get(case.bundle))
             try:
-                states.append(_ready(subject, row, opened.get(subject.bundle), files))
+                states.append(_ready(case, row, opened.get(case.bundle), files))
             except DecantError as error:
                 row["refused"] = str(error)
-                say(f"refused: {subject.key}: {error}")
-        rows += [refused for bundle in bundles for refused in _refused_at_export(bundle, options.runtimes)]
+                say(f"refused: {case.key}: {error}")
+        rows += [
+            new_row(case, None) | {"refused": why}
+            for bundle in bundles
+            for case, why in refused_at_export(bundle, options.runtimes, 0)
+        ]
         if not states:
             raise BenchError("nothing could be measured: every variant was refused")
         phases.run_all(states, options, Budget(options.max_minutes), say)
@@ -116,23 +132,25 @@ def measure(
         "with openvino": footprint.installed_mb("openvino"),
     }
     result["machine"]["load_average_after"] = machine.load_average()
+    result["machine"]["quiet_after"] = quiet.check().as_dict()
     return result
 
 
-def new_row(subject: BenchmarkCase, bundle: Bundle | None) -> dict[str, Any]:
+def new_row(case: Case, bundle: Bundle | None) -> dict[str, Any]:
     """A row without samples. Times are in nanoseconds; a list of lists has one list a round."""
     return {
-        "key": subject.key,
-        "label": subject.label,
-        "subject": subject.as_dict(),
+        "key": case.key,
+        "label": case.label,
+        "subject": case.as_dict(),
         "refused": None,
-        "requested_device": subject.device or None,
+        "requested_device": case.device or None,
         "device": None,
         "device_name": None,
         "runtime_version": None,
         "golden_psnr_db": None,
-        "model_bytes": sum(path.stat().st_size for path in files_of(subject, bundle)) or None,
+        "model_bytes": sum(path.stat().st_size for path in case.files(bundle)) or None,
         "file_bytes": None,
+        "cold_process_ns": [],
         "import_ns": [],
         "fresh_load_ns": [],
         "first_decode_ns": [],
@@ -148,20 +166,20 @@ def new_row(subject: BenchmarkCase, bundle: Bundle | None) -> dict[str, Any]:
 class _Files:
     """The images as files of every format, made when first asked for."""
 
-    def __init__(self, folder: Path, images: ImageSet, ready: Path | None) -> None:
+    def __init__(self, folder: Path, images: PictureSet, ready: Path | None) -> None:
         self._folder, self._images, self._ready = folder, images, ready
         self._made: dict[str, list[Path]] = {}
 
-    def of(self, subject: BenchmarkCase, bundle: Bundle | None) -> list[Path]:
+    def of(self, case: Case, bundle: Bundle | None) -> list[Path]:
         """One file per image. Raises what encoding raises, BenchError when a ready file is missing."""
-        name = f"{subject.kind}-{subject.name}"
+        name = f"{case.kind}-{case.name}"
         if name not in self._made:
-            self._made[name] = self._encode(subject, bundle, name)
+            self._made[name] = self._encode(case, bundle, name)
         return self._made[name]
 
-    def _encode(self, subject: BenchmarkCase, bundle: Bundle | None, name: str) -> list[Path]:
+    def _encode(self, case: Case, bundle: Bundle | None, name: str) -> list[Path]:
         if bundle is None:
-            datas = [setting(subject.name).encode(picture) for picture in self._images.pixels]
+            datas = [setting(case.name).encode(picture) for picture in self._images.pixels]
         else:
             datas = encode(bundle, self._images, self._ready)
         folder = self._folder / name
@@ -172,47 +190,31 @@ class _Files:
         return paths
 
 
-def _ready(
-    subject: BenchmarkCase, row: dict[str, Any], bundle: Bundle | None, files: list[Path]
-) -> phases.State:
-    """Load a subject as it will be measured. Raises DecantError where it cannot run."""
+def _ready(case: Case, row: dict[str, Any], bundle: Bundle | None, files: list[Path]) -> phases.State:
+    """Load a case as it will be measured. Raises DecantError where it cannot run."""
     datas = [path.read_bytes() for path in files]
     row["file_bytes"] = round(float(np.mean([len(data) for data in datas])), 1)
-    decoder = None
-    if bundle is not None:
-        decoder = subject.decoder("always")
+    decode, decoder = case.open()
+    if decoder is not None:
         for name in ("requested_device", "device", "device_name", "runtime_version"):
             row[name] = getattr(decoder, name)
         # Infinite where the golden pictures came out to the bit; JSON has no such number.
         psnr = decoder.golden_psnr_db
         row["golden_psnr_db"] = psnr if psnr is None or np.isfinite(psnr) else "identical"
-    decode = subject.codec() if decoder is None else decoder.decode
     decode(datas[0])
-    return phases.State(subject, row, files, datas, files_of(subject, bundle) or files[:1], decode, decoder)
+    return phases.State(case, row, files, datas, case.files(bundle) or files[:1], decode, decoder)
 
 
-def _refused_at_export(bundle: Bundle, runtimes: tuple[str, ...]) -> list[dict[str, Any]]:
-    rows = []
-    for entry in bundle.manifest.raw.get("refused", []):
-        if entry.get("role") == "synthesis" and entry.get("runtime") in runtimes:
-            subject = BenchmarkCase(
-                "model", bundle.name, 0, str(bundle.path), entry["precision"], entry["runtime"]
-            )
-            row = new_row(subject, None)
-            row["refused"] = f"not exported: {entry.get('reason') or 'below its floor'}"
-            rows.append(row)
-    return rows
-
-
-def _config(
-    bundles: Sequence[Bundle], subjects: Sequence[BenchmarkCase], images: ImageSet, options: Options
+def config_of(
+    bundles: Sequence[Bundle], cases: Sequence[Case], images: PictureSet, options: Options
 ) -> dict[str, Any]:
+    """All that decides what is measured, for the record: equal where the same work was measured."""
     described = images.described()
     del described["source"]  # the same pictures from another folder are the same work
     return {
         "options": options.config(),
         "images": described,
-        "subjects": [subject.key for subject in subjects],
+        "subjects": [case.key for case in cases],
         "bundles": {
             bundle.name: {
                 "model_id": bundle.model_id,

@@ -1,4 +1,4 @@
-"""The four phases of a latency run; each adds samples, in nanoseconds, to the rows of its subjects."""
+"""The four phases of a latency run; each adds samples, in nanoseconds, to the rows of its cases."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from decant_bench.common.baselines import setting
+from decant_bench.common.baselines import CODECS, setting
+from decant_bench.common.cases import Case, Decode
 from decant_bench.common.peer import PeerWork
 from decant_bench.common.schedule import Budget, shuffled_rounds
-from decant_bench.common.subjects import BenchmarkCase, Decode
 from decant_bench.common.visits import Work, interleave, timed
 from decant_bench.errors import BenchError
 from decant_bench.latency import page_cache, worker
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 @dataclass
 class State:
-    """A subject ready to be measured: its row, its files and their bytes, and what loading it reads."""
+    """A case ready to be measured: its row, its files and their bytes, and what loading it reads."""
 
-    subject: BenchmarkCase
+    case: Case
     row: dict[str, Any]
     files: list[Path]
     datas: list[bytes]
@@ -40,7 +40,7 @@ def run_all(states: list[State], options: "Options", budget: Budget, say: Callab
     fresh(states, options, budget, 0.3, say)
     alive = [state for state in states if not state.failed]
     if not alive:
-        raise BenchError("nothing could be measured: every subject failed in a fresh process")
+        raise BenchError("nothing could be measured: every case failed in a fresh process")
     loads(alive, options, budget, 0.5, say)
     decodes(alive, options, budget, 0.9, say)
     batches(alive, options, budget, 1.0, say)
@@ -49,7 +49,9 @@ def run_all(states: list[State], options: "Options", budget: Budget, say: Callab
 def fresh(
     states: list[State], options: "Options", budget: Budget, share: float, say: Callable[[str], None]
 ) -> None:
-    """Import, first load from a cold file cache, first decode, peak memory: one process a sample."""
+    """Cold process, import, first load from a cold file cache, first decode, peak memory: one process a
+    sample.
+    """
     rounds = shuffled_rounds(states, options.seed)
     for number in range(options.fresh_rounds):
         say(f"fresh processes: round {number + 1} of {options.fresh_rounds}")
@@ -57,11 +59,12 @@ def fresh(
             if state.failed:
                 continue
             try:
-                found = worker.measure(state.subject, state.files, state.cold)
+                found = worker.measure(state.case, state.files, state.cold)
             except RuntimeError as error:
                 state.failed = True
                 state.row["refused"] = str(error)
                 continue
+            state.row["cold_process_ns"].append(found["cold_process_ns"])
             state.row["import_ns"].append(found["import_ns"])
             state.row["fresh_load_ns"].append(found["load_ns"])
             state.row["first_decode_ns"].append(found["first_decode_ns"])
@@ -82,11 +85,11 @@ def loads(
             cold_files = state.cold if state.decoder is not None else [file]
             left = page_cache.drop(cold_files)
             if left is not None:
-                state.row["load_cold_ns"].append([timed(state.subject.load, file)])
+                state.row["load_cold_ns"].append([timed(state.case.load, file)])
                 state.row["cache_left"] = max(left, state.row["cache_left"] or 0.0)
             for path in cold_files:
                 path.read_bytes()
-            state.row["load_ns"].append([timed(state.subject.load, file)])
+            state.row["load_ns"].append([timed(state.case.load, file)])
         if budget.used_up(share):
             return
 
@@ -94,7 +97,7 @@ def loads(
 def decodes(
     states: list[State], options: "Options", budget: Budget, share: float, say: Callable[[str], None]
 ) -> None:
-    """Steady decodes. Every subject of a round decodes the same pictures; quick ones go through them more
+    """Steady decodes. Every case of a round decodes the same pictures; quick ones go through them more
     often.
     """
     say(f"decodes: at least {options.rounds} rounds")
@@ -104,11 +107,12 @@ def decodes(
 
 
 def _decoding(state: State, peers: ExitStack) -> Work:
-    """The steady decodes of a subject: a bundle's in this process, a codec's in one of its own."""
-    subject, samples = state.subject, state.row["decode_ns"]
+    """The steady decodes of a case: a bundle's in this process, a codec's in one of its own."""
+    case, samples = state.case, state.row["decode_ns"]
     if state.decoder is not None:
-        return Work(subject.key, state.datas, state.decode, samples)
-    return peers.enter_context(PeerWork(subject.key, subject.name, subject.threads, state.datas, samples))
+        return Work(case.key, state.datas, state.decode, samples)
+    codec = CODECS[setting(case.name).codec]
+    return peers.enter_context(PeerWork(case.key, codec, case.threads, state.datas, samples))
 
 
 def batches(
@@ -129,18 +133,16 @@ def batches(
 def _batch_threads(state: State, options: "Options") -> tuple[int, ...]:
     """A bundle's decoder has its threads; a codec with one row gets all counts."""
     if state.decoder is not None:
-        return (state.subject.threads,)
-    from decant_bench.common.baselines import CODECS
-
-    threaded = CODECS[setting(state.subject.name).codec].threaded
-    return (state.subject.threads,) if threaded else options.threads
+        return (state.case.threads,)
+    threaded = CODECS[setting(state.case.name).codec].threaded
+    return (state.case.threads,) if threaded else options.threads
 
 
 def _decode_all(state: State, threads: int) -> None:
     if state.decoder is not None:
         state.decoder.decode_batch(state.datas)
         return
-    decode = setting(state.subject.name).decoder(1)
+    decode = setting(state.case.name).decoder(1)
     if threads == 1:
         for data in state.datas:
             decode(data)

@@ -1,12 +1,12 @@
 """A latency record as figures in milliseconds, and as the tables that the terminal and the report show."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from decant_bench.common import published, stats
+from decant_bench.common import published, quiet, stats
 from decant_bench.common.record import Record
-from decant_bench.common.text_table import number, ratio, text_table
+from decant_bench.common.tables import Table, images_told, number, ratio
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,7 @@ class Figures:
 
     row: dict[str, Any]
     decode: stats.Summary | None
+    cold_process: float | None  # interpreter, imports, load from a cold file cache, first pixels
     first_decode: float | None
     imports: float | None
     fresh_load: float | None
@@ -26,6 +27,14 @@ class Figures:
     decode_interval: tuple[float, float] | None  # 95 %, of decode_ratio
     load_ratio: float | None
     load_cold_ratio: float | None
+    megapixels: float | None = None  # of a picture, where all have one size
+
+    @property
+    def megapixels_per_s(self) -> float | None:
+        """At the median decode time."""
+        if self.megapixels is None or self.decode is None:
+            return None
+        return 1e3 * self.megapixels / self.decode.median
 
     @property
     def model_mb(self) -> float | None:
@@ -43,7 +52,17 @@ def figures(record: Record) -> list[Figures]:
     """One per row that was measured, in the order of the record."""
     rows = [row for row in record["rows"] if row["refused"] is None]
     base = next((row for row in rows if row["subject"]["name"] == record.get("reference")), None)
-    return [_figures(row, base) for row in rows]
+    pixels = _megapixels(record["config"]["images"])
+    return [replace(_figures(row, base), megapixels=pixels) for row in rows]
+
+
+def _megapixels(images: dict[str, Any]) -> float | None:
+    """Of a picture, of what a record says of its pictures."""
+    sizes = images.get("sizes") or [f"{images['width']}x{images['height']}"]
+    if len(sizes) != 1:
+        return None
+    width, height = map(int, sizes[0].split("x"))
+    return width * height / 1e6
 
 
 def refused(record: Record) -> list[tuple[str, str]]:
@@ -56,11 +75,12 @@ def refused(record: Record) -> list[tuple[str, str]]:
 
 
 DECODE_HEADERS = (
-    "decode, ms", "runtime", "asked>ran", "threads", "file\nbytes", "first", "median", "p90", "min",
+    "decode, ms", "runtime", "asked>ran", "threads", "file\nbytes", "first", "median", "p90", "min", "MP/s",
     "samples", "whole set\nper image", "median to\nJPEG q90",
 )  # fmt: skip
 LOAD_HEADERS = (
-    "load, ms", "runtime", "threads", "model\nMB", "import", "fresh process,\ncold cache", "cold\ncache",
+    "load, ms", "runtime", "threads", "model\nMB", "cold\nprocess", "import",
+    "fresh process,\ncold cache", "cold\ncache",
     "warm\ncache", "cold to\nJPEG q90", "warm to\nJPEG q90", "peak\nMiB",
 )  # fmt: skip
 
@@ -84,6 +104,7 @@ def decode_rows(found: Sequence[Figures]) -> list[list[str]]:
                 number(decode.median if decode else None),
                 number(decode.p90 if decode else None),
                 number(decode.minimum if decode else None),
+                number(f.megapixels_per_s),
                 str(decode.count if decode else 0),
                 ", ".join(sets) or "-",
                 _with_interval(f),
@@ -108,6 +129,7 @@ def load_rows(found: Sequence[Figures]) -> list[list[str]]:
             f.row["subject"]["runtime"] or "-",
             str(f.row["subject"]["threads"]),
             number(f.model_mb),
+            number(f.cold_process),
             number(f.imports),
             number(f.fresh_load),
             number(f.load_cold),
@@ -149,11 +171,12 @@ def as_text(record: Record) -> str:
     found = figures(record)
     machine, images = record["machine"], record["config"]["images"]
     parts = [
-        f"{images['count']} images, {images['width']}x{images['height']}, bytes in memory to uint8 RGB; "
-        f"{machine['cpu']}, {machine['cores_usable']} cores, load {machine['load_average']}",
-        text_table(DECODE_HEADERS, decode_rows(found), 2),
-        text_table(LOAD_HEADERS, load_rows(found), 2) + "\n" + LOAD_NOTE,
-        text_table(PUBLISHED_HEADERS, published_rows(found)) + "\n" + published_note(),
+        f"{images_told(images)}, bytes in memory to uint8 RGB; "
+        f"{machine['cpu']}, {machine['cores_usable']} cores, load {machine['load_average']}. "
+        f"{quiet.told(machine.get('quiet_before'), machine.get('quiet_after'))}".rstrip(),
+        Table(DECODE_HEADERS, decode_rows(found), left=2).text(),
+        Table(LOAD_HEADERS, load_rows(found), note=LOAD_NOTE, left=2).text(),
+        Table(PUBLISHED_HEADERS, published_rows(found), note=published_note()).text(),
     ]
     if gone := refused(record):
         parts.append("refused\n" + "\n".join(f"  {what}: {why}" for what, why in gone))
@@ -164,7 +187,8 @@ def as_text(record: Record) -> str:
 
 LOAD_NOTE = (
     "Load: a model's files are read and its session is built; a codec reads the picture's file. "
-    "Import: decant and the runtime, or Pillow, in a fresh process."
+    "Import: decant and the runtime, or Pillow, in a fresh process. Cold process: from the start of the "
+    "interpreter to the first pixels: interpreter, imports, load from a cold file cache, decode."
 )
 
 
@@ -187,6 +211,7 @@ def _figures(row: dict[str, Any], base: dict[str, Any] | None) -> Figures:
     return Figures(
         row=row,
         decode=stats.summarise([ns / 1e6 for ns in decode]) if decode else None,
+        cold_process=_ms(_middle(row.get("cold_process_ns", []))),
         first_decode=_ms(_middle(row["first_decode_ns"])),
         imports=_ms(_middle(row["import_ns"])),
         fresh_load=_ms(_middle(row["fresh_load_ns"])),

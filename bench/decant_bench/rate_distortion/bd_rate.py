@@ -1,8 +1,8 @@
 """BD-rate: by how much one codec's files are larger than another's at the same quality, on average.
 
-Bjontegaard's measure (VCEG-M33, 2001) with the interpolation of JCTVC-L1100: the logarithm of the rate as a
-piecewise cubic Hermite function (PCHIP) of the quality, which cannot overshoot between points as the cubic
-polynomial of the first proposal does. -0.5 means half the bytes.
+Bjontegaard's measure (G. Bjontegaard, VCEG-M33, 2001) with the interpolation of JCTVC-L1100: the
+logarithm of the rate as a piecewise cubic Hermite function (PCHIP) of the quality. It cannot overshoot
+between points as the cubic polynomial of the first proposal does. -0.5 means half the bytes.
 """
 
 import math
@@ -27,6 +27,7 @@ class Curve:
     rates: tuple[float, ...]
     values: tuple[float, ...]
     left_out: int = 0  # points that cost more than another and are no better, or are without loss
+    unit: str = "dB"  # of ``values``
 
     @property
     def span(self) -> Span:
@@ -35,7 +36,7 @@ class Curve:
 
     def rate_at(self, value: float) -> float:
         """The rate at a quality. Raises ValueError outside ``span``."""
-        _require(self.label, value, self.span, "dB")
+        _require(self.label, value, self.span, self.unit)
         return float(math.exp(self.log_rate()(value)))
 
     def value_at(self, rate: float) -> float:
@@ -52,7 +53,7 @@ class Curve:
         return PchipInterpolator(self.values, np.log(self.rates))
 
 
-def curve(label: str, rates: Sequence[float], values: Sequence[float]) -> Curve:
+def curve(label: str, rates: Sequence[float], values: Sequence[float], unit: str = "dB") -> Curve:
     """The curve through points in any order.
 
     Points that nobody would choose are left out: those that cost at least as much as another and are no
@@ -68,7 +69,7 @@ def curve(label: str, rates: Sequence[float], values: Sequence[float]) -> Curve:
     if len(kept) < FEWEST_POINTS:
         raise BenchError(f"{label}: {len(kept)} points of different quality; {FEWEST_POINTS} expected")
     kept_rates, kept_values = (tuple(column) for column in zip(*kept, strict=True))
-    return Curve(label, kept_rates, kept_values, len(rates) - len(kept))
+    return Curve(label, kept_rates, kept_values, len(rates) - len(kept), unit)
 
 
 def bd_rate(anchor: Curve, test: Curve, span: Span) -> float:
@@ -79,12 +80,11 @@ def bd_rate(anchor: Curve, test: Curve, span: Span) -> float:
     """
     low, high = span
     if not low < high:
-        raise ValueError(f"from {low} to {high} dB there is nothing to compare")
+        raise ValueError(f"from {low} to {high} {anchor.unit} there is nothing to compare")
     for one in (anchor, test):
         if one.span[0] > low or one.span[1] < high:
-            raise BenchError(
-                f"{one.label}: from {one.span[0]:.2f} to {one.span[1]:.2f} dB; {low:g} to {high:g} expected"
-            )
+            reached = f"from {one.span[0]:.2f} to {one.span[1]:.2f} {one.unit}"
+            raise BenchError(f"{one.label}: {reached}; {low:g} to {high:g} expected")
     areas = [float(one.log_rate().integrate(low, high)) for one in (anchor, test)]
     return math.expm1((areas[1] - areas[0]) / (high - low))
 
@@ -95,8 +95,8 @@ def common_span(anchor: Curve, test: Curve, span: Span, least: float) -> Span:
     high = min(span[1], anchor.span[1], test.span[1])
     if high - low < least:
         raise BenchError(
-            f"{test.label} and {anchor.label} share {max(0.0, high - low):.2f} dB of {span[0]:g} to "
-            f"{span[1]:g} dB; {least:g} expected"
+            f"{test.label} and {anchor.label} share {max(0.0, high - low):.2f} {anchor.unit} of "
+            f"{span[0]:g} to {span[1]:g} {anchor.unit}; {least:g} expected"
         )
     return low, high
 

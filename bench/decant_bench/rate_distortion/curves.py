@@ -10,24 +10,33 @@ from decant_bench.common.record import Record
 from decant_bench.errors import BenchError
 from decant_bench.rate_distortion.bd_rate import Curve, Span, bd_rate, common_span, curve, to_db
 
-# Metrics, and of a value of each what curves are drawn in.
-_IN_DB: dict[str, Callable[[float], float]] = {
-    "psnr_db": lambda value: value,
-    "ms_ssim": to_db,
-    "feature_distance": lambda value: to_db(1 - value),
+# Metrics: of a value of each, what curves are drawn in, and its unit.
+_SCALES: dict[str, tuple[Callable[[float], float], str]] = {
+    "psnr_db": (lambda value: value, "dB"),
+    "ssimulacra2": (lambda value: value, "points"),
+    "ms_ssim": (to_db, "dB"),
+    "feature_distance": (lambda value: to_db(1 - value), "dB"),
 }
-METRICS = tuple(_IN_DB)
+METRICS = tuple(_SCALES)
 # The part of the PSNR range that a single picture's curves must share: 4:2:0 keeps some below 34 dB at any
 # rate.
 LEAST_SHARE = 0.35
 LEAST_SHARE_MS_SSIM = 0.8
 LEAST_SHARED_DB = 3.0  # that two curves must share where no range is given
+_LEAST_SHARED = {"ssimulacra2": 15.0}  # points; LEAST_SHARED_DB for all else
+_WORST = {"ssimulacra2": 30.0}  # below this score nobody looks
 
 
 def averaged(row: dict[str, Any], metric: str) -> Curve:
-    """Through the means over the pictures at each quality. Raises BenchError for too few points."""
-    means = [point["mean"] for point in row["points"]]
-    return _curve(row["label"], [(mean["bits_per_pixel"], mean.get(metric)) for mean in means], metric)
+    """Through the means over the pictures at each quality at which every picture has the metric. Raises
+    BenchError for too few points.
+    """
+    points = [
+        (point["mean"]["bits_per_pixel"], point["mean"].get(metric))
+        for point in row["points"]
+        if None not in point.get(metric, ())
+    ]
+    return _curve(row["label"], points, metric)
 
 
 def of_picture(row: dict[str, Any], index: int, metric: str = "psnr_db") -> Curve:
@@ -36,13 +45,14 @@ def of_picture(row: dict[str, Any], index: int, metric: str = "psnr_db") -> Curv
     return _curve(row["label"], points, metric)
 
 
-def add_bd_rates(record: Record, anchor: str, psnr_range: Span) -> None:
+def add_bd_rates(record: Record, anchor: str, psnr_range: Span, score_range: Span) -> None:
     """Add to every measured row ``bd_rate``, relative to the row ``anchor``, and to the record
     ``bd_rate_matrix``.
 
-    ``average``: of the averaged curves over exactly ``psnr_range``, or None, ``why``, and ``shared``, the
-    BD-rate over what both reach of it. ``pictures``: of single pictures, over what both curves reach of it,
-    at least LEAST_SHARE; None where they do not. MS-SSIM and, where it was measured, the feature distance
+    ``psnr`` and ``ssimulacra2``: of the averaged curves over exactly ``psnr_range`` (dB) and ``score_range``:
+    ``average``, or None, ``why``, and ``shared``, the BD-rate over what both reach of it. ``pictures`` (PSNR)
+    and ``pictures_ssimulacra2``: of single pictures, over what both curves reach of it, at least LEAST_SHARE;
+    None where they do not. MS-SSIM and, where it was measured, the feature distance
     (in dB) are compared between the values that the anchor has at the ends of ``psnr_range``, at least
     LEAST_SHARE_MS_SSIM of that.
     """
@@ -50,14 +60,16 @@ def add_bd_rates(record: Record, anchor: str, psnr_range: Span) -> None:
     base = next(row for row in rows if row["label"] == anchor)
     for row in rows:
         row["bd_rate"] = {
-            "psnr": _psnr(base, row, psnr_range),
+            "psnr": _over(base, row, psnr_range, "psnr_db"),
+            "ssimulacra2": _over(base, row, score_range, "ssimulacra2"),
             "ms_ssim": _similarity(base, row, psnr_range, "ms_ssim"),
-            "pictures": _pictures(base, row, psnr_range, len(record["pictures"])),
+            "pictures": _pictures(base, row, psnr_range, len(record["pictures"]), "psnr_db"),
+            "pictures_ssimulacra2": _pictures(base, row, score_range, len(record["pictures"]), "ssimulacra2"),
         }
         if record["config"].get("feature_distance") is not None:
             row["bd_rate"]["features"] = _similarity(base, row, psnr_range, "feature_distance")
     record["bd_rate_matrix"] = {
-        row["label"]: {other["label"]: _psnr(other, row, psnr_range)["average"] for other in rows}
+        row["label"]: {other["label"]: _over(other, row, psnr_range, "psnr_db")["average"] for other in rows}
         for row in rows
     }
 
@@ -84,7 +96,9 @@ def over_shared(base: dict[str, Any], row: dict[str, Any], metric: str) -> dict[
     """
     try:
         anchor, test = averaged(base, metric), averaged(row, metric)
-        low, high = common_span(anchor, test, anchor.span, LEAST_SHARED_DB)
+        worst = max(anchor.span[0], _WORST.get(metric, anchor.span[0]))
+        least = _LEAST_SHARED.get(metric, LEAST_SHARED_DB)
+        low, high = common_span(anchor, test, (worst, anchor.span[1]), least)
     except BenchError as error:
         return {"average": None, "span_db": None, "rates": None, "halves": None, "why": str(error)}
     middle = (low + high) / 2
@@ -98,16 +112,20 @@ def over_shared(base: dict[str, Any], row: dict[str, Any], metric: str) -> dict[
 
 
 def of_pictures(
-    base: dict[str, Any], row: dict[str, Any], indices: Sequence[int], span: Span | None = None
+    base: dict[str, Any],
+    row: dict[str, Any],
+    indices: Sequence[int],
+    span: Span | None = None,
+    metric: str = "psnr_db",
 ) -> list[tuple[float, Span] | None]:
-    """BD-rate in PSNR and its range for single pictures, over what both curves reach of ``span``, at least
-    LEAST_SHARE of it; without one, over all that both reach, at least LEAST_SHARED_DB. None where they do
-    not.
+    """BD-rate in ``metric`` and its range for single pictures, over what both curves reach of ``span``, at
+    least LEAST_SHARE of it; without one, over all that both reach, at least LEAST_SHARED_DB. None where they
+    do not.
     """
     found: list[tuple[float, Span] | None] = []
     for index in indices:
         try:
-            anchor, test = of_picture(base, index), of_picture(row, index)
+            anchor, test = of_picture(base, index, metric), of_picture(row, index, metric)
             least = LEAST_SHARED_DB if span is None else LEAST_SHARE * (span[1] - span[0])
             common = common_span(anchor, test, span or anchor.span, least)
         except BenchError:
@@ -117,21 +135,15 @@ def of_pictures(
     return found
 
 
-def mean(values: Sequence[float | None]) -> float | None:
-    """None when one is missing."""
-    there = [value for value in values if value is not None]
-    return float(np.mean(there)) if len(there) == len(values) else None
-
-
 def _curve(label: str, points: list[tuple[float, float | None]], metric: str) -> Curve:
     there = [(rate, value) for rate, value in points if value is not None]
-    values = [_IN_DB[metric](value) for _, value in there]
-    return curve(label, [rate for rate, _ in there], values)
+    scale, unit = _SCALES[metric]
+    return curve(label, [rate for rate, _ in there], [scale(value) for _, value in there], unit)
 
 
-def _psnr(base: dict[str, Any], row: dict[str, Any], span: Span) -> dict[str, Any]:
+def _over(base: dict[str, Any], row: dict[str, Any], span: Span, metric: str) -> dict[str, Any]:
     try:
-        anchor, test = averaged(base, "psnr_db"), averaged(row, "psnr_db")
+        anchor, test = averaged(base, metric), averaged(row, metric)
     except BenchError as error:
         return _nothing(error)
     try:
@@ -167,8 +179,10 @@ def _nothing(error: Exception) -> dict[str, Any]:
     return {"average": None, "span_db": None, "why": str(error), "shared": None}
 
 
-def _pictures(base: dict[str, Any], row: dict[str, Any], span: Span, count: int) -> dict[str, Any]:
-    found = of_pictures(base, row, range(count), span)
+def _pictures(
+    base: dict[str, Any], row: dict[str, Any], span: Span, count: int, metric: str
+) -> dict[str, Any]:
+    found = of_pictures(base, row, range(count), span, metric)
     there = [one[0] for one in found if one is not None]
     return {
         "bd_rate": [one and one[0] for one in found],

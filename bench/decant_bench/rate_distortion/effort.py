@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from decant.bundles.bundle import Bundle
 
-from decant_bench.common.baselines import CODECS, Codec, JpegXl, PillowCodec
+from decant_bench.common.baselines import AVIF, CODECS, WEBP
+from decant_bench.common.codecs import Codec, JpegXl, PillowCodec
 from decant_bench.common.contenders import LADDERS, CodecEntry, bundle_contender
 from decant_bench.common.matched import Pace
 from decant_bench.common.pictures import PictureSet
@@ -63,21 +64,22 @@ class Options:
     seed: int = 0
 
 
-def _pillow(name: str, option: str, setting: int, more: tuple[tuple[str, Any], ...] = ()) -> Codec:
-    base = CODECS[name]
-    assert isinstance(base, PillowCodec)
+def _pillow(base: PillowCodec, option: str, setting: int, more: tuple[tuple[str, Any], ...] = ()) -> Codec:
     about = f"{base.description.split(',')[0]}, {option} {setting} (Pillow)"
     return replace(
-        base, name=f"{name} {option} {setting}", description=about, save_options=((option, setting), *more)
+        base,
+        name=f"{base.name} {option} {setting}",
+        description=about,
+        save_options=((option, setting), *more),
     )
 
 
 FIELD = {
     family.name: family
     for family in (
-        Family("avif", "speed", (10, 8, 6, 4), lambda n: _pillow("avif", "speed", n, (("max_threads", 1),))),
+        Family("avif", "speed", (10, 8, 6, 4), lambda n: _pillow(AVIF, "speed", n, (("max_threads", 1),))),
         Family("jxl", "effort", (3, 5, 7), lambda n: JpegXl(name=f"jxl effort {n}", effort=n)),
-        Family("webp", "method", (0, 4, 6), lambda n: _pillow("webp", "method", n)),
+        Family("webp", "method", (0, 4, 6), lambda n: _pillow(WEBP, "method", n)),
     )
 }
 
@@ -186,7 +188,7 @@ def _row(
 ) -> dict[str, Any]:
     row = next(row for row in found["rows"] if row["label"] == label)
     timed = next((row for row in found["matched"]["rows"] if row["label"] == label), None)
-    samples = [] if timed is None else _samples(timed["encode_ns"], pictures)
+    samples = [] if timed is None else samples_of(timed["encode_ns"], pictures)
     return {
         "family": family,
         "setting": setting,
@@ -212,7 +214,7 @@ def _bd_rate(compared: Compared, anchor: str, label: str) -> float | None:
     return bd_rate(curves[anchor], curves[label], span)
 
 
-def _samples(rounds_ns: Sequence[Sequence[int]], pictures: PictureSet) -> list[tuple[int, float]]:
+def samples_of(rounds_ns: Sequence[Sequence[int]], pictures: PictureSet) -> list[tuple[int, float]]:
     """(nanoseconds, megapixels of the picture) of every encode."""
     found = []
     for number, samples in enumerate(rounds_ns):

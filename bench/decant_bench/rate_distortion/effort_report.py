@@ -9,7 +9,7 @@ from decant.formats.paths import takes_paths
 from decant_bench.common import record
 from decant_bench.common.plots import COLOURS
 from decant_bench.common.record import Record
-from decant_bench.common.text_table import markdown_table, number, percent, text_table
+from decant_bench.common.tables import Table, number, percent
 from decant_bench.errors import BenchError
 from decant_bench.rate_distortion import curves as rd_curves
 from decant_bench.rate_distortion import table as rd_table
@@ -71,6 +71,11 @@ def note(found: Record) -> str:
     )
 
 
+def table(found: Record) -> Table:
+    """Of all encoders and efforts."""
+    return Table(HEADERS, rows(found), note=note(found))
+
+
 def missing(found: Record) -> list[tuple[str, str]]:
     """(what, why) of what has no figures: what was refused; where too little is shared, what each reaches."""
     gone = [(row["label"], row["refused"]) for row in found["efforts"] if row["refused"]]
@@ -85,7 +90,7 @@ def missing(found: Record) -> list[tuple[str, str]]:
 
 def as_text(found: Record) -> str:
     """For the terminal."""
-    parts = [rd_table.about(found), text_table(HEADERS, rows(found)) + "\n" + note(found)]
+    parts = [rd_table.about(found), table(found).text()]
     if gone := missing(found):
         parts.append("missing\n" + "\n".join(f"  {what}: {why}" for what, why in gone))
     return "\n\n".join(parts)
@@ -93,7 +98,7 @@ def as_text(found: Record) -> str:
 
 def as_markdown(found: Record) -> str:
     """With the command, the machine and the versions."""
-    parts = ["# What effort buys", rd_table.about(found), markdown_table(HEADERS, rows(found)), note(found)]
+    parts = ["# What effort buys", rd_table.about(found), table(found).markdown()]
     if gone := missing(found):
         parts += ["## Missing", "\n".join(f"* {what}: {why}" for what, why in gone)]
     return "\n\n".join([*parts, *rd_table.made_by(found)]) + "\n"

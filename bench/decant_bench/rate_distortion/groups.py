@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from decant_bench.common.baselines import CODECS
+from decant_bench.common.measured import mean
 from decant_bench.common.pictures import PictureSet
 from decant_bench.common.record import Record
 from decant_bench.errors import BenchError
 from decant_bench.rate_distortion import curves as rd_curves
 
 _LOSSLESS = "png"
+_COLUMNS = ("bits_per_pixel", *rd_curves.METRICS)
 
 
 def members(pictures: PictureSet) -> dict[str, list[int]]:
@@ -32,8 +34,8 @@ def add(record: Record, anchor: str, groups: dict[str, list[int]], pictures: Pic
     """Add ``groups`` to a measured record: name, pictures, what PNG takes, and a row a codec with its
     BD-rates to ``anchor``.
 
-    ``psnr`` and ``ms_ssim`` are those of rd_curves.over_shared; ``pictures``: single pictures' BD-rates in
-    PSNR.
+    ``psnr``, ``ssimulacra2`` and ``ms_ssim`` are those of rd_curves.over_shared; ``pictures``: single
+    pictures' BD-rates in PSNR.
     """
     rows = [row for row in record["rows"] if row["refused"] is None]
     base = next(row for row in rows if row["label"] == anchor)
@@ -49,7 +51,7 @@ def add(record: Record, anchor: str, groups: dict[str, list[int]], pictures: Pic
 
 
 def worse(record: Record, label: str, metric: str) -> list[str]:
-    """The groups in which ``label`` costs more than the anchor. ``metric``: psnr or ms_ssim."""
+    """The groups in which ``label`` costs more than the anchor. ``metric``: psnr, ssimulacra2 or ms_ssim."""
     found = []
     for group in record["groups"]:
         row = next(row for row in group["rows"] if row["label"] == label)
@@ -65,18 +67,18 @@ def _row(base: dict[str, Any], row: dict[str, Any], indices: list[int]) -> dict[
     return {
         "label": row["label"],
         "psnr": rd_curves.over_shared(anchor, test, "psnr_db"),
+        "ssimulacra2": rd_curves.over_shared(anchor, test, "ssimulacra2"),
         "ms_ssim": rd_curves.over_shared(anchor, test, "ms_ssim"),
         "pictures": [one and one[0] for one in single],
     }
 
 
 def _part(row: dict[str, Any], indices: list[int]) -> dict[str, Any]:
-    """A row with the means over some of its pictures only."""
-    names = ("bits_per_pixel", *rd_curves.METRICS)
-    points = [
-        {"mean": {name: rd_curves.mean([point[name][index] for index in indices]) for name in names}}
-        for point in row["points"]
-    ]
+    """A row of some of its pictures only."""
+    points = []
+    for point in row["points"]:
+        columns = {name: [point[name][index] for index in indices] for name in _COLUMNS}
+        points.append(columns | {"mean": {name: mean(values) for name, values in columns.items()}})
     return {"label": row["label"], "points": points}
 
 

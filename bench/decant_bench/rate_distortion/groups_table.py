@@ -3,20 +3,27 @@
 from typing import Any
 
 from decant_bench.common.record import Record
-from decant_bench.common.text_table import percent
+from decant_bench.common.tables import percent
 from decant_bench.rate_distortion import groups as rd_groups
 from decant_bench.rate_distortion.curves import LEAST_SHARED_DB
 
+_NAMES = {"ssimulacra2": "SSIMULACRA2", "psnr": "PSNR", "ms_ssim": "MS-SSIM"}
 DETAIL_HEADERS = (
     "group", "codec", "BD-rate,\nPSNR", "over dB", "at bits\nper pixel", "lower\nhalf", "upper\nhalf",
-    "BD-rate,\nMS-SSIM", "mean of the\npictures", "pictures\nbetter", "worst\npicture",
+    "BD-rate,\nSSIMULACRA2", "BD-rate,\nMS-SSIM",
+    "mean of the\npictures", "pictures\nbetter", "worst\npicture",
 )  # fmt: skip
 
 
 def headers(record: Record) -> tuple[str, ...]:
     """Over ``rows``."""
     labels = [row["label"] for row in record["groups"][0]["rows"]]
-    return ("group", "pictures", "PNG, bits\nper pixel", *(f"{label}:\nPSNR, MS-SSIM" for label in labels))
+    return (
+        "group",
+        "pictures",
+        "PNG, bits\nper pixel",
+        *(f"{label}:\nSSIMULACRA2, PSNR" for label in labels),
+    )
 
 
 def rows(record: Record) -> list[list[str]]:
@@ -27,7 +34,7 @@ def rows(record: Record) -> list[list[str]]:
             str(len(group["pictures"])),
             f"{group['png_bits_per_pixel']:.2f}",
             *(
-                f"{percent(row['psnr']['average'])}, {percent(row['ms_ssim']['average'])}"
+                f"{percent(row['ssimulacra2']['average'])}, {percent(row['psnr']['average'])}"
                 for row in group["rows"]
             ),
         ]
@@ -56,9 +63,9 @@ def verdicts(record: Record) -> list[str]:
     anchor = record["config"]["options"]["anchor"]
     lines = []
     for row in record["groups"][0]["rows"]:
-        found = {name: rd_groups.worse(record, row["label"], name) for name in ("psnr", "ms_ssim")}
+        found = {name: rd_groups.worse(record, row["label"], name) for name in _NAMES}
         said = [f"{', '.join(groups) or 'no group'} in {m}" for m, groups in _named(found).items()]
-        line = f"{row['label']} is worse than {anchor} on {' and '.join(said)}."
+        line = f"{row['label']} is worse than {anchor} on {'; '.join(said)}."
         if mixed := _mixed(record, row["label"], found["psnr"]):
             line += (
                 f" On {', '.join(mixed)} only the averaged curve says so: pictures that compare are better."
@@ -73,7 +80,7 @@ def missing(record: Record) -> list[tuple[str, str]]:
         (f"{group['group']}, {row['label']}, {name}", row[key]["why"])
         for group in record["groups"]
         for row in group["rows"]
-        for key, name in (("psnr", "PSNR"), ("ms_ssim", "MS-SSIM"))
+        for key, name in _NAMES.items()
         if row[key]["why"]
     ]
 
@@ -98,7 +105,7 @@ def _mean(row: dict[str, Any]) -> float | None:
 
 
 def _named(found: dict[str, list[str]]) -> dict[str, list[str]]:
-    return {"PSNR": found["psnr"], "MS-SSIM": found["ms_ssim"]}
+    return {shown: found[name] for name, shown in _NAMES.items()}
 
 
 def _detail(group: dict[str, Any], row: dict[str, Any]) -> list[str]:
@@ -113,6 +120,7 @@ def _detail(group: dict[str, Any], row: dict[str, Any]) -> list[str]:
         "-" if psnr["span_db"] is None else f"{psnr['span_db'][0]:.1f} to {psnr['span_db'][1]:.1f}",
         "-" if psnr["rates"] is None else f"{psnr['rates'][0]:.2f} to {psnr['rates'][1]:.2f}",
         *(["-", "-"] if psnr["halves"] is None else map(percent, psnr["halves"])),
+        percent(row["ssimulacra2"]["average"]),
         percent(row["ms_ssim"]["average"]),
         percent(_mean(row)),
         f"{sum(value < 0 for value, _ in there)} of {len(there)}",

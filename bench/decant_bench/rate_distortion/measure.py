@@ -1,16 +1,15 @@
 """Rate and distortion of bundles and codecs on whole pictures, from real files: bytes with headers.
 
-Each picture is encoded at a ladder of qualities, decoded and compared: PSNR from the mean squared error of
-its RGB values, MS-SSIM as in decant_bench.common.metrics. The figure of the field, and the headline, is the
-BD-rate of the averaged curves: bits per pixel and metric averaged over the pictures at each quality. The
-BD-rates of single pictures, and their mean, are beside it.
+Each picture is encoded at a ladder of qualities, decoded and compared by SSIMULACRA2, by PSNR (mean squared
+error of RGB values) and by MS-SSIM. The headline is the BD-rate (Bjontegaard 2001) of the averaged curves:
+bits per pixel and metric averaged over the pictures at each quality. BD-rates of single pictures, and their
+mean, stand next to it.
 """
 
-import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 from decant.bundles.bundle import Bundle
 from decant.errors import DecantError
@@ -18,26 +17,27 @@ from decant.errors import DecantError
 from decant_bench.common import machine, matched, metrics, record
 from decant_bench.common.contenders import CodecEntry, bundle_contender, codec_contender
 from decant_bench.common.features import FeatureDistance
+from decant_bench.common.measured import Comparison, rate_points
 from decant_bench.common.pictures import Picture, PictureSet
 from decant_bench.errors import BenchError
 from decant_bench.rate_distortion import curves as rd_curves
 from decant_bench.rate_distortion import groups as rd_groups
 from decant_bench.rate_distortion.bd_rate import Span
 
-AGAINST = ("jpeg", "jpeg-opt", "webp-m6", "avif", "jxl")
-_MEAN_OF = ("bits_per_pixel", *rd_curves.METRICS)
+AGAINST = ("jpeg", "jpeg-opt", "jpegli", "webp-m6", "avif", "avif-psnr-444", "jxl")
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Options:
-    """What to measure. ``qualities``: one ladder for all instead of each codec's own; ``effort`` of bundles'
-    encoders (None: their default); ``psnr_range`` in dB;
-    ``match_bpp``: the rate at which times are taken (0: no times), met by a search that ends between two
-    qualities ``match_within`` of each other, by ``rounds`` of decodes (0: none) and ``encode_rounds`` of
-    encodes, for each number of ``threads``; ``groups``: also by the folders that
-    pictures lie in (rd_groups).
+    """What to measure.
+
+    ``qualities``: one ladder for all instead of each codec's own; ``effort`` of bundles' encoders (None:
+    their default). BD-rates are integrated over ``psnr_range`` (dB) and ``score_range`` (SSIMULACRA2).
+    ``match_bpp``: bits per pixel at which times are taken (0: no times), met by a search that ends between
+    two qualities ``match_within`` of each other; ``rounds`` of decodes (0: none) and ``encode_rounds`` of
+    encodes, for each number of ``threads``. ``groups``: also by the folders that pictures lie in (rd_groups).
     """
 
     against: tuple[str, ...] = AGAINST
@@ -47,6 +47,7 @@ class Options:
     qualities: tuple[int, ...] = ()
     anchor: str = "jpeg"
     psnr_range: Span = (28.0, 38.0)
+    score_range: Span = (30.0, 85.0)
     match_bpp: float = 0.6
     match_within: int = 1
     threads: tuple[int, ...] = (1, 2)
@@ -73,21 +74,20 @@ def measure(
     anchor cannot be measured.
     """
     options = options or Options()
+    comparison = Comparison(distance=distance)
     groups = rd_groups.members(pictures) if options.groups else {}
-    result = record.new("rd", _config(contenders, pictures, options, distance), command)
+    result = record.new("rd", _config(contenders, pictures, options, comparison), command)
     if machine.busy(result["machine"]["load_average"], result["machine"]["cores_usable"] or 1):
         say(f"the machine is busy (load {result['machine']['load_average'][0]}): times will be long")
-    result["pictures"] = [
-        {"name": p.name, "width": p.pixels.shape[1], "height": p.pixels.shape[0]} for p in pictures.pictures
-    ]
+    result["pictures"] = pictures.listed()
     rows: dict[str, dict[str, Any]] = {}
     for group in _by_files(contenders):
         say(f"{', '.join(one.label for one in group)}: {len(group[0].qualities)} qualities")
-        rows |= {row["label"]: row for row in _measured(group, pictures, max(options.threads), distance)}
+        rows |= {row["label"]: row for row in _measured(group, pictures, max(options.threads), comparison)}
     result["rows"] = [*(rows[one.label] for one in contenders), *refused]
     if options.anchor not in rows or rows[options.anchor]["refused"]:
         raise BenchError(f"the anchor {options.anchor!r} was not measured; name it in --against")
-    rd_curves.add_bd_rates(result, options.anchor, options.psnr_range)
+    rd_curves.add_bd_rates(result, options.anchor, options.psnr_range, options.score_range)
     if groups:
         rd_groups.add(result, options.anchor, groups, pictures)
     if options.match_bpp:
@@ -113,7 +113,7 @@ def enter(bundles: Sequence[Bundle], options: Options) -> tuple[list[CodecEntry]
                     )
                 )
             except DecantError as error:
-                refused.append(new_row(f"{called} {precision}", "") | {"refused": str(error)})
+                refused.append(refused_row(f"{called} {precision}", str(error)))
     labels = [one.label for one in found]
     if twice := [label for label in labels if labels.count(label) > 1]:
         raise BenchError(f"{twice[0]} is asked for twice; its curves could not be told apart")
@@ -122,9 +122,16 @@ def enter(bundles: Sequence[Bundle], options: Options) -> tuple[list[CodecEntry]
     return found, refused
 
 
-def new_row(label: str, description: str) -> dict[str, Any]:
-    """A row without figures."""
-    return {"label": label, "description": description, "refused": None, "facts": {}, "points": []}
+def new_row(one: CodecEntry) -> dict[str, Any]:
+    """A row without figures yet."""
+    codec = one.codec
+    about = {"label": one.label, "description": codec.description, "version": codec.version}
+    return about | {"refused": None, "facts": one.facts, "points": []}
+
+
+def refused_row(label: str, why: str) -> dict[str, Any]:
+    """The row of what could not be entered."""
+    return {"label": label, "description": "", "version": "", "refused": why, "facts": {}, "points": []}
 
 
 def _by_files(contenders: Sequence[CodecEntry]) -> list[list[CodecEntry]]:
@@ -135,17 +142,21 @@ def _by_files(contenders: Sequence[CodecEntry]) -> list[list[CodecEntry]]:
 
 
 def _measured(
-    group: Sequence[CodecEntry], pictures: PictureSet, workers: int, distance: FeatureDistance | None
+    group: Sequence[CodecEntry], pictures: PictureSet, workers: int, comparison: Comparison
 ) -> list[dict[str, Any]]:
     """The rows of contenders that share files: each picture is encoded once a quality."""
-    rows = [new_row(one.label, one.codec.description) | {"facts": one.facts} for one in group]
+    rows = [new_row(one) for one in group]
+    decoders = [partial(one.codec.decode, threads=1) for one in group]
+    first = group[0].codec
     try:
         for quality in group[0].qualities:
-            with ThreadPoolExecutor(workers) as pool:
-                jobs = [pool.submit(_figures, group, p, quality, distance) for p in pictures.pictures]
-                found = [job.result() for job in jobs]
-            for index, row in enumerate(rows):
-                row["points"].append(_point(quality, [figures[index] for figures in found], pictures))
+
+            def encode(index: int, picture: Picture, quality: int = quality) -> bytes:
+                return first.encode(picture.pixels, quality)
+
+            points = rate_points(pictures, quality, encode, decoders, comparison, workers)
+            for row, point in zip(rows, points, strict=True):
+                row["points"].append(point.as_dict())
     except DecantError as error:
         reason = str(error)
     except ImportError as error:
@@ -155,51 +166,11 @@ def _measured(
     return [row | {"refused": reason, "points": []} for row in rows]
 
 
-class _Figures(NamedTuple):
-    """Of one picture; None: it is too small, or nobody asked."""
-
-    size: int
-    psnr: float
-    similarity: float | None
-    distance: float | None
-
-
-def _figures(
-    group: Sequence[CodecEntry], picture: Picture, quality: int, distance: FeatureDistance | None
-) -> list[_Figures]:
-    """One picture's, per contender."""
-    data = group[0].codec.encode(picture.pixels, quality)
-    large = min(picture.pixels.shape[:2]) >= metrics.MS_SSIM_SMALLEST
-    figures = []
-    for one in group:
-        decoded = one.codec.decode(data, 1)
-        similarity = metrics.ms_ssim(picture.pixels, decoded) if large else None
-        between = None if distance is None else distance(picture.pixels, decoded)
-        figures.append(_Figures(len(data), metrics.psnr(picture.pixels, decoded), similarity, between))
-    return figures
-
-
-def _point(quality: int, figures: Sequence[_Figures], pictures: PictureSet) -> dict[str, Any]:
-    """One quality: a value per picture and the means. A PSNR without bound is None, and so is its mean."""
-    sizes = [one.size for one in figures]
-    point: dict[str, Any] = {
-        "quality": quality,
-        "bytes": sizes,
-        "bits_per_pixel": [
-            8 * size / picture.pixel_count for size, picture in zip(sizes, pictures.pictures, strict=True)
-        ],
-        "psnr_db": [one.psnr if math.isfinite(one.psnr) else None for one in figures],
-        "ms_ssim": [one.similarity for one in figures],
-        "feature_distance": [one.distance for one in figures],
-    }
-    return point | {"mean": {name: rd_curves.mean(point[name]) for name in _MEAN_OF}}
-
-
 def _config(
     contenders: Sequence[CodecEntry],
     pictures: PictureSet,
     options: Options,
-    distance: FeatureDistance | None,
+    comparison: Comparison,
 ) -> dict[str, Any]:
     chosen = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(options).items()}
     return {
@@ -209,11 +180,12 @@ def _config(
             {
                 "label": one.label,
                 "description": one.codec.description,
+                "version": one.codec.version,
                 "qualities": list(one.qualities),
                 "model_id": one.facts.get("model_id"),
             }
             for one in contenders
         ],
         "ms_ssim": metrics.SSIM_PARAMETERS | {"weights": list(metrics.MS_SSIM_WEIGHTS)},
-        "feature_distance": None if distance is None else distance.name,
+        "feature_distance": None if comparison.distance is None else comparison.distance.name,
     }

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from decant.formats.paths import takes_paths
 
-from decant_bench.common.plots import COLOURS
+from decant_bench.common.plots import COLOURS, INK, as_svg, blank, dress
 from decant_bench.common.record import Record
 from decant_bench.errors import BenchError
 from decant_bench.rate_distortion.bd_rate import Curve
@@ -17,18 +17,20 @@ if TYPE_CHECKING:
 
 TITLES = {
     "psnr_db": "PSNR, dB",
+    "ssimulacra2": "SSIMULACRA2",
     "ms_ssim": "MS-SSIM, dB: -10 log10(1 - MS-SSIM)",
     "feature_distance": "Features, dB: -10 log10 of their distance",
 }
 SUFFIXES = (".png", ".svg")
-_BASELINE = "#606060"  # codecs are grey and told apart by dashes; bundles have colours
+_LOWEST_SCORE = -20.0
+_BASELINE = "#7a7a7a"  # codecs are grey and told apart by dashes; bundles have colours
 _DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)))
 _LABEL_GAP = 0.034  # of the height of the axes, between the middles of two labels
 
 
 @takes_paths
 def save(record: Record, folder: Path) -> list[Path]:
-    """Write ``rd_psnr_db``, ``rd_ms_ssim`` and ``rd_feature_distance`` as PNG and SVG; gives the paths. What
+    """Write ``rd_`` and the metric's name as PNG and SVG, a pair a metric of TITLES; gives the paths. What
     the pictures are too small for, and what was not measured, is left out.
     """
     written = []
@@ -36,24 +38,29 @@ def save(record: Record, folder: Path) -> list[Path]:
         figure = draw(record, metric)
         if figure is None:
             continue
+        figure.patch.set_alpha(1)
         for suffix in SUFFIXES:
             written.append(folder / f"rd_{metric}{suffix}")
             figure.savefig(written[-1], dpi=150)
     return written
 
 
-def draw(record: Record, metric: str) -> "Figure | None":
-    """The averaged curves, from no bits to where the anchor ends the PSNR range or a curve ends. None where
-    no two curves can be drawn.
-    """
-    from matplotlib.figure import Figure
+def svg(record: Record, metric: str) -> str | None:
+    """The figure of ``draw`` for a page, narrow enough for a phone; None where there is none."""
+    figure = draw(record, metric, (5.6, 4.4))
+    return None if figure is None else as_svg(figure, f"rd {metric}")
 
+
+def draw(record: Record, metric: str, size: tuple[float, float] = (8.2, 5.6)) -> "Figure | None":
+    """The averaged curves, from no bits to where the anchor ends the PSNR range or a curve ends. None where
+    no two curves can be drawn. ``size``: width and height in inches.
+    """
     curves = _curves(record, metric)
     if len(curves) < 2:
         return None
     last = _last_rate(record, curves)
     first = max(one.rates[0] for one in curves)
-    figure = Figure(figsize=(8.2, 5.6), layout="constrained")
+    figure = blank(*size)
     axes = figure.subplots()
     looks = _looks(record, curves)
     ends = []
@@ -65,11 +72,12 @@ def draw(record: Record, metric: str) -> "Figure | None":
         shown = [(rate, value) for rate, value in zip(one.rates, one.values, strict=True) if rate <= last]
         axes.plot(*zip(*shown, strict=True), linestyle="", marker="o", markersize=3.5, color=colour)
         ends.append((values[-1], one.label, colour))
-    bottom = min(one.value_at(max(first, one.rates[0])) for one in curves)
+    bottom = _bottom_of(curves, first, metric)
     top = max(value for value, _, _ in ends)
     axes.set_xlim(0, last)
     axes.set_ylim(bottom - 0.03 * (top - bottom), top + 0.04 * (top - bottom))
-    places = spread([value for value, _, _ in ends], _LABEL_GAP * (top - bottom) * 1.07)
+    gap = _LABEL_GAP * 5.6 / size[1] * 1.07
+    places = spread([value for value, _, _ in ends], gap * (top - bottom))
     for (value, label, colour), place in zip(ends, places, strict=True):
         axes.annotate(
             label,
@@ -82,11 +90,17 @@ def draw(record: Record, metric: str) -> "Figure | None":
             arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0},
         )
     images = record["config"]["images"]
-    axes.set_xlabel("bits per pixel, whole files")
-    axes.set_ylabel(TITLES[metric])
-    axes.set_title(f"Means over {images['count']} pictures at each quality", fontsize=10, loc="left")
-    axes.grid(alpha=0.3)
+    dress(axes, "bits per pixel, whole files", TITLES[metric])
+    axes.set_title(
+        f"Means over {images['count']} pictures at each quality", fontsize=10, loc="left", color=INK
+    )
     return figure
+
+
+def _bottom_of(curves: list[Curve], first: float, metric: str) -> float:
+    """The lowest value shown; scores of SSIMULACRA2 far below 0 tell nothing."""
+    bottom = min(one.value_at(max(first, one.rates[0])) for one in curves)
+    return max(bottom, _LOWEST_SCORE) if metric == "ssimulacra2" else bottom
 
 
 def spread(values: list[float], gap: float) -> list[float]:

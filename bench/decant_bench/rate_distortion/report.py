@@ -49,7 +49,7 @@ def write(
     written += rd_plots.save(found, out)
     pair = _pair(found, contenders)
     if pair is not None:
-        picture = side_by_side.picture_named(pictures, show.name) if show.name else pictures.pictures[0]
+        picture = pictures.named(show.name) if show.name else pictures.pictures[0]
         panels = side_by_side.panels(picture, *pair, show.bits_per_pixel)
         written.append(out / "side_by_side.png")
         side_by_side.draw(panels, show.centre).save(written[-1])

@@ -9,8 +9,7 @@ import numpy as np
 from decant_bench.common import metrics
 from decant_bench.common.contenders import CodecEntry
 from decant_bench.common.matched import at_bytes, at_rate
-from decant_bench.common.pictures import Picture, PictureSet
-from decant_bench.errors import BenchError
+from decant_bench.common.pictures import Picture
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -68,12 +67,3 @@ def draw(shown: Sequence[Panel], centre: tuple[int, int] | None = None) -> "Imag
             size -= 1
         write.text((across, _BAR // 2), panel.label, "black", ImageFont.load_default(size), anchor="lm")
     return sheet
-
-
-def picture_named(pictures: PictureSet, name: str) -> Picture:
-    """By file name, with or without folder and suffix. Raises BenchError."""
-    for picture in pictures.pictures:
-        file = picture.name.rsplit("/", 1)[-1]
-        if name in (picture.name, file, file.rsplit(".", 1)[0]):
-            return picture
-    raise BenchError(f"no picture {name!r}; there are {', '.join(p.name for p in pictures.pictures)}")

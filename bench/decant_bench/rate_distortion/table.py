@@ -1,43 +1,42 @@
 """A rate-distortion record as tables: for the terminal, as Markdown, and every point as CSV."""
 
-import csv
-import io
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from decant_bench.common import stats
+from decant_bench.common.measured import FIGURES
 from decant_bench.common.record import Record
-from decant_bench.common.text_table import markdown_table, number, percent, ratio, text_table
+from decant_bench.common.tables import Table, fixed, images_told, number, percent, ratio
 from decant_bench.rate_distortion import groups_table as rd_groups_table
 from decant_bench.rate_distortion.curves import LEAST_SHARE, LEAST_SHARE_MS_SSIM
 
-POINT_COLUMNS = (
-    "picture", "width", "height", "codec", "quality", "bytes", "bits_per_pixel", "psnr_db", "ms_ssim",
-    "feature_distance",
-)  # fmt: skip
-PICTURE_COLUMNS = ("picture", "codec", "anchor", "bd_rate", "from_db", "to_db")
+POINT_COLUMNS = ("picture", "width", "height", "codec", "quality", *FIGURES)
+PICTURE_COLUMNS = ("picture", "codec", "anchor", "metric", "bd_rate", "from", "to")
 _AVIF = "avif"
-_COMPARED = {"psnr": "BD-rate", "ms_ssim": "BD-rate, MS-SSIM", "features": "BD-rate, features"}
+_COMPARED = {
+    "psnr": "BD-rate",
+    "ssimulacra2": "BD-rate, SSIMULACRA2",
+    "ms_ssim": "BD-rate, MS-SSIM",
+    "features": "BD-rate, features",
+}
+_SINGLE = {"pictures": "psnr_db", "pictures_ssimulacra2": "ssimulacra2"}
 
 
-def bd_headers(record: Record) -> tuple[str, ...]:
-    """Over ``bd_rows``."""
+def bd_table(record: Record) -> Table:
+    """BD-rates to the anchor: a row a codec that was measured."""
     anchor = record["config"]["options"]["anchor"]
-    return (
-        "codec",
-        "what",
-        f"BD-rate to {anchor},\naveraged curve",
-        "mean of the\npictures",
-        "lowest",
-        "highest",
-        "pictures",
-        "BD-rate,\nMS-SSIM",
-        *(["BD-rate,\nfeatures"] if _distance(record) else []),
-    )
+    headers = [
+        "codec", "what", "version", f"BD-rate to {anchor},\nSSIMULACRA2", "BD-rate,\nPSNR",
+        "BD-rate,\nMS-SSIM", "pictures:\nSSIMULACRA2", "pictures:\nPSNR", "lowest,\nPSNR", "highest,\nPSNR",
+        "pictures\ncompared",
+    ]  # fmt: skip
+    features = _distance(record) is not None
+    return Table([*headers, *(["BD-rate,\nfeatures"] if features else [])], bd_rows(record), left=3)
 
 
 def bd_rows(record: Record) -> list[list[str]]:
-    """A row a codec that was measured."""
+    """Cells of ``bd_table``."""
     rows = []
     for row in _measured(record):
         found, single = row["bd_rate"], row["bd_rate"]["pictures"]
@@ -45,10 +44,11 @@ def bd_rows(record: Record) -> list[list[str]]:
             [
                 row["label"],
                 row["description"],
-                percent(found["psnr"]["average"]),
+                row.get("version", ""),
+                *(percent(found[name]["average"]) for name in ("ssimulacra2", "psnr", "ms_ssim")),
+                percent(found["pictures_ssimulacra2"]["mean"]),
                 *(percent(single[name]) for name in ("mean", "lowest", "highest")),
                 f"{single['count']} of {len(single['bd_rate'])}",
-                percent(found["ms_ssim"]["average"]),
                 *([percent(found["features"]["average"])] if "features" in found else []),
             ]
         )
@@ -56,16 +56,18 @@ def bd_rows(record: Record) -> list[list[str]]:
 
 
 def bd_note(record: Record) -> str:
-    """What the figures are, and what is missing and why."""
+    """What the figures are."""
     options = record["config"]["options"]
     low, high = options["psnr_range"]
+    worst, best = options["score_range"]
     return (
-        f"Negative: smaller files than {options['anchor']} at the same quality. Headline: bits per pixel and "
-        f"PSNR averaged over the pictures at each quality, one curve a codec, PCHIP of the logarithm of the "
-        f"rate, integrated over {low:g} to {high:g} dB. Pictures: each one's own curves over what both reach "
-        f"of that range, at least {LEAST_SHARE * (high - low):.1f} dB. MS-SSIM: averaged curves in dB, "
-        f"between the values of {options['anchor']} at those PSNRs, at least "
-        f"{100 * LEAST_SHARE_MS_SSIM:.0f} % of that."
+        f"Negative: smaller files than {options['anchor']} at the same quality. Bits per pixel and metric "
+        "are averaged over the pictures at each quality: one curve a codec, PCHIP of the logarithm of the "
+        "rate, "
+        f"integrated over SSIMULACRA2 {worst:g} to {best:g} and PSNR {low:g} to {high:g} dB. Pictures: the "
+        "mean of the BD-rates of single pictures, over what both curves reach of the range, at least "
+        f"{100 * LEAST_SHARE:.0f} % of it. MS-SSIM: averaged curves in dB, between the values of "
+        f"{options['anchor']} at those PSNRs, at least {100 * LEAST_SHARE_MS_SSIM:.0f} % of that."
         + (f" Features: the same of -10 log10 of the mean {_distance(record)}." if _distance(record) else "")
     )
 
@@ -82,25 +84,24 @@ def missing(record: Record) -> list[tuple[str, str]]:
                 why = figure["why"].removeprefix(f"{row['label']}: ")
                 if figure["shared"] is not None:
                     low, high = figure["span_db"]
-                    why += f" ({percent(figure['shared'])} over {low:.2f} to {high:.2f} dB)"
+                    unit = "" if name == "ssimulacra2" else " dB"
+                    why += f" ({percent(figure['shared'])} over {low:.2f} to {high:.2f}{unit})"
                 found.append((f"{row['label']}, {what}", why))
     return found + (rd_groups_table.missing(record) if "groups" in record else [])
 
 
-def matrix_headers(record: Record) -> tuple[str, ...]:
-    """Over ``matrix_rows``."""
-    return ("BD-rate of \\ to", *(row["label"] for row in _measured(record)))
-
-
-def matrix_rows(record: Record) -> list[list[str]]:
+def matrix_table(record: Record) -> Table:
     """Every codec against every other, by averaged curves in PSNR."""
+    headers = ("BD-rate of \\ to", *(row["label"] for row in _measured(record)))
     matrix = record["bd_rate_matrix"]
-    return [[label, *(percent(value) for value in found.values())] for label, found in matrix.items()]
+    return Table(
+        headers, [[label, *(percent(value) for value in found.values())] for label, found in matrix.items()]
+    )
 
 
 TIME_HEADERS = (
-    "codec", "threads", "bits per\npixel", "PSNR\ndB", "MS-SSIM", "decode ms,\nmedian", "to AVIF",
-    "to JPEG\nq75", "encode ms,\nmedian",
+    "codec", "threads", "bits per\npixel", "SSIMULACRA2", "PSNR\ndB", "MS-SSIM", "decode ms,\nmedian",
+    "to AVIF", "to JPEG\nq75", "encode ms,\nmedian",
 )  # fmt: skip
 
 
@@ -122,8 +123,9 @@ def time_rows(record: Record) -> list[list[str]]:
                     row["label"],
                     threads,
                     f"{mean['bits_per_pixel']:.3f}",
+                    fixed(mean.get("ssimulacra2"), 2),
                     "exact" if mean["psnr_db"] is None else f"{mean['psnr_db']:.2f}",
-                    "-" if mean["ms_ssim"] is None else f"{mean['ms_ssim']:.4f}",
+                    fixed(mean["ms_ssim"], 4),
                     number(ms),
                     ratio(ms / avif if avif else None),
                     ratio(ms / reference),
@@ -145,16 +147,27 @@ def time_note(record: Record) -> str:
     )
 
 
+def tables(record: Record) -> list[Table]:
+    """Every table of the record, in order of importance."""
+    found = [replace(bd_table(record), note=bd_note(record)), matrix_table(record)]
+    if "groups" in record:
+        found += [
+            Table(rd_groups_table.headers(record), rd_groups_table.rows(record), "By content"),
+            Table(
+                rd_groups_table.DETAIL_HEADERS,
+                rd_groups_table.detail_rows(record),
+                note=" ".join([rd_groups_table.note(record), *rd_groups_table.verdicts(record)]),
+                left=2,
+            ),
+        ]
+    if "matched" in record:
+        found.append(Table(TIME_HEADERS, time_rows(record), "Times at one rate", time_note(record)))
+    return found
+
+
 def as_text(record: Record) -> str:
     """For the terminal."""
-    parts = [about(record), text_table(bd_headers(record), bd_rows(record), 2) + "\n" + bd_note(record)]
-    parts.append(text_table(matrix_headers(record), matrix_rows(record)))
-    if "groups" in record:
-        parts.append(text_table(rd_groups_table.headers(record), rd_groups_table.rows(record)))
-        detail = text_table(rd_groups_table.DETAIL_HEADERS, rd_groups_table.detail_rows(record), 2)
-        parts += [detail + "\n" + rd_groups_table.note(record), "\n".join(rd_groups_table.verdicts(record))]
-    if "matched" in record:
-        parts.append(text_table(TIME_HEADERS, time_rows(record)) + "\n" + time_note(record))
+    parts = [about(record), *(table.text() for table in tables(record))]
     if gone := missing(record):
         parts.append("missing\n" + "\n".join(f"  {what}: {why}" for what, why in gone))
     return "\n\n".join(parts)
@@ -163,17 +176,8 @@ def as_text(record: Record) -> str:
 def as_markdown(record: Record) -> str:
     """With the command, the machine and the versions."""
     parts = ["# Rate and distortion", about(record)]
-    parts += [markdown_table(bd_headers(record), bd_rows(record)), bd_note(record)]
-    parts += ["Every codec against every other, averaged curves, PSNR:"]
-    parts += [markdown_table(matrix_headers(record), matrix_rows(record))]
-    if "groups" in record:
-        parts += ["## By content"]
-        parts += [markdown_table(rd_groups_table.headers(record), rd_groups_table.rows(record))]
-        parts += ["\n".join(f"* {line}" for line in rd_groups_table.verdicts(record))]
-        detail = rd_groups_table.detail_rows(record)
-        parts += [markdown_table(rd_groups_table.DETAIL_HEADERS, detail), rd_groups_table.note(record)]
-    if "matched" in record:
-        parts += ["## Times at one rate", markdown_table(TIME_HEADERS, time_rows(record)), time_note(record)]
+    for table in tables(record):
+        parts += [*([f"## {table.title}"] if table.title else []), table.markdown()]
     if gone := missing(record):
         parts += ["## Missing", "\n".join(f"* {what}: {why}" for what, why in gone)]
     return "\n\n".join([*parts, *made_by(record)]) + "\n"
@@ -200,20 +204,21 @@ def points_csv(record: Record) -> str:
                 figures = [point[name][index] if name in point else None for name in POINT_COLUMNS[5:]]
                 where = [picture["name"], picture["width"], picture["height"]]
                 rows.append([*where, row["label"], point["quality"], *figures])
-    return _csv(POINT_COLUMNS, rows)
+    return Table(POINT_COLUMNS, rows).csv()
 
 
 def pictures_csv(record: Record) -> str:
-    """The BD-rate of every picture and codec."""
+    """The BD-rates of every picture and codec."""
     anchor = record["config"]["options"]["anchor"]
     rows: list[Sequence[Any]] = []
     for row in _measured(record):
-        single = row["bd_rate"]["pictures"]
-        for picture, value, span in zip(
-            record["pictures"], single["bd_rate"], single["span_db"], strict=True
-        ):
-            rows.append([picture["name"], row["label"], anchor, value, *(span or (None, None))])
-    return _csv(PICTURE_COLUMNS, rows)
+        for key, metric in _SINGLE.items():
+            single = row["bd_rate"][key]
+            for picture, value, span in zip(
+                record["pictures"], single["bd_rate"], single["span_db"], strict=True
+            ):
+                rows.append([picture["name"], row["label"], anchor, metric, value, *(span or (None, None))])
+    return Table(PICTURE_COLUMNS, rows).csv()
 
 
 def _distance(record: Record) -> str | None:
@@ -229,8 +234,7 @@ def _measured(record: Record) -> list[dict[str, Any]]:
 def about(record: Record) -> str:
     """Which pictures."""
     images = record["config"]["images"]
-    sizes = ", ".join(images["sizes"])
-    return f"{images['count']} images ({images['source']}): {sizes}. Whole files, headers included."
+    return f"{images_told(images)} ({images['source']}). Whole files, headers included."
 
 
 def _decode_ms(row: dict[str, Any]) -> dict[str, float]:
@@ -238,11 +242,3 @@ def _decode_ms(row: dict[str, Any]) -> dict[str, float]:
         threads: stats.summarise(stats.flatten(taken)).median / 1e6
         for threads, taken in row["decode_ns"].items()
     }
-
-
-def _csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return stream.getvalue()

@@ -11,7 +11,8 @@ import numpy as np
 from decant.bundles.bundle import Bundle
 from decant.layouts.levels import LevelsLayout
 from decant_bench.common import pages
-from decant_bench.common.pages import Section, Table
+from decant_bench.common.pages import Section
+from decant_bench.common.tables import Table
 
 from decant_reproduce.color import figures
 from decant_reproduce.color import measures as color_measures

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from decant.bundles.bundle import Bundle
 from decant_bench.common import pages, palettes, plots
-from decant_bench.common.pages import Section, Table
+from decant_bench.common.pages import Section
+from decant_bench.common.tables import Table
 from decant_bench.errors import BenchError
 
 from decant_reproduce.digits import pca

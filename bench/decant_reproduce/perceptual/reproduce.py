@@ -19,7 +19,8 @@ from decant.decoder import Decoder
 from decant.encoder import Encoder
 from decant.formats import container
 from decant_bench.common import metrics, pages
-from decant_bench.common.pages import Section, Table
+from decant_bench.common.pages import Section
+from decant_bench.common.tables import Table
 from decant_bench.errors import BenchError
 
 from decant_reproduce.rows import Row

@@ -14,11 +14,12 @@ from pathlib import Path
 
 from decant.bundles.bundle import Bundle
 from decant_bench.common import pages, record
-from decant_bench.common.images import ImageSet
-from decant_bench.common.pages import Plot, Section, Table
+from decant_bench.common.pages import Plot, Section
+from decant_bench.common.pictures import PictureSet
 from decant_bench.common.plots import as_svg
 from decant_bench.common.record import Record
 from decant_bench.common.schedule import Budget
+from decant_bench.common.tables import Table
 from decant_bench.errors import BenchError
 from decant_bench.evaluate import grid, quality_table
 from decant_bench.latency import table as latency_table
@@ -180,7 +181,7 @@ def _train_homogeneous(out: Path, minutes: float) -> None:
 def _time(
     out: Path,
     bundle: Bundle,
-    pictures: ImageSet,
+    pictures: PictureSet,
     max_minutes: float,
     report: Callable[[str], None],
 ) -> None:

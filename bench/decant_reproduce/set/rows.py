@@ -9,7 +9,7 @@ from typing import Any
 
 from decant_bench.common import machine, published, record
 from decant_bench.common.record import Record
-from decant_bench.common.text_table import number
+from decant_bench.common.tables import number
 from decant_bench.errors import BenchError
 from decant_bench.evaluate import grid, quality_table
 from decant_bench.latency import table as latency_table

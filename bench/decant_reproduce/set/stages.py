@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from decant.bundles.bundle import Bundle, find_bundle
 from decant.errors import BundleError
-from decant_bench.common import images, record
-from decant_bench.common.images import ImageSet
+from decant_bench.common import pictures as reading
+from decant_bench.common import record
 from decant_bench.common.pages import write
-from decant_bench.common.pictures import Picture, PictureSet
+from decant_bench.common.pictures import PictureSet
 from decant_bench.common.record import Record
 from decant_bench.errors import BenchError
 from decant_bench.evaluate import measure as evaluate
@@ -39,9 +39,9 @@ PACE = latency.Options(
 Report = Callable[[str], None]
 
 
-def pictures_of(data: Path | None) -> ImageSet:
+def pictures_of(data: Path | None) -> PictureSet:
     """The set: the first SET pictures of ``data`` as squares, or squares of the photos in the wheels."""
-    return images.wheel_crops(SET, SIDE) if data is None else images.read_folder(data, SIDE, SET)
+    return reading.wheel_crops(SET, SIDE) if data is None else reading.read_squares(data, SIDE, SET)
 
 
 def draw(folder: Path) -> None:
@@ -57,11 +57,10 @@ def draw(folder: Path) -> None:
             ImageOps.fit(drawing(seed), (SIDE, SIDE)).save(path)
 
 
-def sample_of(pictures: ImageSet) -> ImageSet:
+def sample_of(pictures: PictureSet) -> PictureSet:
     """SAMPLE random ones of the set."""
     chosen = quality.pick(len(pictures), SAMPLE, 0)
-    names = tuple(pictures.names[index] for index in chosen)
-    return ImageSet(names, pictures.pixels[chosen], pictures.source)
+    return PictureSet(tuple(pictures.pictures[index] for index in chosen), pictures.source)
 
 
 def train(folder: Path, data: Path | None, minutes: float, *, plain: bool) -> dict[str, Any]:
@@ -175,7 +174,7 @@ def shapes(folder: Path, report: Report) -> tuple[dict[str, dict[str, int]], lis
     return sizes, bundles
 
 
-def quality_record(bundle: Bundle, pictures: ImageSet, path: Path, report: Report) -> Record:
+def quality_record(bundle: Bundle, pictures: PictureSet, path: Path, report: Report) -> Record:
     """PSNR and SSIM of every variant of `small` on the sample, its ratio for the whole set."""
     sample = sample_of(pictures)
     kept = _kept(path, "quality")
@@ -186,12 +185,9 @@ def quality_record(bundle: Bundle, pictures: ImageSet, path: Path, report: Repor
     return _written(quality.measure([bundle], sample, options, say=report), path)
 
 
-def rates_record(pictures: ImageSet, path: Path, report: Report) -> Record:
+def rates_record(pictures: PictureSet, path: Path, report: Report) -> Record:
     """JPEG at 10 to 100 and the codec bundles that are here, on the sample."""
-    sample = sample_of(pictures)
-    whole = PictureSet(
-        tuple(Picture(n, p) for n, p in zip(sample.names, sample.pixels, strict=True)), sample.source
-    )
+    whole = sample_of(pictures)
     options = evaluate.Options(qualities=CODEC_QUALITIES, ms_ssim=False)
     coders = [evaluate.jpeg_coder(options.jpeg)]
     for name in CODECS:
@@ -210,7 +206,7 @@ def rates_record(pictures: ImageSet, path: Path, report: Report) -> Record:
 
 
 def latency_record(
-    bundles: Sequence[Bundle], pictures: ImageSet, path: Path, minutes: float, report: Report
+    bundles: Sequence[Bundle], pictures: PictureSet, path: Path, minutes: float, report: Report
 ) -> Record:
     """Load and decode times of ``bundles`` and of the codec bundles that are here, beside JPEG."""
     sample = sample_of(pictures)

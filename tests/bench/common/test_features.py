@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from decant_bench.common.features import LEARNT, PLAIN, SMALLEST, FeatureDistance
-from decant_bench.common.images import wheel_crops
+from decant_bench.common.pictures import wheel_crops
 from decant_bench.errors import BenchError
 from PIL import Image
 

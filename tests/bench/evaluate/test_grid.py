@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from decant_bench.common.images import wheel_crops
+from decant_bench.common.pictures import wheel_crops
 from decant_bench.errors import BenchError
 from decant_bench.evaluate import grid
 

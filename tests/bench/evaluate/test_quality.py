@@ -12,7 +12,7 @@ from decant.encoder import Encoder
 from decant.formats import container
 from decant_bench.common import metrics, record
 from decant_bench.common.baselines import setting
-from decant_bench.common.images import ImageSet, wheel_crops
+from decant_bench.common.pictures import PictureSet, wheel_crops
 from decant_bench.errors import BenchError
 from decant_bench.evaluate import quality_table
 from decant_bench.evaluate.quality import Options, compression_ratio, encode, measure, pick, q_score
@@ -22,9 +22,9 @@ RAW = bundles.SIDE * bundles.SIDE * 3
 
 
 @pytest.fixture(scope="module")
-def images() -> ImageSet:
+def images() -> PictureSet:
     pixels = bundles.crops(200)[:COUNT]
-    return ImageSet(tuple(f"set/{i:02}.png" for i in range(COUNT)), pixels, "photos of scikit-image")
+    return PictureSet.of(tuple(f"set/{i:02}.png" for i in range(COUNT)), pixels, "photos of scikit-image")
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_the_published_ratio_counts_graphs_and_payload_and_the_other_all_files(m
 
 
 def test_an_archive_larger_than_what_is_measured_shares_the_model_further(tiny, images):
-    few = ImageSet(images.names[:2], images.pixels[:2], images.source)
+    few = PictureSet.of(images.names[:2], images.pixels[:2], images.source)
     options = Options(codecs=(), archive_images=1000)
     row = measure([Bundle.open(tiny)], few, options)["rows"][0]
     assert row["ratio"] == pytest.approx((row["model_bytes"] / 1000 + 2 * bundles.DIM) / RAW)

@@ -10,8 +10,9 @@ from decant.bundles.bundle import Bundle
 from decant.decoder import Decoder
 from decant_bench.common import record
 from decant_bench.common.baselines import setting
-from decant_bench.common.images import require_size, side_for, wheel_crops
-from decant_bench.common.subjects import BenchmarkCase, codec_subjects, files_of, model_subjects
+from decant_bench.common.cases import CodecCase, bundle_cases, codec_cases, refused_at_export
+from decant_bench.common.fitting import require_size, side_for
+from decant_bench.common.pictures import wheel_crops
 from decant_bench.errors import BenchError
 from decant_bench.latency import measure as latency
 from decant_bench.latency import table as latency_table
@@ -80,17 +81,17 @@ def test_the_configuration_hash_follows_the_work_and_not_the_folder(tiny, crops1
     bundle = Bundle.open(tiny)
 
     def hashed(images, options):
-        subjects = model_subjects(bundle, options.runtimes, options.threads)
-        return record.config_hash(latency._config([bundle], subjects, images, options))
+        cases = bundle_cases(bundle, options.runtimes, options.threads)
+        return record.config_hash(latency.config_of([bundle], cases, images, options))
 
     base = hashed(crops16, quick)
-    moved = type(crops16)(crops16.names, crops16.pixels.copy(), "another folder")
+    moved = type(crops16).of(crops16.names, crops16.pixels.copy(), "another folder")
     assert hashed(moved, quick) == base
     assert hashed(crops16, latency.Options(**{**quick.__dict__, "max_minutes": 9.0})) == base
     assert hashed(crops16, latency.Options(**{**quick.__dict__, "rounds": 4})) != base
     changed = crops16.pixels.copy()
     changed[0, 0, 0, 0] ^= 1
-    assert hashed(type(crops16)(crops16.names, changed, crops16.source), quick) != base
+    assert hashed(type(crops16).of(crops16.names, changed, crops16.source), quick) != base
 
 
 def test_the_table_shows_every_row_and_the_publication(latency_record):
@@ -147,11 +148,9 @@ def test_variants_that_export_refused_are_named(tiny_copy, crops16, quick):
     entry = {"role": "synthesis", "precision": "int4", "runtime": "onnxruntime", "psnr_to_float_db": 31.2}
     entry |= {"floor_db": 40.0, "reason": "31.2 dB to float"}
     bundles.reseal(tiny_copy, lambda manifest: manifest["refused"].append(entry))
-    rows = latency._refused_at_export(Bundle.open(tiny_copy), ("onnxruntime",))
-    assert [(row["label"], row["refused"]) for row in rows] == [
-        ("tiny int4", "not exported: 31.2 dB to float")
-    ]
-    assert latency._refused_at_export(Bundle.open(tiny_copy), ("openvino",)) == []
+    (found,) = refused_at_export(Bundle.open(tiny_copy), ("onnxruntime",), 0)
+    assert (found[0].label, found[1]) == ("tiny int4", "not exported: 31.2 dB to float")
+    assert refused_at_export(Bundle.open(tiny_copy), ("openvino",), 0) == []
 
 
 def test_images_of_another_size_are_an_error(tiny, quick):
@@ -162,10 +161,10 @@ def test_images_of_another_size_are_an_error(tiny, quick):
 def test_both_sides_give_uint8_rgb(tiny, crops16):
     bundle = Bundle.open(tiny)
     coded = latency.encode(bundle, crops16)
-    for subject in model_subjects(bundle, ("onnxruntime", "openvino"), (1,)):
-        assert _is_picture(subject.decoder().decode(coded[0]))
-    for subject in codec_subjects(("jpeg-q30", "png", "webp-q80", "avif", "jxl"), (1,)):
-        assert _is_picture(subject.codec()(setting(subject.name).encode(crops16.pixels[0])))
+    for case in bundle_cases(bundle, ("onnxruntime", "openvino"), (1,)):
+        assert _is_picture(case.decoder().decode(coded[0]))
+    for case in codec_cases(("jpeg-q30", "png", "webp-q80", "avif", "jxl"), (1,)):
+        assert _is_picture(case.decoding()(setting(case.name).encode(crops16.pixels[0])))
 
 
 def test_whole_sets_are_decoded_by_decode_batch(tiny, crops16):
@@ -178,21 +177,21 @@ def test_whole_sets_are_decoded_by_decode_batch(tiny, crops16):
 def test_a_worker_that_fails_says_why(tmp_path, tiny):
     (tmp_path / "x").write_bytes(b"no JPEG")
     with pytest.raises(RuntimeError, match=r"jpeg-q90 t1: failed in a fresh process: .*cannot identify"):
-        worker.measure(BenchmarkCase("codec", "jpeg-q90"), [tmp_path / "x"], [])
+        worker.measure(CodecCase("jpeg-q90"), [tmp_path / "x"], [])
 
 
 def test_loading_reads_the_files_that_count_as_the_models(tiny):
     bundle = Bundle.open(tiny)
-    subject = next(s for s in model_subjects(bundle, ("openvino",), (1,)) if s.denoise)
-    names = {path.name for path in files_of(subject, bundle)}
+    case = next(s for s in bundle_cases(bundle, ("openvino",), (1,)) if s.denoise)
+    names = {path.name for path in case.files(bundle)}
     assert {"synthesis.float.xml", "synthesis.float.bin", "denoiser.float.xml", "model.json"} <= names
     assert not any(name.endswith((".onnx", ".png")) for name in names)
 
 
 def test_a_codec_reads_its_mean_graph_too(codec):
     bundle = Bundle.open(codec)
-    for subject in model_subjects(bundle, ("onnxruntime", "openvino"), (1,)):
-        names = [path.name for path in files_of(subject, bundle)]
+    for case in bundle_cases(bundle, ("onnxruntime", "openvino"), (1,)):
+        names = [path.name for path in case.files(bundle)]
         assert sum(name.startswith("hyper_mean.") and not name.endswith(".bin") for name in names) == 1
         assert not any(name.startswith(("analysis.", "hyper_analysis.")) for name in names)
 

@@ -95,7 +95,7 @@ def test_curves_that_share_too_little_have_no_figures_but_times(codec, pictures)
 
 def test_samples_know_their_picture(pictures):
     counts = [picture.pixel_count / 1e6 for picture in pictures.pictures]
-    found = effort._samples([[1, 2, 3, 4] * 2, [5, 6, 7, 8]], pictures)
+    found = effort.samples_of([[1, 2, 3, 4] * 2, [5, 6, 7, 8]], pictures)
     expected = [*zip((1, 2, 3, 4) * 2, counts[:4] * 2, strict=True)]
     assert found == [*expected, *zip((5, 6, 7, 8), (counts[4], *counts[:3]), strict=True)]
 

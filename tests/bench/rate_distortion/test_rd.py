@@ -12,7 +12,8 @@ from decant import Decoder, Encoder
 from decant.bundles.bundle import Bundle
 from decant.commands.cli import main
 from decant_bench.common import metrics, record
-from decant_bench.common.baselines import PillowCodec, setting
+from decant_bench.common.baselines import setting
+from decant_bench.common.codecs import PillowCodec
 from decant_bench.common.contenders import LADDERS, CodecEntry, bundle_contender, codec_contender
 from decant_bench.common.matched import at_bytes, at_rate
 from decant_bench.common.pictures import Picture, PictureSet, read_pictures, wheel_pictures
@@ -23,7 +24,7 @@ from decant_bench.rate_distortion import plots as rd_plots
 from decant_bench.rate_distortion import report as rd_report
 from decant_bench.rate_distortion import table as rd_table
 from decant_bench.rate_distortion.bd_rate import curve
-from decant_bench.rate_distortion.side_by_side import Panel, draw, panels, picture_named
+from decant_bench.rate_distortion.side_by_side import Panel, draw, panels
 from PIL import Image
 
 QUALITIES = (5, 20, 45, 70, 90)
@@ -97,7 +98,7 @@ def test_bd_rates_of_single_pictures_and_their_mean(measured):
 
 def test_a_curve_that_does_not_reach_the_range_has_no_bd_rate_and_says_why(measured):
     other = json.loads(json.dumps(measured))
-    rd_curves.add_bd_rates(other, "jpeg", (28.0, 60.0))
+    rd_curves.add_bd_rates(other, "jpeg", (28.0, 60.0), (30.0, 85.0))
     found = row_of(other, "webp")["bd_rate"]
     assert found["psnr"]["average"] is None
     assert "28 to 60 expected" in found["psnr"]["why"]
@@ -106,7 +107,7 @@ def test_a_curve_that_does_not_reach_the_range_has_no_bd_rate_and_says_why(measu
     assert "28 to 60 expected" in rd_table.as_text(other)
     # A little beyond the range, what both reach is given beside the reason.
     top = row_of(other, "webp")["points"][-1]["mean"]["psnr_db"]
-    rd_curves.add_bd_rates(other, "jpeg", (30.0, top + 0.1))
+    rd_curves.add_bd_rates(other, "jpeg", (30.0, top + 0.1), (30.0, 85.0))
     found = row_of(other, "webp")["bd_rate"]["psnr"]
     assert found["average"] is None
     assert found["span_db"] == [30.0, min(top, row_of(other, "jpeg")["points"][-1]["mean"]["psnr_db"])]
@@ -258,13 +259,13 @@ def test_every_curve_is_named_in_the_figure(measured):
 
 
 def test_side_by_side_is_one_detail_at_equal_bytes(pictures):
-    picture = picture_named(pictures, "a")
+    picture = pictures.named("a")
     shown = panels(picture, codec_contender("jpeg"), codec_contender("webp"), 0.8)
     sizes = [int(panel.label.split(":")[1].split("bytes")[0].replace(",", "")) for panel in shown[1:]]
     assert sizes[1] <= sizes[0] <= 1.06 * sizes[1]
     assert f"{metrics.psnr(picture.pixels, shown[2].pixels):.2f} dB" in shown[2].label
     with pytest.raises(BenchError, match=r"no picture 'z'; there are a\.png, b\.png"):
-        picture_named(pictures, "z")
+        pictures.named("z")
 
 
 def test_a_detail_is_enlarged_twice_pixel_by_pixel():
@@ -305,11 +306,11 @@ def test_a_feature_distance_is_measured_and_compared_beside(pictures, measured):
     optimised = row_of(found, "jpeg-opt")["bd_rate"]
     assert optimised["features"]["average"] == pytest.approx(optimised["ms_ssim"]["average"], abs=0.01)
     assert "distance of means" in rd_table.as_markdown(found)
-    assert "features" in rd_table.bd_headers(found)[-1]
+    assert "features" in rd_table.bd_table(found).headers[-1]
     assert "feature_distance" in {metric for metric in rd_plots.TITLES if rd_plots.draw(found, metric)}
     # Nobody asked: no column, no figure.
     assert "features" not in row_of(measured, "jpeg")["bd_rate"]
-    assert not any("features" in header for header in rd_table.bd_headers(measured))
+    assert not any("features" in header for header in rd_table.bd_table(measured).headers)
     assert rd_plots.draw(measured, "feature_distance") is None
 
 
@@ -328,6 +329,8 @@ def test_the_command_writes_a_folder(pictures, tmp_path):
         "rd.md",
         "points.csv",
         "pictures.csv",
+        "rd_ssimulacra2.png",
+        "rd_ssimulacra2.svg",
         "rd_psnr_db.png",
         "rd_psnr_db.svg",
         "rd_ms_ssim.png",

@@ -1,0 +1,3 @@
+"""The demo: `make demo`, or `python -m decant_bench.demo`. Training, export, measurement and one HTML
+page.
+"""
