@@ -196,7 +196,7 @@ def test_an_exported_vote_is_served_by_its_collector_and_imported(browser, fille
     assert not [name for name in (*CODECS, "honeypot") if name in public]
     assert "/static/" not in public
     command = [sys.executable, "-u", str(tmp_path / "collector.py"), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             address = process.stdout.readline().split()[4]
@@ -220,6 +220,8 @@ def test_an_exported_vote_is_served_by_its_collector_and_imported(browser, fille
                     urllib.request.urlopen(address + hidden)
         finally:
             process.kill()
+        assert process.stderr is not None
+        assert process.stderr.read() == ""  # nothing of the voters is logged
     kept = (tmp_path / "answers.jsonl").read_bytes()
     taken = browser.post(f"/api/vote/{filled}/import", kept).json
     assert taken == {"stored": 2, "refused": 1}
