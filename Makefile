@@ -1,10 +1,10 @@
-# make demo | make test | make check | make bench | make fuzz MINUTES=n: each makes .venv itself when it is missing.
+# make demo | test | test-fast | check | docs | bench | fuzz MINUTES=n: each makes .venv itself if it is missing.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check bench docs fuzz lock wheel wheels models-archive clean
+.PHONY: demo test test-fast check bench docs fuzz lock wheel wheels models-archive clean
 
 # make LOCKED=1 ... installs only wheels whose hashes are in requirements.lock.
 LOCKED ?=
@@ -20,8 +20,15 @@ $(STAMP): pyproject.toml constraints.txt requirements.lock
 demo: $(STAMP)
 	$(BIN)/python -m decant_bench.demo $(if $(DEMO_IMAGES),--images "$(DEMO_IMAGES)") --out demo
 
+# One process per core, a file of tests in one process: session fixtures are made once in each.
+JOBS ?= 2
+PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --benchmark-disable
+
 test: $(STAMP)
-	$(BIN)/python -m pytest -q
+	$(PYTEST)
+
+test-fast: $(STAMP)
+	$(PYTEST) -m 'not slow'
 
 check: $(STAMP)
 	$(BIN)/ruff check .
@@ -32,7 +39,7 @@ bench: $(STAMP)
 	$(BIN)/python -m pytest bench -q --benchmark-only
 
 docs: $(STAMP)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	$(BIN)/python -m zensical build --clean --strict
 
 # Skips what needs atheris (extra `fuzz`) or clang where that is not there, and says so.
 fuzz: $(STAMP)

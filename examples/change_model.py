@@ -21,11 +21,13 @@ def parameters(config: CodecConfig) -> dict[str, int]:
 
 def main() -> None:
     nano = SIZES["nano"]
-    first, *rest = nano.stages
-    finer = replace(nano, stages=(first // 2, first - first // 2, *rest))  # one more group, same channels
+    first, *rest = nano.channel_groups
+    finer = replace(
+        nano, channel_groups=(first // 2, first - first // 2, *rest)
+    )  # one more group, same channels
     for name, config in (("nano", nano), ("one more channel group", finer)):
         counted = ", ".join(f"{part} {count:,}" for part, count in parameters(config).items())
-        print(f"{name}, groups {config.stages}: {counted}")
+        print(f"{name}, groups {config.channel_groups}: {counted}")
 
 
 if __name__ == "__main__":

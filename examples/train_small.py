@@ -10,8 +10,8 @@ import argparse
 from pathlib import Path
 
 from decant_export import export
+from decant_train.codec.options import CodecOptions
 from decant_train.codec.recipe import train_codec
-from decant_train.codec.train import CodecOptions
 
 
 def main(photos: Path, out: Path, steps: int) -> None:
@@ -24,13 +24,13 @@ def main(photos: Path, out: Path, steps: int) -> None:
 # A hundredth of the multiplications of `nano`, so that this example ends in seconds.
 SMALL = {
     "latents": 128,
-    "stages": (8, 24, 96),
+    "channel_groups": (8, 24, 96),
     "hyper": 8,
-    "class_width": 8,
+    "scale_width": 8,
     "context_width": 8,
     "analysis_width": 16,
     "analysis_blocks": 1,
-    "predicted": 40,
+    "predicted_channels": 40,
 }
 
 if __name__ == "__main__":

@@ -26,8 +26,6 @@ LONG = {
     "tests/runtime/codec/test_entropy.py",
     "tests/runtime/commands/test_command_line.py",
     "tests/runtime/test_pillow.py",
-    "tests/train/codec/test_codec.py",
-    "train/decant_train/cli.py",
 }
 Graph = dict[str, set[str]]
 

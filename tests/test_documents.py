@@ -1,8 +1,11 @@
 """The documentation site lists every page, and the files beside the code agree with it."""
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,3 +29,23 @@ def test_the_api_page_names_every_public_name() -> None:
 def test_the_citation_has_the_version_of_the_package() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert f"version: {version}\n" in (ROOT / "CITATION.cff").read_text()
+
+
+def test_the_guides_name_files_and_symbols_that_exist() -> None:
+    """In pages for those who change the code: `path` or `path: symbol`, ..., paths from any folder on."""
+    listing = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
+    )
+    if listing.returncode:
+        pytest.skip("not a git checkout")
+    tracked = ["/" + path for path in listing.stdout.splitlines() if (ROOT / path).exists()]
+    missing = []
+    for page in ("docs/architecture.md", "docs/change_model.md", "CONTRIBUTING.md"):
+        for path, symbol in re.findall(
+            r"`([\w/-]+\.(?:py|c|h))(?:: ([\w.]+))?`", (ROOT / page).read_text(encoding="utf-8")
+        ):
+            files = [ROOT / file[1:] for file in tracked if file.endswith(f"/{path}")]
+            name = symbol.rpartition(".")[2]
+            if not any(re.search(rf"\b{name}\b", file.read_text(encoding="utf-8")) for file in files):
+                missing.append(f"{page}: {path} {symbol}")
+    assert not missing

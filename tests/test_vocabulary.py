@@ -42,6 +42,20 @@ GONE = [
     ("predicts", "prediction_channels", PRODUCT),
     ("distances", "residuals", PRODUCT),
     ("mend", "denoise", PRODUCT),
+    ("turn_from", "retarget", EVERYWHERE),
+    ("begin_with", "warm_start_from", EVERYWHERE),
+    ("revive", "reinitialise_dead_units", EVERYWHERE),
+    ("FinishOptions", "FinetuneOptions", EVERYWHERE),
+    ("half_contexts", "checkerboard_contexts", EVERYWHERE),
+    ("half_means", "checkerboard_means", EVERYWHERE),
+    ("class_scale", "scale_of_index", EVERYWHERE),
+    ("scale_to_class", "index_of_scale", EVERYWHERE),
+    ("predicting", "prediction_inputs", EVERYWHERE),
+    ("aims", "targets", ("train", "export")),
+    ("forms", "scale_logits", ("train",)),
+    ("halves", "checkerboard_groups", ("train",)),
+    ("class_offset", "scale_offset", ("train",)),
+    ("hyper_class", "hyper_scale_index", ("train",)),
 ]
 
 

@@ -31,6 +31,8 @@ from decant_export.families.codec.network import FloatSynthesis
 from decant_export.families.codec.pictures import calibration_crops
 from decant_export.families.codec.requantize import requantize
 
+pytestmark = pytest.mark.slow
+
 CODECS = ("nano", "lite", "full", "lite-ms-ssim")
 SHIPPED = Path(__file__).parents[2] / "artifacts" / "decant_bundles"
 

@@ -16,16 +16,16 @@ from decant_train.data import wheel_photos
 
 CONFIG = CodecConfig(
     latents=128,
-    stages=(8, 24, 96),
+    channel_groups=(8, 24, 96),
     render_width=24,
     render_layers=2,
     render_hidden=16,
     hyper=8,
-    class_width=8,
+    scale_width=8,
     context_width=8,
     analysis_width=16,
     analysis_blocks=1,
-    predicted=40,
+    predicted_channels=40,
     beside=("nano",),
 )
 

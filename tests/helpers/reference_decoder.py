@@ -1,4 +1,4 @@
-"""A second decoder of the layout `grid`, written from docs/format.md with Python's integers alone.
+"""A second decoder of the layout `grid`, written from docs/format/grid.md with Python's integers alone.
 
 It shares no code with the runtime and uses no package: `decode(FILE, BUNDLE)` gives z and the symbols by
 their places. It takes well-formed files; the refusals are the runtime's.

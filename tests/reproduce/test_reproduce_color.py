@@ -21,6 +21,8 @@ from decant_reproduce.color import reproduce as reproduce_color
 from decant_reproduce.color.measures import FLOAT, KMEANS, LABELS, Measures
 from decant_reproduce.rows import Row
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = {"shape": color_model.SHAPE, "epochs": 1}
 
 

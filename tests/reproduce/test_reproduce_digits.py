@@ -18,6 +18,8 @@ from decant_train.common import checkpoint as checkpoints
 from decant_train.data import mnist, wheel_digits
 from PIL import Image
 
+pytestmark = pytest.mark.slow
+
 MINUTES = 0.25
 
 

@@ -11,6 +11,8 @@ from decant_train.data import wheel_photos
 from PIL import Image
 from vgg_weights import write_vgg
 
+pytestmark = pytest.mark.slow
+
 PLAN = sweep.Plan(
     epochs=1,
     batch_size=4,

@@ -42,7 +42,8 @@ def test_the_page_of_commands_names_every_command_and_no_option_that_is_not_ther
     page = (DOCS / "commands.md").read_text()
     named = {name for line in re.findall(r"^## (.*)$", page, re.MULTILINE) for name in line.split(", ")}
     assert set(main.commands) <= named
-    commands = list(main.commands.values())
+    context = click.Context(main)  # with the commands of the other packages
+    commands = [main.get_command(context, name) for name in main.list_commands(context)]
     commands += [
         one for group in commands if isinstance(group, click.Group) for one in group.commands.values()
     ]

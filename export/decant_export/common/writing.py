@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from decant.bundles.bundle import Bundle, seal, tensor_sha256
 from decant.formats.manifest import ENCODER_ROLES, FileEntry
+from decant_train.common import families
 from decant_train.common.checkpoint import Checkpoint
 from PIL import Image
 from safetensors.numpy import save
@@ -151,7 +152,7 @@ def training_description(checkpoint: Checkpoint) -> dict[str, Any]:
         "steps": checkpoint.step,
         "minutes": round(checkpoint.elapsed_s / 60, 1),
         "stopped_by": checkpoint.stopped_by,
-        "config": dataclasses.asdict(checkpoint.config),
+        "config": families.get(checkpoint.family).to_keys(checkpoint.config),
         # A run stopped before its first evaluation holds a NaN, which JSON has not.
         "metrics": {k: round(v, 6) for k, v in checkpoint.metrics.items() if math.isfinite(v)},
     }

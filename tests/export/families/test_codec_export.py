@@ -30,13 +30,15 @@ from decant_export.families.codec.channel_copies import EVEN, Copies, balanced, 
 from decant_export.families.codec.int8_graphs import Calibration, StaticCodec
 from decant_export.families.codec.network import FloatSynthesis
 from decant_train.codec.encoder import Encoding
-from decant_train.codec.initialise import refined
 from decant_train.codec.layers import Residual
 from decant_train.codec.model import Codec, alone, part
+from decant_train.codec.warm_start import refined
 from decant_train.common import checkpoint as checkpoints
 from decant_train.common.checkpoint import Checkpoint
 from decant_train.data import wheel_photos
 from safetensors.numpy import load_file
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -151,13 +153,15 @@ def test_a_finer_prior_is_coded_as_it_is_trained(
     start = codec_bundle.checkpoint()
     assert isinstance(start.model, Codec)
     single = alone(start.model)
-    finer = replace(single.config, stages=(8, 8, 16, 96), halves=3, context_width=12, mixed_width=10)
-    model = refined(single, replace(finer, predicted=100, predicting=32))
+    finer = replace(
+        single.config, channel_groups=(8, 8, 16, 96), checkerboard_groups=3, context_width=12, mixed_width=10
+    )
+    model = refined(single, replace(finer, predicted_channels=100, prediction_inputs=32))
     prior = model.hyperprior
     with torch.no_grad():
-        for context in (*prior.contexts, *prior.half_contexts):
+        for context in (*prior.contexts, *prior.checkerboard_contexts):
             context.out.weight += 0.1 * torch.randn_like(context.out.weight)
-        for near in prior.half_means:
+        for near in prior.checkerboard_means:
             near.out.weight += 0.1 * torch.randn_like(near.out.weight)
         assert prior.prediction is not None
         prior.prediction.weight += 0.02 * torch.randn_like(prior.prediction.weight)
@@ -177,7 +181,7 @@ def test_a_finer_prior_is_coded_as_it_is_trained(
         known, gain = torch.from_numpy(symbols).float()[None], torch.from_numpy(row.gain)[None, :, None, None]
         z_hat = torch.from_numpy(row.scaled(z) / 16).float()[None]
         offset = torch.from_numpy(row.scale_offset / 1024).float()[None]
-        trained = settled.hyperprior.scale_class(z_hat, offset, known)[0].floor().clamp(0, 31)
+        trained = settled.hyperprior.scale_indices(z_hat, offset, known)[0].floor().clamp(0, 31)
         means = settled.hyperprior.means(settled.hyperprior.mean(z_hat), known, gain)[0]
     assert (trained.numpy() == classes).mean() > 0.99  # ties round to even there, and up here
     assert np.abs(trained.numpy() - classes).max() <= 1

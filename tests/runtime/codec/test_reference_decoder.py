@@ -1,4 +1,4 @@
-"""A decoder written from docs/format.md alone reads what the runtime writes."""
+"""A decoder written from docs/format/grid.md alone reads what the runtime writes."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from decant.codec.layout import GridLayout
 from decant.formats import container
 from safetensors.numpy import save_file
 
-TABLE_ROWS = Path(__file__).parents[3] / "docs" / "format.md"
+TABLE_ROWS = Path(__file__).parents[3] / "docs" / "format" / "grid.md"
 
 
 @pytest.mark.parametrize(

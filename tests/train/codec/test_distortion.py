@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from decant_train.codec import seen
+from decant_train.codec import ssimulacra2_score
 from decant_train.codec.config import CodecConfig
 from decant_train.codec.distortion import (
     CB_WEIGHT,
@@ -92,7 +92,10 @@ def test_a_measure_that_does_not_exist_is_refused(change: dict[str, object]) -> 
 def test_the_score_of_what_is_seen_falls_with_noise(pictures: Tensor) -> None:
     torch.manual_seed(3)
     noise = torch.randn_like(pictures[0])
-    assert seen.score(pictures[0], pictures[0]) == pytest.approx(100)
-    scores = [seen.score(pictures[0], pictures[0] + deviation * noise) for deviation in (0.01, 0.03, 0.1)]
+    assert ssimulacra2_score.score(pictures[0], pictures[0]) == pytest.approx(100)
+    scores = [
+        ssimulacra2_score.score(pictures[0], pictures[0] + deviation * noise)
+        for deviation in (0.01, 0.03, 0.1)
+    ]
     assert 100 > scores[0] > scores[1] > scores[2]
-    assert seen.mean_score(pictures, pictures) == pytest.approx(100)
+    assert ssimulacra2_score.mean_score(pictures, pictures) == pytest.approx(100)

@@ -1,5 +1,5 @@
-"""What a codec is trained to keep small: the squared error of pixels, in RGB or with the colours weighed as
-they are seen, mixed with multi-scale structural similarity (MS-SSIM; Wang, Simoncelli and Bovik 2003).
+"""The distortion that a codec is trained for: squared error of pixels, in RGB or with chroma weighted as it
+is seen, mixed with multi-scale structural similarity (MS-SSIM; Wang, Simoncelli and Bovik 2003).
 
 MS-SSIM here blurs by matrix multiplication, which on a CPU takes a fifth of the time of narrow convolutions,
 and measures the original once for several decoded pictures. It always runs in float32: its variances are
@@ -50,20 +50,20 @@ class Measure:
         return not self.ms_ssim and self.colour == "rgb"
 
 
-def picture_error(made: Tensor, pictures: Tensor) -> Tensor:
-    """Mean squared error (n,) of what a synthesis made of ``pictures``, both (n, 3, H, W)."""
-    return (made - (pictures - 0.5)).square().mean((1, 2, 3))
+def picture_error(decoded: Tensor, pictures: Tensor) -> Tensor:
+    """Mean squared error (n,) of ``decoded`` in -0.5..0.5 to ``pictures`` in 0..1, both (n, 3, H, W)."""
+    return (decoded - (pictures - 0.5)).square().mean((1, 2, 3))
 
 
-def distortion(made: Tensor, pictures: Tensor, measure: Measure) -> Tensor:
-    """The distortion (n,) of what a synthesis ``made`` (n, 3, H, W) in -0.5..0.5 of ``pictures`` in 0..1."""
-    return distortions((made,), pictures, measure)[0]
+def distortion(decoded: Tensor, pictures: Tensor, measure: Measure) -> Tensor:
+    """Distortion (n,) of ``decoded`` in -0.5..0.5 to ``pictures`` in 0..1, both (n, 3, H, W)."""
+    return distortions((decoded,), pictures, measure)[0]
 
 
-def distortions(made: Sequence[Tensor], pictures: Tensor, measure: Measure) -> Tensor:
-    """The same of several syntheses: (number of them, n). MS-SSIM needs ``LEAST_SIDE`` pixels a side."""
+def distortions(decoded: Sequence[Tensor], pictures: Tensor, measure: Measure) -> Tensor:
+    """As ``distortion``, of several syntheses: (syntheses, n). MS-SSIM needs ``LEAST_SIDE`` pixels a side."""
     with torch.autocast(pictures.device.type, enabled=False):
-        original, decoded = pictures.float() - 0.5, [x.float() for x in made]
+        original, decoded = pictures.float() - 0.5, [x.float() for x in decoded]
         if measure.colour == "ycbcr":
             original, decoded = _ycbcr(original), [_ycbcr(x) for x in decoded]
         errors = torch.stack([_squared_error(x, original, measure.colour) for x in decoded])
@@ -80,21 +80,21 @@ def _ycbcr(pictures: Tensor) -> Tensor:
     return torch.einsum("yc,nchw->nyhw", torch.tensor(BT601, device=pictures.device), pictures)
 
 
-def _squared_error(made: Tensor, original: Tensor, colour: str) -> Tensor:
+def _squared_error(decoded: Tensor, original: Tensor, colour: str) -> Tensor:
     if colour == "rgb":
-        return (made - original).square().mean((1, 2, 3))
-    weights = torch.tensor((LUMA_WEIGHT, CB_WEIGHT, CR_WEIGHT), device=made.device)
-    return ((made - original).square().mean((2, 3)) * weights).sum(1)
+        return (decoded - original).square().mean((1, 2, 3))
+    weights = torch.tensor((LUMA_WEIGHT, CB_WEIGHT, CR_WEIGHT), device=decoded.device)
+    return ((decoded - original).square().mean((2, 3)) * weights).sum(1)
 
 
-def ms_ssim(made: Sequence[Tensor], original: Tensor) -> Tensor:
-    """MS-SSIM of several ``made`` (n, c, H, W) to the ``original``, values in 0..1: (number of them, n), the
-    mean over channels. Raises ValueError for pictures below ``LEAST_SIDE`` pixels.
+def ms_ssim(decoded: Sequence[Tensor], original: Tensor) -> Tensor:
+    """MS-SSIM (count, n) of several ``decoded`` (n, c, H, W) to the ``original``, values in 0..1, the mean
+    over channels. Raises ValueError for pictures below ``LEAST_SIDE`` pixels.
     """
     if min(original.shape[2:]) < LEAST_SIDE:
         raise ValueError(f"MS-SSIM needs {LEAST_SIDE} pixels a side, got {tuple(original.shape[2:])}")
-    count, factors = len(made), []
-    together = torch.cat(tuple(made))
+    count, factors = len(decoded), []
+    together = torch.cat(tuple(decoded))
     for scale, exponent in enumerate(SCALES):
         if scale:
             pads = [side % 2 for side in original.shape[2:]]
@@ -121,7 +121,7 @@ def _blurred(planes: Tensor) -> Tensor:
 
 @cache
 def _band(side: int, device: torch.device) -> Tensor:
-    """(side - 10, side): the window of each place in its row."""
+    """(side - 10, side): one row per output position, with the window at it."""
     offsets = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
     window = torch.exp(-(offsets**2) / (2 * SIGMA**2))
     band = torch.zeros(side - WINDOW + 1, side, dtype=torch.float64)

@@ -1,19 +1,28 @@
 """Entropy model: hyperprior (Ballé et al. 2018, arXiv:1802.01436), channel groups (Minnen and Singh 2020,
 arXiv:2007.08739) and checkerboard context (He et al. 2021, arXiv:2103.15306), with integer scale networks.
+
+    z_hat --> scale network --> scale-index logits --+--> scale index of every latent
+                   symbols of earlier groups --------+    (contexts)
+                   symbols at anchor positions ------+    (checkerboard_contexts)
+    z_hat --> hyper synthesis -----> mean -----------+--> mean of every latent
+                   symbols of earlier groups --------+    (prediction)
+                   symbols at anchor positions ------+    (checkerboard_means)
+
+The scale path computes with the integers that the decoder has, so that every machine picks the same table.
+The mean path is float: it moves pixels, never symbols.
 """
 
 import math
 from itertools import accumulate
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from decant_train.codec.config import (
-    CLASSES,
     HIDDEN_MAX,
     MAGNITUDE_MAX,
+    SCALE_COUNT,
     SCALE_MAX,
     SCALE_MIN,
     VALUE_BITS,
@@ -22,12 +31,25 @@ from decant_train.codec.config import (
 )
 from decant_train.codec.layers import Rectifier, zero
 from decant_train.codec.rate import Clipped
+from decant_train.common.serialized_names import keep_tensor_names
+
+# Attribute -> its name in checkpoints, which keep the names of the first version.
+TENSOR_NAMES = {
+    "scale_hidden": "class_hidden",
+    "scale_out": "class_out",
+    "checkerboard_contexts": "half_contexts",
+    "checkerboard_means": "half_means",
+}
+# Names from before more than one channel group had a checkerboard.
+OLDER_NAMES = {"half_context": "half_contexts.0", "half_mean": "half_means.0"}
 
 
 class Context(nn.Module):
-    """What the magnitudes of symbols known before add to the classes of one part: those at a place, of its
-    neighbours left and right together, and of those above and below. With ``mixed`` values in a second layer,
-    that sees the ``below`` hidden values of the scale network beside them.
+    """What known symbols add to the scale-index logits of one channel group or its non-anchor positions.
+
+    The network sees magnitudes at a position, the sum of the left and right neighbours, and the sum of the
+    neighbours above and below. With ``mixed`` > 0 a second layer also sees the ``below`` hidden values of the
+    scale network.
     """
 
     def __init__(self, known: int, width: int, channels: int, mixed: int = 0, below: int = 0) -> None:
@@ -39,9 +61,10 @@ class Context(nn.Module):
         zero(self.out)
 
     def forward(self, seen: Tensor, below: Tensor | None = None) -> Tensor:
-        """Magnitudes (n, known, h, w), and where it mixes, the scale network's hidden values (n, below, h/2,
-        w/2) -> classes to add (n, channels, h, w), in the decoder's integers with straight-through gradients.
-        Not for autocast.
+        """Magnitudes (n, known, h, w) -> logits to add (n, channels, h, w). A mixing network also needs the
+        scale network's hidden values (n, below, h/2, w/2).
+
+        Computes in the decoder's integers, with straight-through gradients. Not for autocast.
         """
         padded = F.pad(seen, (1, 1, 1, 1))
         beside = padded[:, :, 1:-1, :-2] + padded[:, :, 1:-1, 2:]
@@ -56,8 +79,8 @@ class Context(nn.Module):
 
 
 class CheckerboardMean(nn.Module):
-    """What the first half of a stage's latents adds to the means of the second half, from the four neighbours
-    of each.
+    """Checkerboard mean context: what anchors add to the means of the non-anchors, from the four neighbours
+    of each position.
     """
 
     def __init__(self, channels: int, width: int) -> None:
@@ -67,23 +90,23 @@ class CheckerboardMean(nn.Module):
         self.relu = Rectifier()
         zero(self.out)
 
-    def forward(self, known: Tensor) -> Tensor:
-        """How far latents are from their means (n, channels, h, w), in deviations, 0 in the second half ->
-        what to add to the means, alike; to be used in the second half only.
+    def forward(self, residuals: Tensor) -> Tensor:
+        """Residuals of latents from their means (n, channels, h, w), in deviations, 0 at non-anchors -> what
+        to add to the means (n, channels, h, w). Use the result at non-anchors only.
         """
-        padded = F.pad(known, (1, 1, 1, 1))
-        near = (
+        padded = F.pad(residuals, (1, 1, 1, 1))
+        neighbours = (
             padded[:, :, 1:-1, :-2],
             padded[:, :, 1:-1, 2:],
             padded[:, :, :-2, 1:-1],
             padded[:, :, 2:, 1:-1],
         )
-        added: Tensor = self.out(self.relu(self.hidden(torch.cat(near, 1))))
+        added: Tensor = self.out(self.relu(self.hidden(torch.cat(neighbours, 1))))
         return added
 
 
 class Hyperprior(nn.Module):
-    """Hyperlatents from latents, and means and scale classes of the latents from quantized hyperlatents."""
+    """Hyperlatents from latents; means and scale indices of the latents from quantized hyperlatents."""
 
     deviation: Tensor
 
@@ -101,157 +124,154 @@ class Hyperprior(nn.Module):
             nn.Conv2d(64, 256, 3, padding=1), nn.PixelShuffle(2), Rectifier(), nn.Conv2d(64, m, 1),
         )  # fmt: skip
         zero(self.mean[-1])
-        self.class_hidden = nn.Conv2d(hyper, 4 * config.class_width, 3, padding=1)
-        self.class_out = nn.Conv2d(config.class_width, 4 * m, 1, bias=False)
-        nn.init.normal_(self.class_out.weight, std=0.05)
-        self.stages = config.stages
-        ends = list(accumulate(config.stages))
-        widths = config.context_width, config.mixed_width, config.class_width
+        self.scale_hidden = nn.Conv2d(hyper, 4 * config.scale_width, 3, padding=1)
+        self.scale_out = nn.Conv2d(config.scale_width, 4 * m, 1, bias=False)
+        nn.init.normal_(self.scale_out.weight, std=0.05)
+        groups, checkerboards = config.channel_groups, range(config.checkerboard_groups)
+        self.channel_groups = groups
+        ends = list(accumulate(groups))
 
-        def context(known: int, stage: int) -> Context:
-            width, mixed, below = widths
-            return Context(known, width, config.stages[stage], mixed, below)
+        def context(known: int, group: int) -> Context:
+            return Context(known, config.context_width, groups[group], config.mixed_width, config.scale_width)
 
         self.contexts = nn.ModuleList(context(ends[i - 1], i) for i in range(1, len(ends)))
-        self.half_contexts = nn.ModuleList(context(ends[i], i) for i in range(config.halves))
-        self.half_means = nn.ModuleList(
-            CheckerboardMean(config.stages[i], config.context_width) for i in range(config.halves)
+        self.checkerboard_contexts = nn.ModuleList(context(ends[i], i) for i in checkerboards)
+        self.checkerboard_means = nn.ModuleList(
+            CheckerboardMean(groups[i], config.context_width) for i in checkerboards
         )
         self.prediction: nn.Conv2d | None = None
-        if config.predicted:
-            known = config.predicting or config.stages[0]
-            self.prediction = nn.Conv2d(known, config.predicted, 3, padding=1, bias=False)
+        if config.predicted_channels:
+            inputs = config.prediction_inputs or groups[0]
+            self.prediction = nn.Conv2d(inputs, config.predicted_channels, 3, padding=1, bias=False)
             nn.init.zeros_(self.prediction.weight)
-        self.register_load_state_dict_pre_hook(_renamed)  # type: ignore[no-untyped-call]
+        keep_tensor_names(self, TENSOR_NAMES, OLDER_NAMES)
 
     def hyperlatents(self, y: Tensor) -> Tensor:
-        """Latents (n, M, h, w) -> hyperlatents (n, hyper, h/4, w/4), not yet scaled by a quality's gains."""
+        """Latents (n, M, h, w) -> hyperlatents (n, N, h/4, w/4), before the gains of a rate point."""
         normal = torch.asinh(y / self.deviation[:, None, None])
         z: Tensor = self.analysis(torch.cat((normal, normal.abs()), 1))
         return z.float()
 
     def means(self, mean: Tensor, symbols: Tensor, gain: Tensor) -> Tensor:
-        """Means of the latents (n, M, h, w): ``mean`` from the hyperlatents, and what ``symbols`` (n, M, h,
-        w) add: in the second half of a stage those of the first, and in later stages those of the stages
-        before; gains (n, M, 1, 1).
+        """Means of the latents (n, M, h, w) where all ``symbols`` (n, M, h, w) are known.
+
+        To ``mean``, which the hyperlatents give, anchors add at non-anchors of their group, and earlier
+        groups add to later ones (channel-conditional prediction). ``gain``: (n, M, 1, 1).
         """
         added = [
-            self.half_mean_of(i, symbols[:, channels], gain[:, channels])
-            for i, channels in enumerate(self.channels()[: len(self.half_means)])
+            self.checkerboard_mean_of(i, symbols[:, channels], gain[:, channels])
+            for i, channels in enumerate(self.channels()[: len(self.checkerboard_means)])
         ]
-        halved = sum(self.stages[: len(added)])
-        mean = torch.cat((mean[:, :halved] + torch.cat(added, 1), mean[:, halved:]), 1)
+        count = sum(self.channel_groups[: len(added)])
+        mean = torch.cat((mean[:, :count] + torch.cat(added, 1), mean[:, count:]), 1)
         if self.prediction is None:
             return mean
-        known, start = self.prediction.in_channels, self.stages[0]
+        inputs, start = self.prediction.in_channels, self.channel_groups[0]
         end = start + self.prediction.out_channels
-        predicted = mean[:, start:end] + self.predicted(symbols[:, :known], gain[:, :known])
+        predicted = mean[:, start:end] + self.predicted(symbols[:, :inputs], gain[:, :inputs])
         return torch.cat((mean[:, :start], predicted, mean[:, end:]), 1)
 
     def channels(self) -> list[slice]:
-        """The channels of each stage."""
-        return [
-            slice(end - count, end) for end, count in zip(accumulate(self.stages), self.stages, strict=True)
-        ]
+        """The channels of each channel group."""
+        counts = self.channel_groups
+        return [slice(end - count, end) for end, count in zip(accumulate(counts), counts, strict=True)]
 
     def prediction_weight(self) -> Tensor:
-        """(predicted, known, 3, 3): of ``prediction``, 0 where a channel is not of an earlier stage."""
+        """Kernel of ``prediction`` (predicted, inputs, 3, 3), 0 where an input is not of an earlier group."""
         assert self.prediction is not None
-        stage = torch.repeat_interleave(torch.arange(len(self.stages)), torch.tensor(self.stages))
-        stage = stage.to(self.prediction.weight.device)
-        start, (count, known) = self.stages[0], self.prediction.weight.shape[:2]
-        earlier = stage[:known] < stage[start : start + count, None]
+        counts = torch.tensor(self.channel_groups)
+        group = torch.repeat_interleave(torch.arange(len(counts)), counts).to(self.prediction.weight.device)
+        start, (count, inputs) = self.channel_groups[0], self.prediction.weight.shape[:2]
+        earlier = group[:inputs] < group[start : start + count, None]
         return self.prediction.weight * earlier[:, :, None, None]
 
-    def predicted(self, symbols: Tensor, gain: Tensor, stage: int | None = None) -> Tensor:
-        """What stages add to the means of the channels after the first (n, predicted, h, w): ``symbols`` of
-        the channels that means are predicted from (n, known, h, w) and their gains (n, known, 1, 1). Of one
-        ``stage``: to its channels alone, (n, up to its number, h, w), from as many of them as are known.
+    def predicted(self, symbols: Tensor, gain: Tensor, group: int | None = None) -> Tensor:
+        """Channel-conditional mean prediction: what ``symbols`` (n, inputs, h, w) with gains (n, inputs, 1,
+        1) add to the means of the channels after the first group, (n, predicted, h, w).
+
+        With ``group``, only its channels are predicted, from as many inputs as are given.
         """
-        weight, unit, known = self.prediction_weight(), self.deviation[:, None, None], symbols.shape[1]
-        start = self.stages[0]
+        weight, unit, inputs = self.prediction_weight(), self.deviation[:, None, None], symbols.shape[1]
+        start = self.channel_groups[0]
         end = start + len(weight)
-        if stage is not None:
+        if group is not None:
             first, last = start, end
-            channels = self.channels()[stage]
+            channels = self.channels()[group]
             start, end = channels.start, min(channels.stop, last)
-            weight = weight[start - first : max(end - first, 0), :known]
+            weight = weight[start - first : max(end - first, 0), :inputs]
         if not len(weight):
             return symbols[:, :0]
-        found: Tensor = F.conv2d(symbols / gain / unit[:known], weight, padding=1)
-        return found * unit[start:end]
+        prediction: Tensor = F.conv2d(symbols / gain / unit[:inputs], weight, padding=1)
+        return prediction * unit[start:end]
 
-    def half_mean_of(self, stage: int, symbols: Tensor, gain: Tensor) -> Tensor:
-        """What the first half adds to the means of ``stage``, 0 in the first half: ``symbols`` of the stage
-        (n, c, h, w), of which those of the first half count, and their gains (n, c, 1, 1).
+    def checkerboard_mean_of(self, group: int, symbols: Tensor, gain: Tensor) -> Tensor:
+        """What the anchors of ``group`` add to its means (n, c, h, w), 0 at anchors. ``symbols`` (n, c, h, w)
+        of the group count at anchors only; ``gain``: (n, c, 1, 1).
         """
-        unit = self.deviation[self.channels()[stage], None, None]
-        first = anchor_positions(symbols)
-        added: Tensor = self.half_means[stage](symbols / gain / unit * first) * unit * ~first
+        unit = self.deviation[self.channels()[group], None, None]
+        anchors = anchor_positions(symbols)
+        added: Tensor = self.checkerboard_means[group](symbols / gain / unit * anchors) * unit * ~anchors
         return added
 
-    def forms(self, z: Tensor, offsets: Tensor) -> tuple[list[Tensor], Tensor]:
-        """What dequantized hyperlatents z (n, hyper, h/4, w/4), on the grid of 2^-VALUE_BITS, and offsets
-        (n, M) say of the classes of each stage: (n, channels, h, w), continuous in training; and the hidden
-        values of that (n, class_width, h/2, w/2).
+    def scale_logits(self, z: Tensor, offsets: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Scale-index logits (n, channels, h, w) of each channel group, continuous in training, and the
+        scale network's hidden values (n, scale_width, h/2, w/2).
 
-        Weights, hidden values and sums are the integers the decoder has, with straight-through gradients.
+        ``z``: dequantized hyperlatents (n, N, h/4, w/4) on the grid of 2^-VALUE_BITS; ``offsets``: (n, M).
+        Weights, hidden values and sums are the decoder's integers, with straight-through gradients.
         """
-        hidden = F.pixel_shuffle(_integer_hidden(self.class_hidden, z), 2)
-        form = F.conv2d(hidden, grid(self.class_out.weight, WEIGHT_BITS, 127))
-        form = F.pixel_shuffle(form, 2) + offsets[:, :, None, None]
-        return list(torch.split(form, list(self.stages), 1)), hidden
+        hidden = F.pixel_shuffle(_integer_hidden(self.scale_hidden, z), 2)
+        logits = F.conv2d(hidden, grid(self.scale_out.weight, WEIGHT_BITS, 127))
+        logits = F.pixel_shuffle(logits, 2) + offsets[:, :, None, None]
+        return list(torch.split(logits, list(self.channel_groups), 1)), hidden
 
-    def scale_class(self, z: Tensor, offsets: Tensor, symbols: Tensor) -> Tensor:
-        """Class of every latent (n, M, h, w): ``forms``, and what the symbols (n, M, h, w) of the parts
-        before add.
+    def scale_indices(self, z: Tensor, offsets: Tensor, symbols: Tensor) -> Tensor:
+        """Scale index of every latent (n, M, h, w), continuous: ``scale_logits`` and what earlier
+        ``symbols`` (n, M, h, w) add.
         """
         with torch.autocast(z.device.type, enabled=False):
-            forms, hidden = self.forms(z, offsets)
-            found, first, channels = [], anchor_positions(symbols), self.channels()
-            last = max(channels[len(self.half_contexts) - 1].stop, channels[-1].start)
+            logits, hidden = self.scale_logits(z, offsets)
+            indices, anchors, channels = [], anchor_positions(symbols), self.channels()
+            last = max(channels[len(self.checkerboard_contexts) - 1].stop, channels[-1].start)
             seen = magnitude(symbols[:, :last].detach())
-            for i, (form, own) in enumerate(zip(forms, channels, strict=True)):
-                added = self.contexts[i - 1](seen[:, : own.start], hidden) if i else torch.zeros_like(form)
-                if i < len(self.half_contexts):
-                    known = torch.cat((seen[:, : own.start], seen[:, own] * first), 1)
-                    added = torch.where(first, added, self.half_contexts[i](known, hidden))
-                found.append(form + added)
-        return torch.cat(found, 1)
+            for i, (own_logits, own) in enumerate(zip(logits, channels, strict=True)):
+                earlier = seen[:, : own.start]
+                added = self.contexts[i - 1](earlier, hidden) if i else torch.zeros_like(own_logits)
+                if i < len(self.checkerboard_contexts):
+                    known = torch.cat((earlier, seen[:, own] * anchors), 1)
+                    added = torch.where(anchors, added, self.checkerboard_contexts[i](known, hidden))
+                indices.append(own_logits + added)
+        return torch.cat(indices, 1)
 
 
-def _renamed(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Weights as they were named when only the first stage had halves."""
-    for old in ("half_context", "half_mean"):
-        for name in [name for name in state if name.startswith(f"{prefix}{old}.")]:
-            state[name.replace(f"{old}.", f"{old}s.0.", 1)] = state.pop(name)
-
-
-def class_scale(index: Tensor) -> Tensor:
-    """Standard deviation of a (continuous) scale class; clipped with a gradient that lets it come back."""
+def scale_of_index(index: Tensor) -> Tensor:
+    """Standard deviation, in quantization steps, of a continuous scale index: log-spaced from ``SCALE_MIN``
+    to ``SCALE_MAX``. Clipped, with a gradient that leads back into the range.
+    """
     clipped: Tensor = Clipped.apply(index)  # type: ignore[no-untyped-call]
-    return torch.exp(math.log(SCALE_MIN) + clipped * (math.log(SCALE_MAX / SCALE_MIN) / (CLASSES - 1)))
+    return torch.exp(math.log(SCALE_MIN) + clipped * (math.log(SCALE_MAX / SCALE_MIN) / (SCALE_COUNT - 1)))
 
 
-def scale_to_class(scale: Tensor) -> Tensor:
-    """Inverse of ``class_scale``, not clipped."""
-    return (scale.log() - math.log(SCALE_MIN)) * ((CLASSES - 1) / math.log(SCALE_MAX / SCALE_MIN))
+def index_of_scale(scale: Tensor) -> Tensor:
+    """Inverse of ``scale_of_index``, not clipped."""
+    return (scale.log() - math.log(SCALE_MIN)) * ((SCALE_COUNT - 1) / math.log(SCALE_MAX / SCALE_MIN))
 
 
 def magnitude(symbols: Tensor) -> Tensor:
-    """What a context network sees of symbols: log2(1 + |symbol|), on the grid of 2^-VALUE_BITS."""
+    """Input of a context network: log2(1 + |symbol|), on the grid of 2^-VALUE_BITS."""
     return grid(torch.log2(1 + symbols.abs().clamp_max(MAGNITUDE_MAX)), VALUE_BITS, HIDDEN_MAX)
 
 
 def anchor_positions(latents: Tensor) -> Tensor:
-    """bool (h, w): the places of latents (n, c, h, w) of the first stage that are coded first, those of an
-    even y + x.
+    """bool (h, w): the anchor positions of latents (n, c, h, w), where y + x is even. They are coded first
+    (He et al. 2021, arXiv:2103.15306).
     """
     row, column = (torch.arange(size, device=latents.device) for size in latents.shape[2:])
     return (row[:, None] + column) % 2 == 0
 
 
 def round(x: Tensor) -> Tensor:
+    """x rounded, with a straight-through gradient (Bengio et al. 2013, arXiv:1308.3432)."""
     return x + (x.round() - x).detach()
 
 
@@ -261,7 +281,7 @@ def grid(x: Tensor, bits: int, most: int) -> Tensor:
 
 
 def _integer_hidden(layer: nn.Conv2d, x: Tensor, more: Tensor | float = 0.0) -> Tensor:
-    """relu(layer(x) + more), x on the grid of 2^-VALUE_BITS, with the integers that the decoder has."""
+    """relu(layer(x) + more), x on the grid of 2^-VALUE_BITS, in the integers that the decoder has."""
     assert layer.bias is not None
     sums = F.conv2d(
         x,
@@ -273,7 +293,7 @@ def _integer_hidden(layer: nn.Conv2d, x: Tensor, more: Tensor | float = 0.0) -> 
 
 
 def linear_path(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    """The linear path stays in float32: bfloat16 rounds large DC coefficients by half a quantization step."""
+    """layer(x) in float32: bfloat16 rounds large DC coefficients by half a quantization step."""
     with torch.autocast(x.device.type, enabled=False):
         result: Tensor = layer(x.float())
         return result

@@ -1,4 +1,6 @@
-"""Layers of the codec: rectifiers with a leaking gradient, residual blocks."""
+"""Layers of the codec: ReLU with a leaky gradient in training, and residual blocks (He et al. 2016,
+arXiv:1512.03385).
+"""
 
 from typing import Any
 
@@ -20,20 +22,22 @@ class _Rectified(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
-        found: Tensor = torch.ops.aten.leaky_relu_backward(gradients[0], x, LEAK, False)
-        return found
+        gradient: Tensor = torch.ops.aten.leaky_relu_backward(gradients[0], x, LEAK, False)
+        return gradient
 
 
 class Rectifier(nn.Module):
-    """ReLU. In training its gradient is ``LEAK`` where it is off: steps large enough to learn in hours switch
-    some units off for all inputs, and without a gradient they would stay so.
+    """ReLU whose gradient in training is ``LEAK`` where it is off.
+
+    Learning rates that train in hours switch some units off for all inputs; without a gradient these would
+    never recover.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return F.relu(x)
-        made: Tensor = _Rectified.apply(x)  # type: ignore[no-untyped-call]
-        return made
+        rectified: Tensor = _Rectified.apply(x)  # type: ignore[no-untyped-call]
+        return rectified
 
 
 class Residual(nn.Module):
@@ -54,8 +58,10 @@ class Residual(nn.Module):
 
 
 class NormalizedResidual(nn.Module):
-    """x + conv(leaky(conv(x / rms(x)))), the root mean square over the channels of a place: a 3x3 convolution
-    and one of ``side`` x ``side`` back, zero at the start. Without the division layers here end switched off.
+    """x + conv(leaky(conv(x / rms(x)))), where rms is the root mean square over the channels of a position.
+
+    A 3x3 convolution, and one of ``side`` x ``side`` back, zero at the start. Without the normalization,
+    layers here end switched off.
     """
 
     def __init__(self, width: int, side: int) -> None:
@@ -70,10 +76,13 @@ class NormalizedResidual(nn.Module):
 
 
 def normalized(x: Tensor) -> Tensor:
-    """x (n, c, h, w) over the root mean square of the channels of each place."""
+    """x (n, c, h, w) divided by the root mean square of the channels of each position (RMSNorm: Zhang and
+    Sennrich 2019, arXiv:1910.07467).
+    """
     return x * torch.rsqrt(x.square().mean(1, keepdim=True) + LEAST_SQUARE)
 
 
 def zero(layer: nn.Module) -> None:
+    """Set all parameters of ``layer`` to 0."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)

@@ -1,37 +1,49 @@
-"""Rate in bits, and the weights between rate and distortion."""
+"""Rate in bits, and the weights between rate and distortion.
+
+Symbols are rounded Gaussians (Ballé et al. 2018, arXiv:1802.01436). Their cost is that of the tables by which
+rANS (Duda 2013, arXiv:1311.2540) codes them.
+"""
 
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from decant_train.codec.config import CLASSES, LAMBDAS, RATE_POINTS, TAIL
+from decant_train.codec.config import LAMBDAS, RATE_POINTS, SCALE_COUNT, TAIL
 
 
-def interpolated_lambdas(position: Tensor) -> Tensor:
-    """Distortion weights of qualities ``position`` (n,), 0..ANCHORS-1, log-interpolated between anchors."""
-    return between_rate_points(torch.tensor(LAMBDAS, device=position.device).log(), position).exp()
+def interpolated_lambdas(rate_point: Tensor) -> Tensor:
+    """Distortion weights (n,) at ``rate_point`` (n,), 0..RATE_POINTS-1, interpolated in their logarithm."""
+    return between_rate_points(torch.tensor(LAMBDAS, device=rate_point.device).log(), rate_point).exp()
 
 
-def between_rate_points(rows: Tensor, position: Tensor) -> Tensor:
-    """Rows of the anchors (ANCHORS, ...) at ``position`` (n,), interpolated: (n, ...)."""
-    low = position.floor().clamp(0, RATE_POINTS - 2).long()
-    part = (position - low).reshape(-1, *[1] * (rows.ndim - 1))
+def between_rate_points(rows: Tensor, rate_point: Tensor) -> Tensor:
+    """Rows (RATE_POINTS, ...) interpolated at ``rate_point`` (n,): (n, ...)."""
+    low = rate_point.floor().clamp(0, RATE_POINTS - 2).long()
+    part = (rate_point - low).reshape(-1, *[1] * (rows.ndim - 1))
     return torch.lerp(rows[low], rows[low + 1], part)
 
 
+def weighted_loss(rate_point: Tensor, bits_per_pixel: Tensor, error: Tensor) -> Tensor:
+    """Mean of rate + lambda distortion over a batch, all (n,). Each image is weighted by 1 / sqrt(lambda) (1
+    at 0.0067), so that high rates do not drown low ones.
+    """
+    weight = interpolated_lambdas(rate_point)
+    return ((bits_per_pixel + weight * 255**2 * error) * (0.0067 / weight).sqrt()).mean()
+
+
 class Clipped(torch.autograd.Function):
-    """Classes within those there are; beyond, only a gradient that leads back counts."""
+    """Scale indices clipped to 0..SCALE_COUNT-1. Beyond, only a gradient that leads back counts."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.save_for_backward(x)
-        return x.clamp(0, CLASSES - 1)
+        return x.clamp(0, SCALE_COUNT - 1)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         ((x,), (gradient,)) = ctx.saved_tensors, gradients
-        away = ((x < 0) & (gradient > 0)) | ((x > CLASSES - 1) & (gradient < 0))
+        away = ((x < 0) & (gradient > 0)) | ((x > SCALE_COUNT - 1) & (gradient < 0))
         return gradient.masked_fill(away, 0)
 
 
@@ -50,11 +62,11 @@ def symbol_bits(x: Tensor, scale: Tensor) -> Tensor:
 
 
 def rate(x: Tensor, symbols: Tensor, scale: Tensor) -> Tensor:
-    """Bits of ``symbols``, x rounded, with tables of deviations ``scale``.
+    """Bits of ``symbols``, which are x rounded, in tables of deviations ``scale``.
 
-    The scale's gradient is that of these bits. Rounding has none: x gets what the mean of the bits over x +
-    uniform noise of one step has, the bits half a step above less those half a step below. That is what
-    sampled noise gives on average, without its variance.
+    ``scale`` gets the gradient of these bits. Rounding has no gradient: x gets the expected gradient under
+    additive uniform noise (Ballé et al. 2017, arXiv:1611.01704), which is the bits half a step above minus
+    the bits half a step below. Sampled noise has the same mean and more variance.
     """
     bits = symbol_bits(symbols.detach(), scale)
     with torch.no_grad():

@@ -1,4 +1,6 @@
-"""Analysis and synthesis transform of the codec."""
+"""Analysis and synthesis transform of the codec (nonlinear transform coding: Ballé et al. 2021,
+arXiv:2007.03034). The synthesis is shallow, as in Yang and Mandt 2023, arXiv:2304.12319.
+"""
 
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -31,8 +31,8 @@ PRECISIONS = ("auto", "bf16", "float32")
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """What networks run under: bfloat16, float32, or bfloat16 where that is fast ("auto")."""
-    wanted = precision == "bf16" or (precision == "auto" and bfloat16_is_fast(device))
-    return torch.autocast(device.type, torch.bfloat16, enabled=wanted)
+    enabled = precision == "bf16" or (precision == "auto" and bfloat16_is_fast(device))
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 
 def cosine(part: float, least: float) -> float:
@@ -54,8 +54,8 @@ def bfloat16_is_fast(device: torch.device) -> bool:
     """
     if device.type != "cpu":
         return True
-    found = torch.cpu.get_capabilities()
-    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 @torch.no_grad()

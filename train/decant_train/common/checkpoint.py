@@ -2,14 +2,13 @@
 
     weights.safetensors      parameters of the network, by name
     checkpoint.json          family, configuration, progress, metrics, data
-    optimizer.safetensors    optimizer state by parameter and field, for --resume; weights alone are enough
-    for everything else metrics.jsonl            the training log, one JSON object a line
+    optimizer.safetensors    optimizer state by parameter and field, needed by --resume alone
+    metrics.jsonl            the training log, one JSON object a line
 
 No file is a pickle. Each is written under a temporary name and renamed, the description last, so an
 interrupted save leaves the one before.
 """
 
-import dataclasses
 import json
 import os
 from collections.abc import Mapping
@@ -78,7 +77,7 @@ def save(
     if optimizer is not None:
         _replace(folder / OPTIMIZER, _optimizer_tensors(trained or checkpoint.model, optimizer))
     description: dict[str, Any] = {"schema": SCHEMA, "family": checkpoint.family}
-    description["config"] = dataclasses.asdict(checkpoint.config)
+    description["config"] = families.get(checkpoint.family).to_keys(checkpoint.config)
     if of is not None:
         description["of"], description["same"] = of, dict(same or {})
     for name in ("epoch", "step", "elapsed_s", "metrics", "data", "options", "stopped_by"):
@@ -94,7 +93,7 @@ def load(folder: Path | str) -> Checkpoint:
     description = read_description(folder)
     try:
         family = families.get(description["family"])
-        config = family.config(**description["config"])
+        config = family.from_keys(description["config"])
         model = family.network(config)
         state = _restored(load_file(folder / WEIGHTS))
         if (of := description.get("of")) is not None:
@@ -113,10 +112,10 @@ def load_same(folder: Path | str, config: Any) -> Checkpoint:
     """The checkpoint in ``folder``, to go on with as ``config``. Raises CheckpointError where it is of
     another.
     """
-    found = load(folder)
-    if found.config != config:
-        raise CheckpointError(f"{folder} was trained as {found.config}; asked for {config}")
-    return found
+    checkpoint = load(folder)
+    if checkpoint.config != config:
+        raise CheckpointError(f"{folder} was trained as {checkpoint.config}; asked for {config}")
+    return checkpoint
 
 
 @takes_paths
@@ -132,13 +131,13 @@ def save_compact(folder: Path, checkpoint: Checkpoint, of: Path | None = None) -
     same: dict[str, str] = {}
     for name, tensor in checkpoint.model.state_dict().items():
         tensor = tensor.detach().cpu().contiguous()
-        kept = _compact(name, tensor)
-        alike = [_content(tensor), _content(_restored(kept)[name])]
+        compact = _compact(name, tensor)
+        alike = [_content(tensor), _content(_restored(compact)[name])]
         if name in shared and _content(shared[name]) in alike:
             continue
         there = next((named[content] for content in alike if content in named), None)
         if there is None:
-            state |= kept
+            state |= compact
         else:
             same[name] = there
     lender = None if of is None else os.path.relpath(of, folder)
@@ -228,7 +227,8 @@ def _restored(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _names(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
     """Names of the optimizer's parameters in its own order."""
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    # Names of files (``decant_train.common.serialized_names``), which ``named_parameters`` does not give.
+    names = {id(parameter): name for name, parameter in model.state_dict(keep_vars=True).items()}
     return [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
 
 

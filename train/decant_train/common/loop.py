@@ -1,8 +1,7 @@
-"""The training loop of the families that learn from a fixed set of images, epoch after epoch.
+"""The trainer of the published systems: epochs over a fixed set of images.
 
-A family's network gives ``loss(images)``; what differs between families is data (Options) or the Task. The
-order is: restore, then for every epoch shuffle, step, log; now and then evaluate and save; stop by
-convergence, epochs or minutes, whichever comes first.
+Families differ in their data (``Options``) and their ``Task``. A step is an epoch: shuffle, then one
+optimizer step per batch. Training stops by convergence, epochs or minutes, whichever comes first.
 """
 
 import json
@@ -24,6 +23,7 @@ from decant_train.common import checkpoint as checkpoints
 from decant_train.common.checkpoint import Checkpoint
 from decant_train.common.convergence import WINDOW, converged
 from decant_train.common.metrics import psnr_of_mse
+from decant_train.common.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +86,140 @@ class Task(Protocol):
         """Called before every save: settle what follows from the trained parameters."""
 
 
+class EpochTrainer(Trainer):
+    """Trains ``task`` epoch after epoch; ``checkpoint.model`` is the task's network. Ctrl-C saves and stops.
+
+    ``resume``: ``checkpoint`` came from ``out`` and training goes on where it stopped, time included.
+    """
+
+    def __init__(
+        self, task: Task, checkpoint: Checkpoint, out: Path, options: Options, *, resume: bool, progress: bool
+    ) -> None:
+        self.task, self.checkpoint, self.out, self.options = task, checkpoint, out, options
+        self.resume, self.log_path = resume, out / "metrics.jsonl"
+        self.row: dict[str, float] | None = None  # the log's line for this epoch, None if interrupted
+        self.bar = tqdm(
+            total=options.epochs or None,
+            initial=checkpoint.epoch,
+            unit="epoch",
+            disable=not progress,
+            dynamic_ncols=True,
+        )
+
+    def prepare(self) -> None:
+        """Task on the device, optimizer, and state and log of a run to resume."""
+        options, checkpoint, task = self.options, self.checkpoint, self.task
+        device = budget.device_of(options.device)
+        self.autocast = budget.autocast(device, options.precision)
+        task.to(device)
+        budget.keep_freed_memory()
+        self.optimizer = torch.optim.Adam(task.parameter_groups(options.learning_rate), fused=True)
+        self.base_rates = [group["lr"] for group in self.optimizer.param_groups]
+        if self.resume and not checkpoints.load_optimizer(self.out, task.model, self.optimizer):
+            log.warning("%s holds weights only: Adam starts anew", self.out)
+        checkpoint.options, checkpoint.stopped_by = asdict(options), ""
+        self.out.mkdir(parents=True, exist_ok=True)
+        rows = _rows_until(self.log_path, checkpoint.epoch) if self.resume else []
+        self.log_path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        self.losses: list[float] = [row["loss"] for row in rows]
+        self.previous_ssim = checkpoint.metrics.get("ssim")
+        self.started, self.elapsed_before = time.monotonic(), checkpoint.elapsed_s
+        self.saved_at = self.started
+
+    def step(self) -> None:
+        """One epoch, or the part of it that fits the budget."""
+        options, checkpoint = self.options, self.checkpoint
+        epoch_started = time.monotonic()
+        elapsed_s = self.elapsed_before + epoch_started - self.started
+        used = self._budget_used(elapsed_s)
+        factor = budget.cosine(used, 0.01) if options.schedule == "cosine" else 1.0
+        for group, base_rate in zip(self.optimizer.param_groups, self.base_rates, strict=True):
+            group["lr"] = base_rate * factor
+        left_s = 60 * options.max_minutes - elapsed_s
+        ends_at = epoch_started + left_s if options.max_minutes else math.inf
+        self.task.model.train()
+        try:
+            loss, steps = _epoch(self.task, self.optimizer, self.autocast, options, checkpoint.epoch, ends_at)
+        except KeyboardInterrupt:
+            checkpoint.stopped_by, self.row = "interrupt", None
+            return
+        now = time.monotonic()
+        checkpoint.epoch += 1
+        checkpoint.step += steps
+        checkpoint.elapsed_s = self.elapsed_before + now - self.started
+        self.losses.append(loss)
+        self.row = {
+            "epoch": checkpoint.epoch,
+            "step": checkpoint.step,
+            "loss": loss,
+            "learning_rate": options.learning_rate * factor,
+            "images_per_s": min(len(self.task), steps * options.batch_size) / (now - epoch_started),
+            "elapsed_s": checkpoint.elapsed_s,
+        }
+        if self._budget_used(checkpoint.elapsed_s) >= 1:
+            by_epochs = options.epochs and checkpoint.epoch >= options.epochs
+            checkpoint.stopped_by = "epochs" if by_epochs else "minutes"
+
+    def validate(self) -> None:
+        """The task's metrics, which become a part of this epoch's line in the log."""
+        self._evaluate()
+        if self.row is not None:
+            self.row |= self.checkpoint.metrics
+
+    def record(self) -> None:
+        """Test for convergence; write the log's line and the progress bar."""
+        if self.row is None:
+            return
+        checkpoint, options = self.checkpoint, self.options
+        if checkpoint.epoch % WINDOW == 0:
+            ssim = checkpoint.metrics["ssim"]
+            if options.stop_when_converged and converged(self.losses, ssim, self.previous_ssim):
+                checkpoint.stopped_by = "convergence"
+            self.previous_ssim = ssim
+        with self.log_path.open("a") as file:
+            file.write(json.dumps(self.row) + "\n")
+        self.bar.update(1)
+        self.bar.set_postfix(_postfix(self.row, checkpoint, options))
+
+    def save(self) -> None:
+        """Settle what follows from the trained parameters, and write the checkpoint."""
+        self.task.finish()
+        checkpoints.save(self.out, self.checkpoint, self.optimizer)
+        self.saved_at = time.monotonic()
+
+    def close(self) -> None:
+        """Metrics and checkpoint at the end."""
+        self.bar.close()
+        checkpoint = self.checkpoint
+        self.task.model.eval()
+        self.task.finish()
+        if "ssim" not in checkpoint.metrics or checkpoint.stopped_by == "interrupt":
+            self._evaluate()
+        self.save()
+
+    def done(self) -> bool:
+        """Whether budget, convergence or Ctrl-C ended the run."""
+        return bool(self.checkpoint.stopped_by)
+
+    def validation_due(self) -> bool:
+        """Every ``evaluate_every`` epochs, and at the end of the budget."""
+        due = self.checkpoint.epoch % self.options.evaluate_every == 0 or self.done()
+        return due and self.row is not None
+
+    def save_due(self) -> bool:
+        """Every ``save_minutes``."""
+        return time.monotonic() - self.saved_at > 60 * self.options.save_minutes
+
+    def _evaluate(self) -> None:
+        self.task.model.eval()
+        loss = self.losses[-1] if self.losses else math.nan
+        self.checkpoint.metrics = self.task.evaluate() | {"loss": loss}
+
+    def _budget_used(self, elapsed_s: float) -> float:
+        options = self.options
+        return budget.used(self.checkpoint.epoch, options.epochs, elapsed_s, options.max_minutes)
+
+
 @takes_paths
 def fit(
     task: Task,
@@ -96,92 +230,8 @@ def fit(
     resume: bool = False,
     progress: bool = True,
 ) -> Checkpoint:
-    """Train ``task`` and keep it in the folder ``out``; ``checkpoint.model`` is the task's network.
-
-    With ``resume``, ``checkpoint`` came from ``out`` and training goes on where it stopped, time included.
-    Ctrl-C saves and stops.
-    """
-    device = budget.device_of(options.device)
-    task.to(device)
-    budget.keep_freed_memory()
-    optimizer = torch.optim.Adam(task.parameter_groups(options.learning_rate), fused=True)
-    base_rates = [group["lr"] for group in optimizer.param_groups]
-    if resume and not checkpoints.load_optimizer(out, task.model, optimizer):
-        log.warning("%s holds weights only: Adam starts anew", out)
-    checkpoint.options = asdict(options)
-    out.mkdir(parents=True, exist_ok=True)
-    log_path = out / "metrics.jsonl"
-    rows = _rows_until(log_path, checkpoint.epoch) if resume else []
-    log_path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    losses: list[float] = [row["loss"] for row in rows]
-    previous_ssim = checkpoint.metrics.get("ssim")
-
-    autocast = budget.autocast(device, options.precision)
-    started, before = time.monotonic(), checkpoint.elapsed_s
-    last_save = started
-    bar = tqdm(
-        total=options.epochs or None,
-        initial=checkpoint.epoch,
-        unit="epoch",
-        disable=not progress,
-        dynamic_ncols=True,
-    )
-    checkpoint.stopped_by = ""
-    with log_path.open("a", buffering=1) as log_file, bar:
-        while not checkpoint.stopped_by:
-            epoch_started = time.monotonic()
-            done = _done(options, checkpoint.epoch, before + epoch_started - started)
-            factor = budget.cosine(done, 0.01) if options.schedule == "cosine" else 1.0
-            for group, base_rate in zip(optimizer.param_groups, base_rates, strict=True):
-                group["lr"] = base_rate * factor
-            task.model.train()
-            left_s = 60 * options.max_minutes - (before + epoch_started - started)
-            ends_at = epoch_started + left_s if options.max_minutes else math.inf
-            try:
-                loss, steps = _epoch(task, optimizer, autocast, options, checkpoint.epoch, ends_at)
-            except KeyboardInterrupt:
-                checkpoint.stopped_by = "interrupt"
-                break
-            now = time.monotonic()
-            checkpoint.epoch += 1
-            checkpoint.step += steps
-            checkpoint.elapsed_s = before + now - started
-            losses.append(loss)
-            row: dict[str, float] = {
-                "epoch": checkpoint.epoch,
-                "step": checkpoint.step,
-                "loss": loss,
-                "learning_rate": options.learning_rate * factor,
-            }
-            row["images_per_s"] = min(len(task), steps * options.batch_size) / (now - epoch_started)
-            row["elapsed_s"] = checkpoint.elapsed_s
-
-            if _done(options, checkpoint.epoch, checkpoint.elapsed_s) >= 1:
-                checkpoint.stopped_by = (
-                    "epochs" if options.epochs and checkpoint.epoch >= options.epochs else "minutes"
-                )
-            if checkpoint.epoch % options.evaluate_every == 0 or checkpoint.stopped_by:
-                task.model.eval()
-                checkpoint.metrics = task.evaluate() | {"loss": loss}
-                row |= checkpoint.metrics
-            if checkpoint.epoch % WINDOW == 0:
-                if options.stop_when_converged and converged(
-                    losses, checkpoint.metrics["ssim"], previous_ssim
-                ):
-                    checkpoint.stopped_by = "convergence"
-                previous_ssim = checkpoint.metrics["ssim"]
-            log_file.write(json.dumps(row) + "\n")
-            if now - last_save > 60 * options.save_minutes:
-                task.finish()
-                checkpoints.save(out, checkpoint, optimizer)
-                last_save = time.monotonic()
-            bar.update(1)
-            bar.set_postfix(_postfix(row, checkpoint, options))
-    task.model.eval()
-    task.finish()
-    if "ssim" not in checkpoint.metrics or checkpoint.stopped_by == "interrupt":
-        checkpoint.metrics = task.evaluate() | {"loss": losses[-1] if losses else math.nan}
-    checkpoints.save(out, checkpoint, optimizer)
+    """Train ``task`` with ``EpochTrainer`` and keep it in the folder ``out``; returns ``checkpoint``."""
+    EpochTrainer(task, checkpoint, out, options, resume=resume, progress=progress).run()
     return checkpoint
 
 
@@ -215,10 +265,6 @@ def _epoch(
             f"the loss became {mean} in epoch {epoch + 1}; lower the learning rate or train in float32"
         )
     return mean, steps
-
-
-def _done(options: Options, epoch: int, elapsed_s: float) -> float:
-    return budget.used(epoch, options.epochs, elapsed_s, options.max_minutes)
 
 
 def _postfix(row: dict[str, float], checkpoint: Checkpoint, options: Options) -> dict[str, str]:

@@ -36,15 +36,15 @@ def load(folder: Path, split: str) -> Split:
     try:
         pixels = np.concatenate([_pictures(path) for path in files])
         with np.load(folder / "labels.npz") as labels:
-            found = labels[split].astype(np.uint8)
+            of_split = labels[split].astype(np.uint8)
         classes = tuple((folder / "classes.txt").read_text().split())
     except (DecantError, OSError, KeyError, ValueError) as error:
         raise NoImagesError(f"{folder} cannot be read as CIFAR-100 mosaics: {error}") from None
-    if len(found) != len(pixels) or found.max() >= len(classes):
+    if len(of_split) != len(pixels) or of_split.max() >= len(classes):
         raise NoImagesError(
-            f"{folder}: {len(found)} labels of {len(classes)} classes; {len(pixels)} pictures"
+            f"{folder}: {len(of_split)} labels of {len(classes)} classes; {len(pixels)} pictures"
         )
-    return Split(pixels, found, classes)
+    return Split(pixels, of_split, classes)
 
 
 def _pictures(path: Path) -> npt.NDArray[np.uint8]:

@@ -150,10 +150,10 @@ class Photos:
         larger = round(size * (LEAST_REDUCTION + REDUCTIONS * float(torch.rand((), generator=generator))))
         larger = min(larger, int(torch.minimum(self.height, self.width).max()))
         squares = self.crops(count, larger, generator)
-        found = functional.interpolate(squares, size=(size, size), mode="bilinear", antialias=True)
+        crops = functional.interpolate(squares, size=(size, size), mode="bilinear", antialias=True)
         if grainy and float(torch.rand((), generator=generator)) < grainy:
-            found = found + grain(count, size, generator).to(found.device)
-        return found.clamp(0, 1)
+            crops = crops + grain(count, size, generator).to(crops.device)
+        return crops.clamp(0, 1)
 
 
 def grain(count: int, size: int, generator: torch.Generator) -> Tensor:
@@ -166,8 +166,8 @@ def grain(count: int, size: int, generator: torch.Generator) -> Tensor:
     drawn = drawn / drawn.std((1, 2, 3), keepdim=True).clamp_min(1e-6)
     part = torch.rand(count, 1, 1, 1, generator=generator)
     deviation = LEAST_NOISE * (MOST_NOISE / LEAST_NOISE) ** part / 255
-    made: Tensor = (drawn[:, :1] + drawn[:, 1:]) * (deviation * 0.5**0.5)
-    return made
+    noise: Tensor = (drawn[:, :1] + drawn[:, 1:]) * (deviation * 0.5**0.5)
+    return noise
 
 
 @takes_paths
@@ -179,14 +179,14 @@ def load(paths: Sequence[Path], smallest: int, *, validation: bool, workers: int
     NoImagesError where no picture is left, saying why.
     """
     packed = [_Packed(path) for path in paths]
-    kept = _kept_for_validation(packed)
+    held_groups = _kept_for_validation(packed)
     pictures: list[npt.NDArray[np.uint8]] = []
     names: list[str] = []
     for file in packed:
-        wanted = [i for i, name in enumerate(file.names) if (group_of(name) in kept) == validation]
+        chosen = [i for i, name in enumerate(file.names) if (group_of(name) in held_groups) == validation]
         with ThreadPoolExecutor(workers) as pool:
-            decoded = list(pool.map(_decode, map(file.content, wanted), (file.names[i] for i in wanted)))
-        for i, picture in zip(wanted, decoded, strict=True):
+            decoded = list(pool.map(_decode, map(file.content, chosen), (file.names[i] for i in chosen)))
+        for i, picture in zip(chosen, decoded, strict=True):
             if picture is not None and min(picture.shape[:2]) >= smallest:
                 pictures.append(picture)
                 names.append(file.names[i])
@@ -222,15 +222,15 @@ def _kept_for_validation(packed: Sequence[_Packed]) -> set[str]:
     """The groups kept for validation: by name, or, where those hold no picture of VALIDATION_SIDE pixels, of
     the pictures that are so large.
     """
-    kept = held(name for file in packed for name in file.names)
+    groups = held(name for file in packed for name in file.names)
     places = [(file, i, name) for file in packed for i, name in enumerate(file.names)]
-    if any(group_of(name) in kept and file.side(i) >= VALIDATION_SIDE for file, i, name in places):
-        return kept
+    if any(group_of(name) in groups and file.side(i) >= VALIDATION_SIDE for file, i, name in places):
+        return groups
     large = [name for file, i, name in places if file.side(i) >= VALIDATION_SIDE]
     groups = {group_of(name) for _, _, name in places}
     if len(groups) > 1 and large:
         return held(large) or {group_of(large[0])}
-    return {group for group in kept if is_validation(group)}
+    return {group for group in groups if is_validation(group)}
 
 
 def _why_none(packed: Sequence[_Packed], smallest: int, validation: bool) -> str:

@@ -21,14 +21,14 @@ def pictures() -> tuple[Bytes, Bytes]:
     """Pictures uint8 (1797, 28, 28) on a black ground, and labels uint8 (1797,)."""
     from sklearn.datasets import load_digits
 
-    found = load_digits()
-    large = np.zeros((len(found.images), SIDE, SIDE), np.uint8)
+    digits = load_digits()
+    large = np.zeros((len(digits.images), SIDE, SIDE), np.uint8)
     margin = (SIDE - _ENLARGED) // 2
     inner = slice(margin, margin + _ENLARGED)
-    for picture, digit in zip(large, found.images, strict=True):
+    for picture, digit in zip(large, digits.images, strict=True):
         small = Image.fromarray(np.minimum(digit * 16, 255).astype(np.uint8))
         picture[inner, inner] = np.asarray(small.resize((_ENLARGED, _ENLARGED), Image.Resampling.BICUBIC))
-    return large, found.target.astype(np.uint8)
+    return large, digits.target.astype(np.uint8)
 
 
 def write(folder: Path, training: int = TRAINING, test: int | None = None) -> Path:

@@ -80,7 +80,7 @@ class CodecFamily:
                 "hyper_analysis": codec_graphs.hyper_analysis(self.model),
                 "synthesis_adjoint": codec_adjoint.adjoint(self.model),
             }
-            if self.model.config.predicted:
+            if self.model.config.predicted_channels:
                 graphs["prediction"] = codec_graphs.prediction(self.model)
         return graphs
 

@@ -34,9 +34,9 @@ def settled(model: Codec) -> Codec:
     for layer in (model.analysis.linear, *decoding):
         layer.weight.data.copy_(layer.weight.half().float())
     stored = _stored_layers(model)
-    if model.config.predicting:
+    if model.config.prediction_inputs:
         stored.append(_prediction(model))
-    elif model.config.predicted:
+    elif model.config.predicted_channels:
         found = _prediction_weight(model)
         _prediction(model).weight.data.mul_(found.half().float() / found.where(found != 0, 1.0))
     for layer in stored:
@@ -103,7 +103,7 @@ def prediction(model: Codec) -> onnx.ModelProto:
     """How far the first latents are from their means float32 (1, known, h, w) -> what that adds to the means
     of the channels after the first stage (1, predicted, h, w), of each stage from those before it.
     """
-    count, predicted = _prediction(model).in_channels, model.config.predicted
+    count, predicted = _prediction(model).in_channels, model.config.predicted_channels
     graph = GraphBuilder("prediction", "distances", "float32", [1, count, "h", "w"])
     return graph.model(_predicted(graph, "distances", model), "float32", [1, predicted, "h", "w"])
 
@@ -128,11 +128,13 @@ def synthesis_inputs(model: Codec) -> tuple[GraphBuilder, str]:
     graph.input("mean", "float32", [1, m, "h", "w"])
     graph.input("step", "float32", [1, m, 1, 1])
     scaled = graph.node("Mul", ["symbols", "step"], "symbols.scaled")
-    latents = graph.node("Add", [scaled, "mean"], "latents.alone" if model.config.predicted else "latents")
-    if not model.config.predicted:
+    latents = graph.node(
+        "Add", [scaled, "mean"], "latents.alone" if model.config.predicted_channels else "latents"
+    )
+    if not model.config.predicted_channels:
         return graph, latents
-    first, count = model.config.stages[0], _prediction(model).in_channels
-    end = first + model.config.predicted
+    first, count = model.config.channel_groups[0], _prediction(model).in_channels
+    end = first + model.config.predicted_channels
     ends = [graph.constant(f"predicted.{k}", np.array([v], np.int64)) for k, v in (("0", 0), ("n", count))]
     axis = graph.constant("predicted.axis", np.array([1], np.int64))
     residuals = graph.node("Slice", [scaled, *ends, axis], "distances")
@@ -145,8 +147,12 @@ def _predicted(graph: GraphBuilder, residuals: str, model: Codec) -> str:
     """Weights of many channels are kept in 8 bits: of residuals over the channels' deviations, since these
     differ a hundredfold.
     """
-    if model.config.predicting:
-        prior, first, weight = model.hyperprior, model.config.stages[0], model.hyperprior.prediction_weight()
+    if model.config.prediction_inputs:
+        prior, first, weight = (
+            model.hyperprior,
+            model.config.channel_groups[0],
+            model.hyperprior.prediction_weight(),
+        )
         known = prior.deviation[: weight.shape[1]].reshape(1, -1, 1, 1)
         unit = graph.constant("prediction.unit", array(1 / known))
         residuals = graph.node("Mul", [residuals, unit], "distances.even")
@@ -159,7 +165,7 @@ def _predicted(graph: GraphBuilder, residuals: str, model: Codec) -> str:
 
 def _prediction_weight(model: Codec) -> Tensor:
     """(predicted, known, 3, 3), on latents as they are."""
-    prior, first, deviation = model.hyperprior, model.config.stages[0], model.hyperprior.deviation
+    prior, first, deviation = model.hyperprior, model.config.channel_groups[0], model.hyperprior.deviation
     weight = prior.prediction_weight().detach()
     count, known = weight.shape[:2]
     return weight * deviation[first : first + count, None, None, None] / deviation[:known, None, None]

@@ -43,7 +43,7 @@ class FloatSynthesis:
         network = Synthesis(
             CodecConfig(
                 latents=up.shape[1],
-                stages=(up.shape[1],),
+                channel_groups=(up.shape[1],),
                 render_width=value("last.weight").shape[1],
                 render_layers=layers,
                 render_hidden=len(value("render.0.first.bias")) if layers else 1,

@@ -15,19 +15,20 @@ from decant.codec.entropy.context_network import non_anchor_name
 from decant.codec.layout import QUALITIES, GridLayout
 from decant.codec.quantization import Prediction, Quantizer, quantized_hyperlatents, symbol_weight
 from decant_train.codec.config import (
-    CLASSES,
     LAMBDAS,
     MAGNITUDE_MAX,
     MULTIPLIER_MAX,
     RATE_POINTS,
+    SCALE_COUNT,
     VALUE_BITS,
     WEIGHT_BITS,
 )
 from decant_train.codec.distortion import distortion
-from decant_train.codec.encoder import MEASURED_ON, Encoding
-from decant_train.codec.entropy_model import CheckerboardMean, Context, class_scale, magnitude
+from decant_train.codec.encoder import Encoding
+from decant_train.codec.entropy_model import CheckerboardMean, Context, magnitude, scale_of_index
 from decant_train.codec.model import Codec
 from decant_train.codec.rate import interpolated_lambdas, symbol_bits
+from decant_train.codec.sensitivity import MEASURED_ON
 from torch import nn
 
 from decant_export.families.codec.float_graphs import array
@@ -88,8 +89,8 @@ def encoder_of(model: Codec, pictures: Sequence[np.ndarray]) -> Encoding:
 
     encoder = Encoding(model, several(pictures[:MEASURED_ON]))
     tried = several(pictures[-TRIED_ON:])
-    factor, least = 1.0, _score(encoder.farther(1.0), tried)
-    while (score := _score(encoder.farther(LONGER * factor), tried)) < least - WORTH_IT:
+    factor, least = 1.0, _score(encoder.with_longer_steps(1.0), tried)
+    while (score := _score(encoder.with_longer_steps(LONGER * factor), tried)) < least - WORTH_IT:
         factor, least = LONGER * factor, score
     encoder.bound = encoder.bound / factor
     return encoder
@@ -116,7 +117,7 @@ def with_targets(
     for i, (pixels, item) in enumerate(zip(pictures, latents, strict=True)):
         qualities = COUNTED[i % 3 :: 3]
         several = (centred(pixels) + 0.5).expand(len(qualities), -1, -1, -1)
-        targets = encoder.sent(several, position[[q - 1 for q in qualities]]).aims
+        targets = encoder.sent(several, position[[q - 1 for q in qualities]]).targets
         found.append(replace(item, targets=dict(zip(qualities, targets.numpy(), strict=True))))
     return found
 
@@ -132,12 +133,12 @@ def layout_of(encoder: Encoding, latents: Sequence[Latents]) -> tuple[GridLayout
     """
     model = encoder.model
     tables = {**_qualities(model), **_scale_network(model), **_neighbour_mean(model)}
-    fitted = [_fitted(c) for c in range(CLASSES)]
+    fitted = [_fitted(c) for c in range(SCALE_COUNT)]
     layout = _layout(model, tables | _entropy(fitted))
     tables["quality.hyper_class"] = _hyper_scale_indices(layout, tables, latents, fitted)
     # Which symbols come depends on what tables make them cost: counted twice.
     distributions = fitted
-    curved, bound = array(encoder.worth), array(encoder.bound)
+    curved, bound = array(encoder.rdo_weight), array(encoder.bound)
     for _ in range(2):
         layout = _layout(model, tables | _entropy(distributions))
         distributions = []
@@ -196,14 +197,14 @@ def _prediction(model: Codec) -> Prediction | None:
 def _layout(model: Codec, tables: dict[str, np.ndarray]) -> GridLayout:
     config = model.config
     # A latent for the prediction, a quarter of one for each 3x3 at 1/4.
-    halo = bool(config.predicted) - (-(config.render_layers + 1) // 4)
+    halo = bool(config.predicted_channels) - (-(config.render_layers + 1) // 4)
     described: dict[str, Any] = {
         "channels": config.latents,
         "hyper": config.hyper,
-        "stages": list(config.stages),
-        "class_width": config.class_width,
+        "stages": list(config.channel_groups),
+        "class_width": config.scale_width,
         "context_width": config.context_width,
-        "halves": config.halves,
+        "halves": config.checkerboard_groups,
         "mixed_width": config.mixed_width,
         "group": GROUP,
         "halo": halo,
@@ -225,7 +226,7 @@ def _qualities(model: Codec) -> dict[str, np.ndarray]:
         "quality.hyper_multiplier": np.clip(np.rint(2**VALUE_BITS / hyper_gain), 1, MULTIPLIER_MAX).astype(
             np.uint8
         ),
-        "quality.hyper_class": np.clip(np.rint(hyper_scale_index + CODED_BELOW), 1, CLASSES - 1).astype(
+        "quality.hyper_class": np.clip(np.rint(hyper_scale_index + CODED_BELOW), 1, SCALE_COUNT - 1).astype(
             np.uint8
         ),
         "quality.class_offset": np.clip(offsets, 0, 255).astype(np.uint8),
@@ -243,14 +244,14 @@ def _scale_network(model: Codec) -> dict[str, np.ndarray]:
     """The integers of the scale network and of the context networks."""
     prior = model.hyperprior
     tables = {
-        "scale.hidden_weight": _integers(prior.class_hidden),
-        "scale.hidden_bias": _integer_bias(prior.class_hidden),
-        "scale.out_weight": _integers(prior.class_out)[:, :, 0, 0],
+        "scale.hidden_weight": _integers(prior.scale_hidden),
+        "scale.hidden_bias": _integer_bias(prior.scale_hidden),
+        "scale.out_weight": _integers(prior.scale_out)[:, :, 0, 0],
     }
     symbols = torch.arange(MAGNITUDE_MAX + 1).float()
     tables["context.magnitude"] = (array(magnitude(symbols)) * 2**VALUE_BITS).astype(np.uint8)
     parts = {f"context.{i}": context for i, context in enumerate(prior.contexts, 1)}
-    parts |= {non_anchor_name(i): half for i, half in enumerate(prior.half_contexts)}
+    parts |= {non_anchor_name(i): half for i, half in enumerate(prior.checkerboard_contexts)}
     for name, context in parts.items():
         assert isinstance(context, Context)
         tables[f"{name}.hidden_weight"] = _integers(context.hidden)[:, :, 0, 0]
@@ -268,7 +269,7 @@ def _neighbour_mean(model: Codec) -> dict[str, np.ndarray]:
     """What first halves add to means, in the latents' own unit."""
     prior = model.hyperprior
     tables: dict[str, np.ndarray] = {}
-    for i, (network, channels) in enumerate(zip(prior.half_means, prior.channels(), strict=False)):
+    for i, (network, channels) in enumerate(zip(prior.checkerboard_means, prior.channels(), strict=False)):
         assert isinstance(network, CheckerboardMean)
         unit, name = array(prior.deviation[channels]), mean_context_name(i)
         hidden, out = network.hidden, network.out
@@ -298,16 +299,16 @@ def _integer_bias(layer: nn.Conv2d) -> np.ndarray:
 def _fitted(c: int) -> np.ndarray:
     """Probabilities of symbols -MOST_RADIUS..MOST_RADIUS in class ``c`` as training assumes them."""
     values = torch.arange(-MOST_RADIUS, MOST_RADIUS + 1).float()
-    scale = class_scale(torch.tensor(float(c) - CODED_BELOW))
+    scale = scale_of_index(torch.tensor(float(c) - CODED_BELOW))
     bits: np.ndarray = symbol_bits(values, scale).double().numpy()
     return 2.0**-bits
 
 
 def _entropy(distributions: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     """Integer tables of distributions over -MOST_RADIUS..MOST_RADIUS, one a class; the first is not coded."""
-    radius, runs = np.zeros(CLASSES, np.uint8), np.zeros(CLASSES, np.uint16)
+    radius, runs = np.zeros(SCALE_COUNT, np.uint8), np.zeros(SCALE_COUNT, np.uint16)
     counts, run_counts = [], [np.zeros(0, np.uint32)]
-    for c in range(1, CLASSES):
+    for c in range(1, SCALE_COUNT):
         p = distributions[c]
         zero = float(p[MOST_RADIUS])
         runs[c] = entropy_counts.recommended_runs(zero)
@@ -353,13 +354,13 @@ def _hyper_scale_indices(
 def _count(model: Codec, layout: GridLayout, latents: Sequence[Latents], curved: np.ndarray) -> np.ndarray:
     """How often each symbol -MOST_RADIUS..MOST_RADIUS (larger ones left out) came in each class."""
     width = 2 * MOST_RADIUS + 1
-    histograms = np.zeros((CLASSES, width))
+    histograms = np.zeros((SCALE_COUNT, width))
     for scale_indices, symbols in _coded(model, layout, latents, curved):
         inside = np.abs(symbols) <= MOST_RADIUS
         coded = (
             scale_indices[inside].astype(np.int64) * width + symbols[inside].astype(np.int64) + MOST_RADIUS
         )
-        histograms += np.bincount(coded, minlength=CLASSES * width).reshape(CLASSES, width)
+        histograms += np.bincount(coded, minlength=SCALE_COUNT * width).reshape(SCALE_COUNT, width)
     return histograms
 
 

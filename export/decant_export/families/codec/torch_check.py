@@ -29,7 +29,7 @@ def against_torch(
     mean = model.hyperprior.mean(z_hat)
     gain = model.quality(torch.tensor([3.0]))[0][:, :, None, None]
     symbols = ((y - mean) * gain).round()
-    latents, first = symbols / gain + mean, model.config.stages[0]
+    latents, first = symbols / gain + mean, model.config.channel_groups[0]
     known, predicted = symbols[:, :0], torch.zeros(0)
     if model.hyperprior.prediction is not None:
         count = model.hyperprior.prediction.in_channels

@@ -286,9 +286,9 @@ class ColorAutoencoder(nn.Module):
             values = torch.from_numpy(level_values(depth)).to(device)[:, None].expand(-1, config.channels)
             smooth = self._likelihood(values, torch.full((1 << depth,), i, device=device)).T.cpu().double()
             self.get_buffer(f"counts_{i}").copy_(_counts(table + _PRIOR * smooth))
-        kept = quantized(latents[:KNOWN], self.bits_at(depths[:KNOWN]))
+        stored = quantized(latents[:KNOWN], self.bits_at(depths[:KNOWN]))
         self.known.zero_()
-        self.known[: len(kept)] = kept
+        self.known[: len(stored)] = stored
 
     def _likelihood(self, latents: Tensor, depths: Tensor) -> Tensor:
         """Probability of the level around each latent (..., C) at the depths of these indices (...)."""

@@ -43,9 +43,9 @@ class ColorTask:
         self._training, self._validation = (
             (
                 torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))),
-                torch.from_numpy(np.searchsorted(edges, found, side="right")),
+                torch.from_numpy(np.searchsorted(edges, complexity, side="right")),
             )
-            for pixels, found in (
+            for pixels, complexity in (
                 (training, complexity),
                 (validation, complexities(validation, model)),
             )
@@ -108,8 +108,8 @@ class ColorTask:
         """
         pictures, depths = (t[: len(self._validation[0])] for t in self._training)
         training = self._measured((pictures, depths))
-        found = self._measured(self._validation)
-        return found | {"training_mse": training["mse"], "price": float(self.model.price)}
+        metrics = self._measured(self._validation)
+        return metrics | {"training_mse": training["mse"], "price": float(self.model.price)}
 
     @torch.no_grad()
     def finish(self) -> None:
@@ -128,14 +128,14 @@ class ColorTask:
             decoded = self.model.decode(latents)
             psnr, ssim = psnr_ssim(pictures, decoded)
             far = (decoded - pictures).abs()
-            found = {
+            measured = {
                 "psnr": psnr,
                 "ssim": ssim,
                 "mse": float(far.square().mean()),
                 "bits_per_pixel": float(self.model.rate(latents, depths).mean()) / pictures[0, 0].numel(),
                 "accuracy": float((far <= CLOSE + 1e-6).float().mean()),
             }
-            sums = {key: sums.get(key, 0.0) + value * len(pixels) for key, value in found.items()}
+            sums = {key: sums.get(key, 0.0) + value * len(pixels) for key, value in measured.items()}
         return {key: value / len(side[0]) for key, value in sums.items()}
 
 

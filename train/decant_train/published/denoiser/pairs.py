@@ -79,10 +79,10 @@ def make_pairs(folders: Sequence[Path], originals_of: "dict[Path, Pixels]") -> t
                 f"{folder} was trained on {len(decoded)} images; {len(originals)} were found"
             )
         split = split_of(len(originals), str(loaded.data.get("source", folder)))
-        for side, kept in enumerate(sides):
-            kept.append((originals[split == side], decoded[split == side]))
+        for side, parts in enumerate(sides):
+            parts.append((originals[split == side], decoded[split == side]))
     training, validation, test = (
-        Pairs(np.concatenate([o for o, _ in kept]), np.concatenate([d for _, d in kept])) for kept in sides
+        Pairs(np.concatenate([o for o, _ in parts]), np.concatenate([d for _, d in parts])) for parts in sides
     )
     log.info("%d training, %d validation and %d test pairs", len(training), len(validation), len(test))
     return training, validation, test

@@ -53,8 +53,8 @@ class VggFeatures(nn.Module):
         1]; scalar float32.
         """
         with torch.no_grad():
-            wanted = self(others)
-        distance: Tensor = (self(pictures).float() - wanted.float()).abs().mean()
+            target = self(others)
+        distance: Tensor = (self(pictures).float() - target.float()).abs().mean()
         return distance
 
 

@@ -83,7 +83,7 @@ def train_perceptual(
         raise ValueError(f"family perceptual has no size {size!r}; it has {', '.join(family.sizes)}")
     config = dataclasses.replace(family.sizes[size], bits=bits, **(shape or {}))
     network = None if features_file is None else features.load(features_file)
-    found = images if isinstance(images, Squares) else squares(images, config.image_size, pictures)
+    split = images if isinstance(images, Squares) else squares(images, config.image_size, pictures)
     torch.manual_seed(options.seed)
     if resume:
         start = checkpoints.load_same(out, config)
@@ -96,9 +96,13 @@ def train_perceptual(
     if not resume:
         first = None if begin is None else _begin_with(start.model, begin)
         start.data["encoder_weights"] = first or _weigh(start.model, encoder_weights)
-    start.data |= {"images": len(found.training), "validation_images": len(found.validation), "mu": mu}
+    start.data |= {
+        "images": len(split.training),
+        "validation_images": len(split.validation),
+        "mu": mu,
+    }
     start.data["features"] = None if features_file is None else features_file.name
-    task = PerceptualTask(start.model, found.training, found.validation, network, mu)
+    task = PerceptualTask(start.model, split.training, split.validation, network, mu)
     return loop.fit(task, start, out, options, resume=resume, progress=progress)
 
 
@@ -124,13 +128,13 @@ def squares(folder: Path | None, size: int, pictures: int = 0) -> Squares:
         return _tiles(size, pictures)
     files = data.image_files(folder)
     groups = held(path.name for path in files)
-    kept = [path for path in files if group_of(path.name) in groups]
+    validation_files = [path for path in files if group_of(path.name) in groups]
     training = [path for path in files if group_of(path.name) not in groups]
-    if not training or not kept:
+    if not training or not validation_files:
         raise data.NoImagesError(f"{folder} holds one photo only: training and validation need one each")
     return Squares(
         _squares(_evenly(training, pictures), size, folder),
-        _squares(_evenly(kept, VALIDATION), size, folder),
+        _squares(_evenly(validation_files, VALIDATION), size, folder),
     )
 
 

@@ -84,8 +84,8 @@ class PerceptualTask:
             distance = 0.0 if self.features is None else float(self.features.distance(decoded, pictures))
             sums += np.array([*psnr_ssim(pictures, decoded), distance]) * len(part)
         psnr, ssim, distance = (sums / len(self._validation)).tolist()
-        found = {"psnr": psnr, "ssim": ssim}
-        return found if self.features is None else {**found, "feature_distance": distance}
+        metrics = {"psnr": psnr, "ssim": ssim}
+        return metrics if self.features is None else {**metrics, "feature_distance": distance}
 
     @torch.no_grad()
     def finish(self) -> None:
@@ -93,11 +93,11 @@ class PerceptualTask:
         training = self.model.training
         self.model.eval()
         self.model.level_counts.zero_()
-        found = []
+        encoded = []
         for part in torch.split(self._training, EVALUATION_BATCH):
-            found.append(self.model.encode(part.float() / 255))
-            self.model.count_levels(found[-1])
-        latents = torch.cat(found)
+            encoded.append(self.model.encode(part.float() / 255))
+            self.model.count_levels(encoded[-1])
+        latents = torch.cat(encoded)
         chosen = torch.arange(KNOWN, device=latents.device) * len(latents) // KNOWN
         self.model.known.copy_(latents[chosen])
         self.model.train(training)

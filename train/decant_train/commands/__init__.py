@@ -1,0 +1,1 @@
+"""The commands of `decant train`: one file for the codec, one for the published systems."""
