@@ -54,6 +54,10 @@ lock: $(STAMP)
 wheel: $(STAMP)
 	$(BIN)/python -m pip wheel --quiet --no-deps -w dist .
 
+# Prepares and checks the training on a lent GPU; IMAGES: folders or packed files.
+gpu-plan: $(STAMP)
+	$(BIN)/python -m decant_train.gpu.prepare --images $(IMAGES)
+
 # Wheels for Linux on x86-64 and on 64-bit ARM, compiled by zig and checked.
 wheels: $(STAMP)
 	$(PIP) ziglang==0.17.1

@@ -53,7 +53,7 @@ def test_training_skips_other_formats_by_name(folder: Path, caplog: pytest.LogCa
 def test_packed_photos_hold_other_formats_for_unreadable(folder: Path, tmp_path: Path):
     packed = tmp_path / "p.safetensors"
     photos.pack(folder, packed)
-    file = photos._Packed(packed)
+    file = photos.PackedFile(packed)
     assert sorted(file.side(i) for i in range(len(file.names))) == [0, 320]
 
 

@@ -143,13 +143,17 @@ class Codec(nn.Module):
         symbols that it chooses; the analysis has an error of its own. With ``analysis`` False the analysis
         has no gradient. ``syntheses``: names of those to run; None for all. Gains see the error of rounding
         shrink as they grow.
+
+        Hyperlatents have no gradient to the analysis. They see latents in units of their deviations, those
+        that are never sent too, which nothing else holds in place: with that gradient such latents drift,
+        hyperlatents follow, and the training diverges within a few thousand steps.
         """
         names = self.syntheses() if syntheses is None else syntheses
         gain, hyper_gain, offset, hyper_index = self.quality(rate_point)
         with torch.set_grad_enabled(analysis and torch.is_grad_enabled()):
             y = self.analysis(pictures - 0.5)
         with torch.autocast(y.device.type, enabled=False):  # bfloat16 is too coarse for what is coded
-            z = self.hyperprior.hyperlatents(y if encode is None else y.detach())
+            z = self.hyperprior.hyperlatents(y.detach())
             z = z * hyper_gain[:, :, None, None]
             z_symbols = round(z)
             z_bits = self._rate(z, z_symbols, scale_of_index(hyper_index)[:, :, None, None])

@@ -19,6 +19,7 @@ class CodecOptions:
 
     steps: int = 0
     max_minutes: float = 0.0
+    pause_minutes: float = 0.0  # stop after so many minutes of this session, to be resumed; 0: do not
     batch_size: int = 8
     crop: int = 192  # pixels, a multiple of 64
     optimizer: str = "muon"  # "adam", or "muon" or "soap" for the matrices and Adam for the rest
@@ -48,6 +49,7 @@ class CodecOptions:
     average: float = 0.998  # of the weights, per step (exponential moving average)
     compile: bool = False
     validate_every: int = 1000  # steps
+    validation_crops: int = 0  # of 256x256 pixels; 0: as many as usual
     save_minutes: float = 4.0
     precision: str = "auto"
     device: str = "auto"

@@ -19,17 +19,21 @@ def parameter_groups(model: Codec, options: CodecOptions) -> list[dict[str, Any]
         (options.render_rate, [p for synthesis in syntheses for p in synthesis.render.parameters()]),
         (options.scale_rate, [model.scale_offset, model.hyper_scale_index]),
         (options.hyper_rate, [p for part in (prior.analysis, prior.mean) for p in part.parameters()]),
-        (options.latent_rate, [p for p in model.analysis.out.parameters() if p.ndim == 4]),
     ]
-    taken = {id(p) for _, group in rated for p in group}
+    latents = [model.analysis.out.weight]
+    taken = {id(p) for _, group in rated for p in group} | {id(p) for p in latents}
     branches = [p for p in model.analysis.parameters() if id(p) not in taken]
     matrices = [p for p in branches if p.ndim == 4 and options.optimizer != "adam"]
     of_matrices = {id(p) for p in matrices}
+    orthogonal = {options.optimizer: True} if options.optimizer != "adam" else {}
     taken |= {id(p) for p in branches}
     rate = options.learning_rate
     groups: list[dict[str, Any]] = [
         {"params": [p for p in model.parameters() if id(p) not in taken], "lr": rate},
-        {"params": matrices, "lr": rate * options.matrix_rate, options.optimizer: True},
+        {"params": matrices, "lr": rate * options.matrix_rate} | orthogonal,
+        # Adam would move all inputs of a latent alike: features have a large common part, so that each step
+        # would shift whole latents.
+        {"params": latents, "lr": rate * options.latent_rate} | orthogonal,
         {"params": [p for p in branches if id(p) not in of_matrices], "lr": rate * options.branch_rate},
         *({"params": parameters, "lr": rate * factor} for factor, parameters in rated),
     ]

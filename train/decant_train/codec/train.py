@@ -69,6 +69,7 @@ class CodecTrainer(Trainer):
         self.resume, self.warm_started = resume, warm_started
         self.draw = torch.Generator().manual_seed(options.seed * 1_000_003 + checkpoint.step)
         self.clip = Clip(options.clip_norm, options.clip_unusual)
+        self.paused = False
         self.bar = tqdm(
             total=options.steps or None,
             initial=checkpoint.step,
@@ -111,7 +112,9 @@ class CodecTrainer(Trainer):
         budget.keep_freed_memory()
         self.probes = probe_pictures(self.training, options.crop)
         self.test_pictures = self.validation.crops(
-            validation.VALIDATION_CROPS, validation.VALIDATION_CROP, torch.Generator().manual_seed(1)
+            options.validation_crops or validation.VALIDATION_CROPS,
+            validation.VALIDATION_CROP,
+            torch.Generator().manual_seed(1),
         )
         self.encoding: Encoding | None = None
         self.sums = torch.zeros(4, device=self.device)  # of loss, bits of y and z, error, since validation
@@ -189,12 +192,12 @@ class CodecTrainer(Trainer):
         self.checkpoint.model = self.averaged.cpu().eval()
 
     def done(self) -> bool:
-        """Whether the budget is used."""
-        return bool(self.checkpoint.stopped_by)
+        """Whether the budget is used, or this session's part of it."""
+        return bool(self.checkpoint.stopped_by) or self.paused
 
     def validation_due(self) -> bool:
         """Every ``validate_every`` steps, and at the end."""
-        return self.checkpoint.step % self.options.validate_every == 0 or self.done()
+        return self.checkpoint.step % self.options.validate_every == 0 or bool(self.checkpoint.stopped_by)
 
     def save_due(self) -> bool:
         """Every ``save_minutes``, and at the end."""
@@ -207,6 +210,7 @@ class CodecTrainer(Trainer):
         checkpoint.elapsed_s = self.elapsed_before + time.monotonic() - self.started
         if self._budget_used(checkpoint.elapsed_s) >= 1:
             checkpoint.stopped_by = "steps" if steps and checkpoint.step >= steps else "minutes"
+        self.paused = 0 < 60 * self.options.pause_minutes <= time.monotonic() - self.started
 
     def _budget_used(self, elapsed_s: float) -> float:
         return budget.used(self.checkpoint.step, self.options.steps, elapsed_s, self.options.max_minutes)

@@ -11,7 +11,7 @@ from decant_train.codec.model import Codec
 from decant_train.codec.rate import weighted_loss
 from decant_train.codec.ssimulacra2_score import mean_score
 
-VALIDATION_CROP, VALIDATION_CROPS = 256, 32
+VALIDATION_CROP, VALIDATION_CROPS = 256, 32  # pixels, and how many unless an option says so
 # How many pictures, and which rate points, SSIMULACRA2 is measured on.
 SCORED_PICTURES, SCORED_AT = 8, (1.0, 2.0, 3.0, 5.0)
 

@@ -178,7 +178,7 @@ def load(paths: Sequence[Path], smallest: int, *, validation: bool, workers: int
     At least one photograph of VALIDATION_SIDE pixels is kept for validation, if there are two. Raises
     NoImagesError where no picture is left, saying why.
     """
-    packed = [_Packed(path) for path in paths]
+    packed = [PackedFile(path) for path in paths]
     held_groups = _kept_for_validation(packed)
     pictures: list[npt.NDArray[np.uint8]] = []
     names: list[str] = []
@@ -195,7 +195,7 @@ def load(paths: Sequence[Path], smallest: int, *, validation: bool, workers: int
     return Photos(pictures, names)
 
 
-class _Packed:
+class PackedFile:
     """A packed file: the ``names`` and contents of its pictures."""
 
     def __init__(self, path: Path) -> None:
@@ -218,7 +218,7 @@ class _Packed:
             return 0
 
 
-def _kept_for_validation(packed: Sequence[_Packed]) -> set[str]:
+def _kept_for_validation(packed: Sequence[PackedFile]) -> set[str]:
     """The groups kept for validation: by name, or, where those hold no picture of VALIDATION_SIDE pixels, of
     the pictures that are so large.
     """
@@ -233,7 +233,7 @@ def _kept_for_validation(packed: Sequence[_Packed]) -> set[str]:
     return {group for group in groups if is_validation(group)}
 
 
-def _why_none(packed: Sequence[_Packed], smallest: int, validation: bool) -> str:
+def _why_none(packed: Sequence[PackedFile], smallest: int, validation: bool) -> str:
     """Why ``load`` found no picture."""
     where = ", ".join(str(file.path) for file in packed)
     sides = [file.side(i) for file in packed for i in range(len(file.names))]
