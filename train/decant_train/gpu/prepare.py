@@ -28,7 +28,7 @@ from decant_train.gpu.run import run_call
 from decant_train.gpu.shards import write_shards
 
 PACKAGES = ("constriction", "ssimulacra2")  # that training needs and the machine lacks
-MACHINE = ("--python-version", "3.12", "--platform", "manylinux_2_28_x86_64", "--platform")
+MACHINE: tuple[str, ...] = ("--python-version", "3.12", "--platform", "manylinux_2_28_x86_64", "--platform")
 MACHINE += ("manylinux_2_17_x86_64", "--platform", "manylinux2014_x86_64", "--implementation", "cp")
 REHEARSAL: Mapping[str, Any] = {
     "latents": 64,

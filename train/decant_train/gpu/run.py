@@ -78,13 +78,13 @@ def tried(plan: Plan, options: CodecOptions, shards: list[Path], folder: Path) -
 
     If steps on the encoder's own symbols fail, the run does without them. Any other failure is raised.
     """
-    phases = {"plain": {"refine_from": 1.0}, "refined": {"refine_from": 0.0, "measured_every": TRIAL_STEPS}}
+    phases: dict[str, dict[str, Any]] = {
+        "plain": {"refine_from": 1.0},
+        "refined": {"refine_from": 0.0, "measured_every": TRIAL_STEPS},
+    }
     for name, changes in phases.items():
-        trial = replace(
-            options,
-            **{"steps": TRIAL_STEPS, "max_minutes": 0.0, "pause_minutes": 0.0, "validate_every": TRIAL_STEPS}
-            | changes,
-        )
+        few: dict[str, Any] = {"steps": TRIAL_STEPS, "max_minutes": 0.0, "pause_minutes": 0.0}
+        trial = replace(options, **few | {"validate_every": TRIAL_STEPS} | changes)
         began = time.monotonic()
         try:
             train_codec(plan.size, folder / name, trial, images=shards[:1], shape=plan.shape, progress=False)
