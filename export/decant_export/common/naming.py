@@ -6,7 +6,7 @@ from decant_export.errors import ExportError
 
 
 def checked_name(name: str) -> str:
-    """``name``, or ExportError where files cannot carry it."""
+    """``name``, where files can carry it. Raises ExportError elsewhere."""
     if not NAME_PATTERN.fullmatch(name):
         raise ExportError(
             f"bundle name {name!r}; 1 to 64 of a-z 0-9 . _ - expected, a letter or digit first; give --name"

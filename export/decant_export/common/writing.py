@@ -159,6 +159,7 @@ def training_description(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def add_file(folder: Path, path: str, data: bytes) -> FileEntry:
+    """Write ``data`` to ``path`` below ``folder``; its entry of bundle.json. Raises OSError."""
     return model_file.add_file(folder, path, data)
 
 
@@ -171,6 +172,7 @@ def _lent(lender: Bundle | None, path: str, data: bytes) -> FileEntry | None:
 
 
 def png(pixels: np.ndarray) -> bytes:
+    """uint8 (H, W, 3) -> a PNG file."""
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "PNG")
     return stream.getvalue()

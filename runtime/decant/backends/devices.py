@@ -45,6 +45,7 @@ def find_device(runtime: str, kind: str) -> Device:
 
 
 def absent(kind: str, seen: dict[str, list[Device]]) -> str:
+    """The message that there is no device of ``kind``, with those that each runtime has ``seen``."""
     sees = "; ".join(
         f"{runtime} sees {', '.join(device.kind.upper() for device in devices) or 'nothing'}"
         for runtime, devices in seen.items()

@@ -82,7 +82,9 @@ def fields(
 
 
 def numbers(value: int | memoryview, most: int, what: str) -> list[int]:
-    """The int64 numbers of one occurrence of a repeated field: one, or a packed list of at most ``most``."""
+    """The int64 numbers of one occurrence of a repeated field: one, or a packed list of at most ``most``.
+    Raises WireError.
+    """
     if isinstance(value, int):
         return [signed(value)]
     found: list[int] = []
@@ -96,7 +98,7 @@ def numbers(value: int | memoryview, most: int, what: str) -> list[int]:
 
 
 def text(value: int | memoryview, what: str, most: int = 512) -> str:
-    """A field's UTF-8 text of at most ``most`` bytes."""
+    """A field's UTF-8 text of at most ``most`` bytes. Raises WireError."""
     assert isinstance(value, memoryview)
     if len(value) > most:
         raise WireError(f"{what} of {len(value)} bytes; at most {most} expected")

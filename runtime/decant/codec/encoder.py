@@ -172,7 +172,8 @@ class GridEncoder:
         effort: int,
         finish: Finish,
     ) -> Coded:
-        """The file at ``quality``. Efforts from 2 on decode it, take the decoder's errors back to the latents
+        """The file at ``quality``. Efforts from 2 on refine latents (after Yang et al. 2020, arXiv
+        2006.04240). They decode it, take the decoder's errors back to the latents
         that made them, choose symbols again (majorize, minimize), and keep the best file: the analysis cannot
         know what rounding does.
         """

@@ -69,9 +69,9 @@ class GridPayload:
 
 @dataclass(frozen=True)
 class Quality:
-    """What one quality sets, for each channel: ``step`` float32 (M,), ``gain`` = 1 / step, ``scale_offset``
-    int32 (M,) in units of 1/1024 scale index; for each hyperlatent: ``hyper_gain`` float32,
-    ``hyper_multiplier`` int32, ``hyper_scale_index`` uint8.
+    """Gain units (Cui et al. 2021, arXiv 2003.02012). What one quality sets, for each channel: ``step``
+    float32 (M,), ``gain`` = 1 / step, ``scale_offset`` int32 (M,) in units of 1/1024 scale index; for each
+    hyperlatent: ``hyper_gain`` float32, ``hyper_multiplier`` int32, ``hyper_scale_index`` uint8.
     """
 
     step: np.ndarray

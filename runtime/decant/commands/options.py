@@ -12,6 +12,8 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def combined(*options: Callable[[_F], _F]) -> Callable[[_F], _F]:
+    """One decorator for several, in the order in which help lists them."""
+
     def decorate(function: _F) -> _F:
         for option in reversed(options):
             function = option(function)

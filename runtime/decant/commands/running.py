@@ -96,7 +96,9 @@ def input_stream(path: Path) -> Iterator[tuple[IO[bytes], str]]:
 
 
 def output_of(source: Path, target: Path, suffix: str) -> Path:
-    """``target``, or where it is a folder the file in it that is named after ``source``."""
+    """``target``, or where it is a folder the file in it that is named after ``source``.
+    Raises UsageError for standard input, which has no name.
+    """
     if target == STANDARD or not target.is_dir():
         return target
     if source == STANDARD:
@@ -127,7 +129,7 @@ def write_output(target: Path, write: Write) -> None:
 
 
 def require_folder_output(target: Path) -> None:
-    """Fail where the results of a folder cannot go to a folder ``target``."""
+    """Raise UsageError where the results of a folder cannot go to a folder ``target``."""
     if target == STANDARD:
         raise click.UsageError("IN is a folder, so OUT has to be one, not standard output")
     if target.exists() and not target.is_dir():

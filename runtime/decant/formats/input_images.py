@@ -46,14 +46,17 @@ class Picture:
 
     @property
     def grey(self) -> bool:
+        """Whether it has one channel."""
         return self.pixels.ndim == 2
 
     @property
     def height(self) -> int:
+        """Rows, in pixels."""
         return int(self.pixels.shape[0])
 
     @property
     def width(self) -> int:
+        """Columns, in pixels."""
         return int(self.pixels.shape[1])
 
 

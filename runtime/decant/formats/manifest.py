@@ -154,7 +154,7 @@ def seal(manifest: Mapping[str, Any]) -> bytes:
 
 def load_json(data: bytes, where: str) -> dict[str, Any]:
     """Parse a JSON object strictly: no repeated keys, finite numbers alone. ``where`` names the file in
-    messages.
+    messages. Raises BundleError.
     """
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -266,7 +266,7 @@ def parse_model(data: bytes, where: str) -> dict[str, Any]:
 
 
 def checked_path(path: str, where: str) -> str:
-    """``path`` when it stays inside the bundle's folder on every system, else BundleError."""
+    """``path`` where it stays inside the bundle's folder on every system. Raises BundleError elsewhere."""
     parts = path.split("/")
     bad_part = any(part in ("", ".", "..") or part.endswith((" ", ".")) for part in parts)
     if bad_part or re.search(r'[\\:*?"<>|\x00-\x1f]', path) or not path.isascii() or len(path) > 200:

@@ -18,14 +18,17 @@ class Rectangle(NamedTuple):
 
     @property
     def height(self) -> int:
+        """Number of rows."""
         return self.y1 - self.y0
 
     @property
     def width(self) -> int:
+        """Number of columns."""
         return self.x1 - self.x0
 
     @property
     def empty(self) -> bool:
+        """Whether it holds nothing."""
         return self.y0 >= self.y1 or self.x0 >= self.x1
 
     def cut(self, other: "Rectangle") -> "Rectangle":

@@ -256,10 +256,12 @@ def _residual(graph: GraphBuilder, x: str, block: nn.Module, name: str) -> str:
 
 
 def shuffled(graph: GraphBuilder, x: str, block: int, name: str) -> str:
+    """(n, C block^2, h, w) -> (n, C, h block, w block), as PyTorch's pixel_shuffle."""
     return graph.node("DepthToSpace", [x], name, blocksize=block, mode="CRD")
 
 
 def unshuffled(graph: GraphBuilder, x: str, block: int, name: str) -> str:
+    """(n, C, h block, w block) -> (n, block^2 C, h, w); ``reordered`` says in which order."""
     return graph.node("SpaceToDepth", [x], name, blocksize=block)
 
 
@@ -275,5 +277,6 @@ def reordered(layer: nn.Conv2d, block: int) -> nn.Conv2d:
 
 
 def module(layer: nn.Module) -> nn.Conv2d:
+    """``layer``, which is a convolution."""
     assert isinstance(layer, nn.Conv2d)
     return layer

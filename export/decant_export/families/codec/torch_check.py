@@ -21,7 +21,10 @@ ADJOINT_TOLERANCE = 0.1  # of its norm: weights in 8 bits switch some rectifiers
 def against_torch(
     model: Codec, graphs: Mapping[str, onnx.ModelProto], pixels: np.ndarray, report: Callable[[str], None]
 ) -> None:
-    """Every graph gives what PyTorch gives, to 1e-4 of the largest value; pixels to one step of rounding."""
+    """Compare every graph with PyTorch: to 1e-4 of the largest value, pixels to one step of rounding.
+
+    ``graphs``: by role; ``pixels``: a picture uint8 (H, W, 3). Raises ExportError.
+    """
     pixels = pixels[: GOLDEN_HEIGHT // 64 * 64, : GOLDEN_WIDTH // 64 * 64]
     y = model.analysis(codec_tables.centred(pixels))
     hyper = model.hyperprior.hyperlatents(y)

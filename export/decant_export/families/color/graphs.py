@@ -87,7 +87,9 @@ class ColorGraphs(FixedFamily):
         return known if len(known) else None  # zeros: no save has filled them yet
 
     def layout(self, coding: str, latents: np.ndarray) -> FixedLayout:
-        """The levels that the network was trained with, whatever ``coding`` says."""
+        """The levels that the network was trained with, whatever ``coding`` says. Raises ExportError where no
+        save has counted them.
+        """
         model, config = self.model, self.model.config
         if not model.depth_counts.any():
             raise ExportError("the checkpoint's levels are not counted yet: no save has finished")

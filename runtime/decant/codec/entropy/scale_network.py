@@ -57,10 +57,12 @@ class Frame:
 
     @property
     def height(self) -> int:
+        """Rows of latents of the whole hyperlatents."""
         return 2 * int(self.hidden.shape[1])
 
     @property
     def width(self) -> int:
+        """Columns of latents of the whole hyperlatents."""
         return 2 * int(self.hidden.shape[2])
 
 
