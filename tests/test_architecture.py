@@ -22,9 +22,7 @@ LONG = {
     "runtime/decant/codec/entropy/_kernels.c",
     "runtime/libdcn/src/synthesis.c",
     "runtime/libdcn/src/tile.c",
-    "tests/attacks/test_hostile_bundles.py",
     "tests/runtime/codec/test_entropy.py",
-    "tests/runtime/commands/test_command_line.py",
     "tests/runtime/test_pillow.py",
 }
 Graph = dict[str, set[str]]
