@@ -35,5 +35,5 @@ def test_the_codec_takes_no_bare_latents(codec: Path) -> None:
     from decant import Decoder
     from decant.errors import BundleError
 
-    with pytest.raises(BundleError, match="layout grid: latents come in files only; use decode"):
+    with pytest.raises(BundleError, match="latents come in files only; use decode"):
         Decoder(codec).decode_latents(np.zeros((1, 128, 4, 4), np.float32))
