@@ -67,5 +67,15 @@ wheels: $(STAMP)
 models-archive: $(STAMP)
 	$(BIN)/python -m decant_export.earlier_models --out dist
 
+# The player for browsers in runtime/web/dist: docs/web.md. MODELS="nano lite" puts several models into it.
+.PHONY: web web-demo
+web: $(STAMP)
+	$(PIP) ziglang==0.17.1
+	$(MAKE) -C runtime/web PYTHON=$(abspath $(BIN)/python)
+
+web-demo: web
+	$(MAKE) -C runtime/web PYTHON=$(abspath $(BIN)/python) demo
+	$(BIN)/python runtime/web/tools/serve.py runtime/web/dist
+
 clean:
 	rm -rf build dist demo site .pytest_cache .mypy_cache .ruff_cache

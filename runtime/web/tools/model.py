@@ -1,0 +1,12 @@
+"""Copies the model file of a bundle (a name or ``./folder``): ``python model.py BUNDLE OUT.dcnm``."""
+
+import sys
+from pathlib import Path
+
+from decant.bundles.bundle import find_bundle
+from decant.formats.model_file import SUFFIX
+
+if __name__ == "__main__":
+    given, out = sys.argv[1:]
+    bundle = find_bundle(given)
+    Path(out).write_bytes(bundle.read(bundle.name + SUFFIX))

@@ -1,0 +1,73 @@
+"""The player's decoder in node: the pixels of the native runtime, and errors for hostile files."""
+
+import gzip
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+HERE = Path(__file__).parent
+CORPUS = HERE.parent / "attacks" / "corpus"
+
+
+@pytest.fixture(scope="session")
+def node() -> str:
+    found = shutil.which("node")
+    if not found:
+        pytest.skip("node is not installed here")
+    return found
+
+
+def _decoded(node: str, package: Path, folder: Path) -> dict[str, dict[str, Any]]:
+    command = [node, str(HERE / "decode_all.mjs"), str(package), str(folder)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert result.returncode == 0, result.stderr[-2000:]
+    first, *lines = (json.loads(line) for line in result.stdout.splitlines())
+    assert first == {"kernels": "wasm"}
+    return {line.pop("name"): line for line in lines}
+
+
+def test_pixels_are_those_of_the_native_runtime(
+    node: str, package: Path, files: dict[str, bytes], expected: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    said = _decoded(node, package, tmp_path)
+    assert said.keys() == files.keys()
+    for name, pixels in expected.items():
+        assert said[name] == {"width": pixels.shape[1], "height": pixels.shape[0]}
+        found = np.fromfile(tmp_path / f"{name}.rgba", np.uint8).reshape(pixels.shape)
+        seen = pixels[..., 3:] > 0  # colours under alpha 0 are unspecified
+        assert np.array_equal(found[..., 3], pixels[..., 3])
+        assert np.array_equal(found * seen, pixels * seen), name
+
+
+def test_hostile_files_are_errors_and_the_decoder_goes_on(
+    node: str, package: Path, files: dict[str, bytes], tmp_path: Path
+) -> None:
+    good = files["80x79.dcn"]
+    random = np.random.default_rng(3)
+    for i in range(40):
+        damaged = bytearray(good)
+        damaged[random.integers(len(good))] ^= 1 << int(random.integers(8))
+        (tmp_path / f"flip{i:02}.dcn").write_bytes(damaged)
+    for i, end in enumerate(range(0, len(good), 97)):
+        (tmp_path / f"cut{i:03}.dcn").write_bytes(good[:end])
+    (tmp_path / "zzz.dcn").write_bytes(good)
+    said = _decoded(node, package, tmp_path)
+    assert said.pop("zzz.dcn") == {"width": 80, "height": 79}
+    assert len(said) > 45
+    for name, line in said.items():
+        assert line["code"] in {"bad-file", "no-model", "too-large"}, (name, line)
+        assert line["message"]
+        assert "decoder stopped" not in line["message"]  # no trap
+
+
+def test_the_module_imports_nothing_and_is_small(package: Path) -> None:
+    wasm = (package / "decant.wasm").read_bytes()
+    assert len(gzip.compress(wasm, 9)) <= 120_000
+    assert b"wasi_snapshot" not in wasm
