@@ -59,7 +59,7 @@ DCN_INLINED void dcn_finish_from(int n, const int32_t *sums, const int32_t *bias
 /* Two rows, value by value in turn. `count`: 16 or 32, here and below. */
 DCN_INLINED void dcn_pair(const int16_t *restrict even, const int16_t *restrict odd, int count, int16_t *restrict to)
 {
-    for (int i = 0; i < (count & ~15); i++) {
+    for (ptrdiff_t i = 0; i < (count & ~15); i++) {
         to[2 * i] = even[i];
         to[2 * i + 1] = odd[i];
     }
@@ -68,7 +68,7 @@ DCN_INLINED void dcn_pair(const int16_t *restrict even, const int16_t *restrict 
 /* Sums of one row as scale indices. */
 DCN_INLINED void dcn_scales(const int32_t *restrict sums, int32_t bias, int count, uint8_t *restrict to)
 {
-    for (int i = 0; i < (count & ~15); i++)
+    for (ptrdiff_t i = 0; i < (count & ~15); i++)
         to[i] = (uint8_t)dcn_clamped((sums[i] + bias) >> 10, 0, 31);
 }
 
@@ -77,7 +77,7 @@ DCN_INLINED void dcn_hidden(const int32_t *restrict sums, const int32_t *restric
                             int32_t *restrict most, int16_t *restrict to)
 {
     int32_t largest[2] = {most[0], most[1]};
-    for (int i = 0; i < (count & ~15); i++) {
+    for (ptrdiff_t i = 0; i < (count & ~15); i++) {
         int32_t even = dcn_clamped((sums[i] + bias[0]) >> 6, 0, 255);
         int32_t odd = dcn_clamped((sums[count + i] + bias[1]) >> 6, 0, 255);
         largest[0] = even > largest[0] ? even : largest[0];

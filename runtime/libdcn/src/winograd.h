@@ -10,6 +10,7 @@
 #ifndef DCN_WINOGRAD_H
 #define DCN_WINOGRAD_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -80,11 +81,11 @@ DCN_INLINED void dcn_transform_columns(const int16_t *restrict from, int channel
 DCN_INLINED int dcn_transform_inputs(const int16_t *const *rows, int tiles, int channels, int16_t *restrict columns,
                                      int16_t *restrict inputs, int step)
 {
-    int count = (2 * tiles + 2) * channels;
+    ptrdiff_t count = (2 * (ptrdiff_t)tiles + 2) * channels;
     const int16_t *restrict r0 = rows[0], *restrict r1 = rows[1], *restrict r2 = rows[2], *restrict r3 = rows[3];
     int16_t *restrict c0 = columns, *restrict c1 = c0 + count, *restrict c2 = c1 + count, *restrict c3 = c2 + count;
     uint16_t beyond = 0;
-    for (int n = 0; n < count; n++) {
+    for (ptrdiff_t n = 0; n < count; n++) {
         beyond |= (uint16_t)((uint16_t)(r0[n] + 8192) | (uint16_t)(r1[n] + 8192) | (uint16_t)(r2[n] + 8192) |
                              (uint16_t)(r3[n] + 8192));
         c0[n] = (int16_t)(r0[n] - r2[n]);
@@ -101,14 +102,14 @@ DCN_INLINED int dcn_transform_inputs(const int16_t *const *rows, int tiles, int 
 }
 
 /* Sums (16, step) of `tiles` x `width` outputs -> outputs (2 rows, 2 `tiles`, width); rows are `row` apart. */
-DCN_INLINED void dcn_transform_sums(const int32_t *restrict sums, int step, int tiles, int width,
-                                    int32_t *restrict outputs, int row)
+DCN_INLINED void dcn_transform_sums(const int32_t *restrict sums, ptrdiff_t step, int tiles, ptrdiff_t width,
+                                    int32_t *restrict outputs, ptrdiff_t row)
 {
     for (int t = 0; t < tiles; t++, sums += width, outputs += 2 * width) {
         int32_t *restrict upper = outputs, *restrict lower = outputs + row;
-        for (int n = 0; n < width; n++) {
+        for (ptrdiff_t n = 0; n < width; n++) {
             uint32_t a[4], b[4];
-            for (int j = 0; j < 4; j++) {
+            for (ptrdiff_t j = 0; j < 4; j++) {
                 uint32_t m0 = (uint32_t)sums[j * step + n], m1 = (uint32_t)sums[(4 + j) * step + n];
                 uint32_t m2 = (uint32_t)sums[(8 + j) * step + n], m3 = (uint32_t)sums[(12 + j) * step + n];
                 a[j] = m0 + m1 + m2;
