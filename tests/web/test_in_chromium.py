@@ -44,6 +44,30 @@ def _served() -> Any:
     return module
 
 
+REFUSALS = """const [address, done] = arguments;
+    const { Player } = await import("/index.js");
+    const player = new Player({ workers: 1, mostWaiting: 1 });
+    const bytes = await (await fetch(address)).arrayBuffer();
+    const region = { x: 3, y: 5, width: 8, height: 4 };
+    const abort = new AbortController();
+    const code = (error) => (error.name === "DecodeError" ? error.code : error.name);
+    const said = (promise) => promise.then(({ width, height }) => [width, height], code);
+    const first = [
+      player.decode(bytes, { region }),
+      player.decode(bytes, { signal: abort.signal }),
+      player.decode(bytes),
+    ].map(said);
+    await said(player.decode(bytes)); // the queue is full by now
+    abort.abort();
+    const answers = await Promise.all(first);
+    answers.push(await said(player.decode(bytes, { region: { ...region, x: 79 } })));
+    answers.push(await said(player.decode(bytes.slice(0, 9))));
+    answers.push(await said(player.decode(bytes, { mostPixels: 100 })), await said(player.decode("text")));
+    const waits = said(player.decode(bytes));
+    player.close();
+    done([...answers, await waits, await said(player.decode(bytes)), bytes.byteLength]);"""
+
+
 @pytest.fixture(scope="session")
 def driver() -> Iterator[Any]:
     from browser_page import started
@@ -78,10 +102,20 @@ def site(
 def page(driver: Any, site: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
     from browser_page import Page
 
-    server = _served().server(site, isolated=request.param)
+    module = _served()
+    asked: list[str] = []
+
+    class Noted(module._Handler):  # type: ignore[misc, name-defined]
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            super().do_GET()
+
+    module._Handler = Noted
+    server = module.server(site, isolated=request.param)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     opened = Page(driver, f"http://127.0.0.1:{server.server_address[1]}/")
+    opened.asked = asked
     opened.complaints()
     opened.open("/demo/")
     opened.until(lambda: opened.run("return document.body.dataset.ready"))
@@ -129,3 +163,52 @@ def test_pixels_and_bench(
     assert [row.split("\t")[2] for row in rows] == ["decant nano", "AVIF", "JPEG"]
     assert all(float(row.split("\t")[4].split()[0]) > 0 for row in rows)
     assert page.complaints() == []
+
+
+def test_images_wait_for_the_view_and_fail_alone(page: Any) -> None:
+    page.run(
+        """const add = (id, file) => {
+          const image = document.createElement("img");
+          image.id = id;
+          image.dataset.decant = `/${file}.dcn`;
+          if (id === "broken") image.dataset.decantFallback = "picture0.jpg";
+          document.body.append(image);
+        };
+        window.failures = [];
+        document.addEventListener("decant-error", ({ target, detail }) => {
+          failures.push([target.id, detail.code]);
+        });
+        for (const id of ["broken", "far"]) {
+          const space = document.createElement("div");
+          space.style.height = id === "far" ? "9000px" : "0";
+          document.body.append(space);
+          add(id, id === "far" ? "17x33" : id);
+        }
+        document.getElementById("broken").scrollIntoView();"""
+    )
+    state = "return document.getElementById(arguments[0]).dataset.decantState"
+    page.until(lambda: page.run(state, "broken") == "failed")
+    assert page.run("return failures") == [["broken", "bad-file"]]
+    page.until(lambda: page.run("return document.getElementById('broken').naturalWidth") > 0)
+    assert page.run(state, "far") == "waiting"
+    assert "/17x33.dcn" not in page.asked
+    page.run("document.getElementById('far').scrollIntoView()")
+    page.until(lambda: page.run(state, "far") == "done")
+    assert page.run("const { far } = window; return [far.naturalWidth, far.naturalHeight]") == [17, 33]
+    assert page.complaints() == []
+
+
+def test_a_model_is_fetched_once(page: Any, files: dict[str, bytes]) -> None:
+    for _ in range(2):
+        answers = _async(page, DECODE, [f"/{name}" for name in files] * 2)
+        assert all(isinstance(answer, list) for answer in answers)
+        page.open("/demo/")
+    assert sum("nano.dcnm" in path for path in page.asked) <= 1
+    assert sum("decant.wasm" in path for path in page.asked) >= 1
+
+
+def test_the_queue_is_bounded_and_its_errors_have_codes(page: Any, files: dict[str, bytes]) -> None:
+    answers = _async(page, REFUSALS, "/80x79.dcn")
+    assert answers[:3] == [[8, 4], "AbortError", "queue-full"]
+    assert answers[3:7] == ["bad-argument", "bad-file", "too-large", "bad-argument"]
+    assert answers[7:] == ["closed", "closed", len(files["80x79.dcn"])]

@@ -7,8 +7,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import decant
+import decant.pillow
 import numpy as np
 import pytest
+from PIL import Image
 
 HERE = Path(__file__).parent
 CORPUS = HERE.parent / "attacks" / "corpus"
@@ -44,6 +47,22 @@ def test_pixels_are_those_of_the_native_runtime(
         seen = pixels[..., 3:] > 0  # colours under alpha 0 are unspecified
         assert np.array_equal(found[..., 3], pixels[..., 3])
         assert np.array_equal(found * seen, pixels * seen), name
+
+
+def test_pictures_are_turned_upright_as_pillow_turns_them(node: str, package: Path, tmp_path: Path) -> None:
+    picture = Image.effect_mandelbrot((24, 17), (-2, -1.5, 1, 1.5), 90).convert("RGB")
+    expected = {}
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        name = f"turned{orientation}.dcn"
+        picture.save(tmp_path / name, model="nano", exif=exif)
+        expected[name] = decant.decode((tmp_path / name).read_bytes(), runtime="native", upright=True)
+    said = _decoded(node, package, tmp_path)
+    for name, pixels in expected.items():
+        assert said[name] == {"width": pixels.shape[1], "height": pixels.shape[0]}, name
+        found = np.fromfile(tmp_path / f"{name}.rgba", np.uint8).reshape(*pixels.shape[:2], 4)
+        assert np.array_equal(found[..., :3], pixels), name
 
 
 def test_hostile_files_are_errors_and_the_decoder_goes_on(

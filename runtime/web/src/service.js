@@ -32,8 +32,10 @@ export class Service {
     // The id is part of the address, so that neither cache gives another version's file.
     const address = new URL(`${encodeURIComponent(info.model)}.dcnm?${info.modelId}`, this.#models).href;
     if (!this.#pending.has(address)) {
-      const coming = this.#added(decoder, info, address).finally(() => this.#pending.delete(address));
-      this.#pending.set(address, coming);
+      const add = () => this.#added(decoder, info, address);
+      // One worker fetches, the others find the model in the cache. Locks are there where the Cache API is.
+      const coming = navigator.locks ? navigator.locks.request(`decant ${address}`, add) : add();
+      this.#pending.set(address, coming.finally(() => this.#pending.delete(address)));
     }
     return this.#pending.get(address);
   }
