@@ -98,17 +98,17 @@ static dcn_status stream_failed(const dcn_stream_result *result, long tile, dcn_
 {
     char where[40] = "hyperlatents";
     if (tile >= 0)
-        snprintf(where, sizeof where, "group %ld", tile);
+        snprintf(where, sizeof where, "tile %ld", tile);
     const int64_t *n = result->numbers;
     switch (result->fault) {
     case DCN_STREAM_TOO_MANY:
-        return dcn_fail(error, DCN_BAD_FILE, "%s: %" PRId64 " symbols of class %" PRId64 " are not 0; there are %" PRId64, where,
+        return dcn_fail(error, DCN_BAD_FILE, "%s: %" PRId64 " symbols of scale index %" PRId64 " are not 0; there are %" PRId64, where,
                         n[0], n[1], n[2]);
     case DCN_STREAM_TOO_LARGE:
         return dcn_fail(error, DCN_BAD_FILE, "%s: a symbol of size %" PRId64 "; at most %d expected", where, n[0],
                         DCN_LARGEST_SYMBOL);
     case DCN_STREAM_TOO_FAR:
-        return dcn_fail(error, DCN_BAD_FILE, "%s: symbols of class %" PRId64 " reach %" PRId64 "; there are %" PRId64, where,
+        return dcn_fail(error, DCN_BAD_FILE, "%s: symbols of scale index %" PRId64 " reach %" PRId64 "; there are %" PRId64, where,
                         n[0], n[1], n[2]);
     case DCN_STREAM_NO_MEMORY:
         return dcn_fail(error, DCN_OUT_OF_MEMORY, "no memory for a stream");
@@ -126,7 +126,7 @@ static dcn_status zero_word(long tile, dcn_error *error)
 {
     if (tile < 0)
         return dcn_fail(error, DCN_BAD_FILE, "hyperlatents: a stream ends in a zero word, which no encoder writes");
-    return dcn_fail(error, DCN_BAD_FILE, "group %ld: a stream ends in a zero word, which no encoder writes", tile);
+    return dcn_fail(error, DCN_BAD_FILE, "tile %ld: a stream ends in a zero word, which no encoder writes", tile);
 }
 
 /* ---- hyperlatents ---- */
