@@ -13,6 +13,7 @@ from decant.encoder import Encoder
 from decant.errors import DecantError, ImageError
 from decant.formats import container
 from decant.formats.exif import orientation_of
+from decant.formats.fitting import fitted
 from decant.formats.frames import has_more_frames
 from decant.formats.metadata import turned_upright
 from decant.formats.opening import open_image
@@ -65,15 +66,17 @@ class FileDecoder:
         crop: tuple[int, int, int, int] | None = None,
         suffix: str = "",
         upright: bool = False,
+        max_size: int | None = None,
         **options: Any,
     ) -> None:
         """``suffix`` says the picture format where the name of the output does not; ``upright`` turns
-        pictures as EXIF orientation says.
+        pictures as EXIF orientation says; ``max_size`` makes them smaller where a side is longer.
         """
         self._bundle_dir = bundle_dir
         self._crop = crop
         self._suffix = suffix
         self._upright = upright
+        self._max_size = max_size
         self._options = options
         self._decoders: dict[tuple[str, bytes], Decoder | DecantError] = {}
         self._lock = lifecycle.Native(threading.Lock)  # made anew in a forked child
@@ -97,6 +100,8 @@ class FileDecoder:
             pixels = decoder.decode_file(file, source)
         else:
             pixels = decoder.decode_file_region(file, self._crop, source)
+        if self._max_size is not None:
+            pixels = fitted(pixels, self._max_size)
         if self._upright:
             return turned(pixels, orientation_of(file.exif, file.xmp)), turned_upright(file)
         return pixels, file

@@ -56,6 +56,12 @@ def _crop(
     help="float, int16, int8, int8-static, int4 or auto.",
 )
 @click.option("--upright", is_flag=True, help="Turn the picture as its EXIF orientation says.")
+@click.option(
+    "--max-size",
+    type=click.IntRange(1, 65535),
+    metavar="N",
+    help="Make pictures smaller, in proportion, whose width or height is above N.",
+)
 @click.option("--denoise", is_flag=True, help="Run the bundle's denoiser after the decoder.")
 @click.option(
     "--format",
