@@ -3,7 +3,6 @@
 import operator
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,7 +21,7 @@ from decant.process.cores import usable_cores
 from decant.process.workers import in_order
 from decant.selection.candidates import GraphRequest
 from decant.selection.golden import CheckGolden
-from decant.selection.loading import RuntimeInfo, SelectedGraph, load_session
+from decant.selection.loading import RuntimeInfo, SelectedGraph, load_companion, load_session
 
 if TYPE_CHECKING:
     from decant.codec.native_decoder import NativeDecoder
@@ -152,16 +151,9 @@ class Decoder(RuntimeInfo):
         return np.stack(self._spread(self._pipeline.synthesise, list(latents)))
 
     def _load(self, wish: GraphRequest, check_golden: CheckGolden, role: str) -> Session:
-        """The graph of ``role`` in the runtime of the synthesis: the integer synthesis, for one, takes the
-        means of the integer hyper synthesis.
-        """
+        """The graph of ``role`` that works beside the synthesis."""
         runtime = self.session.runtime
-        same = any(
-            graph.role == role and (graph.precision, graph.runtime) == (wish.precision, runtime)
-            for graph in self.bundle.graphs
-        )
-        wish = replace(wish, runtime=runtime, precision=wish.precision if same else "auto")
-        loaded = load_session(self.bundle, role, wish, self.threads, check_golden)
+        loaded = load_companion(self.bundle, role, wish, runtime, self.threads, check_golden)
         self.notes += loaded.notes
         return loaded.session
 

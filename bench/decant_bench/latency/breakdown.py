@@ -16,6 +16,8 @@ from decant.bundles.bundle import Bundle
 from decant.decoder import Decoder
 from decant.errors import DecantError
 from decant.formats import container
+from decant.selection.candidates import GraphRequest
+from decant.selection.loading import load_companion, load_session
 
 from decant_bench.common import machine, record, stats
 from decant_bench.common.contenders import CodecEntry, bundle_contender
@@ -74,17 +76,28 @@ class Noting:
 
 
 class StagedDecoder:
-    """The decoder of a ``grid`` bundle on one thread, whose stages are timed."""
+    """The decoder of a ``grid`` bundle on one thread, whose stages are timed.
+
+    It is put together from a bundle's graphs and tables. Runtime ``native`` decodes a file in one call of
+    libdcn by default; here its parts are called one by one, with the same result.
+    """
 
     def __init__(self, bundle: Bundle, precision: str, runtime: str) -> None:
         """Raises what Decoder raises."""
         from decant.codec.decoder import GridDecoder
 
-        # A bundle of its own: parts of its layout are replaced.
-        plain = Decoder(Bundle.open(bundle.path), precision=precision, runtime=runtime, threads=1)
-        whole = plain._pipeline
+        own = Bundle.open(bundle.path)  # parts of its layout are replaced
+        wish = GraphRequest(runtime=runtime, device="cpu", precision=precision)
+        chosen = load_session(own, "synthesis", wish, 1)
+        whole = own.layout.decoder(
+            own,
+            chosen.session,
+            lambda role: load_companion(own, role, wish, runtime, 1).session,
+            denoiser=None,
+            overlap=False,
+        )
         assert isinstance(whole, GridDecoder)
-        self.precision, self.runtime = plain.precision, plain.runtime
+        self.precision, self.runtime = chosen.session.precision, chosen.session.runtime
         self.spent: dict[str, int] = {}
         layout: Any = whole.layout
         stream, classes = "entropy", "scale classes"

@@ -3,7 +3,7 @@ and say what was passed over.
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from decant.backends.session import Session
 from decant.backends.sessions import create_session
@@ -94,3 +94,24 @@ def load_session(
             notes.append("device auto: no npu or gpu could be used, running on the cpu")
         return SelectedGraph(session, graph, psnr, tuple(notes))
     raise AssertionError("candidates() gives at least one")
+
+
+def load_companion(
+    bundle: Bundle,
+    role: str,
+    wish: GraphRequest,
+    runtime: str,
+    threads: int = 0,
+    check_golden: golden.CheckGolden = "once",
+) -> SelectedGraph:
+    """Load the graph of ``role`` that works beside a synthesis chosen for ``wish`` in ``runtime``.
+
+    It runs in the same runtime: the integer synthesis, for one, takes the means of the integer hyper
+    synthesis. Its precision is that of ``wish`` where it has one. Raises as ``load_session`` does.
+    """
+    same = any(
+        (graph.role, graph.precision, graph.runtime) == (role, wish.precision, runtime)
+        for graph in bundle.graphs
+    )
+    wish = replace(wish, runtime=runtime, precision=wish.precision if same else "auto")
+    return load_session(bundle, role, wish, threads, check_golden)
