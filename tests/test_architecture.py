@@ -133,3 +133,9 @@ def test_files_are_short() -> None:
     sources = [path for path in tracked() if path.endswith((".py", ".c", ".h"))]
     long = {path for path in sources if len((ROOT / path).read_text().splitlines()) > LONGEST}
     assert long == LONG
+
+
+def test_files_of_tests_have_different_names():
+    """pytest imports them by their names alone."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
