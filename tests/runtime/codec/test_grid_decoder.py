@@ -20,7 +20,9 @@ from decant.codec.layout import GridLayout
 from decant.errors import BundleError, DecantError, ImageError
 from decant.formats import container
 from decant.formats.input_images import Picture
+from decant.selection.candidates import GraphRequest
 from decant.selection.golden import psnr_db
+from decant.selection.loading import load_companion, load_session
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -233,6 +235,14 @@ class TestWindows:
             decoder.decode_region(small, region)
 
 
+def decoder_of_graphs(folder: Path, runtime: str, precision: str) -> GridDecoder:
+    """With a session for each graph, also where libdcn would decode whole files."""
+    bundle, wish = Bundle.open(folder), GraphRequest(runtime=runtime, precision=precision)
+    synthesis = load_session(bundle, "synthesis", wish, 1).session
+    mean = load_companion(bundle, "hyper_mean", wish, runtime, 1).session
+    return GridDecoder(bundle.layout, mean, synthesis)
+
+
 class TestSymbols:
     def test_they_are_the_same_on_every_runtime_thread_count_and_optimisation_level(
         self, codec: Path, large: bytes
@@ -245,9 +255,7 @@ class TestSymbols:
             for threads in (1, 2)
         }
         for runtime, precision in graphs(codec):
-            pipeline = Decoder(codec, runtime=runtime, precision=precision)._pipeline
-            assert isinstance(pipeline, GridDecoder)
-            decoders[f"{runtime} {precision}"] = pipeline
+            decoders[f"{runtime} {precision}"] = decoder_of_graphs(codec, runtime, precision)
         file = container.parse(large)
         symbols, pixels = {}, {}
         for name, decoder in decoders.items():
