@@ -37,6 +37,8 @@ ALLOWED = {
 # when one is used.
 RUNTIME_REQUIREMENTS = {"numpy", "PIL", "click", "constriction", "safetensors"}
 SESSION_REQUIREMENTS = {"onnxruntime", "openvino"}
+# A plugin of another program, which alone imports it.
+PLUGINS = {"numcodecs.py": "numcodecs"}
 
 
 def imports(path: Path) -> Iterator[tuple[str, bool, int]]:
@@ -81,7 +83,7 @@ def test_the_runtime_imports_what_a_client_has():
     for path in sorted(PACKAGES["decant"].rglob("*.py")):
         known = RUNTIME_REQUIREMENTS | ({*SESSION_REQUIREMENTS} if path.parent.name == "backends" else set())
         for name, at_import, line in imports(path):
-            ours = name == "decant" or name in sys.stdlib_module_names
+            ours = name in ("decant", PLUGINS.get(path.name)) or name in sys.stdlib_module_names
             if not ours and (name not in known or (name in SESSION_REQUIREMENTS and at_import)):
                 strangers.append(f"{path.relative_to(ROOT)}:{line} imports {name}")
     assert not strangers

@@ -2,6 +2,7 @@
 
 import configparser
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+PAGE = Path(__file__).parents[2] / "docs" / "pillow.md"
 DESKTOP = Path(__file__).parents[2] / "runtime" / "desktop"
 
 
@@ -84,3 +86,32 @@ def test_imageio_reads_through_pillow(coded: Path) -> None:
 
     imageio = pytest.importorskip("imageio.v3", reason="imageio is not installed")
     assert np.array_equal(imageio.imread(coded, plugin="pillow"), decant.open(coded))
+
+
+def test_numcodecs_codes_chunks_of_one_picture(coded: Path) -> None:
+    numcodecs = pytest.importorskip("numcodecs", reason="numcodecs is not installed")
+    codec = numcodecs.get_codec({"id": "decant", "model": "nano", "quality": 40})
+    assert codec.get_config() == {"id": "decant", "model": "nano", "quality": 40}
+    pixels = decant.open(coded)
+    data = codec.encode(pixels[None])
+    assert data == decant.encode(pixels, "nano", 40)
+    out = np.empty((1, *pixels.shape), np.uint8)
+    codec.decode(data, out=out)
+    assert np.array_equal(out[0], decant.decode(data))
+    assert np.array_equal(codec.decode(data), out[0])
+    for wrong in (pixels.astype(np.float32), pixels[..., 0], np.stack([pixels, pixels])):
+        with pytest.raises(ValueError, match="decant codes uint8 chunks"):
+            codec.encode(wrong)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it leaves the file open
+def test_webdataset_decodes_with_the_function_of_the_guide(coded: Path, tmp_path: Path) -> None:
+    webdataset = pytest.importorskip("webdataset", reason="webdataset is not installed")
+    (recipe,) = re.findall(r"```python\n(import decant, webdataset.*?)```", PAGE.read_text(), re.DOTALL)
+    with webdataset.TarWriter(str(tmp_path / "train-000.tar")) as tar:
+        tar.write({"__key__": "0", "dcn": coded.read_bytes(), "txt": "a fractal"})
+    names: dict[str, object] = {}
+    exec(recipe.replace("train-000.tar", str(tmp_path / "train-000.tar")), names)
+    (sample,) = names["samples"]  # type: ignore[attr-defined]
+    assert np.array_equal(sample["dcn"], decant.open(coded))
+    assert sample["txt"] == "a fractal"
