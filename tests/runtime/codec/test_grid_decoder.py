@@ -238,9 +238,8 @@ class TestWindows:
 def decoder_of_graphs(folder: Path, runtime: str, precision: str) -> GridDecoder:
     """With a session for each graph, also where libdcn would decode whole files."""
     bundle, wish = Bundle.open(folder), GraphRequest(runtime=runtime, precision=precision)
-    synthesis = load_session(bundle, "synthesis", wish, 1).session
     mean = load_companion(bundle, "hyper_mean", wish, runtime, 1).session
-    return GridDecoder(bundle.layout, mean, synthesis)
+    return GridDecoder(bundle.layout, mean, load_session(bundle, "synthesis", wish, 1).session)
 
 
 class TestSymbols:
