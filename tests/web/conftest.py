@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 WEB = Path(__file__).parents[2] / "runtime" / "web"
-GOLDEN = Path(__file__).parents[2] / "artifacts" / "decant_bundles" / "nano" / "golden"
+BUNDLES = Path(__file__).parents[2] / "artifacts" / "decant_bundles"
+MODELS = ("nano", "lite", "full")
 SIZES = ((1, 1), (17, 33), (80, 79))
 
 
@@ -28,6 +29,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # Compiled libraries of C are kept where zig keeps them, though tests move the user's cache.
     cache = {"ZIG_GLOBAL_CACHE_DIR": str(Path.home() / ".cache" / "zig")}
     command = ["make", "-s", "-C", str(WEB), f"BUILD={folder}", f"PYTHON={sys.executable}"]
+    command += [f"MODELS={' '.join(MODELS)}"]
     result = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | cache)
     assert result.returncode == 0, result.stderr[-4000:]
     return folder
@@ -35,8 +37,9 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def files() -> dict[str, bytes]:
-    """Files of `nano`: golden ones, odd sizes, grey, alpha."""
-    made = {path.name: path.read_bytes() for path in sorted(GOLDEN.glob("*.dcn"))[:2]}
+    """Golden files of the codecs; odd sizes, grey and alpha of `nano`."""
+    golden = [path for model in MODELS for path in sorted((BUNDLES / model / "golden").glob("*.dcn"))[:2]]
+    made = {f"{path.parts[-3]}{path.name}": path.read_bytes() for path in golden}
     random = np.random.default_rng(5)
     for width, height in SIZES:
         shape = (height // 8 + 1, width // 8 + 1, 4)

@@ -7,7 +7,8 @@ import { pathToFileURL } from "node:url";
 const [root, folder] = process.argv.slice(2).map((path) => resolve(path));
 const { Decoder } = await import(pathToFileURL(join(root, "decoder.js")));
 const decoder = await Decoder.create(await readFile(join(root, "decant.wasm")));
-decoder.addModel(await readFile(join(root, "models", "nano.dcnm")));
+const models = join(root, "models");
+for (const name of await readdir(models)) decoder.addModel(await readFile(join(models, name)));
 console.log(JSON.stringify({ kernels: decoder.kernels }));
 for (const name of (await readdir(folder)).filter((name) => name.endsWith(".dcn")).sort()) {
   const upright = name.startsWith("turned");

@@ -89,7 +89,7 @@ def site(
     demo = package / "demo"
     shutil.copytree(WEB / "demo", demo)
     photo = tmp_path_factory.mktemp("photo") / "photo.png"
-    Image.fromarray(expected["000.dcn"][..., :3]).resize((160, 96)).save(photo)
+    Image.fromarray(expected["nano000.dcn"][..., :3]).resize((160, 96)).save(photo)
     command = [sys.executable, str(WEB / "tools" / "pictures.py"), str(demo), str(photo)]
     subprocess.run(command, check=True, capture_output=True)
     for name, data in files.items():

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 HERE = Path(__file__).parent
-CORPUS = HERE.parent / "attacks" / "corpus"
+WEB = HERE.parents[1] / "runtime" / "web"
 
 
 @pytest.fixture(scope="session")
@@ -84,6 +84,24 @@ def test_hostile_files_are_errors_and_the_decoder_goes_on(
         assert line["code"] in {"bad-file", "no-model", "too-large"}, (name, line)
         assert line["message"]
         assert "decoder stopped" not in line["message"]  # no trap
+
+
+def test_npm_packs_the_package_and_node_finds_its_parts(node: str, package: Path) -> None:
+    npm = shutil.which("npm")
+    if not npm:
+        pytest.skip("npm is not installed here")
+    folder = package.parent
+    shutil.copy(WEB / "package.json", folder)
+    command = [npm, "pack", "--dry-run", "--json", "--offline"]
+    said = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=60).stdout
+    packed = {file["path"] for file in json.loads(said)[0]["files"]}
+    built = {path.relative_to(folder).as_posix() for path in package.glob("*.*")}
+    assert packed >= {"package.json", "dist/decant.wasm", "dist/models/nano.dcnm", "dist/index.d.ts"} | (
+        built - {path for path in built if path.endswith(".dcn")}
+    )
+    script = "const { Decoder } = await import('decant-player/decoder'); console.log(Decoder.name);"
+    command = [node, "--input-type=module", "-e", script]
+    assert subprocess.check_output(command, cwd=folder, text=True, timeout=60) == "Decoder\n"
 
 
 def test_the_module_imports_nothing_and_is_small(package: Path) -> None:
