@@ -2,7 +2,7 @@
 
     python examples/use_in_dataloader.py coded
 
-Needs torch: pip install 'decant-codec[train]'. Each worker process makes its own decoder when it reads its
+Needs torch: pip install '.[train]'. Each worker process makes its own decoder when it reads its
 first file, so no native object crosses a fork.
 """
 

@@ -1,1 +1,1 @@
-"""The measuring stage: latency and quality of bundles beside JPEG and its kin, comparisons, reports."""
+"""The measuring stage: latency and quality of bundles beside JPEG, WebP and AVIF, comparisons, reports."""

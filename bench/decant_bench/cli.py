@@ -48,7 +48,7 @@ def _shared(command: _Command) -> _Command:
 
 @click.group()
 def bench() -> None:
-    """Measure latency and quality of bundles beside JPEG and its kin."""
+    """Measure latency and quality of bundles beside JPEG, WebP, AVIF and JPEG XL."""
 
 
 bench.add_command(content)

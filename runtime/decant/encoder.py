@@ -96,8 +96,8 @@ class Encoder(RuntimeInfo):
         latents, 1 chooses them by rate and distortion, 2 (the default) and above by the decoder's errors
         besides, round after round: more rounds the higher it is.
 
-        Colours under alpha 0 are filled from their surroundings. A picture that no quality holds (noise,
-        patterns of single pixels) is encoded with a QualityWarning.
+        Colours under alpha 0 are filled from their surroundings. A picture that no quality reproduces well
+        (noise, patterns of single pixels) is encoded with a QualityWarning.
 
         A picture of several frames or pages is encoded by its first, with an AnimationWarning; a
         MetadataWarning names metadata that is damaged. Raises ImageError for a size, mode or setting that the

@@ -16,7 +16,7 @@ from DecantWarning:
     DecantWarning
     ├── AnimationWarning      the picture has frames or pages that are not encoded
     ├── MetadataWarning       metadata of the picture is damaged, or cannot be kept
-    └── QualityWarning        no quality holds the picture; the message gives its PSNR
+    └── QualityWarning        no quality reproduces the picture well; the message gives its PSNR
 """
 
 from decant.text import escaped

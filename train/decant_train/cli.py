@@ -1,5 +1,6 @@
 """``decant train FAMILY SIZE``: images in, checkpoint out. One subcommand a family."""
 
+import copy
 import sys
 from typing import Any
 
@@ -37,4 +38,7 @@ for command in (
     codec.compact,
 ):
     train.add_command(command)
-train.add_command(codec.finetune, "finish")  # its name until 0.12
+# Its name until 0.12 still works and is not listed.
+_finish = copy.copy(codec.finetune)
+_finish.hidden = True
+train.add_command(_finish, "finish")

@@ -27,7 +27,7 @@ from decant_bench.common.schedule import shuffled_rounds
 from decant_bench.common.tables import Table, number
 from decant_bench.errors import BenchError
 
-STAGES = ("parse", "entropy", "scale classes", "mean graph", "synthesis", "rest")
+STAGES = ("parse", "entropy", "scale indices", "mean graph", "synthesis", "rest")
 PLAIN_THREADS = (1, 2)
 
 Say = Callable[[str], None]
@@ -100,7 +100,7 @@ class StagedDecoder:
         self.precision, self.runtime = chosen.session.precision, chosen.session.runtime
         self.spent: dict[str, int] = {}
         layout: Any = whole.layout
-        stream, classes = "entropy", "scale classes"
+        stream, classes = "entropy", "scale indices"
         steps = {"decode": stream, "finish": stream}
         if layout.native is not None:  # finds the scale indices of tiles too
             layout.native = Noting(layout.native, {"decode_part": stream, "decode_tile": stream}, self.spent)

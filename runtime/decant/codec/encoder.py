@@ -124,7 +124,7 @@ class GridEncoder:
 
     def encode(self, picture: Picture, settings: Settings, finish: Finish, source: str) -> bytes:
         """The file of ``picture``. Raises ImageError for a target that no quality meets; warns with
-        QualityWarning where no quality holds the picture.
+        QualityWarning where no quality reproduces the picture well.
         """
         picture = hidden_colours.filled(picture)
         analysed, measure = self.analyse(picture), ErrorMeasure(picture)

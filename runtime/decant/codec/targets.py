@@ -1,4 +1,4 @@
-"""Which quality a picture is encoded at, given or searched for, and what is said when no quality holds it."""
+"""The quality at which a picture is encoded, given or searched for, and the warning for unfit pictures."""
 
 import warnings
 from collections.abc import Callable
@@ -103,8 +103,8 @@ def _warn_unless_held(trials: Trials, quality: int) -> None:
             return
     best = "" if quality == LARGEST_QUALITY else f", and {most_db:.1f} dB at {LARGEST_QUALITY}"
     warnings.warn(
-        f"{trials.source}: decodes at {psnr_db:.1f} dB at quality {quality}{best}: no quality holds this "
-        f"picture (noise, dither, patterns of single pixels); {_INSTEAD}",
+        f"{trials.source}: decodes at {psnr_db:.1f} dB at quality {quality}{best}: no quality "
+        f"reproduces this picture well (noise, dither, patterns of single pixels); {_INSTEAD}",
         QualityWarning,
         stacklevel=5,
     )

@@ -8,7 +8,7 @@ from decant.commands.terminal import show_lines
 
 @click.group()
 def bundle() -> None:
-    """Make bundles of bundles."""
+    """Make smaller bundles for clients."""
 
 
 @bundle.command()

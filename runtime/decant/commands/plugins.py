@@ -16,7 +16,7 @@ GROUP = "decant.commands"
 
 # What our own packages' commands do, said without importing them; the tests compare it with their help.
 _SHORT_HELP = {
-    "decant_bench.cli:bench": "Measure latency and quality of bundles beside JPEG and its kin.",
+    "decant_bench.cli:bench": "Measure latency and quality of bundles beside JPEG, WebP, AVIF and JPEG XL.",
     "decant_bench.evaluate.cli:evaluate": "Measure a bundle on pictures, and write one HTML report.",
     "decant_reproduce.cli:reproduce": "Reproduce a published system and compare it with its figures.",
     "decant_export.cli:export": "Write the bundle of a checkpoint: graphs, golden files, figures.",

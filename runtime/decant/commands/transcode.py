@@ -76,8 +76,8 @@ def transcode(
 ) -> None:
     """Encode .dcn files anew with another model: a file, or every .dcn file of a folder into a folder.
 
-    Each file is decoded with the model that it names. The sizes are said, and the PSNR of what the new file
-    decodes to against what the old one decodes to. Files of the new model are copied. EXIF, ICC, XMP and
+    Each file is decoded with the model that it names. The output gives both sizes, and the PSNR of the
+    new file's pixels against the old file's. Files of the new model are copied. EXIF, ICC, XMP and
     alpha are kept.
     """
     from decant.encoder import Encoder

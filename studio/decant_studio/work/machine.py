@@ -1,4 +1,4 @@
-"""This machine: its devices, and how fast the models here decode on it beside JPEG and its kin."""
+"""This machine: its devices, and how fast the models here decode on it beside JPEG, WebP and AVIF."""
 
 import io
 import statistics

@@ -20,7 +20,7 @@ _RUIN = 10  # how much a honeypot is reduced and enlarged again
 
 
 def choices(bundle_dir: str | None) -> list[str]:
-    """The names of all codecs that can be voted on: models as ``decant lite``, then JPEG and its kin."""
+    """The names of all codecs that can be voted on: models as ``decant lite``, then other formats."""
     models = [MODEL_PREFIX + name for name in codecs.models(bundle_dir)]
     return models + [label for label, _, _ in codecs.PEERS.values()]
 

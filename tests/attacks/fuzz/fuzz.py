@@ -1,6 +1,6 @@
 """``fuzz.py [--seconds N] [--runs N] [--target NAME]``: fuzz every target, one process after the other.
 
-Python targets run under atheris (``pip install 'decant-codec[fuzz]'``), the C decoder under libFuzzer with
+Python targets run under atheris (``pip install '.[fuzz]'``), the C decoder under libFuzzer with
 AddressSanitizer and UndefinedBehaviorSanitizer (clang). A tool that is not here is named, and its targets are
 skipped. Prints the executions of every target; exits 1 on a fault, whose input lies in the folder ``runs``.
 """

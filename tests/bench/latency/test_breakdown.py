@@ -33,7 +33,7 @@ def test_stages_are_those_of_a_whole_decode(codec, pictures, streams, monkeypatc
     if streams == "numpy":
         monkeypatch.setenv(native.VARIABLE, "0")
     # In C the classes of groups are found with their symbols, in one call.
-    together = {"scale classes"} if native.available() else set()
+    together = {"scale indices"} if native.available() else set()
     for precision, runtime in graphs(codec):
         staged = breakdown.StagedDecoder(Bundle.open(codec), precision, runtime)
         assert (staged.precision, staged.runtime) == (precision, runtime)

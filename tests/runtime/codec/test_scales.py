@@ -1,4 +1,4 @@
-"""Scale classes: equal to plain integers for any weights, everywhere in a picture, and what is refused."""
+"""Scale indices: equal to plain integers for any weights, everywhere in a picture, and what is refused."""
 
 from itertools import product
 

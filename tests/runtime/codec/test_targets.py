@@ -79,7 +79,7 @@ class TestPicturesThatNoQualityHolds:
         )
         assert result.exit_code == 0
         assert target.stat().st_size
-        line = next(line for line in result.stderr.splitlines() if "no quality holds" in line)
+        line = next(line for line in result.stderr.splitlines() if "no quality reproduces" in line)
         assert line.startswith(f"decant: {source}: decodes at 1")
 
 
