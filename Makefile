@@ -1,10 +1,10 @@
-# make demo | test | test-fast | check | docs | bench | fuzz MINUTES=n: each makes .venv itself if it is missing.
+# make demo | test | test-fast | check | docs | bench | fuzz MINUTES=n | gpu-plan IMAGES=...: each makes .venv itself if it is missing.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-fast check bench docs fuzz lock wheel wheels models-archive clean
+.PHONY: demo test test-fast check bench docs fuzz lock gpu-plan wheel wheels models-archive clean
 
 # make LOCKED=1 ... installs only wheels whose hashes are in requirements.lock.
 LOCKED ?=
@@ -54,7 +54,7 @@ lock: $(STAMP)
 wheel: $(STAMP)
 	$(BIN)/python -m pip wheel --quiet --no-deps -w dist .
 
-# Prepares and checks the training on a lent GPU; IMAGES: folders or packed files.
+# Prepares and checks a training in two short GPU jobs without network; IMAGES: folders or packed files.
 gpu-plan: $(STAMP)
 	$(BIN)/python -m decant_train.gpu.prepare --images $(IMAGES)
 
