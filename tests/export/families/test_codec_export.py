@@ -79,8 +79,8 @@ def test_the_bundle_has_every_graph_and_verifies(codec: Path):
     static = bundle.graph("synthesis", "int8", "onnxruntime")
     assert static.psnr_to_float_db is not None
     assert static.psnr_to_float_db > 48
-    # Floats are stored in half precision; int8 stores half of the latents' weights twice, and two branches, of
-    # which the float one has some layers in half precision.
+    # Floats are stored in half precision; int8 stores half of the latents' weights twice, and two branches,
+    # of which the float one has some layers in half precision.
     assert static.bytes < 1.7 * bundle.graph("synthesis", "float", "onnxruntime").bytes
     assert static.kmac_per_pixel is not None
     assert 0.5 < static.kmac_per_pixel < 3
