@@ -3,7 +3,7 @@
     python examples/change_model.py
 
 Prints the parameters of each part for `nano` and for a variant with one more channel group. Everything that
-has to know about a new shape reads it from `CodecConfig`: training, export, the decoder (docs/change_model.md).
+has to know about a new shape reads it from `CodecConfig`: see docs/change_model.md.
 """
 
 from dataclasses import replace

@@ -25,7 +25,10 @@ def _shared(command: _Command) -> _Command:
     """The options of every command that measures bundles on pictures."""
     options = (
         click.option(
-            "--images", metavar="DIR", type=_PATH, help="Pictures.  [default: crops of photos in the wheels]"
+            "--images",
+            metavar="DIR",
+            type=_PATH,
+            help="Pictures.  [default: crops of sample photos of scikit-image and scikit-learn]",
         ),
         click.option(
             "--limit", type=_POSITIVE, help="Pictures, at most.  [default: 64 crops, or the folder]"
@@ -173,7 +176,12 @@ def quality(
 
 
 @bench.command()
-@click.option("--images", metavar="DIR", type=_PATH, help="Pictures, whole.  [default: photos in the wheels]")
+@click.option(
+    "--images",
+    metavar="DIR",
+    type=_PATH,
+    help="Pictures, whole.  [default: sample photos of scikit-image and scikit-learn]",
+)
 @click.option("--limit", type=_POSITIVE, help="Pictures, at most; with --groups, of each.")
 @click.option("--groups", is_flag=True, help="Also by content: each folder below --images is a group.")
 @click.option("--bundle", "bundles", metavar="NAME_OR_DIR", multiple=True, help="May be given again.")

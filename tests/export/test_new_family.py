@@ -1,4 +1,4 @@
-"""A new family is one folder and a registration line a stage (docs/change_model.md): export, encode, decode."""
+"""A new family is a folder and a registration line a stage (docs/change_model.md): export, encode, decode."""
 
 from pathlib import Path
 

@@ -74,7 +74,9 @@ def run(out: Path, images: Path | None, minutes: float, command: str, pace: Pace
 
 @click.command()
 @click.option(
-    "--images", type=click.Path(path_type=Path), help="Pictures; photos in the wheels when left out."
+    "--images",
+    type=click.Path(path_type=Path),
+    help="Pictures.  [default: sample photos of scikit-image and scikit-learn]",
 )
 @click.option("--out", type=click.Path(path_type=Path), default=Path("demo"), show_default=True)
 @click.option(

@@ -13,7 +13,10 @@ _PATH = click.Path(path_type=Path)
 @click.command(short_help="Measure a bundle on pictures, and write one HTML report.")
 @click.argument("bundle", metavar="BUNDLE")
 @click.option(
-    "--images", metavar="DIR", type=_PATH, help="Pictures.  [default: photos in the wheels, or crops of them]"
+    "--images",
+    metavar="DIR",
+    type=_PATH,
+    help="Pictures.  [default: sample photos of scikit-image and scikit-learn, or crops]",
 )
 @click.option("--limit", type=click.IntRange(1), help="Pictures, at most.")
 @click.option(

@@ -12,7 +12,12 @@ _POSITIVE = click.IntRange(1)
 
 
 @click.command()
-@click.option("--images", metavar="DIR", type=_PATH, help="Pictures, whole.  [default: photos in the wheels]")
+@click.option(
+    "--images",
+    metavar="DIR",
+    type=_PATH,
+    help="Pictures, whole.  [default: sample photos of scikit-image and scikit-learn]",
+)
 @click.option("--limit", type=_POSITIVE, help="Pictures, at most.")
 @click.option("--bundle", metavar="NAME_OR_DIR", required=True, help="A bundle with qualities.")
 @click.option("--bundle-dir", metavar="DIR", help="Look for the bundle here first.")

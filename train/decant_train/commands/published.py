@@ -9,7 +9,11 @@ from decant_train.commands.options import FOLDER, epoch_options, loop_options, r
 
 @click.command("set")
 @click.argument("size")
-@click.option("--images", type=FOLDER, help="Folder of images; the photos in the wheels when left out.")
+@click.option(
+    "--images",
+    type=FOLDER,
+    help="Folder of images.  [default: sample photos of scikit-image and scikit-learn]",
+)
 @click.option("--plain", is_flag=True, help="The variant without residual shortcuts.")
 @click.option("--joint", is_flag=True, help="Train encoder and decoder together, as published (slower).")
 @click.option("--ssim-weight", default=0.0, help="Add so much (1 - SSIM) to the loss (0: MSE, as published).")
@@ -151,7 +155,9 @@ def train_perceptual(size: str, **given: Any) -> None:
 @click.command("color")
 @click.argument("size")
 @click.option(
-    "--data", type=FOLDER, help="Folder of CIFAR-100 mosaics; crops of the photos in the wheels if left out."
+    "--data",
+    type=FOLDER,
+    help="Folder of CIFAR-100 mosaics.  [default: crops of sample photos of scikit-image and scikit-learn]",
 )
 @click.option("--bits-per-pixel", type=float, help="What the latents of a file shall cost on average.")
 @click.option("--depths", help="Bits a latent, from the least complex regions to the most: 6,7,8.")
