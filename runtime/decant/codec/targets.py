@@ -53,7 +53,7 @@ class Trials:
 
 def file_for(settings: Settings, trials: Trials) -> bytes:
     """The bytes of the file that ``settings`` ask for. Raises ImageError for a target that no quality meets;
-    warns with QualityWarning where the highest quality does not hold the picture.
+    warns with QualityWarning where no quality reproduces the picture well.
     """
     quality = _quality_for(settings, trials)
     _warn_unless_held(trials, quality)

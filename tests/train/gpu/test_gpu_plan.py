@@ -1,4 +1,4 @@
-"""The run prepared for a lent GPU, rehearsed on the processor."""
+"""The run prepared for two short GPU jobs, rehearsed on the processor."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ def test_plan_fits_into_the_session():
     plan = Plan()
     assert all(plan.timeout_s(call) <= 600 for call in range(plan.calls))
     assert all(len(plan.command(call)) < 2000 for call in range(plan.calls))
-    with pytest.raises(ValueError, match="are lent"):
+    with pytest.raises(ValueError, match="are allowed"):
         replace(plan, minutes=(8.0, 8.0))
     with pytest.raises(ValueError, match="at most 9 minutes"):
         replace(plan, minutes=(9.0, 0.5))

@@ -1,1 +1,1 @@
-"""A training of the codec prepared for a few minutes of a large GPU on another machine."""
+"""A training of the codec prepared for two short GPU jobs without network."""

@@ -56,7 +56,7 @@ class Plan:
         used = START_MINUTES + sum(self.minutes) + OVERHEAD_MINUTES * len(self.minutes)
         if used > SESSION_MINUTES:
             raise ValueError(
-                f"the calls take {used:.1f} minutes with their starts; {SESSION_MINUTES} are lent"
+                f"the calls take {used:.1f} minutes with their starts; {SESSION_MINUTES} are allowed"
             )
         if max(self.minutes) + OVERHEAD_MINUTES > 9:
             raise ValueError("a call is at most 9 minutes")

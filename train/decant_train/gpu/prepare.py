@@ -1,4 +1,4 @@
-"""Prepare and check everything for the run on a lent GPU: ``make gpu-plan IMAGES=...``.
+"""Prepare and check everything for two short GPU jobs without network: ``make gpu-plan IMAGES=...``.
 
 Writes shards and packages into ``.gpu``, checks sizes and the schedule, looks for tensors that would be made
 on the wrong device, rehearses both calls on this machine's processor with a small codec, and prints the
