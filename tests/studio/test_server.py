@@ -172,7 +172,9 @@ def test_the_answer_says_nothing_of_versions(served) -> None:
 
 
 def test_the_command_serves_and_ends_with_its_workers(tmp_path) -> None:
-    code = "from decant.commands.cli import main; main()"
+    # A shell that starts tests in the background lets them ignore SIGINT.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code += "from decant.commands.cli import main; main()"
     command = [sys.executable, "-c", code, "serve", "--port", "0", "--data-dir", str(tmp_path)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
@@ -188,7 +190,10 @@ def test_the_command_serves_and_ends_with_its_workers(tmp_path) -> None:
         )
         assert urllib.request.urlopen(request, timeout=20).status == 202
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=30) == 0
+        try:
+            assert process.wait(timeout=30) == 0
+        finally:
+            process.kill()
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(address[0], timeout=5)
     assert not os.listdir(tmp_path)
