@@ -655,7 +655,7 @@ def test_the_documented_example_runs(
     monkeypatch.chdir(tmp_path)
     photo = Image.fromarray(bundles.crops(3, 240)[0]).crop((0, 0, 240, 160))
     photo.save("photo.jpg", exif=exif_of(6))
-    (example,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    example = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)[0]
     found: dict[str, Any] = {}
     exec(example, found)
     promised = re.findall(r"# (DCN RGB .*|lite 60)$", example, re.MULTILINE)

@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("flask", reason="the extra `web` is not installed")
 
 from decant_studio.app import create_app
+from decant_studio.reports.shelf import own_reports
 from decant_studio.security import BODY_KIND, TOKEN_HEADER
 from decant_studio.server import Server
 from decant_studio.settings import Settings
@@ -137,7 +138,10 @@ def digit(trained_digits: Path) -> np.ndarray:
 def studio(driver: Any, tmp_path_factory: pytest.TempPathFactory, trained_digits: Path) -> Iterator[str]:
     """The address of a running studio with the shipped bundles and digits."""
     data = tmp_path_factory.mktemp("studio")
-    app = create_app(Settings(data_dir=data, workers=1, bundle_dir=trained_digits))
+    shown = tmp_path_factory.mktemp("reports")
+    (shown / "report.html").write_text("<!doctype html><title>A report</title><h1>A report</h1>")
+    folders = (shown, *own_reports())
+    app = create_app(Settings(data_dir=data, workers=1, bundle_dir=trained_digits, reports=folders))
     server = Server("127.0.0.1", 0, app)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()

