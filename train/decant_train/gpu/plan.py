@@ -35,7 +35,8 @@ class Plan:
         default_factory=lambda: {
             "batch_size": 64,
             "crop": 256,
-            "learning_rate": 1e-3,
+            "learning_rate": 6e-4,
+            "hyper_rate": 0.1,  # at 0.3 hyperlatents grew without bound (docs/notebook/2026-11-28.md)
             "warmup": 300,
             "average": 0.999,
             "curriculum_start": 0.35,
