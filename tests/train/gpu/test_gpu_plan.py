@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 from decant_train.codec import sensitivity, train, validation
+from decant_train.common.checkpoint import read_description
 from decant_train.data import photos
 from decant_train.gpu import prepare, shards
 from decant_train.gpu.plan import MOST_BACK, Plan
-from decant_train.gpu.run import read_parts, write_parts
+from decant_train.gpu.run import read_parts, run_call, write_parts
 
 from tests.helpers.small_codecs import with_validation
 
@@ -63,10 +64,28 @@ def test_weights_come_back_in_files_of_at_most_15_mb(tmp_path):
     assert torch.equal(found["count"], weights["count"])
 
 
-@pytest.mark.slow
-def test_both_calls_are_rehearsed(photo_folder, tmp_path, monkeypatch):
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Coarser measurements that take less time."""
     monkeypatch.setattr(train, "PATCHES", 2000)
     monkeypatch.setattr(sensitivity, "PROBES", 6)
     monkeypatch.setattr(validation, "SCORED_AT", (2.0,))
+
+
+@pytest.mark.slow
+def test_both_calls_are_rehearsed(photo_folder, tmp_path, quick):
     source = with_validation(photo_folder, tmp_path / "photos")
     assert prepare.rehearse([source], tmp_path / "gpu", steps_minutes=0.05) > 1
+
+
+@pytest.mark.slow
+def test_what_failed_in_the_trial_is_left_out_of_both_calls(photo_folder, tmp_path, quick, monkeypatch):
+    def failing(*_):
+        raise RuntimeError("this machine cannot")
+
+    monkeypatch.setattr(train, "Encoding", failing)
+    plan = prepare.small_plan(0.03)
+    shards.write_shards([photo_folder], tmp_path, 1, plan.shard_bytes)
+    for call in range(plan.calls):
+        run_call(plan, call, tmp_path, tmp_path / "out")
+    assert read_description(tmp_path / "out")["options"]["refine_from"] == 1.0

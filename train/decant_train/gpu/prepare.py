@@ -13,7 +13,6 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -21,10 +20,9 @@ from unittest import mock
 import torch
 
 from decant_train.codec.encoder import Encoding
-from decant_train.codec.model import Codec
-from decant_train.common import families
+from decant_train.common import checkpoint as checkpoints
 from decant_train.gpu.plan import FOLDER, MOST_TRAVELLING, Plan
-from decant_train.gpu.run import run_call
+from decant_train.gpu.run import network, run_call
 from decant_train.gpu.shards import write_shards
 
 PACKAGES = ("constriction", "ssimulacra2")  # that training needs and the machine lacks
@@ -77,10 +75,7 @@ def check_devices(plan: Plan) -> None:
 
     Raises RuntimeError where a tensor was made on another device than its operands.
     """
-    family = families.get("codec")
-    config: Any = replace(family.sizes[plan.size], **plan.shape)
-    model = family.network(config).to("meta")
-    assert isinstance(model, Codec)
+    model = network(plan).to("meta")
     pictures = torch.empty(2, 3, 192, 192, device="meta")
     rate_point = torch.full((2,), 3.5, device="meta")
     with _no_autocast():
@@ -95,21 +90,21 @@ def _no_autocast() -> Iterator[None]:
         yield
 
 
+def small_plan(minutes: float) -> Plan:
+    """A plan of two calls of ``minutes`` for this machine's processor, with a small codec."""
+    options = {"batch_size": 2, "crop": 192, "device": "cpu", "precision": "float32", "warmup": 2}
+    options |= {"validate_every": 1000, "validation_crops": 1, "save_minutes": 60.0}
+    options |= {"curriculum_start": 0.3, "refine_from": 0.6}
+    return Plan("lite", REHEARSAL, options, (minutes, minutes), 2_000_000)
+
+
 def rehearse(images: Sequence[Path], folder: Path, *, steps_minutes: float = 0.1) -> int:
     """Run both calls on this machine's processor with a small codec; returns the steps trained.
 
     The second call resumes the first; then it runs once more as on a new machine, from the weights that came
     back. Raises AssertionError where a call trains no step.
     """
-    options = {"batch_size": 2, "crop": 192, "device": "cpu", "precision": "float32", "warmup": 2}
-    options |= {
-        "validate_every": 1000,
-        "validation_crops": 1,
-        "save_minutes": 60.0,
-        "curriculum_start": 0.3,
-        "refine_from": 0.6,
-    }
-    plan = Plan("lite", REHEARSAL, options, (steps_minutes, steps_minutes), 2_000_000)
+    plan = small_plan(steps_minutes)
     write_shards(images, folder, plan.calls, plan.shard_bytes)
     second = folder / "shard-1.safetensors"
     second.rename(folder / "later")  # it comes with the second call
@@ -126,9 +121,7 @@ def rehearse(images: Sequence[Path], folder: Path, *, steps_minutes: float = 0.1
 
 
 def _steps(folder: Path) -> int:
-    from decant_train.common import checkpoint
-
-    return int(checkpoint.read_description(folder)["step"])
+    return int(checkpoints.read_description(folder)["step"])
 
 
 def main() -> None:

@@ -21,6 +21,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from decant_train.codec.config import SIZES
+from decant_train.codec.model import Codec
 from decant_train.codec.options import CodecOptions
 from decant_train.codec.recipe import train_codec
 from decant_train.common import checkpoint as checkpoints
@@ -40,10 +42,14 @@ def run_call(plan: Plan, call: int, folder: Path, out: Path) -> None:
     if not shards:
         raise FileNotFoundError(f"no shard-*.safetensors in {folder}")
     describe(plan)
+    torch.backends.cudnn.benchmark = True  # all crops have one size
     options = CodecOptions(**plan.options, max_minutes=sum(plan.minutes), pause_minutes=plan.minutes[call])
     state, returned = folder / "state", folder / "returned"
     resume = (state / "checkpoint.json").exists()
-    if call == 0 and not resume:
+    if resume:  # as far as the trial of the first call found that it works
+        kept = checkpoints.read_description(state)["options"]["refine_from"]
+        options = replace(options, refine_from=kept)
+    else:
         options = tried(plan, options, shards, folder / "trial")
     begin = restored(plan, returned, folder / "begin") if call and not resume else None
     if begin is not None:  # what is left of the schedule
@@ -69,7 +75,6 @@ def describe(plan: Plan) -> None:
     """Print what this machine is."""
     print(f"torch {torch.__version__}, {os.cpu_count()} processors, plan {plan}", flush=True)
     if torch.cuda.is_available():
-        torch.backends.cudnn.benchmark = True
         print(torch.cuda.get_device_name(), flush=True)
 
 
@@ -134,20 +139,15 @@ def restored(plan: Plan, returned: Path, into: Path) -> Path | None:
         weights = read_parts(returned)
     except FileNotFoundError:
         return None
-    checkpoint = checkpoint_of(plan, weights)
-    checkpoints.save(into, checkpoint)
+    model = network(plan)
+    model.load_state_dict(weights)
+    checkpoints.save(into, checkpoints.Checkpoint("codec", model.config, model))
     return into
 
 
-def checkpoint_of(plan: Plan, weights: Mapping[str, Tensor]) -> checkpoints.Checkpoint:
-    """A checkpoint of ``plan``'s codec with these ``weights``."""
-    from decant_train.common import families
-
-    family = families.get("codec")
-    config: Any = replace(family.sizes[plan.size], **plan.shape)
-    model = family.network(config)
-    model.load_state_dict(dict(weights))
-    return checkpoints.Checkpoint("codec", config, model)
+def network(plan: Plan) -> Codec:
+    """A new codec as ``plan`` has it."""
+    return Codec(replace(SIZES[plan.size], **plan.shape))
 
 
 def main() -> None:
