@@ -7,7 +7,7 @@ from itertools import tee
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
-from decant.bundles.bundle import find_bundle
+from decant.bundles.bundle import Bundle, find_bundle
 from decant.decoder import Decoder
 from decant.encoder import Encoder
 from decant.errors import DecantError, ImageError
@@ -55,6 +55,37 @@ Report = Callable[[Job, Done | str], None]
 Work = Callable[[Path, Path], Done]
 
 
+class Decoders:
+    """The decoders of the models that files name. Each is loaded once, and so is an error for a model that
+    cannot be; safe to use from several threads. ``options`` are Decoder's.
+    """
+
+    def __init__(self, bundle_dir: str | None, own: Bundle | None = None, **options: Any) -> None:
+        """``own``: a bundle that is open already, for files of its model."""
+        self._bundle_dir, self._own, self._options = bundle_dir, own, options
+        self._loaded: dict[tuple[str, bytes], Decoder | DecantError] = {}
+        self._lock = lifecycle.Native(threading.Lock)  # made anew in a forked child
+
+    def of(self, file: container.DcnFile) -> Decoder:
+        """The decoder of ``file``'s model. Raises what ``find_bundle`` and Decoder raise."""
+        key = (file.name, file.model_id)
+        with self._lock.get():
+            if key not in self._loaded:
+                try:
+                    self._loaded[key] = Decoder(self._bundle(*key), **self._options)
+                except DecantError as error:
+                    self._loaded[key] = error
+            loaded = self._loaded[key]
+        if isinstance(loaded, DecantError):
+            raise loaded
+        return loaded
+
+    def _bundle(self, name: str, model_id: bytes) -> Bundle:
+        if self._own is not None and self._own.model_id.startswith(model_id.hex()):
+            return self._own
+        return find_bundle(name, model_id, self._bundle_dir)
+
+
 class FileDecoder:
     """Decodes files with the bundle that each names, loading every decoder once; all of each picture, or its
     ``crop`` (x, y, width, height). ``options`` are Decoder's.
@@ -72,14 +103,11 @@ class FileDecoder:
         """``suffix`` says the picture format where the name of the output does not; ``upright`` turns
         pictures as EXIF orientation says; ``max_size`` makes them smaller where a side is longer.
         """
-        self._bundle_dir = bundle_dir
         self._crop = crop
         self._suffix = suffix
         self._upright = upright
         self._max_size = max_size
-        self._options = options
-        self._decoders: dict[tuple[str, bytes], Decoder | DecantError] = {}
-        self._lock = lifecycle.Native(threading.Lock)  # made anew in a forked child
+        self._decoders = Decoders(bundle_dir, **options)
 
     def __call__(self, source: Path, target: Path) -> Done:
         """Decode the file ``source`` into the picture ``target``. Raises DecantError, OSError."""
@@ -95,7 +123,7 @@ class FileDecoder:
         upright where the pixels are. Raises DecantError.
         """
         file = container.parse(data, source)
-        decoder = self._decoder(file)
+        decoder = self._decoders.of(file)
         if self._crop is None:
             pixels = decoder.decode_file(file, source)
         else:
@@ -105,19 +133,6 @@ class FileDecoder:
         if self._upright:
             return turned(pixels, orientation_of(file.exif, file.xmp)), turned_upright(file)
         return pixels, file
-
-    def _decoder(self, file: container.DcnFile) -> Decoder:
-        key = (file.name, file.model_id)
-        with self._lock.get():
-            if key not in self._decoders:
-                try:
-                    self._decoders[key] = Decoder(find_bundle(*key, self._bundle_dir), **self._options)
-                except DecantError as error:
-                    self._decoders[key] = error
-            loaded = self._decoders[key]
-        if isinstance(loaded, DecantError):
-            raise loaded
-        return loaded
 
 
 class FileEncoder:

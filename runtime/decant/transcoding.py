@@ -5,23 +5,18 @@ Every transcoding loses a little, as saving a JPEG again does. Keep the old file
 decoders, where that matters.
 """
 
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from decant.batch import Done, check_output
-from decant.bundles.bundle import find_bundle
-from decant.decoder import Decoder
+from decant.batch import Decoders, Done, check_output
 from decant.encoder import Encoder
-from decant.errors import DecantError
 from decant.formats import container
 from decant.formats.metadata import Metadata
 from decant.formats.reading import read_dcn
 from decant.formats.writing import write_atomically
-from decant.process import lifecycle
 
 
 @dataclass(frozen=True)
@@ -66,10 +61,7 @@ class FileTranscoder:
         """
         self._encoder = encoder
         self._settings = {"quality": quality, **settings}
-        self._bundle_dir = bundle_dir
-        self._options = decoder_options or {}
-        self._decoders: dict[tuple[str, bytes], Decoder | DecantError] = {}
-        self._lock = lifecycle.Native(threading.Lock)  # made anew in a forked child
+        self._decoders = Decoders(bundle_dir, encoder.bundle, **(decoder_options or {}))
         self.records: list[Transcoded] = []
 
     def __call__(self, source: Path, target: Path) -> Done:
@@ -91,7 +83,7 @@ class FileTranscoder:
         new = self._encoder.bundle
         if new.model_id.startswith(file.model_id.hex()):
             return data, self._record(file, new.version, data, data, None, source, target)
-        decoder = self._decoder(file)
+        decoder = self._decoders.of(file)
         before = decoder.decode_file(file, source)
         settings = dict(self._settings)
         free = all(settings.get(name) is None for name in ("quality", "target_bpp", "target_psnr"))
@@ -100,24 +92,9 @@ class FileTranscoder:
         picture = before if not file.grey else before[:, :, [0, *range(3, before.shape[2])]]
         metadata = Metadata(file.exif, file.icc, file.xmp)
         made = self._encoder.encode(picture, source=source, metadata=metadata, **settings)
-        after = self._decoder(container.parse(made)).decode(made, source)
+        after = self._decoders.of(container.parse(made)).decode(made, source)
         old = decoder.bundle.version
         return made, self._record(file, old, data, made, _psnr_db(before, after), source, target)
-
-    def _decoder(self, file: container.DcnFile) -> Decoder:
-        key = (file.name, file.model_id)
-        with self._lock.get():
-            if key not in self._decoders:
-                try:
-                    own = self._encoder.bundle.model_id.startswith(file.model_id.hex())
-                    bundle = self._encoder.bundle if own else find_bundle(*key, self._bundle_dir)
-                    self._decoders[key] = Decoder(bundle, **self._options)
-                except DecantError as error:
-                    self._decoders[key] = error
-            loaded = self._decoders[key]
-        if isinstance(loaded, DecantError):
-            raise loaded
-        return loaded
 
     def _record(
         self,

@@ -34,7 +34,7 @@ def codec(photos: Path, out: Path, minutes: float, say: Say, crops: int = 48) ->
     """
     from decant_export import export
     from decant_train.codec import recipe
-    from decant_train.codec.train import CodecOptions
+    from decant_train.codec.options import CodecOptions
 
     _set_threads()
     folder = out / "codec"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from decant.commands.options import converting_options
+from decant.commands.options import converting_options, target_bpp_option
 from decant.commands.plugins import Failure
 from decant.commands.running import (
     STANDARD,
@@ -53,12 +53,7 @@ if TYPE_CHECKING:
     f"{DEFAULT_EFFORT} (the default) also decodes the result and corrects the latents "
     f"{ROUNDS[DEFAULT_EFFORT]} times; {LARGEST_EFFORT} does so {ROUNDS[LARGEST_EFFORT]} times.",
 )
-@click.option(
-    "--target-bpp",
-    type=click.FloatRange(0, min_open=True),
-    metavar="BITS",
-    help="The highest quality whose file has at most so many bits a pixel.",
-)
+@target_bpp_option
 @click.option(
     "--target-psnr",
     type=click.FloatRange(0, min_open=True),

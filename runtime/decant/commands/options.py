@@ -66,6 +66,12 @@ running_options = combined(
     click.option("--strict-device", is_flag=True, help="Fail rather than run anything on another device."),
     size_limit_option,
 )
+target_bpp_option = click.option(
+    "--target-bpp",
+    type=click.FloatRange(0, min_open=True),
+    metavar="BITS",
+    help="The highest quality whose file has at most so many bits a pixel.",
+)
 # What `decant encode` and `decant decode` share: IN, OUT and how folders are converted.
 converting_options = combined(
     click.argument("source", metavar="IN", type=PATH),

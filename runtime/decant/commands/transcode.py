@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from decant.commands.options import json_option, quiet_option, running_options, skip_existing_option
+from decant.commands.options import (
+    json_option,
+    quiet_option,
+    running_options,
+    skip_existing_option,
+    target_bpp_option,
+)
 from decant.commands.plugins import Failure
 from decant.commands.running import (
     PATH,
@@ -24,6 +30,7 @@ from decant.commands.running import (
 )
 from decant.commands.terminal import say, show_lines
 from decant.formats.plan import plan_folder
+from decant.settings import DEFAULT_EFFORT, DEFAULT_MODEL, LARGEST_EFFORT, LARGEST_QUALITY
 
 if TYPE_CHECKING:
     from decant.transcoding import FileTranscoder, Transcoded
@@ -35,22 +42,21 @@ if TYPE_CHECKING:
 @click.option(
     "--model",
     metavar="NAME",
-    default="lite",
+    default=DEFAULT_MODEL,
     show_default=True,
     help="Bundle to encode with: NAME, NAME@VERSION, or a bundle's folder.",
 )
 @click.option(
     "--quality",
-    type=click.IntRange(1, 100),
-    help="1 to 100; without it and a target, each file keeps its number.",
+    type=click.IntRange(1, LARGEST_QUALITY),
+    help=f"1 to {LARGEST_QUALITY}; without it and a target, each file keeps its number.",
 )
-@click.option("--effort", type=click.IntRange(0, 9), help="As in encode; 2 when left out.")
 @click.option(
-    "--target-bpp",
-    type=click.FloatRange(0, min_open=True),
-    metavar="BITS",
-    help="The highest quality whose file has at most so many bits a pixel.",
+    "--effort",
+    type=click.IntRange(0, LARGEST_EFFORT),
+    help=f"As in encode; {DEFAULT_EFFORT} when left out.",
 )
+@target_bpp_option
 @click.option(
     "--target-psnr",
     type=click.FloatRange(0, min_open=True),

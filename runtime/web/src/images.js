@@ -1,5 +1,6 @@
 // Shows <img data-decant> elements: those near the view are fetched, decoded and given to the element.
-import { DecodeError, player as shared } from "./player.js";
+import { fetched } from "./network.js";
+import { player as shared } from "./player.js";
 
 const AT_ONCE = 3;
 const MARGIN = "400px";
@@ -79,17 +80,6 @@ async function show(image, player) {
     if (image.dataset.decantFallback) image.src = image.dataset.decantFallback;
     image.dispatchEvent(new CustomEvent("decant-error", { detail: error, bubbles: true }));
   }
-}
-
-async function fetched(address) {
-  let response;
-  try {
-    response = await fetch(address);
-  } catch (error) {
-    throw new DecodeError("network", `${address}: ${error.message}`);
-  }
-  if (!response.ok) throw new DecodeError("network", `${address}: HTTP status ${response.status}`);
-  return response;
 }
 
 // A BMP file of pixels as they are (version 4, bit fields): every browser reads it, and nothing is compressed.

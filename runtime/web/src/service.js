@@ -1,5 +1,6 @@
 // Decoding with models that are fetched by name: in a worker (serve), or in the page where it may have no worker.
 import { Decoder, DecodeError } from "./decoder.js";
+import { fetched } from "./network.js";
 
 const CACHE = "decant-models-1";
 const MOST_MODEL = 16 * 2 ** 20;
@@ -12,7 +13,7 @@ export class Service {
 
   constructor({ wasm, models }) {
     this.#models = models;
-    this.#decoder = fetched(wasm).then(started);
+    this.#decoder = bytesOf(wasm).then(started);
     this.#decoder.catch(() => {}); // decode reports it
   }
 
@@ -44,7 +45,7 @@ export class Service {
     const cache = await openedCache();
     const kept = await cache?.match(address).catch(() => undefined);
     if (kept && tried(decoder, info, new Uint8Array(await kept.arrayBuffer()))) return;
-    const bytes = await fetched(address, MOST_MODEL);
+    const bytes = await bytesOf(address, MOST_MODEL);
     const added = decoder.addModel(bytes);
     if (added.name !== info.model || added.id !== info.modelId)
       throw new DecodeError(
@@ -82,14 +83,8 @@ async function openedCache() {
   }
 }
 
-async function fetched(address, most = Infinity) {
-  let response;
-  try {
-    response = await fetch(address);
-  } catch (error) {
-    throw new DecodeError("network", `${address}: ${error.message}`);
-  }
-  if (!response.ok) throw new DecodeError("network", `${address}: HTTP status ${response.status}`);
+async function bytesOf(address, most = Infinity) {
+  const response = await fetched(address);
   const bytes = new Uint8Array(await response.arrayBuffer());
   if (bytes.length > most) throw new DecodeError("bad-model", `${address}: larger than ${most} bytes`);
   return bytes;

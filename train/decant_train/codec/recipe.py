@@ -9,11 +9,11 @@ import torch
 from decant.formats.paths import takes_paths
 
 from decant_train.codec import finetune as codec_finetune
-from decant_train.codec import train as codec_training
 from decant_train.codec.config import OWN_PRIOR
 from decant_train.codec.model import Codec, alone, part
 from decant_train.codec.options import CodecOptions
 from decant_train.codec.sensitivity import probe_pictures
+from decant_train.codec.train import CodecTrainer
 from decant_train.codec.validation import VALIDATION_CROP
 from decant_train.codec.warm_start import refined, retarget, warm_start_from
 from decant_train.common import checkpoint as checkpoints
@@ -66,7 +66,7 @@ def train_codec(
         assert isinstance(start.model, Codec)
         retarget(start.model, trained_for, probe_pictures(training, options.crop))
     start.data["pictures"] = [len(training), len(validation)]
-    return codec_training.fit(
+    CodecTrainer(
         start,
         training,
         validation,
@@ -75,7 +75,8 @@ def train_codec(
         resume=resume,
         warm_started=warm_start is not None,
         progress=progress,
-    )
+    ).run()
+    return start
 
 
 @takes_paths

@@ -36,8 +36,6 @@ from decant_train.common.optimizers import Clip, MuonAdam
 from decant_train.common.trainer import Trainer
 from decant_train.data.photos import Photos
 
-__all__ = ["RAW", "CodecOptions", "CodecTrainer", "fit"]
-
 log = logging.getLogger(__name__)
 RAW = "raw.safetensors"
 PATCHES = 60_000  # of 16x16 pixels, from which principal components and coordinates are measured
@@ -219,28 +217,3 @@ class CodecTrainer(Trainer):
         """Names of the syntheses that this step trains: the codec's own, and one of ``beside`` in turn."""
         own, *beside = self.model.syntheses()
         return [own, beside[self.checkpoint.step % len(beside)]] if beside else [own]
-
-
-def fit(
-    checkpoint: Checkpoint,
-    training: Photos,
-    validation: Photos,
-    out: Path,
-    options: CodecOptions,
-    *,
-    resume: bool,
-    warm_started: bool = False,
-    progress: bool = True,
-) -> Checkpoint:
-    """Train ``checkpoint.model`` with ``CodecTrainer`` and return the checkpoint with the averaged model."""
-    CodecTrainer(
-        checkpoint,
-        training,
-        validation,
-        out,
-        options,
-        resume=resume,
-        warm_started=warm_started,
-        progress=progress,
-    ).run()
-    return checkpoint

@@ -80,15 +80,18 @@ def pack(folder: Path, out: Path, *, part: int = 0, parts: int = 1) -> int:
     files = image_files(folder)[part::parts]
     if not files:
         raise NoImagesError(f"{folder} has too few pictures for {parts} parts")
-    contents = [path.read_bytes() for path in files]
-    offsets = np.cumsum([0, *map(len, contents)])
+    write_packed([(str(path.relative_to(folder)), path.read_bytes()) for path in files], out)
+    return len(files)
+
+
+def write_packed(pictures: Sequence[tuple[str, bytes]], out: Path) -> None:
+    """Write the packed file ``out`` of ``pictures``: the name of each, and the bytes of its file."""
+    offsets = np.cumsum([0, *(len(content) for _, content in pictures)])
     tensors = {
-        "bytes": torch.frombuffer(bytearray(b"".join(contents)), dtype=torch.uint8),
+        "bytes": torch.frombuffer(bytearray(b"".join(content for _, content in pictures)), dtype=torch.uint8),
         "offsets": torch.from_numpy(offsets.astype(np.int64)),
     }
-    names = [str(path.relative_to(folder)) for path in files]
-    save_file(tensors, out, metadata={"names": json.dumps(names)})
-    return len(files)
+    save_file(tensors, out, metadata={"names": json.dumps([name for name, _ in pictures])})
 
 
 @takes_paths

@@ -5,15 +5,11 @@ a fair sample, and keep their names, which decide what is validation.
 """
 
 import io
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-import torch
 from decant.formats.opening import open_picture
 from PIL import Image
-from safetensors.torch import save_file
 
 from decant_train.data import photos
 
@@ -81,11 +77,7 @@ def _estimated(contents: Sequence[tuple[str, bytes]], pixels: int, quality: int)
 
 
 def _shard(contents: Sequence[tuple[str, bytes]], path: Path, pixels: int, quality: int) -> Path:
-    made = [compressed(content, name, pixels, quality) for name, content in contents]
-    offsets = np.cumsum([0, *map(len, made)])
-    tensors = {
-        "bytes": torch.frombuffer(bytearray(b"".join(made)), dtype=torch.uint8),
-        "offsets": torch.from_numpy(offsets.astype(np.int64)),
-    }
-    save_file(tensors, path, metadata={"names": json.dumps([name for name, _ in contents])})
+    photos.write_packed(
+        [(name, compressed(content, name, pixels, quality)) for name, content in contents], path
+    )
     return path
