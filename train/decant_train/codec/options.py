@@ -49,7 +49,7 @@ class CodecOptions:
     average: float = 0.998  # of the weights, per step (exponential moving average)
     compile: bool = False
     validate_every: int = 1000  # steps
-    validation_crops: int = 0  # of 256x256 pixels; 0: as many as usual
+    validation_crops: int = 0  # of 256x256 pixels; 0: validation.VALIDATION_CROPS
     save_minutes: float = 4.0
     precision: str = "auto"
     device: str = "auto"

@@ -16,7 +16,7 @@ from decant_train.data import photos
 MOST_PIXELS = 1_500_000  # of a picture; larger ones are reduced, which also removes old compression
 QUALITIES = (95, 93, 90, 87, 84, 80)  # of JPEG, the highest that fits is taken
 SMALLER = 0.75  # factor of MOST_PIXELS where even the lowest quality does not fit
-SAMPLE = 12  # every so-manieth picture is compressed to estimate a shard's size
+SAMPLE = 12  # one picture in so many is compressed to estimate the size of a shard
 MARGIN = 0.97  # of the limit, since the estimate is one
 
 
@@ -70,7 +70,7 @@ def _contents(packed: Sequence[Path]) -> Iterator[tuple[str, bytes]]:
 
 
 def _estimated(contents: Sequence[tuple[str, bytes]], pixels: int, quality: int) -> float:
-    """Bytes of all pictures, from every ``SAMPLE``-th."""
+    """Estimated bytes of all pictures, from one in ``SAMPLE``."""
     sample = contents[:: min(SAMPLE, len(contents))]
     found = sum(len(compressed(content, name, pixels, quality)) for name, content in sample)
     return found * sum(len(c) for _, c in contents) / max(1, sum(len(c) for _, c in sample))
