@@ -49,6 +49,9 @@ def test_the_command_trains_and_resumes(
     assert [row["step"] for row in rows] == [3, 5]
     assert all(f"{of}psnr_{anchor}" in rows[-1] for anchor in range(RATE_POINTS) for of in ("", "nano_"))
     assert checkpoints.load(tmp_path / "out").step == 5
+    best = min(rows, key=lambda row: row["score"])
+    kept = checkpoints.load(tmp_path / "out" / "best")
+    assert (kept.step, kept.metrics["score"]) == (best["step"], best["score"])
 
 
 @pytest.mark.usefixtures("few_probes", "few_crops")

@@ -95,6 +95,7 @@ def test_the_analysis_learns_from_its_own_error_where_an_encoder_chooses() -> No
     rate = moved(terms.y_bits) | moved(terms.z_bits)
     assert not any(name.startswith(("analysis", "synthesis")) for name in rate)
     assert {"log_gain", "scale_offset", "hyperprior.mean.6.weight"} <= rate
+    assert all(name.startswith("hyperprior.analysis") for name in moved(terms.hyper_square))
     without = model.terms(pictures, rate_point, Encoding(model, pictures, rounds=1), analysis=False)
     assert not without.analysis_error.requires_grad
     torch.testing.assert_close(without.error, terms.error)

@@ -64,14 +64,15 @@ Encode = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], tupl
 
 class Terms(NamedTuple):
     """Terms of the training loss for n pictures: bits of y and of z per pixel (n,), the distortion of the
-    decoded pictures of each synthesis that ran (syntheses, n), and the distortion that trains the analysis
-    where an encoder chooses the symbols (n,).
+    decoded pictures of each synthesis that ran (syntheses, n), the distortion that trains the analysis
+    where an encoder chooses the symbols (n,), and the mean square of hyperlatents before their gains (n,).
     """
 
     y_bits: Tensor
     z_bits: Tensor
     error: Tensor
     analysis_error: Tensor
+    hyper_square: Tensor
 
 
 class Codec(nn.Module):
@@ -154,6 +155,7 @@ class Codec(nn.Module):
             y = self.analysis(pictures - 0.5)
         with torch.autocast(y.device.type, enabled=False):  # bfloat16 is too coarse for what is coded
             z = self.hyperprior.hyperlatents(y.detach())
+            hyper_square = z.square().mean((1, 2, 3))
             z = z * hyper_gain[:, :, None, None]
             z_symbols = round(z)
             z_bits = self._rate(z, z_symbols, scale_of_index(hyper_index)[:, :, None, None])
@@ -176,7 +178,8 @@ class Codec(nn.Module):
             unquantized = functional_call(self.synthesis, frozen, (y,))
             analysis_error = distortion(unquantized, pictures, self.config.measure)
         pixels = pictures.shape[2] * pictures.shape[3]
-        return Terms(y_bits.sum((1, 2, 3)) / pixels, z_bits.sum((1, 2, 3)) / pixels, error, analysis_error)
+        y_bits, z_bits = (bits.sum((1, 2, 3)) / pixels for bits in (y_bits, z_bits))
+        return Terms(y_bits, z_bits, error, analysis_error, hyper_square)
 
     @torch.no_grad()
     def rounded_hyperlatents(self, y: Tensor, hyper_gain: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -34,6 +34,7 @@ class CodecOptions:
     matrix_rate: float = 0.8  # of Muon or SOAP, where they are used
     scale_rate: float = 4.0  # scale indices have a wider unit than weights
     hyper_rate: float = 0.3  # of hyperlatents and their means: at the full rate the noisiest part
+    hyper_decay: float = 1e-3  # weight of the mean square of hyperlatents, which their rate alone lets grow
     # Rate-point curriculum: all crops at the middle quality, then a range of qualities that grows.
     curriculum_start: float = 0.5  # share of the budget at the middle quality alone
     curriculum_length: float = 0.25  # share after that over which the range grows

@@ -1,13 +1,15 @@
 """The codec's trainer: random crops of packed photos, one rate point per image, steps until the budget ends.
 
 Everything lives on one device. A checkpoint has the averaged weights, which are exported, and the raw weights
-and the optimizer's state, to resume from.
+and the optimizer's state, to resume from. Beside it, ``best`` is the checkpoint of the averaged weights that
+validated best: a run that diverges, or ends on a bad step, still leaves them.
 """
 
 import json
 import logging
+import math
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -37,7 +39,7 @@ from decant_train.common.trainer import Trainer
 from decant_train.data.photos import Photos
 
 log = logging.getLogger(__name__)
-RAW = "raw.safetensors"
+RAW, LOG, BEST = "raw.safetensors", "metrics.jsonl", "best"
 PATCHES = 60_000  # of 16x16 pixels, from which principal components and coordinates are measured
 
 
@@ -115,7 +117,9 @@ class CodecTrainer(Trainer):
             torch.Generator().manual_seed(1),
         )
         self.encoding: Encoding | None = None
-        self.sums = torch.zeros(4, device=self.device)  # of loss, bits of y and z, error, since validation
+        # Since validation: loss, bits of y and z, error, mean square of hyperlatents.
+        self.sums = torch.zeros(5, device=self.device)
+        self.best_score = _best_score(self.out / LOG) if self.resume else math.inf
         self.started, self.elapsed_before = time.monotonic(), self.checkpoint.elapsed_s
         self.saved_at = self.started
 
@@ -137,37 +141,43 @@ class CodecTrainer(Trainer):
             train_analysis = False
         model.train()
         with self.autocast:
-            y_bits, z_bits, error, analysis_error = model.terms(
+            terms = model.terms(
                 pictures,
                 rate_point,
                 self.encoding if refining else None,
                 analysis=train_analysis,
                 syntheses=self._syntheses() if options.beside_in_turn else None,
             )
-        loss = weighted_loss(rate_point, y_bits + z_bits, error.mean(0))
-        analysis_loss = weighted_loss(rate_point, torch.zeros_like(analysis_error), analysis_error)
+        loss = weighted_loss(rate_point, terms.y_bits + terms.z_bits, terms.error.mean(0))
+        no_bits = torch.zeros_like(terms.analysis_error)
+        analysis_loss = weighted_loss(rate_point, no_bits, terms.analysis_error)
+        hyper_loss = options.hyper_decay * terms.hyper_square.mean()
         self.optimizer.zero_grad(set_to_none=True)
-        (loss + analysis_loss).backward()  # type: ignore[no-untyped-call]
+        (loss + analysis_loss + hyper_loss).backward()  # type: ignore[no-untyped-call]
         if spread < 1:
             share_gradients(model, spread)
         if self.clip(model.parameters()):
             self.optimizer.step()
         keep = min(options.average, (1 + checkpoint.step) / (10 + checkpoint.step))
         budget.average(self.averaged, model, keep)
-        terms = (loss, y_bits.mean(), z_bits.mean(), error.mean())
-        self.sums += torch.stack([term.detach() for term in terms])
+        seen = (loss, terms.y_bits.mean(), terms.z_bits.mean(), terms.error.mean(), terms.hyper_square.mean())
+        self.sums += torch.stack([value.detach() for value in seen])
         self._count()
 
     def validate(self) -> None:
-        """Validate the averaged weights; one line of ``metrics.jsonl``."""
+        """Validate the averaged weights; one line of ``metrics.jsonl``. The best are kept in ``best``."""
         checkpoint = self.checkpoint
-        loss, y_bpp, z_bpp, mse = (self.sums / self.options.validate_every).tolist()
+        loss, y_bpp, z_bpp, mse, hyper_square = (self.sums / self.options.validate_every).tolist()
         self.sums.zero_()
         checkpoint.metrics = validation.validate(self.averaged, self.test_pictures)
         row = {"step": checkpoint.step, "loss": loss, "y_bpp": y_bpp, "z_bpp": z_bpp, "mse": mse}
+        row["hyper_square"] = hyper_square
         row |= {"gradient": self.clip.usual, "cut": self.clip.take_cut()} | checkpoint.metrics
         row |= {"elapsed_s": checkpoint.elapsed_s, "cpu_s": time.process_time()}
-        with (self.out / "metrics.jsonl").open("a") as file:
+        if checkpoint.metrics["score"] < self.best_score:
+            self.best_score = checkpoint.metrics["score"]
+            checkpoints.save(self.out / BEST, replace(checkpoint, model=self.averaged))
+        with (self.out / LOG).open("a") as file:
             file.write(json.dumps(row) + "\n")
         self.bar.set_postfix(loss=f"{loss:.4f}", score=f"{checkpoint.metrics['score']:.4f}")
 
@@ -217,3 +227,10 @@ class CodecTrainer(Trainer):
         """Names of the syntheses that this step trains: the codec's own, and one of ``beside`` in turn."""
         own, *beside = self.model.syntheses()
         return [own, beside[self.checkpoint.step % len(beside)]] if beside else [own]
+
+
+def _best_score(log: Path) -> float:
+    """The lowest score in a training log, infinite where there is none."""
+    if not log.exists():
+        return math.inf
+    return min((json.loads(line)["score"] for line in log.read_text().splitlines()), default=math.inf)
