@@ -16,12 +16,13 @@ from decant.formats.paths import takes_paths
 from PIL import Image, ImageOps
 
 from decant_bench.errors import BenchError
-from decant_bench.test_pictures import camera, drawings, text_pages
+from decant_bench.test_pictures import camera, drawings, rooms, text_pages
 from decant_bench.test_pictures import wheels as content_wheels
 
 GROUPS = {
     "photos": "photographs by day",
     "faces": "people",
+    "manmade": "rooms, products and houses, ray traced: straight long edges, flat walls",
     "textures": "brick, grass, gravel: detail everywhere",
     "science": "microscopes, telescopes, collections",
     "night": "little light: one photograph at dusk, others darkened with a camera's noise",
@@ -97,6 +98,7 @@ def _drawn(seed: int) -> Iterator[Piece]:
     tables = (
         ("text", text_pages.TEXT, fonts),
         ("screens", text_pages.SCREENS, fonts),
+        ("manmade", rooms.ROOMS, "drawn here; Pillow's own font, Aileron: CC0"),
         ("drawings", drawings.drawings(), "drawn here by matplotlib; DejaVu fonts"),
     )
     for group, table, licence in tables:

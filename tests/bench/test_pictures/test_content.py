@@ -1,6 +1,7 @@
 """Pictures by content from what is installed: what is collected, that it comes out the same again, noise."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,20 @@ from decant.commands.cli import main
 from decant_bench.common.metrics import psnr
 from decant_bench.common.pictures import read_groups
 from decant_bench.errors import BenchError
-from decant_bench.test_pictures import camera, collect
+from decant_bench.test_pictures import camera, collect, rooms
 from decant_bench.test_pictures import wheels as content_wheels
 from PIL import Image
 
 
 @pytest.fixture(scope="module")
-def collected(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def collected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("WIDTH", 240), ("HEIGHT", 168), ("RAYS", 1)):  # at full size it takes minutes
+            patch.setattr(rooms, name, value)
+        yield _collect(tmp_path_factory)
+
+
+def _collect(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("content") / "pictures"
     run = CliRunner().invoke(main, ["bench", "content", "--out", str(out)])
     assert run.exit_code == 0, run.output
