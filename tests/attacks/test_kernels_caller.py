@@ -11,7 +11,7 @@ from decant.bundles.bundle import Bundle
 from decant.codec.entropy import native
 from decant.layouts.registry import layout_of
 
-kernels = pytest.importorskip("decant.codec.entropy._kernels", reason="the C module is not built here")
+kernels = pytest.importorskip("decant._libdcn", reason="the C module is not built here")
 NANO = Path(__file__).parents[2] / "artifacts/decant_bundles/nano"
 RADIUS, RUNS, COUNTS, RUN_COUNTS, CHANNELS, HYPER, CLASS_WIDTH, CONTEXT_WIDTH, MIXED_WIDTH = range(9)
 HIDDEN_BIAS, STAGES = 10, 13
@@ -81,7 +81,7 @@ def test_wrong_tables_are_refused(arguments: list[Any], reason: str):
 
 
 def group_arguments(arguments: list[Any]) -> list[Any]:
-    """Good arguments of ``decode_group``: 4 x 4 latents of an empty stream."""
+    """Good arguments of ``decode_tile``: 4 x 4 latents of an empty stream."""
     channels, hyper = arguments[CHANNELS], arguments[HYPER]
     stages = arguments[STAGES]
     halved = sum(stage[0] for stage in stages if stage[2] is not None)
@@ -126,9 +126,9 @@ WRONG_GROUPS = {
 @pytest.mark.parametrize("reason", WRONG_GROUPS)
 def test_wrong_groups_are_refused(arguments: list[Any], reason: str):
     good = group_arguments(arguments)
-    assert kernels.decode_group(*good) is None
+    assert kernels.decode_tile(*good) is None
     with pytest.raises((ValueError, BufferError), match=r"."):
-        kernels.decode_group(*WRONG_GROUPS[reason](good))
+        kernels.decode_tile(*WRONG_GROUPS[reason](good))
 
 
 def test_symbols_that_are_not_zero_are_survived(arguments: list[Any]):
@@ -136,7 +136,7 @@ def test_symbols_that_are_not_zero_are_survived(arguments: list[Any]):
     good = group_arguments(arguments)
     good[7] = np.full_like(good[7], np.nan)
     good[7][::2] = np.inf
-    kernels.decode_group(*good)
+    kernels.decode_tile(*good)
 
 
 @pytest.mark.parametrize("place", [0, 7, 63])

@@ -58,7 +58,7 @@ class Allocator(ctypes.Structure):
 
 def load() -> ctypes.CDLL:
     """libdcn as it is built into decant; skips where it is not."""
-    module = pytest.importorskip("decant.backends._dcn", reason="libdcn is not built here")
+    module = pytest.importorskip("decant._libdcn", reason="libdcn is not built here")
     library = ctypes.CDLL(module.__file__)
     library.dcn_decode_memory.restype = ctypes.c_uint64
     library.dcn_status_text.restype = library.dcn_model_name.restype = ctypes.c_char_p

@@ -5,7 +5,6 @@ every processor gives the same pixels, and pictures far beyond photographs stay 
 go in and out as for the other runtimes; means are exact multiples of a power of two.
 """
 
-import sys
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, TypeAlias
@@ -15,6 +14,7 @@ import numpy as np
 from decant.backends.device import Device
 from decant.backends.session import CheckedSession, Pending, SessionPlan
 from decant.errors import BundleError, MissingExtraError
+from decant.libdcn import library
 from decant.process.workers import begin
 
 _Layer: TypeAlias = tuple[int, int, int, np.ndarray, np.ndarray, np.ndarray]
@@ -24,15 +24,12 @@ _MOST_LAYERS = 16
 
 def kernels_module() -> ModuleType:
     """The compiled module. Raises MissingExtraError where it was not built."""
-    try:
-        if sys.byteorder != "little":
-            raise ImportError("the processor is big-endian")
-        from decant.backends import _synthesis
-    except ImportError as error:
+    module = library()
+    if module is None:
         raise MissingExtraError(
-            f"the runtime native is not built here ({error}): install decant-codec where a C compiler is"
-        ) from None
-    return _synthesis
+            "the runtime native is not built here: install decant-codec where a C compiler is"
+        )
+    return module
 
 
 def native_devices() -> list[Device]:
@@ -108,7 +105,9 @@ class IntegerSession(CheckedSession):
             raise BundleError(f"{self._label}: symbols {symbols.shape} and mean {mean.shape} do not fit")
         h, w = symbols.shape[2:]
         pixels = np.empty((1, _PIXELS * h, _PIXELS * w, 3), np.uint8)
-        self._kernels.run(self._net, symbols, mean, step, self._latents, h, w, self._threads, pixels)
+        self._kernels.run_synthesis(
+            self._net, symbols, mean, step, self._latents, h, w, self._threads, pixels
+        )
         return pixels
 
     def _means(self, hyperlatents: np.ndarray) -> np.ndarray:
@@ -168,7 +167,7 @@ class _Tensors:
         return tensor
 
     def layer(self, name: str) -> "_Layer":
-        """(inputs, outputs, side, weights, bias, shift) as ``_synthesis`` takes it."""
+        """(inputs, outputs, side, weights, bias, shift) as ``decant._libdcn`` takes it."""
         weight = self.take(f"{name}.weight", (np.int8, np.int16), (None, None, None, None))
         outputs, side, wide, inputs = weight.shape
         if side != wide:

@@ -4,7 +4,6 @@ Nothing but numpy is imported: neither a layout's tables nor a runtime's graphs 
 the integer synthesis (docs/synthesis.md), on every machine.
 """
 
-import sys
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ import numpy as np
 from decant.errors import BundleError, FormatError, GoldenError, SizeLimitError
 from decant.formats.container import DcnFile
 from decant.formats.rectangles import Rectangle, whole
+from decant.libdcn import library
 
 if TYPE_CHECKING:
     from decant.backends.session import Pending
@@ -23,18 +23,6 @@ if TYPE_CHECKING:
 
 PRECISION, RUNTIME = "int16", "native"
 _BAD_FILE, _TOO_LARGE = 3, 5  # of dcn_status in dcn.h
-
-
-def library() -> ModuleType | None:
-    """The compiled libdcn, None where it was not built."""
-    if sys.byteorder != "little":
-        return None
-    try:
-        from decant.backends import _dcn
-    except ImportError:
-        return None
-    module: ModuleType = _dcn
-    return module
 
 
 def model_path(bundle: "Bundle") -> str | None:

@@ -48,8 +48,12 @@ void dcn_planes_copy(const dcn_planes *to, int to_first, const dcn_planes *from,
                from->values + i * from->block + (size_t)first * pair, (size_t)pairs * pair * sizeof(int16_t));
 }
 
-void dcn_planes_scales(dcn_kernels kernels, uint8_t *out, const int32_t *bias, const int16_t *weights, int depth,
-                            int rows, const dcn_planes *in, size_t columns)
+/* What becomes of the sums of rows `row` to before `end`, at the columns of block `block`. */
+typedef void finish(const dcn_kernel_set *set, const void *context, const int32_t *sums, int row, int end, size_t block);
+
+/* The products of all rows with all blocks, as many rows at once as kernels take. */
+static void multiply(dcn_kernels kernels, const int16_t *weights, int depth, int rows, const dcn_planes *in, size_t columns,
+                     finish *finish, const void *context)
 {
     const dcn_kernel_set *set = dcn_kernels_set(kernels);
     int width = in->width, step = set->rows[width / 16 - 1];
@@ -58,24 +62,50 @@ void dcn_planes_scales(dcn_kernels kernels, uint8_t *out, const int32_t *bias, c
         for (int row = 0; row < rows; row += step) {
             const int16_t *from = weights + (ptrdiff_t)row * depth;
             set->tile(&from, 1, depth / 2, depth, in->values + i * in->block, width, sums);
-            for (int r = 0; r < step && row + r < rows; r++)
-                set->scales(sums + r * width, bias[row + r], width,
-                            out + (size_t)(row + r) * columns + i * (size_t)width);
+            finish(set, context, sums, row, row + step < rows ? row + step : rows, i);
         }
 }
 
-void dcn_planes_hidden(dcn_kernels kernels, const dcn_planes *out, int first, int32_t *most, const int32_t *bias,
-                            const int16_t *weights, int depth, int rows, const dcn_planes *in, size_t columns)
+typedef struct {
+    uint8_t *out;
+    const int32_t *bias;
+    size_t columns;
+    int width;
+} scales;
+
+static void finish_scales(const dcn_kernel_set *set, const void *context, const int32_t *sums, int row, int end, size_t block)
 {
-    const dcn_kernel_set *set = dcn_kernels_set(kernels);
-    int width = in->width, step = set->rows[width / 16 - 1];
-    int32_t sums[DCN_TILE_ROWS * DCN_BLOCK];
-    for (size_t i = 0; i < columns / (size_t)width; i++)
-        for (int row = 0; row < rows; row += step) {
-            const int16_t *from = weights + (ptrdiff_t)row * depth;
-            set->tile(&from, 1, depth / 2, depth, in->values + i * in->block, width, sums);
-            for (int r = 0; r < step && row + r < rows; r += 2)
-                set->hidden(sums + r * width, bias + row + r, width, most + row + r,
-                            out->values + i * out->block + (size_t)(first + (row + r) / 2) * 2 * (size_t)width);
-        }
+    const scales *to = context;
+    for (; row < end; row++, sums += to->width)
+        set->scales(sums, to->bias[row], to->width, to->out + (size_t)row * to->columns + block * (size_t)to->width);
+}
+
+void dcn_planes_scales(dcn_kernels kernels, uint8_t *out, const int32_t *bias, const int16_t *weights, int depth, int rows,
+                       const dcn_planes *in, size_t columns)
+{
+    scales to = {out, bias, columns, in->width};
+    multiply(kernels, weights, depth, rows, in, columns, finish_scales, &to);
+}
+
+typedef struct {
+    const dcn_planes *out;
+    int first;
+    int32_t *most;
+    const int32_t *bias;
+} hidden;
+
+static void finish_hidden(const dcn_kernel_set *set, const void *context, const int32_t *sums, int row, int end, size_t block)
+{
+    const hidden *to = context;
+    int width = to->out->width;
+    int16_t *values = to->out->values + block * to->out->block;
+    for (; row < end; row += 2, sums += 2 * width)
+        set->hidden(sums, to->bias + row, width, to->most + row, values + (size_t)(to->first + row / 2) * 2 * (size_t)width);
+}
+
+void dcn_planes_hidden(dcn_kernels kernels, const dcn_planes *out, int first, int32_t *most, const int32_t *bias,
+                       const int16_t *weights, int depth, int rows, const dcn_planes *in, size_t columns)
+{
+    hidden to = {out, first, most, bias};
+    multiply(kernels, weights, depth, rows, in, columns, finish_hidden, &to);
 }

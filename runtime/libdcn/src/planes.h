@@ -31,11 +31,11 @@ void dcn_planes_copy(const dcn_planes *to, int to_first, const dcn_planes *from,
 
 /* (bias + products) >> 10, clipped to scale indices: out (rows, columns). */
 void dcn_planes_scales(dcn_kernels kernels, uint8_t *out, const int32_t *bias, const int16_t *weights, int depth,
-                            int rows, const dcn_planes *in, size_t columns);
+                       int rows, const dcn_planes *in, size_t columns);
 
 /* (bias + products) >> 6, clipped to hidden values: features of `out` from pair `first` on; `most` (rows) is raised to
  * the largest. An odd last row goes with a row of zeros, which `weights` and `bias` have. */
 void dcn_planes_hidden(dcn_kernels kernels, const dcn_planes *out, int first, int32_t *most, const int32_t *bias,
-                            const int16_t *weights, int depth, int rows, const dcn_planes *in, size_t columns);
+                       const int16_t *weights, int depth, int rows, const dcn_planes *in, size_t columns);
 
 #endif

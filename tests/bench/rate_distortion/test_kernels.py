@@ -6,7 +6,7 @@ import pytest
 from decant.bundles.bundle import find_bundle
 from decant_bench.rate_distortion import measure as rd
 
-pytest.importorskip("decant.backends._synthesis", reason="the runtime native is not built here")
+pytest.importorskip("decant._libdcn", reason="the runtime native is not built here")
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,9 @@ SOURCES = (
     "src/kernels_arm.c",
     "src/kernels_wasm.c",
     "src/memory.c",
+    "src/hyper_synthesis.c",
     "src/synthesis.c",
+    "src/synthesis_network.c",
     "src/threads.c",
 )
 FASTEST = {"native": "portable", "aarch64": "neon", "wasm": "wasm"}

@@ -8,9 +8,7 @@ from decant.errors import BundleError
 from decant.formats.manifest import Graph, TensorSpec
 from safetensors.numpy import save
 
-decant_synthesis = pytest.importorskip(
-    "decant.backends._synthesis", reason="the runtime native is not built here"
-)
+libdcn = pytest.importorskip("decant._libdcn", reason="the runtime native is not built here")
 
 KERNELS = ["portable", "avx2", "avx512"]
 SIZES = [(1, 1), (1, 7), (2, 3), (5, 13), (9, 4), (16, 11)]
@@ -101,7 +99,7 @@ def _decoded(session, tensors, symbols, mean, step):
 @pytest.fixture(params=KERNELS)
 def kernels(request, monkeypatch):
     monkeypatch.setenv("DCN_KERNELS", request.param)
-    if decant_synthesis.kernels() != request.param:
+    if libdcn.kernels() != request.param:
         pytest.skip(f"this processor has no {request.param}")
     return request.param
 

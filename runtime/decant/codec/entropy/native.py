@@ -1,13 +1,12 @@
 """Streams of the layout ``grid`` decoded in C: the symbols and the refusals that ``decant.codec.layout``
 gives with numpy and constriction, in less than half of the time.
 
-``_kernels`` is compiled when the package is installed; where there is no C compiler, or where the environment
-says ``DECANT_NATIVE=0``, ``decoder_of`` gives None and numpy decodes.
+``decant._libdcn`` is compiled when the package is installed; where there is no C compiler, or where the
+environment says ``DECANT_NATIVE=0``, ``decoder_of`` gives None and numpy decodes.
 """
 
 import logging
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
 from types import ModuleType
@@ -19,6 +18,7 @@ from decant.codec.entropy.checkerboard import mean_context_name
 from decant.codec.entropy.context_network import non_anchor_name
 from decant.codec.entropy.rans import NOT_ENDED, TOO_FAR, TOO_LARGE, TOO_MANY, check_stream
 from decant.errors import FormatError
+from decant.libdcn import library
 
 VARIABLE = "DECANT_NATIVE"
 MISSING = (
@@ -30,17 +30,7 @@ _NEAR = ("hidden_weight", "hidden_bias", "out_weight", "out_bias")
 _REFUSALS = (TOO_MANY, TOO_LARGE, TOO_FAR, NOT_ENDED)  # as libdcn (rans.h) numbers them, from 1 on
 
 
-def _loaded() -> ModuleType | None:
-    if sys.byteorder != "little":
-        return None
-    try:
-        from decant.codec.entropy import _kernels
-    except ImportError:
-        return None
-    return _kernels
-
-
-_KERNELS = _loaded()
+_KERNELS = library()
 
 
 def available() -> bool:
@@ -144,7 +134,7 @@ class NativeDecoder:
         rows, columns = y1 - y0, x1 - x0
         symbols = np.zeros((self._channels, rows, columns), np.float32)
         added = np.zeros((self._halved, rows, columns), np.float32)
-        problem = self._kernels.decode_group(
+        problem = self._kernels.decode_tile(
             self._tables,
             stream,
             np.ascontiguousarray(v, np.int32),

@@ -1,13 +1,9 @@
-/* decant.backends._dcn: runtime/libdcn for Python. Sizes of all buffers are checked here; the interpreter's lock is
- * released while a picture is decoded. */
-#define PY_SSIZE_T_CLEAN
-#define Py_LIMITED_API 0x030B0000
-#include <Python.h>
+/* Whole files, decoded with a codec's model file. */
+#include "module.h"
+
 #include <string.h>
 
-#include "dcn.h"
-
-static const char MODEL[] = "decant.backends._dcn.Model";
+static const char MODEL[] = "decant._libdcn.Model";
 
 static void destroy(PyObject *capsule)
 {
@@ -26,7 +22,7 @@ static PyObject *py_model(PyObject *module, PyObject *given)
 {
     (void)module;
     Py_buffer view;
-    if (PyObject_GetBuffer(given, &view, PyBUF_C_CONTIGUOUS))
+    if (module_view(given, -1, 0, &view))
         return NULL;
     dcn_model *model;
     dcn_error error;
@@ -104,24 +100,14 @@ done:
     return result;
 }
 
-static PyObject *py_kernels(PyObject *module, PyObject *arguments)
+const dcn_model *module_model_in(PyObject *capsule)
 {
-    (void)module, (void)arguments;
-    return PyUnicode_FromString(dcn_kernels_in_use());
+    return PyCapsule_IsValid(capsule, MODEL) ? PyCapsule_GetPointer(capsule, MODEL) : NULL;
 }
 
-static PyMethodDef METHODS[] = {
+PyMethodDef module_model[] = {
     {"model", py_model, METH_O, "The model in the bytes of a .dcnm file, or (status, message)."},
     {"identity", py_identity, METH_O, "Name and id of a model."},
     {"decode", py_decode, METH_VARARGS, "Decode a picture's sections into a buffer; None or (status, message)."},
-    {"kernels", py_kernels, METH_NOARGS, "The kernels chosen for this processor."},
     {NULL, NULL, 0, NULL},
 };
-
-static struct PyModuleDef MODULE = {PyModuleDef_HEAD_INIT, .m_name = "decant.backends._dcn", .m_size = 0,
-                                    .m_methods = METHODS};
-
-PyMODINIT_FUNC PyInit__dcn(void)
-{
-    return PyModule_Create(&MODULE);
-}

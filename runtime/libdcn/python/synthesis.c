@@ -1,47 +1,13 @@
-/* decant.backends._synthesis: the integer synthesis of runtime/libdcn for Python. Sizes of all buffers are checked here; the
- * interpreter's lock is released while a picture is computed. */
-#define PY_SSIZE_T_CLEAN
-#define Py_LIMITED_API 0x030B0000
-#include <Python.h>
+/* The networks of the integer synthesis: those of a model file, or made of layers, as bundles of earlier releases have
+ * them. Arrays of floats go in and out. */
+#include "module.h"
 
-#include "synthesis.h"
+#include "model.h"
 
-static const char SYNTHESIS[] = "decant.backends._synthesis.Synthesis", MEAN[] = "decant.backends._synthesis.Mean";
-
-static int view_of(PyObject *object, Py_ssize_t size, int flags, Py_buffer *view)
-{
-    if (PyObject_GetBuffer(object, view, flags | PyBUF_C_CONTIGUOUS))
-        return -1;
-    if (view->len == size)
-        return 0;
-    PyErr_Format(PyExc_ValueError, "%zd bytes given; %zd expected", view->len, size);
-    PyBuffer_Release(view);
-    return -1;
-}
-
-/* The buffers of up to this many layers and of their exponents are held while a network is built. */
-enum { MOST_VIEWS = 3 * (3 + 2 * (DCN_MOST_LAYERS + DCN_MOST_HALVES)) + 1 };
-
-typedef struct {
-    Py_buffer view[MOST_VIEWS];
-    int count;
-} held;
-
-static const void *hold(held *held, PyObject *object, Py_ssize_t size)
-{
-    if (held->count == MOST_VIEWS || view_of(object, size, PyBUF_SIMPLE, &held->view[held->count]))
-        return NULL;
-    return held->view[held->count++].buf;
-}
-
-static void release(held *held)
-{
-    while (held->count)
-        PyBuffer_Release(&held->view[--held->count]);
-}
+static const char SYNTHESIS[] = "decant._libdcn.Synthesis", MEAN[] = "decant._libdcn.Mean";
 
 /* (inputs, outputs, side, weights, bias, shift) -> a layer. */
-static int layer_of(held *held, PyObject *tuple, dcn_layer *layer)
+static int layer_of(module_views *views, PyObject *tuple, dcn_layer *layer)
 {
     PyObject *weights, *bias, *shift;
     if (!PyTuple_Check(tuple)) {
@@ -56,8 +22,8 @@ static int layer_of(held *held, PyObject *tuple, dcn_layer *layer)
         return -1;
     }
     Py_ssize_t size = (Py_ssize_t)layer->inputs * layer->outputs * layer->side * layer->side;
-    return (layer->weights = hold(held, weights, 2 * size)) && (layer->bias = hold(held, bias, 4 * layer->outputs)) &&
-                   (layer->shift = hold(held, shift, layer->outputs))
+    return (layer->weights = module_hold(views, weights, 2 * size, 0)) && (layer->bias = module_hold(views, bias, 4 * layer->outputs, 0)) &&
+                   (layer->shift = module_hold(views, shift, layer->outputs, 0))
                ? 0
                : -1;
 }
@@ -88,7 +54,7 @@ static PyObject *py_synthesis(PyObject *module, PyObject *arguments)
     if (!PyArg_ParseTuple(arguments, "iiiOOOOO", &layers.latents, &layers.width, &layers.first, &exponent,
                           &prediction, &up, &last, &residual))
         return NULL;
-    held held = {.count = 0};
+    module_views views = {.count = 0};
     PyObject *made = NULL;
     if (layers.latents < 1 || layers.latents > DCN_MOST_CHANNELS || !PyTuple_Check(residual) ||
         PyTuple_Size(residual) > 2 * DCN_MOST_LAYERS || PyTuple_Size(residual) % 2) {
@@ -96,12 +62,12 @@ static PyObject *py_synthesis(PyObject *module, PyObject *arguments)
         return NULL;
     }
     layers.layers = (int)PyTuple_Size(residual) / 2;
-    if (!(layers.exponent = hold(&held, exponent, layers.latents)) || layer_of(&held, up, &layers.up) ||
-        layer_of(&held, last, &layers.last) ||
-        (prediction != Py_None && layer_of(&held, prediction, &layers.prediction)))
+    if (!(layers.exponent = module_hold(&views, exponent, layers.latents, 0)) || layer_of(&views, up, &layers.up) ||
+        layer_of(&views, last, &layers.last) ||
+        (prediction != Py_None && layer_of(&views, prediction, &layers.prediction)))
         goto out;
     for (int i = 0; i < 2 * layers.layers; i++)
-        if (layer_of(&held, PyTuple_GetItem(residual, i), &layers.residual[i / 2][i % 2]))
+        if (layer_of(&views, PyTuple_GetItem(residual, i), &layers.residual[i / 2][i % 2]))
             goto out;
     dcn_synthesis *net;
     dcn_status status = dcn_synthesis_new(&layers, &net);
@@ -109,7 +75,7 @@ static PyObject *py_synthesis(PyObject *module, PyObject *arguments)
     if (status == DCN_OK && !made)
         dcn_synthesis_free(net);
 out:
-    release(&held);
+    module_release(&views);
     return made;
 }
 
@@ -125,15 +91,15 @@ static PyObject *py_mean(PyObject *module, PyObject *arguments)
         return NULL;
     }
     int halves = (int)PyTuple_Size(contexts) / 2;
-    held held = {.count = 0};
+    module_views views = {.count = 0};
     PyObject *made = NULL;
     for (int i = 0; i < 3; i++)
-        if (layer_of(&held, given[i], &layers[i]))
+        if (layer_of(&views, given[i], &layers[i]))
             goto out;
     for (int i = 0; i < 2 * halves; i++)
-        if (layer_of(&held, PyTuple_GetItem(contexts, i), &near[i / 2][i % 2]))
+        if (layer_of(&views, PyTuple_GetItem(contexts, i), &near[i / 2][i % 2]))
             goto out;
-    const uint8_t *exponents = hold(&held, exponent, layers[2].outputs);
+    const uint8_t *exponents = module_hold(&views, exponent, layers[2].outputs, 0);
     if (!exponents)
         goto out;
     dcn_mean *net;
@@ -142,7 +108,7 @@ static PyObject *py_mean(PyObject *module, PyObject *arguments)
     if (status == DCN_OK && !made)
         dcn_mean_free(net);
 out:
-    release(&held);
+    module_release(&views);
     return made;
 }
 
@@ -155,68 +121,87 @@ static int sides_fit(int h, int w)
     return 0;
 }
 
-static PyObject *py_run(PyObject *module, PyObject *arguments)
+/* The synthesis in a capsule of a model file or of layers; NULL with an exception. */
+static const dcn_synthesis *synthesis_in(PyObject *capsule)
+{
+    const dcn_model *model = module_model_in(capsule);
+    return model ? model->synthesis : PyCapsule_GetPointer(capsule, SYNTHESIS);
+}
+
+static const dcn_mean *mean_in(PyObject *capsule)
+{
+    const dcn_model *model = module_model_in(capsule);
+    return model ? model->mean : PyCapsule_GetPointer(capsule, MEAN);
+}
+
+/* None, or an exception; the views are released. */
+static PyObject *ended(module_views *views, dcn_status status)
+{
+    module_release(views);
+    return status == DCN_OK ? Py_NewRef(Py_None) : failed(status);
+}
+
+/* `given` arrays of `sizes` bytes, the last of which is written to. */
+static int hold_all(module_views *views, PyObject *const *given, const Py_ssize_t *sizes, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (!module_hold(views, given[i], sizes[i], i + 1 < count ? 0 : PyBUF_WRITABLE)) {
+            module_release(views);
+            return -1;
+        }
+    return 0;
+}
+
+static PyObject *py_run_synthesis(PyObject *module, PyObject *arguments)
 {
     (void)module;
-    PyObject *capsule, *given[3], *output;
+    PyObject *capsule, *given[4];
     int latents, h, w, threads;
     if (!PyArg_ParseTuple(arguments, "OOOOiiiiO", &capsule, &given[0], &given[1], &given[2], &latents, &h, &w,
-                          &threads, &output))
+                          &threads, &given[3]))
         return NULL;
-    const dcn_synthesis *net = PyCapsule_GetPointer(capsule, SYNTHESIS);
+    const dcn_synthesis *net = synthesis_in(capsule);
     if (!net || !sides_fit(h, w))
         return NULL;
     if (latents != dcn_synthesis_latents(net)) {
         PyErr_SetString(PyExc_ValueError, "another number of latent channels than the synthesis has");
         return NULL;
     }
-    Py_buffer view[4];
     Py_ssize_t area = (Py_ssize_t)h * w, floats = (Py_ssize_t)sizeof(float);
-    Py_ssize_t sizes[4] = {latents * area * floats, latents * area * floats, latents * floats, area * 768};
-    int count = 0;
-    PyObject *result = NULL;
-    for (; count < 4; count++)
-        if (view_of(count < 3 ? given[count] : output, sizes[count], count < 3 ? PyBUF_SIMPLE : PyBUF_WRITABLE,
-                    &view[count]))
-            goto out;
+    const Py_ssize_t sizes[4] = {latents * area * floats, latents * area * floats, latents * floats, area * 768};
+    module_views views = {.count = 0};
+    if (hold_all(&views, given, sizes, 4))
+        return NULL;
+    const Py_buffer *view = views.view;
     dcn_status status;
     Py_BEGIN_ALLOW_THREADS
     status = dcn_synthesis_run(net, view[0].buf, view[1].buf, view[2].buf, h, w, threads, view[3].buf);
     Py_END_ALLOW_THREADS
-    result = status == DCN_OK ? Py_NewRef(Py_None) : failed(status);
-out:
-    while (count)
-        PyBuffer_Release(&view[--count]);
-    return result;
+    return ended(&views, status);
 }
 
 static PyObject *py_run_mean(PyObject *module, PyObject *arguments)
 {
     (void)module;
-    PyObject *capsule, *given, *output;
+    PyObject *capsule, *given[2];
     int h, w;
-    if (!PyArg_ParseTuple(arguments, "OOiiO", &capsule, &given, &h, &w, &output))
+    if (!PyArg_ParseTuple(arguments, "OOiiO", &capsule, &given[0], &h, &w, &given[1]))
         return NULL;
-    const dcn_mean *net = PyCapsule_GetPointer(capsule, MEAN);
+    const dcn_mean *net = mean_in(capsule);
     if (!net || !sides_fit(h, w))
         return NULL;
     int hyper, latents, halved;
     dcn_mean_sizes(net, &hyper, &latents, &halved);
     Py_ssize_t area = (Py_ssize_t)h * w * (Py_ssize_t)sizeof(float);
-    Py_buffer from, to;
-    if (view_of(given, hyper * area, PyBUF_SIMPLE, &from))
+    const Py_ssize_t sizes[2] = {hyper * area, 16 * latents * area};
+    module_views views = {.count = 0};
+    if (hold_all(&views, given, sizes, 2))
         return NULL;
-    if (view_of(output, 16 * latents * area, PyBUF_WRITABLE, &to)) {
-        PyBuffer_Release(&from);
-        return NULL;
-    }
     dcn_status status;
     Py_BEGIN_ALLOW_THREADS
-    status = dcn_mean_run(net, from.buf, h, w, to.buf);
+    status = dcn_mean_run(net, views.view[0].buf, h, w, views.view[1].buf);
     Py_END_ALLOW_THREADS
-    PyBuffer_Release(&from);
-    PyBuffer_Release(&to);
-    return status == DCN_OK ? Py_NewRef(Py_None) : failed(status);
+    return ended(&views, status);
 }
 
 static PyObject *py_add_context(PyObject *module, PyObject *arguments)
@@ -226,50 +211,41 @@ static PyObject *py_add_context(PyObject *module, PyObject *arguments)
     int h, w;
     if (!PyArg_ParseTuple(arguments, "OOOiiO", &capsule, &given[0], &given[1], &h, &w, &given[2]))
         return NULL;
-    const dcn_mean *net = PyCapsule_GetPointer(capsule, MEAN);
+    const dcn_mean *net = mean_in(capsule);
     if (!net || !sides_fit(h, w))
         return NULL;
     int hyper, latents, halved;
     dcn_mean_sizes(net, &hyper, &latents, &halved);
     Py_ssize_t channel = (Py_ssize_t)sizeof(float), plane = channel * h * w;
-    Py_ssize_t sizes[3] = {halved * plane, halved * channel, halved * plane};
-    Py_buffer view[3];
-    int count = 0;
-    PyObject *result = NULL;
-    for (; count < 3; count++)
-        if (view_of(given[count], sizes[count], count < 2 ? PyBUF_SIMPLE : PyBUF_WRITABLE, &view[count]))
-            goto out;
+    const Py_ssize_t sizes[3] = {halved * plane, halved * channel, halved * plane};
+    module_views views = {.count = 0};
+    if (hold_all(&views, given, sizes, 3))
+        return NULL;
+    const Py_buffer *view = views.view;
     dcn_status status;
     Py_BEGIN_ALLOW_THREADS
     status = dcn_mean_add_context(net, view[0].buf, view[1].buf, h, w, view[2].buf);
     Py_END_ALLOW_THREADS
-    result = status == DCN_OK ? Py_NewRef(Py_None) : failed(status);
-out:
-    while (count)
-        PyBuffer_Release(&view[--count]);
-    return result;
+    return ended(&views, status);
 }
 
-static PyObject *py_kernels(PyObject *module, PyObject *arguments)
+static PyObject *py_sizes(PyObject *module, PyObject *capsule)
 {
-    (void)module, (void)arguments;
-    return PyUnicode_FromString(dcn_kernels_name(dcn_best_kernels()));
+    (void)module;
+    const dcn_mean *net = mean_in(capsule);
+    if (!net)
+        return NULL;
+    int hyper, latents, halved;
+    dcn_mean_sizes(net, &hyper, &latents, &halved);
+    return Py_BuildValue("iii", latents, hyper, halved);
 }
 
-static PyMethodDef METHODS[] = {
+PyMethodDef module_synthesis[] = {
     {"synthesis", py_synthesis, METH_VARARGS, "The synthesis of these layers."},
     {"mean", py_mean, METH_VARARGS, "The hyper synthesis of these layers."},
-    {"run", py_run, METH_VARARGS, "Symbols, mean and step become pixels."},
+    {"sizes", py_sizes, METH_O, "Channels of latents and hyperlatents, and of latents with a checkerboard mean context."},
+    {"run_synthesis", py_run_synthesis, METH_VARARGS, "Symbols, mean and step become pixels."},
     {"run_mean", py_run_mean, METH_VARARGS, "Hyperlatents become means."},
     {"add_context", py_add_context, METH_VARARGS, "Checkerboard mean contexts added to the means of a tile."},
-    {"kernels", py_kernels, METH_NOARGS, "The kernels chosen for this processor."},
     {NULL, NULL, 0, NULL},
 };
-
-static struct PyModuleDef MODULE = {PyModuleDef_HEAD_INIT, .m_name = "decant.backends._synthesis", .m_size = 0,
-                                    .m_methods = METHODS};
-
-PyMODINIT_FUNC PyInit__synthesis(void)
-{
-    return PyModule_Create(&MODULE);
-}
