@@ -37,6 +37,8 @@ ALLOWED = {
 # when one is used.
 RUNTIME_REQUIREMENTS = {"numpy", "PIL", "click", "constriction", "safetensors"}
 SESSION_REQUIREMENTS = {"onnxruntime", "openvino"}
+# What the extra `archive` installs, imported by that package alone.
+ARCHIVE_REQUIREMENTS = {"pyarrow", "fsspec"}
 # A plugin of another program, which alone imports it.
 PLUGINS = {"numcodecs.py": "numcodecs"}
 
@@ -82,6 +84,7 @@ def test_the_runtime_imports_what_a_client_has():
     strangers = []
     for path in sorted(PACKAGES["decant"].rglob("*.py")):
         known = RUNTIME_REQUIREMENTS | ({*SESSION_REQUIREMENTS} if path.parent.name == "backends" else set())
+        known |= ARCHIVE_REQUIREMENTS if path.parent.name == "archive" else set()
         for name, at_import, line in imports(path):
             ours = name in ("decant", PLUGINS.get(path.name)) or name in sys.stdlib_module_names
             if not ours and (name not in known or (name in SESSION_REQUIREMENTS and at_import)):

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from decant.commands.archive import archive
 from decant.commands.bundle import bundle as bundle_group
 from decant.commands.decode import decode
 from decant.commands.encode import encode
@@ -76,7 +77,7 @@ def _show_warning(message: Warning | str, category: type[Warning], *where: Any, 
         _show_other[-1](message, category, *where, **also)
 
 
-for _command in (encode, decode, transcode, info, verify, models, bundle_group, devices):
+for _command in (encode, decode, transcode, info, verify, models, bundle_group, archive, devices):
     main.add_command(_command)
 
 if __name__ == "__main__":

@@ -98,6 +98,7 @@ def encode(
 
     from decant.batch import FileEncoder
     from decant.encoder import Encoder
+    from decant.formats.opening import picture_suffixes
     from decant.formats.plan import plan_folder
 
     require(source)
@@ -117,7 +118,7 @@ def encode(
     warnings.filterwarnings("ignore", category=AnimationWarning)  # said in our own words below
     if folder:
         plan = plan_folder(
-            source, target, _picture_suffixes(), ".dcn", keep_suffix=keep_suffix, skip_existing=skip_existing
+            source, target, picture_suffixes(), ".dcn", keep_suffix=keep_suffix, skip_existing=skip_existing
         )
         if not plan.total and not plan.skipped["existing"]:
             found = skipped_text(plan)
@@ -164,16 +165,6 @@ def _require_dcn_name(target: Path) -> None:
         return
     suffix = escaped(target.suffix) or "nothing"
     raise click.UsageError(f"OUT must end in .dcn, not {suffix}, or be a folder or - (standard output)")
-
-
-def _picture_suffixes() -> set[str]:
-    """The suffixes of the formats that are read."""
-    from PIL import Image
-
-    from decant.formats.opening import INPUT_FORMATS
-
-    Image.init()
-    return {suffix for suffix, format in Image.registered_extensions().items() if format in INPUT_FORMATS}
 
 
 def _default_model(bundle_dir: str | None) -> str:

@@ -36,6 +36,14 @@ _READ_ERRORS = (
 _DEEP_RAW_MODE = re.compile(r"(?<!BGR);16")  # 16 bits a channel; BGR;16 is 5-6-5 in one word
 
 
+def picture_suffixes() -> set[str]:
+    """The suffixes, in lower case, of the formats that are read."""
+    from PIL import Image
+
+    Image.init()
+    return {suffix for suffix, name in Image.registered_extensions().items() if name in INPUT_FORMATS}
+
+
 @contextmanager
 def open_image(stream: IO[bytes], source: str, size_limit: int) -> "Iterator[Image.Image]":
     """A picture of an allowed format in an open file, not yet decoded. Raises ImageError, SizeLimitError."""

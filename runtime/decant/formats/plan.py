@@ -53,7 +53,7 @@ def plan_folder(
     plan = FolderPlan()
     results: dict[str, tuple[Path, list[Path]]] = {}
     for path in _files(source, plan):
-        if reason := _reason_to_skip(path, suffixes, kind):
+        if reason := reason_to_skip(path, suffixes, kind):
             plan.skipped[reason] += 1
             continue
         try:
@@ -96,7 +96,8 @@ def _files(source: Path, plan: FolderPlan) -> Iterator[Path]:
     plan.skipped += Counter()  # without the reasons that never occurred
 
 
-def _reason_to_skip(path: Path, suffixes: Collection[str], kind: str) -> str | None:
+def reason_to_skip(path: Path, suffixes: Collection[str], kind: str) -> str | None:
+    """Why a file of a folder is left out, or None: ``suffixes`` are those of a ``kind`` of file."""
     if path.name.startswith("._") or path.name == ".DS_Store" or _MACOS_FOLDER in path.parts:
         return "macOS metadata"
     suffix = path.suffix.lower()
