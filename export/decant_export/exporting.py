@@ -126,7 +126,7 @@ def judged(plan: Plan, name: str, report: Report) -> Gate:
             gate.passed.append((candidate.variant, float("inf")))
         else:
             gate.judge(candidate.variant, candidate.decode, candidate.expected, candidate.checks)
-    if not any(variant.role == "synthesis" for variant, _ in gate.passed):
+    if not any(variant.role == "synthesis" for variant, _ in gate.whole):
         reasons = "; ".join(r["reason"] for r in gate.refused) or "the family has none of the forms asked for"
         raise ExportError(f"{name}: no graph is left: {reasons}")
     return gate

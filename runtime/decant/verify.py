@@ -140,7 +140,7 @@ def verify_bundle(path: str | PathLike[str], threads: int = 0) -> Iterator[Findi
     except DecantError as error:
         yield Finding(False, "files", str(error))
         return
-    count = len(bundle.manifest.files) + sum(len(graph.files) for graph in bundle.graphs)
+    count = len(bundle.manifest.entries)
     yield Finding(True, "files", f"{count} files, all hashes right, model id {bundle.model_id[:16]}")
     for runtime in dict.fromkeys(graph.runtime for graph in bundle.graphs):
         graphs = [graph for graph in bundle.graphs if graph.runtime == runtime]

@@ -162,7 +162,7 @@ class BundleCase:
         """The files of ``bundle`` that loading reads; none where it is None."""
         if bundle is None:
             return []
-        names = [entry.path for graph in self.graphs(bundle) for entry in graph.files]
+        names = dict.fromkeys(entry.path for graph in self.graphs(bundle) for entry in graph.files)
         paths = [bundle.path / name for name in [*names, "bundle.json", "model.json"]]
         tables = bundle.path / "tables.safetensors"
         return [*paths, tables] if tables.exists() else paths

@@ -173,7 +173,7 @@ def _bundle_row(
         return _blank(case) | {"refused": str(error)}
     row = _row(case, images, files, decoder.decode, options)
     graphs = case.graphs(bundle)
-    row["model_bytes"] = sum(file.bytes for graph in graphs for file in graph.files)
+    row["model_bytes"] = sum(file.bytes for file in {file for graph in graphs for file in graph.files})
     row["client_bytes"] = sum(path.stat().st_size for path in case.files(bundle))
     row["payload_bytes"] = [len(container.parse(data).latents) for data in files]
     for name in ("requested_device", "device", "runtime_version"):

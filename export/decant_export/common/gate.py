@@ -82,6 +82,7 @@ class Gate:
         self.passed: list[tuple[Variant, float]] = []
         self.checks: dict[str, Sequence[Check]] = {}  # by label
         self.refused: list[dict[str, Any]] = []
+        self._unfit: set[bytes] = set()  # the files of graphs that were refused
 
     def judge(
         self,
@@ -119,6 +120,13 @@ class Gate:
         losses = "".join(f", {check.pictures} lose at most {check.loss_db:.2f} dB" for check in checked)
         self.report(f"{variant.label}: {variant.bytes} bytes, {golden:.1f} dB to float{losses}")
 
+    @property
+    def whole(self) -> list[tuple[Variant, float]]:
+        """Those that passed, without graphs whose file holds a graph that was refused too."""
+        return [
+            (variant, psnr) for variant, psnr in self.passed if not self._unfit.intersection(variant.blobs)
+        ]
+
     def figures(self, variant: Variant, psnr: float) -> dict[str, Any]:
         """What bundle.json says of a variant that passed with ``psnr`` dB on the golden pictures."""
         floor = self.floors[variant.precision]
@@ -132,6 +140,7 @@ class Gate:
     def _refuse(self, variant: Variant, psnr: float | None, reason: str) -> None:
         said = {"role": variant.role, "precision": variant.precision, "runtime": variant.runtime}
         figures = {"psnr_to_float_db": rounded_db(psnr), "floor_db": self.floors[variant.precision]}
+        self._unfit.update(variant.blobs)
         self.refused.append({**said, **figures, "reason": reason})
         self.report(f"{variant.label}: not written: {reason}")
 

@@ -7,11 +7,11 @@ from types import MappingProxyType
 import onnx
 from decant.formats.manifest import (
     DEFAULT_FLOOR_DB,
-    GRAPH_SUFFIXES,
     OTHER_FLOOR_DB,
     FileEntry,
     Graph,
     TensorSpec,
+    graph_paths,
 )
 
 from decant_export.common.linears import has_linears, to_int4, to_int8, to_int8_weights
@@ -47,10 +47,9 @@ class Variant:
         """How messages name it: ``synthesis.int8 (onnxruntime)``."""
         return f"{self.role}.{self.precision} ({self.runtime})"
 
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """Names of its files in the bundle."""
-        return tuple(f"{self.role}.{self.precision}{suffix}" for suffix in GRAPH_SUFFIXES[self.runtime])
+    def paths(self, name: str) -> tuple[str, ...]:
+        """Names of its files in the bundle ``name``."""
+        return graph_paths(name, self.role, self.precision, self.runtime)
 
     @property
     def bytes(self) -> int:

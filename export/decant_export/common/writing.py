@@ -20,7 +20,6 @@ from decant_train.common.checkpoint import Checkpoint
 from PIL import Image
 from safetensors.numpy import save
 
-from decant_export.common import model_file
 from decant_export.common.gate import Gate
 from decant_export.common.variants import Variant
 
@@ -64,8 +63,8 @@ def assemble(
     cases, entries = golden_files(folder, golden)
     files += entries
     graphs = []
-    for variant, psnr in gate.passed:
-        named = zip(variant.paths, variant.blobs, strict=True)
+    for variant, psnr in gate.whole:
+        named = zip(variant.paths(gate.name), variant.blobs, strict=True)
         holder = lender if variant.role in ENCODER_ROLES else None
         parts = [_lent(holder, path, blob) or add_file(folder, path, blob) for path, blob in named]
         graphs.append(graph_entry(variant, gate, psnr, parts, sizes))
@@ -79,7 +78,6 @@ def assemble(
         "golden": cases,
     }
     (folder / "bundle.json").write_bytes(seal(manifest))
-    model_file.add(folder)
 
 
 def golden_files(folder: Path, golden: Sequence[GoldenCase]) -> tuple[list[dict[str, str]], list[FileEntry]]:
@@ -160,7 +158,10 @@ def training_description(checkpoint: Checkpoint) -> dict[str, Any]:
 
 def add_file(folder: Path, path: str, data: bytes) -> FileEntry:
     """Write ``data`` to ``path`` below ``folder``; its entry of bundle.json. Raises OSError."""
-    return model_file.add_file(folder, path, data)
+    target = folder / path
+    target.parent.mkdir(exist_ok=True)
+    target.write_bytes(data)
+    return FileEntry(path, len(data), hashlib.sha256(data).hexdigest())
 
 
 def _lent(lender: Bundle | None, path: str, data: bytes) -> FileEntry | None:

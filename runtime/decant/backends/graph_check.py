@@ -7,8 +7,8 @@ from decant.backends.onnx_check import check_onnx
 
 
 def check_graph(runtime: str, blobs: Sequence[bytes], where: str) -> None:
-    """Refuse the graph in ``blobs`` (its files, in the order of GRAPH_SUFFIXES) unless it holds only what
-    ``decant.backends.graph_limits`` allows. ``where`` names it in messages. Raises BundleError.
+    """Refuse the graph in ``blobs`` (its files, in the order of ``manifest.graph_paths``) unless it holds
+    only what ``decant.backends.graph_limits`` allows. ``where`` names it in messages. Raises BundleError.
 
     Graphs of the runtime ``native`` are read by decant itself, which checks them there.
     """

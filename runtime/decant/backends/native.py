@@ -1,8 +1,9 @@
 """The runtime ``native``: a codec's integer synthesis and hyper synthesis in C (runtime/libdcn).
 
-Activations have 16 bits, weights 8 or 16, sums 32; rescaling is a rounding shift (docs/synthesis.md). So
-every processor gives the same pixels, and pictures far beyond photographs stay within the range. Float arrays
-go in and out as for the other runtimes; means are exact multiples of a power of two.
+Both are in the bundle's model file ``NAME.dcnm``. Activations have 16 bits, weights 8 or 16, sums 32;
+rescaling is a rounding shift (docs/synthesis.md). So every processor gives the same pixels, and pictures far
+beyond photographs stay within the range. Float arrays go in and out as for the other runtimes; means are
+exact multiples of a power of two.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ import numpy as np
 from decant.backends.device import Device
 from decant.backends.session import CheckedSession, Pending, SessionPlan
 from decant.errors import BundleError, MissingExtraError
+from decant.formats.manifest import MODEL_MAGIC
 from decant.libdcn import library
 from decant.process.workers import begin
 
@@ -46,17 +48,11 @@ class IntegerSession(CheckedSession):
         super().__init__(plan)
         self._kernels, self._threads = kernels_module(), plan.threads
         (blob,) = plan.blobs
-        tensors = _Tensors(blob, self._label)
         self.runtime_version = "1"
         self._role = plan.graph.role
-        build = {"synthesis": self._synthesis, "hyper_mean": self._hyper_mean}.get(self._role)
-        if build is None:
+        if self._role not in ("synthesis", "hyper_mean"):
             raise BundleError(f"{self._label}: the runtime native has no role {self._role}")
-        try:
-            self._net = build(tensors)
-        except ValueError as error:
-            raise BundleError(f"{self._label}: {error}") from None
-        tensors.all_used()
+        self._net = self._opened(blob) if blob.startswith(MODEL_MAGIC) else self._built(blob)
         shapes = [spec.shape for spec in self._inputs]
         wanted = {
             "synthesis": [(1, self._latents, "h", "w")] * 2 + [(1, self._latents, 1, 1)],
@@ -66,6 +62,25 @@ class IntegerSession(CheckedSession):
             raise BundleError(f"{self._label}: its inputs in bundle.json are not those of its tensors")
 
     _hyper = halved = 0
+
+    def _opened(self, blob: bytes) -> Any:
+        """The networks of a model file."""
+        model = self._kernels.model(blob)
+        if isinstance(model, tuple):
+            raise BundleError(f"{self._label}: {model[1]}")
+        self._latents, self._hyper, self.halved = self._kernels.sizes(model)
+        return model
+
+    def _built(self, blob: bytes) -> Any:
+        """The network of a safetensors file, as bundles of earlier releases have one for each role."""
+        tensors = _Tensors(blob, self._label)
+        build = self._synthesis if self._role == "synthesis" else self._hyper_mean
+        try:
+            net = build(tensors)
+        except ValueError as error:
+            raise BundleError(f"{self._label}: {error}") from None
+        tensors.all_used()
+        return net
 
     def _synthesis(self, tensors: "_Tensors") -> Any:
         exponent = tensors.take("exponent", (np.uint8,), (None,))

@@ -156,9 +156,7 @@ class Bundle:
         _ = self.layout
 
     def _entries(self) -> Iterator[FileEntry]:
-        yield from self.manifest.files
-        for graph in self.graphs:
-            yield from graph.files
+        return iter(self.manifest.entries)
 
     def _entry(self, path: str) -> FileEntry:
         for entry in self._entries():

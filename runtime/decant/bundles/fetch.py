@@ -87,8 +87,7 @@ def _model_id(model: str) -> str:
 
 def _download(manifest: Manifest, read: Source, folder: Path, place: str) -> None:
     """All files of the bundle but those that another bundle lends, checked. Raises BundleError."""
-    entries = [*manifest.files, *(entry for graph in manifest.graphs for entry in graph.files)]
-    own = [entry for entry in entries if entry.of is None]
+    own = [entry for entry in manifest.entries if entry.of is None]
     total = sum(max(entry.stored_bytes, entry.bytes) for entry in own)
     if total > BUNDLE_LIMIT:
         raise BundleError(f"{place}: the bundle has {total} bytes; at most {BUNDLE_LIMIT} expected")

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from decant.bundles.names import version_key
-from decant.formats.manifest import load_json
+from decant.formats.strict_json import load_json
 
 TABLE = Path(__file__).with_name("known_models.json")
 # The package that holds the decoders of models that no longer come in the wheel.

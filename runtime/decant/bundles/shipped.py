@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from decant.errors import BundleError
-from decant.formats.manifest import load_json
+from decant.formats.manifest import MODEL_SUFFIX
+from decant.formats.strict_json import load_json
 
 if TYPE_CHECKING:
     from decant.bundles.bundle import Bundle
@@ -47,7 +48,7 @@ def checked_files(manifest: "Manifest") -> "Iterator[FileEntry]":
         for path in (item.file, item.pixels, item.denoised)
         if path is not None
     }
-    deciding = golden | {"tables.safetensors", f"{manifest.name}.dcnm"}
+    deciding = golden | {"tables.safetensors", manifest.name + MODEL_SUFFIX}
     yield from (entry for entry in manifest.files if entry.path in deciding)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from decant.errors import BundleError, FormatError, GoldenError, SizeLimitError
 from decant.formats.container import DcnFile
+from decant.formats.manifest import MODEL_SUFFIX
 from decant.formats.rectangles import Rectangle, whole
 from decant.libdcn import library
 
@@ -27,8 +28,8 @@ _BAD_FILE, _TOO_LARGE = 3, 5  # of dcn_status in dcn.h
 
 def model_path(bundle: "Bundle") -> str | None:
     """The model file of ``bundle``; None where it has none."""
-    name = f"{bundle.name}.dcnm"
-    return name if any(entry.path == name for entry in bundle.manifest.files) else None
+    name = bundle.name + MODEL_SUFFIX
+    return name if any(entry.path == name for entry in bundle.manifest.entries) else None
 
 
 def select(

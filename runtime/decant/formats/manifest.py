@@ -5,7 +5,6 @@ Nothing here opens a file or needs numpy, so ``decant info`` stays quick.
 
 import hashlib
 import json
-import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -15,11 +14,11 @@ from typing import Any
 
 from decant.errors import BundleError
 from decant.formats.container import MAX_SIDE, NAME_PATTERN
+from decant.formats.strict_json import load_json
 
 SCHEMA = 1
 _WORD = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_MAX_DEPTH = 64
 _MAX_NUMBER = 1e9
 _LARGEST_WHOLE = 1 << 53
 _MOST_ENTRIES = 20_000
@@ -123,7 +122,7 @@ class Golden:
 
 @dataclass(frozen=True)
 class Manifest:
-    """bundle.json."""
+    """bundle.json. Graphs of the runtime ``native`` share one file, the model file."""
 
     name: str
     version: str
@@ -133,6 +132,11 @@ class Manifest:
     files: tuple[FileEntry, ...]
     golden: tuple[Golden, ...]
     raw: Mapping[str, Any]
+
+    @property
+    def entries(self) -> tuple[FileEntry, ...]:
+        """Every file that bundle.json lists, once."""
+        return (*self.files, *dict.fromkeys(file for graph in self.graphs for file in graph.files))
 
 
 def canonical_json(value: object) -> bytes:
@@ -152,54 +156,6 @@ def seal(manifest: Mapping[str, Any]) -> bytes:
     return json.dumps(sealed, indent=2, ensure_ascii=True, allow_nan=False).encode("ascii") + b"\n"
 
 
-def load_json(data: bytes, where: str) -> dict[str, Any]:
-    """Parse a JSON object strictly: no repeated keys, finite numbers alone. ``where`` names the file in
-    messages. Raises BundleError.
-    """
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            raise ValueError("a key is given twice")
-        return found
-
-    def refuse(text: str) -> None:
-        raise ValueError(f"{text} is no JSON number")
-
-    def finite(text: str) -> float:
-        number = float(text)
-        if not math.isfinite(number):
-            raise ValueError(f"{text[:40]} is beyond the numbers that can be stored")
-        return number
-
-    try:
-        value = json.loads(
-            data.decode("utf-8"), object_pairs_hook=once, parse_constant=refuse, parse_float=finite
-        )
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"{where}: not the JSON expected: {error}") from None
-    if not isinstance(value, dict):
-        raise BundleError(f"{where}: a JSON object expected")
-    if _depth(value) > _MAX_DEPTH:
-        raise BundleError(f"{where}: nested deeper than {_MAX_DEPTH}")
-    return value
-
-
-def _depth(value: object) -> int:
-    """How deep lists and objects are nested, found without recursion: the reader's own limit is not ours."""
-    level: list[object] = [value]
-    depth = 0
-    while level:
-        depth += 1
-        inner = [
-            item.values() if isinstance(item, dict) else item
-            for item in level
-            if isinstance(item, dict | list)
-        ]
-        level = [item for items in inner for item in items]
-    return depth
-
-
 def parse_manifest(data: bytes, where: str) -> Manifest:
     """Read bundle.json. Raises BundleError for a wrong checksum, a missing field or one that cannot be."""
     raw = load_json(data, where)
@@ -208,13 +164,17 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
         raise BundleError(
             f"{where}: its checksum differs: the file is damaged (decant.bundles.bundle.seal writes it)"
         )
+    name = _match(raw, "name", NAME_PATTERN, where)
     graphs = tuple(
-        _graph(item, f"{where}: graphs[{i}]") for i, item in enumerate(_take(raw, "graphs", list, where))
+        _graph(item, name, f"{where}: graphs[{i}]")
+        for i, item in enumerate(_take(raw, "graphs", list, where))
     )
     files = tuple(
         _file(item, f"{where}: files[{i}]") for i, item in enumerate(_take(raw, "files", list, where))
     )
-    entries = [*files, *(file for graph in graphs for file in graph.files)]
+    others = [graph for graph in graphs if graph.runtime != "native"]
+    shared = dict.fromkeys(file for graph in graphs if graph.runtime == "native" for file in graph.files)
+    entries = [*files, *shared, *(file for graph in others for file in graph.files)]
     packed = [entry.stored_path for entry in entries if entry.gzip_bytes is not None]
     require_listed_once([*(entry.path for entry in entries), *packed], where)
     keys = [(graph.role, graph.precision, graph.runtime) for graph in graphs]
@@ -226,7 +186,7 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
     if not golden:
         raise BundleError(f"{where}: no golden files, so nothing would show that a runtime decodes right")
     return Manifest(
-        name=_match(raw, "name", NAME_PATTERN, where),
+        name=name,
         version=_take(raw, "version", str, where),
         family=_take(raw, "family", str, where),
         model_id=_match(raw, "model_id", _SHA256, where),
@@ -343,16 +303,28 @@ def _tensor(value: object, where: str) -> TensorSpec:
     )
 
 
+# The model file NAME.dcnm begins with these bytes. It holds all graphs of the runtime native.
+MODEL_SUFFIX, MODEL_MAGIC = ".dcnm", b"\x8aDCM"
 # Which files a graph has, by runtime. Graphs of runtimes not listed are kept and never chosen.
-GRAPH_SUFFIXES = {"native": (".safetensors",), "onnxruntime": (".onnx",), "openvino": (".xml", ".bin")}
+GRAPH_SUFFIXES = {"onnxruntime": (".onnx",), "openvino": (".xml", ".bin")}
 
 
-def _graph(value: object, where: str) -> Graph:
+def graph_paths(name: str, role: str, precision: str, runtime: str) -> tuple[str, ...]:
+    """The files of a graph of the bundle ``name``, in their order; none for an unknown runtime. In earlier
+    releases graphs of ``native`` had files of their own, ROLE.PRECISION.safetensors.
+    """
+    if runtime == "native":
+        return (name + MODEL_SUFFIX,)
+    return tuple(f"{role}.{precision}{suffix}" for suffix in GRAPH_SUFFIXES.get(runtime, ()))
+
+
+def _graph(value: object, name: str, where: str) -> Graph:
     role, precision, runtime = (_match(value, key, _WORD, where) for key in ("role", "precision", "runtime"))
     shared = role in ENCODER_ROLES
     files = tuple(_file(item, where, shared=shared) for item in _take(value, "files", list, where))
-    expected = tuple(f"{role}.{precision}{suffix}" for suffix in GRAPH_SUFFIXES.get(runtime, ()))
-    if runtime in GRAPH_SUFFIXES and tuple(file.path for file in files) != expected:
+    expected, paths = graph_paths(name, role, precision, runtime), tuple(file.path for file in files)
+    earlier = runtime == "native" and paths == (f"{role}.{precision}.safetensors",)
+    if expected and paths != expected and not earlier:
         raise BundleError(f"{where}: files must be {', '.join(expected)}, in this order")
     assert isinstance(value, dict)
     opset = value.get("opset")

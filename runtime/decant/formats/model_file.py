@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 
 from decant.errors import BundleError
+from decant.formats.manifest import MODEL_MAGIC
 
-MAGIC = b"\x8aDCM"
 VERSION = 1
-SUFFIX = ".dcnm"
 _HEAD = struct.Struct("<4sBBBB8s14H8HI")
 _ESCAPE, _MOST_LOWER, _ESCAPED_BITS = 24, 30, 32
 _MOST_GROUPS = 8
@@ -29,8 +28,8 @@ def pack(
     """The model file of a bundle ``name`` with ``model_id`` (hex).
 
     ``latent`` is that value of ``model.json``; ``tables`` are the tensors of ``tables.safetensors``,
-    ``hyper`` and ``synthesis`` those of ``hyper_mean.int16`` and ``synthesis.int16``. Raises BundleError
-    where they do not fit together.
+    ``hyper`` and ``synthesis`` those of the integer networks (docs/synthesis.md). Raises BundleError where
+    they do not fit together.
     """
     if "stages" not in latent:
         raise BundleError(f"bundle {name}: a model file holds layout grid; this is {latent.get('layout')}")
@@ -57,7 +56,7 @@ def _head(name: str, model_id: str, latent: Mapping[str, Any], hyper: Tensors, s
     groups = [*latent["stages"], *[0] * (_MOST_GROUPS - len(latent["stages"]))]
     counts = len(latent["stages"]), latent.get("halves", 1)
     identity = bytes.fromhex(model_id)[:8]
-    return _HEAD.pack(MAGIC, VERSION, len(name), *counts, identity, *sizes, *groups, 0)
+    return _HEAD.pack(MODEL_MAGIC, VERSION, len(name), *counts, identity, *sizes, *groups, 0)
 
 
 def _qualities(tables: Tensors) -> Iterator[np.ndarray]:

@@ -4,9 +4,9 @@ import sys
 from pathlib import Path
 
 from decant.bundles.bundle import find_bundle
-from decant.formats.model_file import SUFFIX
+from decant.formats.manifest import MODEL_SUFFIX
 
 if __name__ == "__main__":
     given, out = sys.argv[1:]
     bundle = find_bundle(given)
-    Path(out).write_bytes(bundle.read(bundle.name + SUFFIX))
+    Path(out).write_bytes(bundle.read(bundle.name + MODEL_SUFFIX))

@@ -24,7 +24,8 @@ from decant.codec.decoder import tiles_of
 from decant.codec.layout import GridLayout
 from decant.errors import DecantError
 from decant.formats import container
-from decant.formats.manifest import load_json, parse_manifest, parse_model, seal
+from decant.formats.manifest import parse_manifest, parse_model, seal
+from decant.formats.strict_json import load_json
 from decant.layouts.registry import layout_of
 from decant.layouts.vector import VectorLayout
 from PIL import Image, UnidentifiedImageError

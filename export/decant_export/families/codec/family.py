@@ -173,7 +173,14 @@ class _Export:
         calibrating = [self.encode(*shown, model_id=bytes(8)) for shown in calibration(self.crops)]
         cases = codec_native.cases_of(self.layout, self.mean, self.synthesis, calibrating)
         return codec_native.candidates(
-            codec_native.variants(self.graphs["synthesis"], self.graphs["hyper_mean"], self.tables, cases),
+            codec_native.variants(
+                self.graphs["synthesis"],
+                self.graphs["hyper_mean"],
+                self.tables,
+                cases,
+                self.options.name,
+                self.description,
+            ),
             self.options.name,
             self.decode,
             self.synthesis,

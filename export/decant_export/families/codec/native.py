@@ -1,5 +1,7 @@
 """Graphs of the runtime ``native``: integer synthesis and hyper synthesis, made from the float graphs."""
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -8,7 +10,7 @@ from decant.backends.session import Session
 from decant.codec.decoder import GridDecoder
 from decant.codec.layout import GridLayout
 from decant.formats import container
-from safetensors.numpy import save
+from decant.formats.model_file import pack
 
 from decant_export.common.family import Candidate
 from decant_export.common.gate import Checks, session_of
@@ -24,15 +26,19 @@ def variants(
     hyper_mean: onnx.ModelProto,
     tables: Mapping[str, np.ndarray],
     cases: Sequence[Case],
+    name: str,
+    model: bytes,
 ) -> tuple[Variant, Variant]:
-    """The hyper synthesis and the synthesis in integers; ``tables`` are those of
-    the layout, ``cases`` show the ranges of activations. Raises
-    ExportError.
+    """The hyper synthesis and the synthesis in integers, both in the model file of the bundle ``name``;
+    ``tables`` are those of the layout, ``cases`` show the ranges of activations, ``model`` is the content of
+    model.json. Raises ExportError, and BundleError for tensors that do not fit together.
     """
     pixels, means = tensors_of(synthesis, hyper_mean, tables, cases)
+    model_id = hashlib.sha256(model).hexdigest()
+    data = pack(name, model_id, json.loads(model)["latent"], tables, means, pixels)
     return (
-        Variant("hyper_mean", PRECISION, RUNTIME, hyper_mean, (save(dict(sorted(means.items()))),)),
-        Variant("synthesis", PRECISION, RUNTIME, synthesis, (save(dict(sorted(pixels.items()))),)),
+        Variant("hyper_mean", PRECISION, RUNTIME, hyper_mean, (data,)),
+        Variant("synthesis", PRECISION, RUNTIME, synthesis, (data,)),
     )
 
 

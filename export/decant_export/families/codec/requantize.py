@@ -22,7 +22,7 @@ from decant.bundles.bundle import Bundle, seal
 from decant.codec.layout import GridLayout
 from decant.formats.paths import takes_paths
 
-from decant_export.common import folder, model_file, writing
+from decant_export.common import folder, writing
 from decant_export.common.gate import Gate
 from decant_export.common.threads import one_thread
 from decant_export.common.variants import make
@@ -110,7 +110,9 @@ def requantize(
         shown = [encode(*item) for item in calibration(crops)]
         seen = codec_native.cases_of(layout, mean, coded.exact, shown)
         for candidate in codec_native.candidates(
-            codec_native.variants(synthesis.graph, hyper, bundle.tables, seen),
+            codec_native.variants(
+                synthesis.graph, hyper, bundle.tables, seen, bundle.name, bundle.read("model.json")
+            ),
             bundle.name,
             lambda hyper_mean, session: coded.decode(session, files, hyper_mean),
             coded.exact,
@@ -131,23 +133,22 @@ def requantize(
 def _write(bundle: Bundle, building: Path, gate: Gate, cases: list[writing.GoldenCase], version: str) -> None:
     """The files of ``bundle`` in the folder ``building``, those made anew replaced."""
     raw: dict[str, Any] = json.loads((bundle.path / "bundle.json").read_bytes())
-    replaced = {path for variant, _ in gate.passed for path in variant.paths}
-    kept = [entry for entry in raw["files"] if not entry["path"].startswith("golden/")]
-    for path in [entry["path"] for entry in kept] + [
-        entry["path"] for graph in raw["graphs"] for entry in graph["files"] if "of" not in entry
-    ]:
-        if path not in replaced:
-            shutil.copyfile(bundle.path / path, building / path)
-    new = {}
+    new, replaced = {}, set()
     for variant, psnr in gate.passed:
-        named = zip(variant.paths, variant.blobs, strict=True)
+        paths = variant.paths(bundle.name)
+        named = zip(paths, variant.blobs, strict=True)
         parts = [writing.add_file(building, path, blob) for path, blob in named]
         key = (variant.role, variant.precision, variant.runtime)
         new[key] = writing.graph_entry(variant, gate, psnr, parts, SIZES)
+        replaced |= set(paths)
     graphs = {(graph["role"], graph["precision"], graph["runtime"]): graph for graph in raw["graphs"]}
     raw["graphs"] = list((graphs | new).values())
+    # Earlier releases listed the model file beside the graphs.
+    kept = [e for e in raw["files"] if not e["path"].startswith("golden/") and e["path"] not in replaced]
+    of_graphs = [entry for graph in raw["graphs"] for entry in graph["files"] if "of" not in entry]
+    for path in {entry["path"] for entry in [*kept, *of_graphs]} - replaced:
+        shutil.copyfile(bundle.path / path, building / path)
     golden, entries = writing.golden_files(building, cases)
     raw |= {"version": version, "files": kept + [entry.described() for entry in entries], "golden": golden}
     del raw["checksum"]
     (building / "bundle.json").write_bytes(seal(raw))
-    model_file.add(building)
