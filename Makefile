@@ -34,6 +34,7 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(MAKE) -s -C runtime/libdcn analyze PYTHON_INCLUDE=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))')
 
 bench: $(STAMP)
 	$(BIN)/python -m pytest bench -q --benchmark-only

@@ -89,6 +89,7 @@ def changed(change) -> bytes:
         (lambda raw, native: native[0].update(files=[]), "files must be nano.dcnm"),
         (lambda raw, native: native[0]["files"][0].update(path="other.dcnm"), "files must be nano.dcnm"),
         (lambda raw, native: native[0]["files"][0].update(sha256="0" * 64), "nano.dcnm is listed 2 times"),
+        (lambda raw, native: raw.update(decant_version=5), "'decant_version' must be text"),
         (lambda raw, native: raw["files"].append(native[0]["files"][0]), "nano.dcnm is listed 2 times"),
     ],
 )

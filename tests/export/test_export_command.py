@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,7 @@ def test_json_is_the_manifest(checkpoint: Path, tmp_path: Path) -> None:
     manifest = json.loads(result.stdout)
     assert (manifest["name"], manifest["licence"], manifest["commercial_use"]) == ("other", "CC0", "yes")
     assert manifest == json.loads((tmp_path / "tiny" / "bundle.json").read_bytes())
+    assert manifest["decant_version"] == version("decant-codec")
 
 
 def test_the_archive_holds_every_readable_image(checkpoint: Path, tmp_path: Path, images: Path) -> None:

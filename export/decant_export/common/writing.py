@@ -8,6 +8,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -127,6 +128,7 @@ def head_of(
     return {
         "name": name,
         "version": version,
+        "decant_version": metadata.version("decant-codec"),
         "family": checkpoint.family,
         "licence": licence,
         "commercial_use": commercial_use,

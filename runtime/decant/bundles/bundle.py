@@ -54,8 +54,9 @@ _log = logging.getLogger("decant")
 
 
 class Bundle:
-    """An opened bundle. ``name``, ``version``, ``family``, ``model_id`` (64 hex digits), ``graphs``,
-    ``golden``, ``image`` (width, height).
+    """An opened bundle. ``name``, ``version``, ``decant_version`` (of the package that exported its newest
+    graph; None where it is not stated), ``family``, ``model_id`` (64 hex digits), ``graphs``, ``golden``,
+    ``image`` (width, height).
     """
 
     def __init__(self, path: Path, manifest: Manifest, model: dict[str, Any]) -> None:
@@ -64,6 +65,7 @@ class Bundle:
         self.model = model
         self.name = manifest.name
         self.version = manifest.version
+        self.decant_version = manifest.decant_version
         self.family = manifest.family
         self.model_id = manifest.model_id
         self.graphs = manifest.graphs

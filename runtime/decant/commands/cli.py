@@ -41,7 +41,8 @@ def _show_version(context: click.Context, parameter: click.Parameter, asked: boo
 
     click.echo(f"decant, version {version('decant-codec')}")
     for bundle in installed_bundles():
-        click.echo(f"{bundle.name}, version {bundle.version}, model id {bundle.model_id[:16]}")
+        made_by = f", made by decant {bundle.decant_version}" if bundle.decant_version else ""
+        click.echo(f"{bundle.name}, version {bundle.version}, model id {bundle.model_id[:16]}{made_by}")
     context.exit()
 
 

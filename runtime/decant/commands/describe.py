@@ -120,6 +120,7 @@ def describe_bundle(bundle: Bundle) -> dict[str, Any]:
         "path": str(bundle.path),
         "name": bundle.name,
         "version": bundle.version,
+        "decant_version": bundle.decant_version,
         "family": bundle.family,
         "model_id": bundle.model_id,
         "bytes": bundle.bytes,

@@ -132,6 +132,7 @@ class Manifest:
     files: tuple[FileEntry, ...]
     golden: tuple[Golden, ...]
     raw: Mapping[str, Any]
+    decant_version: str | None = None
 
     @property
     def entries(self) -> tuple[FileEntry, ...]:
@@ -194,6 +195,7 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
         files=files,
         golden=golden,
         raw=raw,
+        decant_version=_take(raw, "decant_version", str, where) if "decant_version" in raw else None,
     )
 
 

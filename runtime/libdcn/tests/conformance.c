@@ -65,6 +65,8 @@ static void layer_case(const dcn_kernels *sets, int count_of_sets, int *differ)
     char *before = read_block(all, 1), *expected = read_block(all, 1), *made = malloc(all);
     dcn_scratch *scratch = malloc(sizeof *scratch);
     void **outputs = malloc((size_t)(rows * segments) * sizeof *outputs);
+    if (!made || !scratch || !outputs)
+        exit(2);
     for (int i = 0; i < count_of_sets; i++) {
         dcn_convolution convolution;
         int wrong = dcn_convolution_make(&convolution, sets[i], layer.inputs, layer.outputs, layer.side, segment,

@@ -40,9 +40,13 @@ static file read_file(const char *path)
     made.size = (size_t)ftell(stream);
     made.bytes = malloc(made.size + 1);
     rewind(stream);
-    if (!made.bytes || fread(made.bytes, 1, made.size, stream) != made.size)
-        exit(1);
+    int whole = made.bytes && fread(made.bytes, 1, made.size, stream) == made.size;
     fclose(stream);
+    if (!whole) {
+        fprintf(stderr, "stages: %s cannot be read\n", path);
+        free(made.bytes);
+        exit(1);
+    }
     return made;
 }
 
@@ -129,6 +133,8 @@ int main(int count, char **arguments)
     dcn_info info;
     check(dcn_model_open(bytes.bytes, bytes.size, &model, &error), &error);
     double *times = calloc((size_t)(TIMES * repeats * files), sizeof *times), one[TIMES];
+    if (!times)
+        exit(1);
     for (int i = 0; i < repeats * files; i++) {
         file given = read_file(arguments[3 + i % files]);
         check(dcn_read_info(given.bytes, given.size, &info, &error), &error);

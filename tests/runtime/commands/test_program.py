@@ -81,7 +81,9 @@ def test_the_version_names_the_bundles_that_ship(monkeypatch: pytest.MonkeyPatch
     said = decant("--version").stdout.splitlines()[1:]
     manifests = [json.loads(path.read_bytes()) for path in sorted(folder.glob("*/bundle.json"))]
     assert len(manifests) > 3
-    assert said == [f"{m['name']}, version {m['version']}, model id {m['model_id'][:16]}" for m in manifests]
+    names = [f"{m['name']}, version {m['version']}, model id {m['model_id'][:16]}" for m in manifests]
+    makers = [f"made by decant {m['decant_version']}" for m in manifests]
+    assert said == [f"{name}, {maker}" for name, maker in zip(names, makers, strict=True)]
 
 
 def test_a_missing_c_module_is_said_once(codec: Path, tmp_path: Path):

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,7 @@ def _write(bundle: Bundle, building: Path, gate: Gate, cases: list[writing.Golde
     for path in {entry["path"] for entry in [*kept, *of_graphs]} - replaced:
         shutil.copyfile(bundle.path / path, building / path)
     golden, entries = writing.golden_files(building, cases)
-    raw |= {"version": version, "files": kept + [entry.described() for entry in entries], "golden": golden}
+    raw |= {"version": version, "decant_version": metadata.version("decant-codec")}
+    raw |= {"files": kept + [entry.described() for entry in entries], "golden": golden}
     del raw["checksum"]
     (building / "bundle.json").write_bytes(seal(raw))
