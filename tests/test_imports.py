@@ -38,9 +38,9 @@ ALLOWED = {
 RUNTIME_REQUIREMENTS = {"numpy", "PIL", "click", "constriction", "safetensors"}
 SESSION_REQUIREMENTS = {"onnxruntime", "openvino"}
 # What the extra `archive` installs, imported by that package alone.
-ARCHIVE_REQUIREMENTS = {"pyarrow", "fsspec"}
-# A plugin of another program, which alone imports it.
-PLUGINS = {"numcodecs.py": "numcodecs"}
+ARCHIVE_REQUIREMENTS = {"pyarrow", "fsspec", "ray", "torch"}
+# A plugin of another program, and a faster deflate, each imported by one module.
+PLUGINS = {"numcodecs.py": "numcodecs", "png.py": "isal"}
 
 
 def imports(path: Path) -> Iterator[tuple[str, bool, int]]:

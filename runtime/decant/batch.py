@@ -20,6 +20,7 @@ from decant.formats.opening import open_image
 from decant.formats.orientation import turned
 from decant.formats.output_images import lost_metadata, save_picture
 from decant.formats.plan import Job
+from decant.formats.png import check_level
 from decant.formats.reading import open_regular, read_dcn
 from decant.formats.writing import check_destination, is_same_file, write_atomically
 from decant.process import lifecycle
@@ -98,11 +99,14 @@ class FileDecoder:
         suffix: str = "",
         upright: bool = False,
         max_size: int | None = None,
+        png_level: int | None = None,
         **options: Any,
     ) -> None:
         """``suffix`` says the picture format where the name of the output does not; ``upright`` turns
-        pictures as EXIF orientation says; ``max_size`` makes them smaller where a side is longer.
+        pictures as EXIF orientation says; ``max_size`` makes them smaller where a side is longer;
+        ``png_level`` is 0 to 9. Raises ImageError for another.
         """
+        self.png_level = check_level(png_level)
         self._crop = crop
         self._suffix = suffix
         self._upright = upright
@@ -114,7 +118,7 @@ class FileDecoder:
         check_output(source, target)
         data = read_dcn(source)
         pixels, file = self.decode(data, str(source))
-        save_picture(target, pixels, file, self._suffix)
+        save_picture(target, pixels, file, self._suffix, self.png_level)
         lost = lost_metadata(self._suffix or target.suffix, file)
         return Done(file.width, file.height, len(data), lost=lost)
 

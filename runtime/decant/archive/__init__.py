@@ -2,6 +2,8 @@
 
 >>> from decant import archive
 >>> archive.pack("photos", "photos.archive", workers=4)          # doctest: +SKIP
+>>> dataset = archive.Dataset("photos.archive")                  # doctest: +SKIP
+>>> dataset["2019/garden.jpg"]      # uint8 (3, H, W)            # doctest: +SKIP
 
 Names are loaded when first used. They need the extra ``archive`` (pyarrow and fsspec).
 """
@@ -10,6 +12,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from decant.archive.dataset import Dataset
+    from decant.archive.merging import merge
     from decant.archive.packing import pack
     from decant.archive.reader import Archive
     from decant.archive.settings import PackSettings, UnpackSettings
@@ -18,8 +22,10 @@ if TYPE_CHECKING:
 
 _LAZY = {
     "Archive": "reader",
+    "Dataset": "dataset",
     "PackSettings": "settings",
     "UnpackSettings": "settings",
+    "merge": "merging",
     "pack": "packing",
     "unpack": "unpacking",
     "verify": "verification",
@@ -27,8 +33,10 @@ _LAZY = {
 
 __all__ = [
     "Archive",
+    "Dataset",
     "PackSettings",
     "UnpackSettings",
+    "merge",
     "pack",
     "unpack",
     "verify",

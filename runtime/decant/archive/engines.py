@@ -1,4 +1,4 @@
-"""Engines run a task's units: in this process, or in local worker processes.
+"""Engines run a task's units: in this process, in local worker processes, or with Ray (ray_engine.py).
 
 Results come in any order. A worker that vanishes (killed, out of memory) is replaced and its unit done again;
 a picture at which two workers vanished is a failure of that picture.
@@ -36,14 +36,18 @@ class Engine(Protocol):
 
 
 def engine_of(name: str, workers: int = 0) -> Engine:
-    """``local`` (with 1 worker too) or ``serial`` (this process alone); ``workers`` 0 means all
+    """``local`` (with 1 worker too), ``serial`` (this process alone) or ``ray``; ``workers`` 0 means all
     cores. Raises DecantError for another name, MissingExtraError.
     """
     if name == "serial":
         return SerialEngine()
     if name == "local":
         return LocalEngine(workers or usable_cores())
-    raise DecantError(f"engine {name!r}; local or serial expected")
+    if name == "ray":
+        from decant.archive.ray_engine import RayEngine
+
+        return RayEngine(workers)
+    raise DecantError(f"engine {name!r}; local, serial or ray expected")
 
 
 class SerialEngine:
@@ -179,15 +183,16 @@ class _Keeper:
         process, self._process = self._process, None
         if process is None:
             return "did not start"
-        for stream in (process.stdin, process.stdout):
-            with suppress(OSError, ValueError):
-                if stream is not None and not self._stopped:
-                    stream.close()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(None if self._stopped is False else 0)
-        if process.poll() is None:
+        if self._stopped:
             process.kill()
-            process.wait()
+        elif process.stdin is not None:
+            with suppress(OSError):  # what was written last may find no reader
+                process.stdin.close()
+        process.wait()
+        for stream in (process.stdin, process.stdout):
+            with suppress(OSError):
+                if stream is not None:
+                    stream.close()
         code = process.returncode
         return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 

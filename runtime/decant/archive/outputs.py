@@ -30,7 +30,7 @@ def write_output(
     if settings.output == "jpeg" or (settings.output == "webp" and settings.quality is not None):
         _write_lossy(stream, pixels, file, settings, source)
         return
-    write_picture(stream, suffix_of(settings), pixels, file, source)
+    write_picture(stream, suffix_of(settings), pixels, file, source, settings.png_level)
 
 
 def _write_lossy(

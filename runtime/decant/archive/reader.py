@@ -142,10 +142,30 @@ class Archive:
 
     def find(self, key: str) -> Place:
         """Where the picture ``key`` lies. Raises KeyError, FormatError."""
-        found = self._row(key)
+        return self.at(*self.locate(key))
+
+    def locate(self, which: str | int) -> tuple[int, int]:
+        """(part, row) of a picture by key or number. Raises KeyError, IndexError, FormatError."""
+        if not isinstance(which, str):
+            return self.part_of(which)
+        found = self._row(which)
         if found is None:
-            raise KeyError(key)
-        return self.at(*found)
+            raise KeyError(which)
+        return found
+
+    def row(self, part: int, row: int) -> dict[str, Any]:
+        """A row of a part without its payload. Raises FormatError, OSError."""
+        file = self.parquet(part)
+        columns = [*SMALL_COLUMNS, "source_sha256", "payload_sha256"]
+        for group in range(file.num_row_groups):
+            rows = file.metadata.row_group(group).num_rows
+            if row < rows:
+                found: dict[str, Any] = (
+                    self.row_group(part, group, columns, file).slice(row, 1).to_pylist()[0]
+                )
+                return found
+            row -= rows
+        raise FormatError(f"{self.where(part)}: has no row {row} beyond its end")
 
     def has(self, key: str) -> bool:
         """Whether there is a picture ``key``; that of a duplicate counts. Raises FormatError."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from decant.errors import ImageError
 from decant.formats.container import DEFAULT_SIZE_LIMIT
+from decant.formats.png import check_level
 from decant.settings import DEFAULT_MODEL, Settings
 
 OUTPUTS = ("png", "jpeg", "webp", "ppm", "npy", "dcn")
@@ -84,6 +85,7 @@ class UnpackSettings:
             raise ImageError(f"output {self.output!r}; one of {', '.join(OUTPUTS)} expected")
         if self.quality is not None and not 1 <= self.quality <= 100:
             raise ImageError(f"quality {self.quality}; 1 to 100 expected")
+        check_level(self.png_level)
 
     def decoding(self) -> dict[str, Any]:
         """The options of Decoder."""

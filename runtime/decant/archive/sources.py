@@ -230,7 +230,7 @@ def _parquet(name: str) -> Any:
     import pyarrow.parquet as pq
 
     try:
-        return pq.ParquetFile(_open(name))
+        return pq.ParquetFile(_open(name) if "://" in name else name)
     except pa.ArrowInvalid as error:
         raise ImageError(f"{name}: not a readable Parquet file: {error}") from None
 

@@ -1,4 +1,4 @@
-"""``decant archive``: pack, unpack, list, extract, verify, stat."""
+"""``decant archive``: pack, unpack, list, extract, verify, merge, stat."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,14 @@ from typing import Any
 
 import click
 
-from decant.commands.options import bundle_dir_option, combined, json_option, quiet_option, size_limit_option
+from decant.commands.options import (
+    bundle_dir_option,
+    combined,
+    json_option,
+    png_level_option,
+    quiet_option,
+    size_limit_option,
+)
 from decant.commands.plugins import Failure
 from decant.commands.progress import Shown
 from decant.commands.running import stopped_by_signals
@@ -23,10 +30,10 @@ _workers = click.option(
 )
 _engine = click.option(
     "--engine",
-    type=click.Choice(["local", "serial"]),
+    type=click.Choice(["local", "serial", "ray"]),
     default="local",
     show_default=True,
-    help="Processes of this machine, or this process alone.",
+    help="Processes of this machine, this process alone, or a Ray cluster.",
 )
 _resume = click.option("--resume", is_flag=True, help="Go on with what an earlier run left unfinished.")
 _running = combined(_workers, _engine, _resume, quiet_option)
@@ -121,6 +128,7 @@ def pack(
 )
 @click.option("--tar", is_flag=True, help="A tar file for each part instead of single files.")
 @click.option("--quality", type=click.IntRange(1, 100), help="Of jpeg and webp; webp without it is lossless.")
+@png_level_option
 @click.option("--upright", is_flag=True, help="Turn pictures as their EXIF orientation says.")
 @_running
 @bundle_dir_option
@@ -229,6 +237,20 @@ def verify(
         raise Failure(f"{place}: {len(faults)} faults")
     if not quiet and not as_json:
         show(f"ok   {place}")
+
+
+@archive.command()
+@click.argument("places", metavar="ARCHIVE... OUT", nargs=-1, required=True)
+def merge(places: tuple[str, ...]) -> None:
+    """Merge archives into a new one. Nothing is decoded; keys must differ."""
+    if len(places) < 3:
+        raise click.UsageError("ARCHIVE... OUT: at least two archives and the one to make expected")
+    *archives, out = places
+    with _needs_extra():
+        from decant.archive.merging import merge as run
+
+        made = run(archives, out)
+    say(f"{out}: {made.pictures} pictures in {len(made.parts)} parts, {made.bytes} bytes")
 
 
 @archive.command()

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from decant.commands.options import converting_options
+from decant.commands.options import converting_options, png_level_option
 from decant.commands.plugins import Failure
 from decant.commands.running import (
     STANDARD,
@@ -62,6 +62,7 @@ def _crop(
     metavar="N",
     help="Make pictures smaller, in proportion, whose width or height is above N.",
 )
+@png_level_option
 @click.option("--denoise", is_flag=True, help="Run the bundle's denoiser after the decoder.")
 @click.option(
     "--format",
@@ -127,7 +128,7 @@ def _decode_one(source: Path, target: Path, work: "FileDecoder", suffix: str, qu
         pixels, file = work.decode(read_dcn_stream(stream, name), name)
     if target.suffix.lower() in PICTURE_SUFFIXES:
         suffix = target.suffix
-    write_output(target, lambda out: write_picture(out, suffix, pixels, file, str(target)))
+    write_output(target, lambda out: write_picture(out, suffix, pixels, file, str(target), work.png_level))
     if (lost := lost_metadata(suffix, file)) and not quiet:
         say(f"decant: {target}: {suffix} does not hold {lost}")
 

@@ -7,6 +7,7 @@ import click
 
 from decant.commands.running import PATH
 from decant.formats.container import DEFAULT_SIZE_LIMIT
+from decant.formats.png import DEFAULT_LEVEL, FASTEST, MOST
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -71,6 +72,12 @@ target_bpp_option = click.option(
     type=click.FloatRange(0, min_open=True),
     metavar="BITS",
     help="The highest quality whose file has at most so many bits a pixel.",
+)
+png_level_option = click.option(
+    "--png-level",
+    type=click.IntRange(FASTEST, MOST),
+    metavar="N",
+    help=f"Of PNG: {FASTEST} stores, {DEFAULT_LEVEL} (the default) is fast, {MOST} is smallest and slow.",
 )
 # What `decant encode` and `decant decode` share: IN, OUT and how folders are converted.
 converting_options = combined(

@@ -6,6 +6,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from decant.errors import ImageError
 from decant.formats.exif import dpi_of, orientation_of
+from decant.formats.png import DEFAULT_LEVEL, check_level, write_png
 from decant.formats.writing import write_atomically
 
 if TYPE_CHECKING:
@@ -21,22 +22,30 @@ _TIFF = (".tif", ".tiff")
 _WITHOUT_METADATA = (".ppm", ".npy")
 
 
-def save_picture(path: Path, pixels: "np.ndarray", file: "DcnFile", suffix: str = "") -> None:
+def save_picture(
+    path: Path, pixels: "np.ndarray", file: "DcnFile", suffix: str = "", png_level: int | None = None
+) -> None:
     """Write uint8 (H, W, 3) or (H, W, 4) to ``path``, in the format of its suffix or of ``suffix``.
 
     Every format of ``PICTURE_SUFFIXES`` is lossless. Raises as ``write_picture`` does, and OSError.
     """
     write_atomically(
-        path, lambda stream: write_picture(stream, suffix or path.suffix, pixels, file, str(path))
+        path,
+        lambda stream: write_picture(stream, suffix or path.suffix, pixels, file, str(path), png_level),
     )
 
 
 def write_picture(
-    stream: IO[bytes], suffix: str, pixels: "np.ndarray", file: "DcnFile", source: str = "<stream>"
+    stream: IO[bytes],
+    suffix: str,
+    pixels: "np.ndarray",
+    file: "DcnFile",
+    source: str = "<stream>",
+    png_level: int | None = None,
 ) -> None:
     """Write uint8 (H, W, 3) or (H, W, 4) to a stream, grey as grey, with the metadata of ``file`` where the
     format of ``suffix`` holds it; ``lost_metadata`` says what it does not. ``source`` names the picture in
-    messages.
+    messages. ``png_level`` is 0 to 9: speed against size, without it 1 (``decant.formats.png``).
 
     Raises ImageError for a suffix or a picture that cannot be written.
     """
@@ -59,6 +68,18 @@ def write_picture(
         )
     if file.grey and suffix != ".ppm":
         pixels = pixels[:, :, ::3] if has_alpha else pixels[:, :, 0]  # channels are red, green, blue, alpha
+    level = check_level(png_level)
+    if suffix == ".png" and level <= DEFAULT_LEVEL:
+        write_png(
+            stream,
+            pixels,
+            level=level,
+            exif=file.exif,
+            icc=file.icc,
+            xmp=file.xmp,
+            dpi=dpi_of(file.exif),
+        )
+        return
     image = Image.fromarray(pixels)
     if suffix in _TIFF:
         _write_tiff(stream, image, file)
@@ -66,6 +87,7 @@ def write_picture(
     options: dict[str, Any] = {}
     if suffix == ".png":
         options = {"pnginfo": _png_text(file), "dpi": dpi_of(file.exif)}  # Pillow drops XMP given otherwise
+        options["compress_level"] = level
     elif suffix == ".webp":
         options = {"lossless": True, "exact": True, "xmp": file.xmp}  # exact: colours under alpha 0 too
     if suffix != ".ppm":
