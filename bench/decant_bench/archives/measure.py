@@ -151,7 +151,6 @@ def _unpacked(place: Path, out: Path) -> float:
         place,
         out,
         output="npy",
-        tar=True,
         report=lambda progress: moments.append((time.monotonic(), progress.done)),
     )
     (began, first), (ended, last) = moments[0], moments[-1]

@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from queue import SimpleQueue
@@ -23,6 +24,7 @@ from decant.process.cores import usable_cores
 # How often a unit may lose its worker before a picture has been tried; later, the run ends.
 _LOST_AT_START = 3
 _LOST_AT_PICTURE = 2
+_TELL_INTERVAL_S = 0.02
 _LENGTH = struct.Struct("<Q")
 
 Watch = Callable[[Step], None]
@@ -70,7 +72,7 @@ class LocalEngine:
         """Do ``units`` in worker processes."""
         todo = list(units)
         jobs: SimpleQueue[int | None] = SimpleQueue()
-        results: SimpleQueue[UnitResult | BaseException | Step] = SimpleQueue()
+        results: SimpleQueue[UnitResult | BaseException | list[Step]] = SimpleQueue()
         for unit in todo:
             jobs.put(unit)
         count = min(self._workers, len(todo))
@@ -85,8 +87,9 @@ class LocalEngine:
                 found = results.get()
                 if isinstance(found, BaseException):
                     raise found
-                if isinstance(found, Step):
-                    watch(found)
+                if isinstance(found, list):
+                    for step in found:
+                        watch(step)
                     continue
                 left -= 1
                 yield found
@@ -132,18 +135,19 @@ class _Keeper:
         lethal: dict[int, str] = {}
         lost: dict[int, int] = {}
         told: set[int] = set()
+        starts_lost, one_by_one = 0, False
         while True:
             begun = -1
             try:
                 process = self._started()
-                _send(process.stdin, (unit, lethal))
+                _send(process.stdin, (unit, lethal, one_by_one))
                 while True:
                     message = _receive(process.stdout)
-                    if isinstance(message, Step):
-                        begun = message.index if message.begun else begun
-                        if not message.begun and message.index not in told:
-                            told.add(message.index)
-                            self._results.put(message)
+                    if isinstance(message, list):
+                        begun = message[-1].index if message[-1].begun else begun
+                        new = [step for step in message if not step.begun and step.index not in told]
+                        told.update(step.index for step in new)
+                        self._results.put(new)
                         continue
                     if isinstance(message, BaseException):
                         raise message
@@ -153,14 +157,17 @@ class _Keeper:
                 how = self._end()
                 if self._stopped:
                     raise
-                lost[begun] = lost.get(begun, 0) + 1
-                if begun < 0 and lost[begun] >= _LOST_AT_START:
+                starts_lost += begun < 0
+                if starts_lost >= _LOST_AT_START:
                     raise DecantError(
                         f"a worker process {how} {_LOST_AT_START} times before its first picture; "
                         "see its messages above"
                     ) from None
-                if begun >= 0 and lost[begun] >= _LOST_AT_PICTURE:
-                    lethal[begun] = f"the process that worked on it {how} {_LOST_AT_PICTURE} times"
+                if begun >= 0 and one_by_one:
+                    lost[begun] = lost.get(begun, 0) + 1
+                    if lost[begun] >= _LOST_AT_PICTURE:
+                        lethal[begun] = f"the process that worked on it {how} whenever it was tried"
+                one_by_one = True  # from now on it is known which picture ends the worker
 
     def _started(self) -> "subprocess.Popen[bytes]":
         if self._process is None:
@@ -235,15 +242,46 @@ def serve(source: IO[bytes], target: IO[bytes]) -> None:
         trouble = error
     try:
         while True:
-            unit, lethal = _receive(source)
+            unit, lethal, one_by_one = _receive(source)
             if trouble is not None:
                 raise trouble
-            _send(target, task.run(unit, lambda step: _send(target, step), lethal))
+            teller = _Teller(target, one_by_one=one_by_one)
+            result = task.run(unit, teller.tell, lethal)
+            teller.flush()
+            _send(target, result)
     except (BrokenPipeError, EOFError):
         return
     except Exception as error:
         with suppress(BrokenPipeError):
             _send(target, _portable(error))
+
+
+class _Teller:
+    """Sends the steps of a worker, several in one message: at once where ``one_by_one``, so that it is known
+    which picture ended the worker, and otherwise every few milliseconds.
+    """
+
+    def __init__(self, target: IO[bytes], *, one_by_one: bool) -> None:
+        self._target = target
+        self._interval = 0.0 if one_by_one else _TELL_INTERVAL_S
+        self._waiting: list[Step] = []
+        self._last = 0.0
+
+    def tell(self, step: Step) -> None:
+        """Take a step, and send those that wait when it is time."""
+        first = not self._last
+        if not step.begun or first or not self._interval:
+            self._waiting.append(step)
+        now = time.monotonic()
+        if now - self._last >= self._interval and self._waiting:
+            self._last = now
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what waits."""
+        if self._waiting:
+            _send(self._target, self._waiting)
+            self._waiting = []
 
 
 def _portable(error: Exception) -> Exception:

@@ -5,10 +5,11 @@ and renamed; an object store shows an object once it is uploaded.
 """
 
 import errno
+import io
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -39,10 +40,13 @@ class Store(Protocol):
     def open(self, name: str) -> IO[bytes]:
         """A file open for reading and seeking."""
 
-    def write(self, name: str, data: bytes) -> None:
-        """A new file, whole or not at all."""
+    def write(self, name: str, data: bytes, *, durable: bool = True) -> None:
+        """A new file, whole or not at all; ``durable``: after a power cut, too."""
 
-    def new_file(self, name: str) -> Any:
+    def create(self, name: str, write: Callable[[IO[bytes]], Any]) -> int:
+        """A new file that ``write`` fills, whole or not at all, though not after a power cut; its bytes."""
+
+    def new_file(self, name: str, *, durable: bool = True) -> Any:
         """A context with a local path; what is there at its end becomes the file ``name``."""
 
     def remove(self, name: str) -> None:
@@ -68,6 +72,7 @@ class LocalStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
         self.where = str(folder)
+        self._folders: set[Path] = set()  # those that were made or found
 
     def exists(self, name: str) -> bool:
         """Whether there is a file of this name."""
@@ -97,26 +102,39 @@ class LocalStore:
         """A file open for reading and seeking."""
         return (self.folder / name).open("rb")
 
-    def write(self, name: str, data: bytes) -> None:
-        """A new file, whole or not at all."""
+    def write(self, name: str, data: bytes, *, durable: bool = True) -> None:
+        """A new file, whole or not at all; ``durable``: after a power cut, too."""
         path = self._ready(name)
 
         def write(stream: IO[bytes]) -> None:
             stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
+            if durable:
+                stream.flush()
+                os.fsync(stream.fileno())
 
         write_atomically(path, write)
 
+    def create(self, name: str, write: Callable[[IO[bytes]], Any]) -> int:
+        """A new file that ``write`` fills, whole or not at all, though not after a power cut; its bytes."""
+        sizes = []
+
+        def fill(stream: IO[bytes]) -> None:
+            write(stream)
+            sizes.append(stream.tell())
+
+        write_atomically(self._ready(name), fill)
+        return sizes[-1]
+
     @contextmanager
-    def new_file(self, name: str) -> Iterator[Path]:
+    def new_file(self, name: str, *, durable: bool = True) -> Iterator[Path]:
         """A context with a local path; what is there at its end becomes the file ``name``."""
         path = self._ready(name)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             yield temporary
-            with temporary.open("rb+") as stream:
-                os.fsync(stream.fileno())
+            if durable:
+                with temporary.open("rb+") as stream:
+                    os.fsync(stream.fileno())
             os.replace(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -125,6 +143,7 @@ class LocalStore:
     def remove(self, name: str) -> None:
         """Remove a file or a whole folder, where it is there."""
         path = self.folder / name
+        self._folders.clear()
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
@@ -136,7 +155,9 @@ class LocalStore:
 
     def _ready(self, name: str) -> Path:
         path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.parent not in self._folders:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._folders.add(path.parent)
         return path
 
 
@@ -181,14 +202,21 @@ class RemoteStore:
         stream: IO[bytes] = self._system.open(self._path(name), "rb")
         return stream
 
-    def write(self, name: str, data: bytes) -> None:
-        """A new file, whole or not at all."""
+    def write(self, name: str, data: bytes, *, durable: bool = True) -> None:
+        """A new file, whole or not at all; ``durable``: after a power cut, too."""
         path = self._path(name)
         self._system.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
         self._system.pipe_file(path, data)
 
+    def create(self, name: str, write: Callable[[IO[bytes]], Any]) -> int:
+        """A new file that ``write`` fills, whole or not at all; its bytes."""
+        buffer = io.BytesIO()
+        write(buffer)
+        self.write(name, buffer.getvalue())
+        return buffer.tell()
+
     @contextmanager
-    def new_file(self, name: str) -> Iterator[Path]:
+    def new_file(self, name: str, *, durable: bool = True) -> Iterator[Path]:
         """A context with a local path; what is there at its end becomes the file ``name``."""
         with tempfile.TemporaryDirectory(prefix="decant-") as folder:
             local = Path(folder) / "file"

@@ -8,6 +8,7 @@ import os
 import posixpath
 import tarfile
 from collections.abc import Iterator
+from functools import partial
 from typing import IO, Any
 
 from decant.archive.bundles import bundle_folder
@@ -20,17 +21,19 @@ from decant.archive.tasks import Progress, Report, Step, Tell, UnitResult
 from decant.batch import Decoders, message_of
 from decant.errors import FormatError
 from decant.formats import container
+from decant.process.cores import usable_cores
 from decant.process.failures import is_from_signal_handler
 
 _STATE = ".decant-unpack.json"
-# Rows of one unit: what a worker does before it asks for more.
-_UNIT_ROWS = 256
+# Most rows of one unit, what a worker does before it asks for more; and units for each worker at least.
+_UNIT_ROWS, _UNITS_EACH = 256, 8
 
 
 class UnpackTask:
     """Decodes units of an archive into a folder. A unit is a range of a part's rows; of tar files, a part."""
 
-    def __init__(self, place: str, out: str, settings: UnpackSettings) -> None:
+    def __init__(self, place: str, out: str, settings: UnpackSettings, unit_rows: int = _UNIT_ROWS) -> None:
+        self._unit_rows = unit_rows
         self._place = place
         self._out = out
         self._settings = settings
@@ -39,7 +42,8 @@ class UnpackTask:
         self._decoders: Decoders
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_place": self._place, "_out": self._out, "_settings": self._settings}
+        names = ("_place", "_out", "_settings", "_unit_rows")
+        return {name: getattr(self, name) for name in names}
 
     def open(self) -> None:
         """Open the archive. Raises DecantError, OSError."""
@@ -55,9 +59,9 @@ class UnpackTask:
         if self._settings.tar:
             return [(number, range(part.rows)) for number, part in enumerate(archive.manifest.parts)]
         return [
-            (number, range(start, min(start + _UNIT_ROWS, part.rows)))
+            (number, range(start, min(start + self._unit_rows, part.rows)))
             for number, part in enumerate(archive.manifest.parts)
-            for start in range(0, part.rows, _UNIT_ROWS)
+            for start in range(0, part.rows, self._unit_rows)
         ]
 
     def run(self, unit: int, tell: Tell, lethal: dict[int, str]) -> UnitResult:
@@ -73,7 +77,7 @@ class UnpackTask:
             result.pictures = len(rows)
             return result
         with (
-            self._store.new_file(tar_file) as path,
+            self._store.new_file(tar_file, durable=False) as path,
             tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar,
         ):
             for data, name_in_tar in self._pictures(part, rows, tell, lethal, result):
@@ -98,12 +102,14 @@ class UnpackTask:
                     raise FormatError(f"{key}: {lethal[index]}")
                 if self._settings.tar or not self._is_done(name):
                     payload = self._archive.payload_at(self._archive.at(part, row))
-                    buffer = io.BytesIO()
-                    self._decode(payload, key, buffer)
-                    data, size_in = buffer.getvalue(), len(payload)
-                    size_out = len(data)
-                    if not self._settings.tar:
-                        self._store.write(name, data)
+                    size_in = len(payload)
+                    decode = partial(self._decode, payload, key)
+                    if self._settings.tar:
+                        buffer = io.BytesIO()
+                        decode(buffer)
+                        data, size_out = buffer.getvalue(), buffer.tell()
+                    else:
+                        size_out = self._store.create(name, decode)
             except Exception as error:
                 if is_from_signal_handler(error) or _is_of_output(error):
                     raise
@@ -154,7 +160,8 @@ def unpack(
     archive = Archive(place)
     store = store_at(out)
     _begin(store, given, resume=resume)
-    task = UnpackTask(os.fspath(place), os.fspath(out), given)
+    rows = min(_UNIT_ROWS, max(1, len(archive) // (_UNITS_EACH * (workers or usable_cores()))))
+    task = UnpackTask(os.fspath(place), os.fspath(out), given, rows)
     progress = Progress(len(archive))
 
     def watch(step: Step) -> None:

@@ -1,9 +1,12 @@
 """``decant archive`` on the command line."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from archive_pictures import NANO, write_pictures
 from click.testing import CliRunner
 from decant.commands.cli import main
@@ -51,3 +54,24 @@ def test_mistakes_are_said_in_one_line(packed: Path, tmp_path: Path):
     assert "a share such as" in run("verify", packed, "--sample", "much", code=2)
     assert "at most 1" in run("verify", packed, "--sample", "200%", code=1)
     assert "no archive" in run("list", tmp_path, code=1)
+
+
+@pytest.mark.parametrize(
+    "call",
+    ["from decant.commands.cli import main; main(['archive', 'list', 'x'])", "decant.archive.Archive"],
+    ids=["command", "python"],
+)
+def test_without_pyarrow_the_extra_is_named(call: str):
+    script = f"import sys; sys.modules['pyarrow'] = None; import decant.archive; {call}"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "pip install 'decant-codec[archive]'" in done.stderr
+
+
+def test_png_level_is_taken(packed: Path, tmp_path: Path):
+    for level in (0, 9):
+        run("unpack", packed, tmp_path / str(level), "--png-level", level, "--engine", "serial", "-q")
+    stored, packed_well = (tmp_path / name / "set0" / "0000.png" for name in "09")
+    assert stored.stat().st_size > packed_well.stat().st_size
+    with Image.open(stored) as one, Image.open(packed_well) as other:
+        assert np.array_equal(np.asarray(one), np.asarray(other))
