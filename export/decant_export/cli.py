@@ -10,6 +10,7 @@ import click
 # compares them).
 PRECISIONS = ("float", "int8", "int16", "int8-static", "int4")
 RUNTIMES = ("onnxruntime", "openvino")
+TARGETS = ("npu", "coreml", "litert", "ncnn")  # of --to
 
 
 def _listed(known: tuple[str, ...]) -> Any:
@@ -115,6 +116,20 @@ def _floors(context: click.Context, parameter: click.Parameter, values: tuple[st
     help="CHECKPOINT is the bundle of a codec. Its int8 and int16 graphs and its golden files are made anew "
     "from its float graphs.",
 )
+@click.option(
+    "--to",
+    "target",
+    type=click.Choice(TARGETS),
+    help="CHECKPOINT is a bundle, by name or folder. Its decoder is written for other devices: npu is a "
+    "bundle with graphs of static shapes, coreml, litert and ncnn are folders of model files.",
+)
+@click.option(
+    "--tile-side",
+    type=click.IntRange(8, 256),
+    default=32,
+    show_default=True,
+    help="With --to: side of a tile in latents of 16 pixels, a multiple of 4.",
+)
 @click.option("--force", is_flag=True, help="Replace the bundle in --out.")
 @click.option("--json", "as_json", is_flag=True, help="Print the bundle's description as JSON.")
 def export(
@@ -125,6 +140,8 @@ def export(
     card: Path | None,
     as_json: bool,
     requantize: bool,
+    target: str | None,
+    tile_side: int,
     **given: Any,
 ) -> None:
     """Write the bundle of CHECKPOINT: graphs, golden files, figures. Graphs that decode wrongly are left out.
@@ -133,6 +150,9 @@ def export(
     """
     if archive is not None and not encoder:
         raise click.UsageError("--archive encodes images, which --no-encoder leaves out")
+    if target is not None:
+        _convert(str(checkpoint), target, given["out"], tile_side, given["force"])
+        return
     try:
         import onnx  # noqa: F401
         import torch
@@ -166,6 +186,24 @@ def export(
             count = write_archive(bundle, named_images(checkpoint, images), archive)
             click.echo(f"{count} images encoded to {archive}", err=True)
     click.echo(json.dumps(bundle.manifest.raw, indent=2) if as_json else _table(bundle))
+
+
+def _convert(source: str, target: str, out: Path, side: int, force: bool) -> None:
+    """Write the decoder of the bundle ``source`` for ``target``; needs no torch."""
+    from decant.bundles.bundle import open_bundle
+    from decant.errors import MissingExtraError
+
+    try:
+        import onnx  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError(f"--to needs onnx ({error}): pip install 'decant-codec[npu]'") from None
+    from decant_export.devices.converting import convert
+
+    def report(line: str) -> None:
+        click.echo(line, err=True)
+
+    written = convert(open_bundle(source), target, out, side=side, force=force, report=report)
+    click.echo(written)
 
 
 def _requantized(source: Path, options: dict[str, Any]) -> Any:

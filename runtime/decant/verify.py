@@ -11,7 +11,7 @@ import numpy as np
 from decant.backends.device import Device
 from decant.backends.devices import available_devices
 from decant.backends.session import Session
-from decant.backends.sessions import create_session
+from decant.backends.tiling import is_static
 from decant.bundles.bundle import Bundle, find_bundle
 from decant.errors import BundleError, DecantError, MissingExtraError, ModelNotFoundError
 from decant.formats import container
@@ -21,6 +21,7 @@ from decant.process import lifecycle
 from decant.selection import golden
 from decant.selection.candidates import GraphRequest
 from decant.selection.loading import load_session
+from decant.selection.opening import open_graph
 from decant.text import escaped
 
 ENCODING_ROLES = ("analysis", "hyper_analysis", "prediction", "synthesis_adjoint")
@@ -156,14 +157,17 @@ def verify_bundle(path: str | PathLike[str], threads: int = 0) -> Iterator[Findi
             continue
         for device in devices.values():
             for graph in graphs:
-                yield _try(bundle, graph, device, threads)
+                if device.static_shapes and not is_static(graph):
+                    what = f"{graph.label} {device.kind}"
+                    yield Finding(None, what, f"not run: {device.name} takes static shapes alone")
+                else:
+                    yield _try(bundle, graph, device, threads)
 
 
 def _try(bundle: Bundle, graph: Graph, device: Device, threads: int) -> Finding:
     try:
         bundle.layout.check_graph(bundle, graph)
-        blobs = [bundle.read(entry) for entry in graph.files]
-        session = create_session(graph, blobs, device=device.kind, threads=threads, where=str(bundle.path))
+        session = open_graph(bundle, graph, device=device.kind, threads=threads)
         what = f"{graph.role}.{graph.precision} {session.runtime} {session.runtime_version} {session.device}"
         if graph.role in ENCODING_ROLES:
             return Finding(True, what, _encode(bundle, graph.role, session))

@@ -36,7 +36,8 @@ def kernels_module() -> ModuleType:
 
 def native_devices() -> list[Device]:
     """The processor, where the compiled module is. Raises MissingExtraError."""
-    return [Device("native", "cpu", f"{kernels_module().kernels()} kernels", "CPU")]
+    name = f"{kernels_module().kernels()} kernels"
+    return [Device("native", "cpu", name, "CPU", provider="libdcn", precisions=("int16",))]
 
 
 class IntegerSession(CheckedSession):

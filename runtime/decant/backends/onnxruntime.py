@@ -2,19 +2,17 @@
 
 import os
 from collections.abc import Sequence
-from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
 
+from decant.backends import plugins
 from decant.backends.device import Device
+from decant.backends.onnxruntime_loading import load
 from decant.backends.session import CheckedSession, Pending, SessionPlan, Tensor
 from decant.errors import BundleError, DeviceError, MissingExtraError
 from decant.process import lifecycle
-
-# The first release of ONNX Runtime whose threads are known to take a time to spin for, and that time.
-_SPINS_BRIEFLY, _SPIN_US = (1, 31), 100
 
 
 def onnxruntime_module() -> Any:
@@ -28,12 +26,6 @@ def onnxruntime_module() -> Any:
             f"onnxruntime cannot be loaded ({error}): pip install --force-reinstall onnxruntime"
         ) from None
     return onnxruntime
-
-
-def _release(version: str) -> tuple[int, ...]:
-    """(1, 31) of "1.31.1"; () of what is not of that form."""
-    parts = version.split(".")[:2]
-    return tuple(int(part) for part in parts) if all(part.isdigit() for part in parts) else ()
 
 
 class OnnxRuntimeSession(CheckedSession):
@@ -50,42 +42,21 @@ class OnnxRuntimeSession(CheckedSession):
         # Old versions of ONNX Runtime take an address in memory from this mark; no exporter writes it.
         if b"_ORT_MEM_ADDR_" in model:
             raise BundleError(f"{self._label}: refers to data outside its file")
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = plan.threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # its log lines would stand beside our one-line errors
-        # Threads that spin between runs take the cores from whoever else works here: a second session, a
-        # thread that writes PNGs. Those that sleep between two operators of a run wake too late.
-        brief = plan.threads > 1 and _release(ort.__version__) >= _SPINS_BRIEFLY
-        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if brief else "0")
-        if brief:
-            options.add_session_config_entry("session.intra_op.spin_duration_us", str(_SPIN_US))
-        options.add_session_config_entry("session.load_model_format", "ONNX")
-        if plan.graph.precision == "float":  # weights stored in 8 bits are restored once, not in every run
-            options.add_session_config_entry("session.disable_quant_qdq", "1")
-        # A graph holds all of its weights; a folder that cannot exist makes any outside file an error.
-        options.add_session_config_entry(
-            "session.model_external_initializers_file_folder_path", os.devnull + "/none"
-        )
-        providers = [plan.device.id]
-        if plan.device.kind != "cpu":
-            if plan.strict_device:
-                options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-            else:
-                providers.append("CPUExecutionProvider")
-        self._session = lifecycle.Native(
-            lambda: self._called("loaded", partial(ort.InferenceSession, model, options, providers=providers))
-        )
+        self._session = lifecycle.Native(lambda: self._load(ort, plan))
         session = self._session.get()
-        if plan.device.id not in session.get_providers():
-            raise DeviceError(
-                f"{self._label}: {plan.device.id} was dropped by onnxruntime while loading; use --device cpu"
-            )
         for what, declared, found in (
             ("input", self._inputs, session.get_inputs()),
             ("output", (self._output,), session.get_outputs()),
         ):
             self._compare_all(what, declared, [_of_onnxruntime(tensor) for tensor in found])
+
+    def _load(self, ort: Any, plan: SessionPlan) -> Any:
+        if plan.device.kind == "cpu":
+            return self._called("loaded", load, ort, plan, self._label)
+        try:
+            return self._called(f"compiled for {plan.device.name}", load, ort, plan, self._label)
+        except BundleError as error:  # another device or runtime may take the graph
+            raise DeviceError(str(error)) from None
 
     def run(self, *inputs: np.ndarray) -> np.ndarray:
         """See Session.run. Raises BundleError when the runtime fails."""
@@ -124,8 +95,32 @@ def _of_onnxruntime(tensor: Any) -> Tensor:
 _ORT_TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
 
 
-def onnxruntime_devices() -> list[Device]:
-    """What this onnxruntime was built for and sees. Raises MissingExtraError."""
-    kinds = {"CPUExecutionProvider": "cpu", "CUDAExecutionProvider": "gpu", "ROCMExecutionProvider": "gpu"}
-    found = onnxruntime_module().get_available_providers()
-    return [Device("onnxruntime", kinds[name], name, name) for name in found if name in kinds]
+_BUILT_IN = {
+    "CPUExecutionProvider": ("cpu", ("float", "int8")),
+    "CUDAExecutionProvider": ("gpu", ("float", "float16", "int8")),
+    "ROCMExecutionProvider": ("gpu", ("float", "float16")),
+    "CoreMLExecutionProvider": ("npu", ("float16",)),
+}
+
+
+def onnxruntime_devices(kinds: Sequence[str] | None = None) -> list[Device]:
+    """What this onnxruntime was built for and sees, and what its plugins see (``decant.backends.plugins``).
+    The plugins are loaded only where ``kinds`` asks for more than the cpu. Raises MissingExtraError.
+    """
+    ort = onnxruntime_module()
+    found = [
+        Device(
+            "onnxruntime",
+            _BUILT_IN[name][0],
+            name,
+            name,
+            provider=f"onnxruntime {ort.__version__}",
+            precisions=_BUILT_IN[name][1],
+            static_shapes=_BUILT_IN[name][0] == "npu",
+        )
+        for name in ort.get_available_providers()
+        if name in _BUILT_IN
+    ]
+    if kinds is not None and set(kinds) <= {"cpu"}:
+        return found
+    return found + plugins.plugin_devices(ort)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from decant.backends.device import Device
-from decant.backends.session import CheckedSession, Pending, SessionPlan, Tensor
+from decant.backends.session import CheckedSession, Pending, SessionPlan, Tensor, reason
 from decant.errors import BundleError, DeviceError, MissingExtraError
 from decant.process import lifecycle
 from decant.process.failures import is_from
@@ -55,14 +55,35 @@ class OpenVinoSession(CheckedSession):
         self._compiled_native = lifecycle.Native(lambda: self._compile(plan, xml, weights, config))
 
     def _compile(self, plan: SessionPlan, xml: bytes, weights: bytes, config: dict[str, Any]) -> "_Compiled":
-        core = _core()
+        core, store, device = _core(), plan.store, plan.device
+        key: dict[str, Any] = {}
+        if store is not None:
+            key = store.key(
+                plan.blobs,
+                runtime=self.runtime,
+                runtime_version=openvino_module().__version__,
+                driver=device.driver,
+                device=[device.kind, device.name, device.id],
+                settings={name: str(value) for name, value in config.items()},
+            )
+            if (blob := store.read(key)) is not None:
+                try:
+                    return _Compiled(self._checked(core.import_model(blob, device.id, config), device))
+                except Exception as error:  # of a blob that this driver refuses, say
+                    if not isinstance(error, BundleError | DeviceError) and not is_from(error, self.runtime):
+                        raise
+                    store.drop(key)
+        compiled = self._checked(self._compiled_anew(core, plan, xml, weights, config), device)
+        if store is not None and store.write:
+            exported = self._called("exported", compiled.export_model)
+            store.keep(key, bytes(exported))
+        return _Compiled(compiled)
+
+    def _compiled_anew(
+        self, core: Any, plan: SessionPlan, xml: bytes, weights: bytes, config: dict[str, Any]
+    ) -> Any:
         model = self._called("loaded", core.read_model, xml, weights)
-        for what, specs, tensors in (
-            ("input", self._inputs, model.inputs),
-            ("output", (self._output,), model.outputs),
-        ):
-            names = [spec.name for spec in specs]
-            self._compare_all(what, specs, [_of_openvino(tensor, names) for tensor in tensors])
+        self._check_tensors(model)
         shapes = {
             declared.name: [1, *(-1 if isinstance(n, str) else n for n in declared.shape[1:])]
             for declared in self._inputs
@@ -70,19 +91,31 @@ class OpenVinoSession(CheckedSession):
         self._called("loaded", model.reshape, shapes)
         try:
             # The id names one plugin (CPU, GPU.0, NPU), never AUTO or HETERO: no operator can move elsewhere.
-            compiled = core.compile_model(model, plan.device.id, config)
-            ran = compiled.get_property("EXECUTION_DEVICES")
+            return core.compile_model(model, plan.device.id, config)
         except Exception as error:
             if not is_from(error, self.runtime):
                 raise
             raise DeviceError(
-                f"{self._label} cannot be compiled for {plan.device.id}: {str(error)[:300]}"
+                f"{self._label} cannot be compiled for {plan.device.id}: {reason(error)}"
             ) from None
-        if any(name.split(".")[0] != plan.device.id.split(".")[0] for name in ran):
+
+    def _check_tensors(self, model: Any) -> None:
+        for what, specs, tensors in (
+            ("input", self._inputs, model.inputs),
+            ("output", (self._output,), model.outputs),
+        ):
+            names = [spec.name for spec in specs]
+            self._compare_all(what, specs, [_of_openvino(tensor, names) for tensor in tensors])
+
+    def _checked(self, compiled: Any, device: Device) -> Any:
+        """``compiled``, which has the declared tensors and runs on ``device`` alone."""
+        self._check_tensors(compiled)
+        ran = compiled.get_property("EXECUTION_DEVICES")
+        if any(name.split(".")[0] != device.id.split(".")[0] for name in ran):
             raise DeviceError(
-                f"{self._label}: asked for {plan.device.id}; openvino would run it on {', '.join(ran)}"
+                f"{self._label}: asked for {device.id}; openvino would run it on {', '.join(ran)}"
             )
-        return _Compiled(compiled)
+        return compiled
 
     @property
     def _compiled(self) -> Any:
@@ -164,12 +197,40 @@ lifecycle.after_fork(_unlock)
 
 def openvino_devices() -> list[Device]:
     """What openvino sees. Raises MissingExtraError."""
-    core = _core()
+    core, version = _core(), openvino_module().__version__.split("-")[0]
     devices = []
     for plugin in core.available_devices:
         kind = plugin.split(".")[0].lower()
         if kind in ("cpu", "gpu", "npu"):
             devices.append(
-                Device("openvino", kind, str(core.get_property(plugin, "FULL_DEVICE_NAME")), plugin)
+                Device(
+                    "openvino",
+                    kind,
+                    str(core.get_property(plugin, "FULL_DEVICE_NAME")),
+                    plugin,
+                    provider=f"openvino {version}",
+                    driver=_property(core, plugin, f"{kind.upper()}_DRIVER_VERSION"),
+                    precisions=_precisions(core, plugin),
+                    static_shapes=kind == "npu",
+                )
             )
     return devices
+
+
+# What openvino calls the precisions that a device computes in, and what bundles call them.
+_PRECISIONS = {"FP32": "float", "FP16": "float16", "BF16": "bfloat16", "INT8": "int8"}
+
+
+def _precisions(core: Any, plugin: str) -> tuple[str, ...]:
+    try:
+        found = core.get_property(plugin, "OPTIMIZATION_CAPABILITIES")
+    except RuntimeError:
+        return ()
+    return tuple(ours for theirs, ours in _PRECISIONS.items() if theirs in found)
+
+
+def _property(core: Any, plugin: str, name: str) -> str:
+    try:
+        return str(core.get_property(plugin, name))
+    except RuntimeError:  # a property that this plugin has not
+        return ""

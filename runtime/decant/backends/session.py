@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
+from decant.backends.compiled import CompiledStore
 from decant.backends.device import Device
 from decant.errors import BundleError
 from decant.formats.manifest import Graph, TensorSpec
@@ -24,8 +25,9 @@ class Session(Protocol):
     runtime: str
     runtime_version: str
     requested_device: str
-    device: str  # the kind that runs: cpu, gpu or npu
+    device: str  # the kind that runs: cpu, gpu, npu or emulator
     device_name: str
+    driver: str  # what drives the device, and its version
     precision: str
 
     def run(self, *inputs: np.ndarray) -> np.ndarray:
@@ -44,7 +46,7 @@ Pending: TypeAlias = Callable[[], np.ndarray]
 
 @dataclass(frozen=True)
 class SessionPlan:
-    """What a session is made from."""
+    """What a session is made from; ``store`` has graphs compiled earlier."""
 
     graph: Graph
     blobs: Sequence[bytes]
@@ -53,6 +55,7 @@ class SessionPlan:
     threads: int
     strict_device: bool
     where: str
+    store: CompiledStore | None = None
 
 
 Tensor = tuple[str, str, Sequence[int | None]]  # name, dtype, shape (None: open)
@@ -67,6 +70,7 @@ class CheckedSession:
         self.requested_device = plan.requested_device
         self.device = plan.device.kind
         self.device_name = plan.device.name
+        self.driver = " ".join(filter(None, (plan.device.provider, plan.device.driver)))
         self.precision = plan.graph.precision
         self._label = f"{plan.where}: {plan.graph.label}"
         if not plan.graph.inputs or len(plan.graph.outputs) != 1:
@@ -133,4 +137,12 @@ class CheckedSession:
             lifecycle.leave()
 
     def _error(self, error: Exception, verb: str) -> BundleError:
-        return BundleError(f"{self._label} cannot be {verb} here: {str(error)[:300]}")
+        return BundleError(f"{self._label} cannot be {verb} here: {reason(error)}")
+
+
+def reason(error: Exception) -> str:
+    """What a runtime's error says, in one line and without the places in its sources."""
+    lines = (line.strip() for line in str(error).splitlines())
+    said = [line for line in lines if line and not line.startswith("Exception from ")]
+    words = " ".join(said or [str(error)]).replace("Exception from src/", "src/")
+    return words[:400]

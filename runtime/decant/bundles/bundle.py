@@ -142,6 +142,14 @@ class Bundle:
         """Check every file against bundle.json: all there, none other, all hashes right; and, under the model
         id of a released bundle, only files that were released (``decant.bundles.shipped``).
 
+        Raises as ``verify_files`` does, and BundleError for a file that was not released.
+        """
+        self.verify_files()
+        require_released(self)
+
+    def verify_files(self) -> None:
+        """Check every file against bundle.json: all there, none other, all hashes right.
+
         Raises BundleError for the first that fails. Files of a bundle that should lie beside this one and
         does not are left out: decoding needs none.
         """
@@ -154,7 +162,6 @@ class Bundle:
             raise BundleError(f"{self.path}: {extra[0]} is not listed in bundle.json; remove it")
         for path in sorted(listed):
             self.read(listed[path])
-        require_released(self)
         _ = self.layout
 
     def _entries(self) -> Iterator[FileEntry]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from decant.backends.session import Session
-from decant.codec.decoder import GridDecoder, tiles_of
+from decant.codec.decoder import MEAN_HALO, GridDecoder, tiles_of
 from decant.codec.layout import QUALITIES, GridLayout
 from decant.errors import BundleError
 from decant.formats.container import DcnFile
@@ -24,6 +24,10 @@ class CodecLayout(GridLayout):
     qualities = QUALITIES
     # The highest quality of any codec lies far above this PSNR, the output of a broken graph far below.
     encoding_floor_db: float | None = 25
+
+    def halo_of(self, role: str) -> int:
+        """See ``Layout.halo_of``: of hyper_mean in hyperlatents, of the other graphs in latents."""
+        return MEAN_HALO if role == "hyper_mean" else self.halo
 
     def check_graph(self, bundle: "Bundle", graph: Graph) -> None:
         """Nothing to compare: pictures have any size, and a graph's tensors are checked when it runs."""

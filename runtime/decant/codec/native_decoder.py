@@ -66,6 +66,7 @@ class NativeDecoder:
     runtime, precision = RUNTIME, PRECISION
     runtime_version = "libdcn 1"
     requested_device = device = "cpu"
+    driver = "libdcn"
 
     def __init__(self, kernels: ModuleType, data: bytes, model_id: str, where: str, threads: int) -> None:
         """``data``: the content of the model file, of the model with ``model_id`` (hex); ``where`` names the

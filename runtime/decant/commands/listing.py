@@ -1,7 +1,7 @@
 """``decant models`` and ``decant devices``: what is here."""
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -105,27 +105,52 @@ def fetch(model: str, mirror: str | None, into: str | None) -> None:
 
 @click.command()
 @json_option
-def devices(as_json: bool) -> None:
-    """List the devices that the installed runtimes see, and say how codec streams are decoded."""
+@click.option(
+    "--virtual", is_flag=True, help="Also devices that graphs can be compiled for and that are not here."
+)
+def devices(as_json: bool, virtual: bool) -> None:
+    """List the devices that the installed runtimes see, and say how codec streams are decoded.
+
+    For each: the runtime, what drives it, its driver, what it computes in, and whether it takes graphs of
+    static shapes alone.
+    """
     from dataclasses import asdict
 
-    from decant.backends.devices import RUNTIMES, available_devices
+    from decant.backends.devices import RUNTIMES, available_devices, virtual_devices
+    from decant.backends.plugins import failures
     from decant.codec.entropy import native
     from decant.commands.describe import table
     from decant.errors import MissingExtraError
 
-    found = []
+    found: list[dict[str, Any]] = []
     for runtime in RUNTIMES:
         try:
             found += [asdict(device) for device in available_devices(runtime)]
         except MissingExtraError as error:
             say(f"decant: {error}")
+    if virtual:
+        found += [asdict(device) for device in virtual_devices()]
+    for plugin, reason in failures().items():
+        say(f"decant: provider plugin {plugin} cannot be loaded: {reason}")
     if as_json:
         show_lines(json.dumps(found, indent=2))
         return
     if found:
-        show_lines(table(found))
+        show_lines(table([_device_row(device) for device in found]))
     if native.missing():
         say(f"decant: {native.MISSING}")
     else:
         say(f"decant: codec streams are decoded {'in C' if native.available() else 'by numpy'}")
+
+
+def _device_row(device: dict[str, Any]) -> dict[str, str]:
+    return {
+        "runtime": device["runtime"],
+        "kind": device["kind"],
+        "name": device["name"],
+        "id": device["id"],
+        "provider": device["provider"] or "-",
+        "driver": device["driver"] or "-",
+        "precisions": ", ".join(device["precisions"]) or "-",
+        "static shapes": "yes" if device["static_shapes"] else "no",
+    }

@@ -51,7 +51,7 @@ running_options = combined(
     bundle_dir_option,
     click.option(
         "--device",
-        type=click.Choice(["cpu", "npu", "gpu", "auto"]),
+        type=click.Choice(["cpu", "npu", "gpu", "emulator", "auto"]),
         default="cpu",
         show_default=True,
         help="Where to run.",

@@ -52,6 +52,10 @@ class FixedLayout(ABC):
     def unpack(self, payload: bytes, source: str = "<bytes>") -> np.ndarray:
         """Payload -> float32 latents. Raises FormatError."""
 
+    def halo_of(self, role: str) -> int:
+        """See ``Layout.halo_of``: pictures are never cut."""
+        return 0
+
     def check(self, file: DcnFile, image: tuple[int, int], source: str) -> None:
         """Raise FormatError unless the picture has the model's size, no alpha, no grey and no quality."""
         if (file.width, file.height) != image:

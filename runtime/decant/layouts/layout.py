@@ -81,6 +81,11 @@ class Layout(Protocol):
     def tables(self) -> dict[str, np.ndarray]:
         """The tensors that it needs in tables.safetensors."""
 
+    def halo_of(self, role: str) -> int:
+        """How far a graph of ``role`` looks around, in places of its input; 0 where pictures have one
+        size.
+        """
+
     def check_graph(self, bundle: "Bundle", graph: Graph) -> None:
         """Raise BundleError unless the declared tensors of ``graph`` fit this layout."""
 

@@ -1,8 +1,8 @@
 """Which devices are here, and which graphs of a bundle suit the one asked for (docs/devices.md).
 
-``cpu``, ``gpu`` and ``npu`` mean that device or an error by name. ``auto`` means the first of npu, gpu, cpu
-that is here, has a graph, and decodes the bundle's golden files; ending on the cpu is said, and is an error
-in strict mode.
+``cpu``, ``gpu``, ``npu`` and ``emulator`` mean that device or an error by name. ``auto`` means the first of
+npu, gpu, cpu that is here, has a graph, and decodes the bundle's golden files; ending on the cpu is said, and
+is an error in strict mode.
 """
 
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from decant.formats.manifest import Graph
 from decant.backends.device import Device
 from decant.backends.devices import KINDS, RUNTIMES, absent, available_devices
+from decant.backends.tiling import is_static
 
 AUTO_KINDS = ("npu", "gpu", "cpu")
 
@@ -25,7 +26,8 @@ AUTO_KINDS = ("npu", "gpu", "cpu")
 AUTO_PRECISIONS = {
     "cpu": ("int16", "int8", "int8-static", "float", "int4"),
     "gpu": ("float", "int8-static", "int8", "int4"),
-    "npu": ("int8-static", "int8", "float"),
+    "npu": ("int8-static", "float16", "int8", "float"),
+    "emulator": ("int8-static", "float16", "int8", "float"),
 }
 
 
@@ -61,12 +63,11 @@ def candidates(bundle: "Bundle", role: str, wish: GraphRequest) -> "list[tuple[G
         asked = [role, *(w for w in (wish.precision, wish.runtime) if w != "auto")]
         have = ", ".join(graph.label for graph in bundle.graphs) or "none"
         raise BundleError(f"bundle {bundle.name}: no graph {' '.join(asked)}; it has {have}")
-    seen, missing = _seen(
-        [runtime for runtime in runtimes if any(graph.runtime == runtime for graph in graphs)]
-    )
+    kinds = AUTO_KINDS if wish.device == "auto" else (wish.device,)
+    asked_of = [runtime for runtime in runtimes if any(graph.runtime == runtime for graph in graphs)]
+    seen, missing = _seen(asked_of, kinds)
     if not seen:
         raise missing[0]
-    kinds = AUTO_KINDS if wish.device == "auto" else (wish.device,)
     found: list[tuple[Graph, Device]] = []
     for kind in kinds:
         for runtime, devices in seen.items():
@@ -78,23 +79,27 @@ def candidates(bundle: "Bundle", role: str, wish: GraphRequest) -> "list[tuple[G
         found = [(graph, device) for graph, device in found if device.kind != "cpu"]
     if not found:
         kind = "npu or gpu" if wish.device == "auto" else wish.device
-        raise DeviceError("; ".join([absent(kind, seen), *map(str, missing)]))
+        raise DeviceError("; ".join([absent(kind, _seen(asked_of, KINDS)[0]), *map(str, missing)]))
     return found
 
 
 def _by_precision(graphs: "Sequence[Graph]", kind: str) -> "list[Graph]":
     order = AUTO_PRECISIONS[kind]
-    return sorted(
-        graphs, key=lambda graph: order.index(graph.precision) if graph.precision in order else len(order)
-    )
+
+    def rank(graph: "Graph") -> tuple[bool, int]:
+        # NPUs take static shapes; elsewhere tiles only cost time.
+        fits = is_static(graph) == (kind in ("npu", "emulator"))
+        return not fits, order.index(graph.precision) if graph.precision in order else len(order)
+
+    return sorted(graphs, key=rank)
 
 
-def _seen(runtimes: Sequence[str]) -> tuple[dict[str, list[Device]], list[DecantError]]:
+def _seen(runtimes: Sequence[str], kinds: Sequence[str]) -> tuple[dict[str, list[Device]], list[DecantError]]:
     seen: dict[str, list[Device]] = {}
     missing: list[DecantError] = []
     for runtime in runtimes:
         try:
-            seen[runtime] = available_devices(runtime)
+            seen[runtime] = available_devices(runtime, kinds)
         except MissingExtraError as error:
             missing.append(error)
     return seen, missing

@@ -10,11 +10,8 @@ import hashlib
 import io
 import json
 import math
-import os
-import platform
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -28,19 +25,14 @@ from decant.formats import container
 from decant.formats.manifest import Graph, canonical_json
 from decant.formats.writing import write_atomically
 from decant.process.failures import is_from_signal_handler
+from decant.selection.candidates import GraphRequest, candidates
+from decant.selection.machine import machine
+from decant.selection.opening import open_graph
 
 if TYPE_CHECKING:
     from decant.layouts.layout import PictureDecoder
 
 CheckGolden = Literal["once", "always", "never"]
-
-
-# Environment variables of onnxruntime, openvino and their libraries of kernels begin so.
-_SWITCHES = (
-    *("DNNL_", "ONEDNN_", "MKL_", "OMP_", "KMP_", "OV_", "OPENVINO_"),
-    *("ORT_", "ONNXRUNTIME_", "MLAS_", "ARM_COMPUTE_", "XNNPACK_", "KLEIDIAI_"),
-)
-_NO_SWITCHES = ("ORT_DISABLE_TELEMETRY",)
 
 
 def psnr_db(a: np.ndarray, b: np.ndarray) -> float:
@@ -106,11 +98,10 @@ def _decode(
     """
 
     def load(role: str) -> Session:
-        from decant.backends.sessions import create_session
-
-        graph = bundle.graph(role, runtime=session.runtime)
-        blobs = [bundle.read(entry) for entry in graph.files]
-        return create_session(graph, blobs, device=session.device, threads=1, where=str(bundle.path))
+        wish = GraphRequest(session.runtime, session.device)
+        graphs = [graph for graph, _ in candidates(bundle, role, wish)]
+        first = next((graph for graph in graphs if graph.precision == session.precision), graphs[0])
+        return open_graph(bundle, first, device=session.device, threads=1)
 
     decoder = given or bundle.layout.decoder(bundle, session, load, overlap=False)
 
@@ -178,7 +169,9 @@ def _mse_to_db(mse: float) -> float:
 def _cache_place(bundle: Bundle, graph: Graph, session: Session) -> Path:
     # bundle.json's checksum covers the model id, the hashes of graphs and golden files, and the floors.
     key = [bundle.manifest.raw["checksum"], graph.role, graph.precision, graph.runtime]
-    key += [session.runtime_version, session.device, session.device_name, _processor(), *_switches()]
+    key += [session.runtime_version, session.device, session.device_name, *machine()]
+    if session.device != "cpu":  # a driver's update gives other pixels
+        key.append(session.driver)
     return user_cache_folder() / "golden" / f"{hashlib.sha256(canonical_json(key)).hexdigest()}.json"
 
 
@@ -196,26 +189,3 @@ def _remember(place: Path, psnr: float) -> None:
     with suppress(OSError):
         place.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(place, lambda stream: stream.write(canonical_json({"mse": mse})))
-
-
-def _switches() -> list[str]:
-    """The environment variables that choose other kernels (ONEDNN_MAX_CPU_ISA=AVX2, say), name=value."""
-    return sorted(
-        f"{name}={value}"
-        for name, value in os.environ.items()
-        if name.startswith(_SWITCHES) and name not in _NO_SWITCHES
-    )
-
-
-@cache
-def _processor() -> str:
-    """What decides which CPU kernels run: model and instruction sets. Virtual machines hide the model, so
-    both are taken.
-    """
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        simd = np.show_config(mode="dicts").get("SIMD Extensions", {}).get("found", [])
-        return f"{platform.machine()} {platform.processor()} {' '.join(simd)}"
-    telling = ("model name", "flags", "Features", "CPU part")
-    return "\n".join(dict.fromkeys(line for line in lines if line.startswith(telling)))

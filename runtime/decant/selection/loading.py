@@ -6,12 +6,12 @@ import logging
 from dataclasses import dataclass, replace
 
 from decant.backends.session import Session
-from decant.backends.sessions import create_session
 from decant.bundles.bundle import Bundle
 from decant.errors import BundleError, DeviceError
 from decant.formats.manifest import Graph
 from decant.selection import golden
 from decant.selection.candidates import GraphRequest, candidates
+from decant.selection.opening import open_graph
 
 _log = logging.getLogger("decant")
 
@@ -75,14 +75,14 @@ def load_session(
     for left, (graph, device) in zip(range(len(choices) - 1, -1, -1), choices, strict=True):
         blobs = [bundle.read(entry) for entry in graph.files]
         try:
-            session = create_session(
+            session = open_graph(
+                bundle,
                 graph,
                 blobs,
                 device=device.kind,
                 requested_device=wish.device,
                 threads=threads,
                 strict_device=wish.strict_device,
-                where=str(bundle.path),
             )
             psnr = golden.check(bundle, graph, session, check_golden)
         except (BundleError, DeviceError) as error:

@@ -12,7 +12,7 @@ import pytest
 from decant.process.cores import cpu_quota
 from decant.process.failures import is_from, is_from_signal_handler
 from decant.process.workers import begin, in_order
-from decant.selection import golden
+from decant.selection import machine
 
 START = """
 import os, signal, sys, threading, time
@@ -128,9 +128,9 @@ def test_the_quota_of_a_container(tmp_path: Path, line: str, files: dict[str, st
 
 
 def test_variables_that_choose_kernels_are_in_the_golden_key(monkeypatch: pytest.MonkeyPatch):
-    before = golden._switches()
+    before = machine.switches()
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
-    assert set(golden._switches()) - set(before) == {"ONEDNN_MAX_CPU_ISA=AVX2"}
+    assert set(machine.switches()) - set(before) == {"ONEDNN_MAX_CPU_ISA=AVX2"}
 
 
 def test_whose_exception_it_is():

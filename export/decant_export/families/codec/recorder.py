@@ -17,6 +17,7 @@ class Recorder:
         self.runtime, self.runtime_version = session.runtime, session.runtime_version
         self.requested_device, self.device = session.requested_device, session.device
         self.device_name, self.precision = session.device_name, session.precision
+        self.driver = session.driver
 
     def run(self, *inputs: np.ndarray) -> np.ndarray:
         """See Session.run."""
