@@ -33,9 +33,9 @@ def create_session(
     """Build the session of ``graph`` from the content of its files, in their order.
 
     ``device`` is cpu, gpu, npu or emulator and is never replaced by another; ``requested_device`` is what the
-    user said ("auto", say). ``threads`` 0 means all cores that this process may use. ``strict_device`` also refuses
-    single operators that would run elsewhere. ``halo`` is how far the graph looks, in places of its input: a
-    tile graph runs in tiles with it. ``store`` has graphs compiled earlier.
+    user said ("auto", say). ``threads`` 0 means all cores that this process may use. ``strict_device`` also
+    refuses single operators that would run elsewhere. ``halo`` is how far the graph looks, in places of its
+    input: a tile graph runs in tiles with it. ``store`` has graphs compiled earlier.
 
     Raises DeviceError when the device is not here or cannot take the graph, BundleError when the graph cannot
     be loaded or is not what the bundle says, MissingExtraError when the runtime is not installed.

@@ -51,7 +51,7 @@ class TestEmulator:
         """Neither with nor without --strict-device does a session name a device that ran nothing."""
         graph = pack.graph("synthesis", "float", "onnxruntime")  # its shapes are free
         for strict in (False, True):
-            with pytest.raises(DeviceError, match="synthesis.float"):
+            with pytest.raises(DeviceError, match=r"synthesis\.float"):
                 open_graph(pack, graph, device="emulator", strict_device=strict)
 
     def test_auto_never_takes_an_emulator(self, pack: Bundle):
@@ -101,9 +101,9 @@ class TestVirtualNpu:
         graph = pack.graph("synthesis", precision, "onnxruntime")
         for device in virtual_devices():
             try:
-                made = compile_graph(graph, pack.read(graph.files[0]), device)
+                said = compile_graph(graph, pack.read(graph.files[0]), device)
             except DeviceError as error:
-                assert f"cannot be compiled for {device.name}" in str(error)
-                assert "compiler" in str(error)
-            else:  # where the compiler is installed
-                assert b"EPContext" in made
+                said = str(error).encode()
+            missing = f"cannot be compiled for {device.name}".encode()
+            # A context binary is there where the driver's compiler is installed.
+            assert b"EPContext" in said or (missing in said and b"compiler" in said)
