@@ -53,7 +53,7 @@ def _crop(
     default="auto",
     show_default=True,
     metavar="NAME",
-    help="float, int16, int8, int8-static, int4 or auto.",
+    help="float, int16, int8, int8-static, float16, int4 or auto.",
 )
 @click.option("--upright", is_flag=True, help="Turn the picture as its EXIF orientation says.")
 @click.option(
