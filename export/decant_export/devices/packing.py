@@ -4,6 +4,7 @@ No checkpoint is needed and no training package: the graphs are made of the bund
 device can make them. Files of the bundle decode to the same symbols.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
@@ -21,7 +22,6 @@ from decant.selection import golden
 from decant.selection.opening import open_graph
 
 from decant_export.common import folder
-from decant_export.common.model_file import add_file
 from decant_export.common.onnx_graph import serialise
 from decant_export.common.variants import make
 from decant_export.devices import calibration
@@ -187,7 +187,7 @@ def _write(bundle: Bundle, building: Path, made: list[tuple[Graph, bytes]]) -> N
     raw: dict[str, Any] = json.loads((bundle.path / "bundle.json").read_bytes())
     new = {(graph.role, graph.precision, graph.runtime) for graph, _ in made}
     for entry in bundle.manifest.files:
-        _copy(building, entry, bundle.read(entry))
+        _add(building, entry.path, bundle.read(entry))
     graphs = []
     for graph in bundle.graphs:
         if graph.role in ENCODER_ROLES or (graph.role, graph.precision, graph.runtime) in new:
@@ -198,10 +198,10 @@ def _write(bundle: Bundle, building: Path, made: list[tuple[Graph, bytes]]) -> N
             if (item["role"], item["precision"], item["runtime"])
             == (graph.role, graph.precision, graph.runtime)
         )
-        files = [_copy(building, entry, bundle.read(entry)).described() for entry in graph.files]
+        files = [_add(building, entry.path, bundle.read(entry)).described() for entry in graph.files]
         graphs.append(described | {"files": files})
     for graph, blob in made:
-        entry = add_file(building, f"{graph.role}.{graph.precision}.onnx", blob)
+        entry = _add(building, f"{graph.role}.{graph.precision}.onnx", blob)
         graphs.append(asdict(graph) | {"files": [entry.described()]})
     raw["graphs"] = graphs
     raw["files"] = [replace(entry, gzip_bytes=None).described() for entry in bundle.manifest.files]
@@ -209,8 +209,11 @@ def _write(bundle: Bundle, building: Path, made: list[tuple[Graph, bytes]]) -> N
     (building / "bundle.json").write_bytes(seal(raw))
 
 
-def _copy(building: Path, entry: FileEntry, data: bytes) -> FileEntry:
-    return add_file(building, entry.path, data)
+def _add(building: Path, path: str, data: bytes) -> FileEntry:
+    """Write a file of the bundle; its entry."""
+    (building / path).parent.mkdir(exist_ok=True)
+    (building / path).write_bytes(data)
+    return FileEntry(path, len(data), hashlib.sha256(data).hexdigest())
 
 
 def _shape(value: onnx.ValueInfoProto) -> list[int]:
