@@ -3,6 +3,7 @@
 import operator
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -60,10 +61,12 @@ class Decoder(RuntimeInfo):
         self.threads = threads or usable_cores()
         self.size_limit = size_limit
         wish = GraphRequest(runtime=runtime, device=device, precision=precision, strict_device=strict_device)
+        if runtime == precision == "auto" and not denoise:
+            wish = self._fitted(wish)
         self.denoiser: Session | None = None  # runs on what ``session`` gives
         loaded: SelectedGraph | None = None
         passed_over: tuple[str, ...] = ()
-        if not denoise:
+        if not denoise and (wish.first is None or wish.first.runtime == "native"):
             loaded, passed_over = native_decoder.select(self.bundle, wish, self.threads, check_golden)
         if loaded is not None:
             super().__init__(loaded)
@@ -86,6 +89,16 @@ class Decoder(RuntimeInfo):
             overlap=self.threads > 1,
         )
         self.warn()
+
+    def _fitted(self, wish: GraphRequest) -> GraphRequest:
+        """``wish`` with what ``decant fit`` chose for it, and the bundle that has the graph chosen."""
+        from decant.selection.fitted import choice_for
+
+        found = choice_for(self.bundle, wish.device)
+        if found is None:
+            return wish
+        choice, self.bundle = found
+        return replace(wish, first=choice)
 
     def __repr__(self) -> str:
         return f"<Decoder {self.bundle.name} {self._runs()}>"

@@ -68,7 +68,7 @@ class CompiledStore:
         path = self.path(key)
         try:
             with path.open("rb") as stream:
-                if not _ours(os.fstat(stream.fileno())):
+                if not is_ours(os.fstat(stream.fileno())):
                     return None
                 data = stream.read()
         except OSError:
@@ -102,7 +102,7 @@ class CompiledStore:
 _VERSIONS = frozenset({"schema", "decant", "runtime_version", "driver", "provider"})
 
 
-def _ours(found: os.stat_result) -> bool:
+def is_ours(found: os.stat_result) -> bool:
     """Whether a file is this user's own, and only this user may write it."""
     if sys.platform == "win32":
         return True

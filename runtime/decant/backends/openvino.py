@@ -1,5 +1,6 @@
 """OpenVINO; imported only when a session or its devices are asked for. Its telemetry stays off."""
 
+import io
 import sys
 import threading
 from collections.abc import Sequence
@@ -68,15 +69,16 @@ class OpenVinoSession(CheckedSession):
             )
             if (blob := store.read(key)) is not None:
                 try:
-                    return _Compiled(self._checked(core.import_model(blob, device.id, config), device))
+                    return _Compiled(
+                        self._checked(core.import_model(io.BytesIO(blob), device.id, config), device)
+                    )
                 except Exception as error:  # of a blob that this driver refuses, say
                     if not isinstance(error, BundleError | DeviceError) and not is_from(error, self.runtime):
                         raise
                     store.drop(key)
         compiled = self._checked(self._compiled_anew(core, plan, xml, weights, config), device)
         if store is not None and store.write:
-            exported = self._called("exported", compiled.export_model)
-            store.keep(key, bytes(exported))
+            store.keep(key, self._called("exported", compiled.export_model).getvalue())
         return _Compiled(compiled)
 
     def _compiled_anew(

@@ -15,6 +15,7 @@ from decant.commands.archive import archive
 from decant.commands.bundle import bundle as bundle_group
 from decant.commands.decode import decode
 from decant.commands.encode import encode
+from decant.commands.fit import fit
 from decant.commands.info import info
 from decant.commands.listing import devices, models
 from decant.commands.plugins import CommandGroup
@@ -78,7 +79,7 @@ def _show_warning(message: Warning | str, category: type[Warning], *where: Any, 
         _show_other[-1](message, category, *where, **also)
 
 
-for _command in (encode, decode, transcode, info, verify, models, bundle_group, archive, devices):
+for _command in (encode, decode, transcode, info, verify, models, bundle_group, archive, devices, fit):
     main.add_command(_command)
 
 if __name__ == "__main__":

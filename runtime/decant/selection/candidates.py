@@ -14,6 +14,7 @@ from decant.errors import BundleError, DecantError, DeviceError, MissingExtraErr
 if TYPE_CHECKING:
     from decant.bundles.bundle import Bundle
     from decant.formats.manifest import Graph
+    from decant.selection.fitted import Choice
 from decant.backends.device import Device
 from decant.backends.devices import KINDS, RUNTIMES, absent, available_devices
 from decant.backends.tiling import is_static
@@ -39,6 +40,7 @@ class GraphRequest:
     device: str = "cpu"
     precision: str = "auto"
     strict_device: bool = False
+    first: "Choice | None" = None  # what ``decant fit`` chose here
 
     def __post_init__(self) -> None:
         for what, value, known in (
@@ -75,6 +77,9 @@ def candidates(bundle: "Bundle", role: str, wish: GraphRequest) -> "list[tuple[G
             if device is not None:
                 fitting = [graph for graph in graphs if graph.runtime == runtime]
                 found += [(graph, device) for graph in _by_precision(fitting, kind)]
+    if wish.first is not None:
+        chosen = wish.first.kind, wish.first.runtime, wish.first.precision
+        found.sort(key=lambda pair: (pair[1].kind, pair[0].runtime, pair[0].precision) != chosen)
     if wish.strict_device and wish.device == "auto":
         found = [(graph, device) for graph, device in found if device.kind != "cpu"]
     if not found:

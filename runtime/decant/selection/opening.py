@@ -1,6 +1,8 @@
 """The session of a bundle's graph, started from what ``decant fit`` has compiled for this machine."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from decant.backends.compiled import CompiledStore
 from decant.backends.session import Session
@@ -9,6 +11,18 @@ from decant.bundles.bundle import Bundle
 from decant.bundles.folders import user_cache_folder
 from decant.formats.manifest import Graph
 from decant.selection.machine import machine
+
+_writing: ContextVar[bool] = ContextVar("_writing", default=False)
+
+
+@contextmanager
+def compiling() -> Iterator[None]:
+    """Within the block, graphs that are opened and were not compiled yet are compiled and kept."""
+    before = _writing.set(True)
+    try:
+        yield
+    finally:
+        _writing.reset(before)
 
 
 def open_graph(
@@ -39,6 +53,6 @@ def open_graph(
     )
 
 
-def compiled_store(*, write: bool = False) -> CompiledStore:
-    """The compiled graphs in the user's cache folder; with ``write`` a missing one is compiled into it."""
-    return CompiledStore(user_cache_folder() / "compiled", tuple(machine()), write)
+def compiled_store() -> CompiledStore:
+    """The compiled graphs in the user's cache folder; within ``compiling`` missing ones are written to it."""
+    return CompiledStore(user_cache_folder() / "compiled", tuple(machine()), _writing.get())

@@ -1,0 +1,1 @@
+"""`decant fit`: trials of every graph of a bundle on this machine, their compiled forms, and reports"""
