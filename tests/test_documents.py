@@ -1,5 +1,6 @@
 """The documentation site lists every page, and the files beside the code agree with it."""
 
+import json
 import re
 import subprocess
 import tomllib
@@ -24,6 +25,24 @@ def test_the_api_page_names_every_public_name() -> None:
     errors = {name for name in decant.__all__ if hasattr(decant.errors, name)}
     assert "errors" in named
     assert set(decant.__all__) - errors - {"__version__", "errors"} == named - {"errors"}
+
+
+def test_the_page_of_formats_names_the_tensors_of_the_shipped_graphs() -> None:
+    rows = re.findall(
+        r"^\| `(\w+)`[^|]*\| (.+?) \| (.+?) \|$", (ROOT / "docs" / "format.md").read_text(), re.MULTILINE
+    )
+    seen = set()
+    for path in sorted((ROOT / "artifacts" / "decant_bundles").glob("*/bundle.json")):
+        for graph in json.loads(path.read_text())["graphs"]:
+            role, tensors = graph["role"], [{t["name"] for t in graph[key]} for key in ("inputs", "outputs")]
+            documented = [
+                [set(re.findall(r"`([\w.]+)`(?= float32| uint8| and)", cell)) for cell in cells]
+                for name, *cells in rows
+                if name == role
+            ]
+            assert tensors in documented, (path.parent.name, role, tensors)
+            seen.add(role)
+    assert {"synthesis", "analysis", "hyper_mean", "prediction", "synthesis_adjoint"} <= seen
 
 
 def test_the_citation_has_the_version_of_the_package() -> None:

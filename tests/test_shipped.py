@@ -64,6 +64,18 @@ def test_files_are_for_every_decoder(name: str) -> None:
     assert exact < 1.02 * fast
 
 
+@pytest.mark.parametrize("name", CODECS)
+def test_dark_strokes_stay_dark(name: str) -> None:
+    """Of a page with strong contrast: at most 100 pixels are more than 30 levels from what float gives."""
+    page = np.asarray(wheel_photos.photo("skimage.data", "page.png"), np.float32)[:, :256, :1]
+    page = np.repeat(np.clip((page - 60) * 2.2, 0, 255).astype(np.uint8), 3, axis=2)
+    data = Encoder(name, threads=1).encode(page, 60, effort=0)
+    exact = Decoder(name, precision="float", threads=1).decode(data).astype(int)
+    for precision in ("int16", "int8"):
+        decoded = Decoder(name, precision=precision, threads=1).decode(data)
+        assert (np.abs(decoded - exact).max(2) > 30).sum() <= 100, precision
+
+
 def test_the_perceptual_bundle_gives_more_ms_ssim_for_its_bytes() -> None:
     """And less PSNR; its encoder's graphs are those of ``lite``."""
     shared = ("analysis", "hyper_analysis")

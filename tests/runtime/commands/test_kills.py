@@ -1,6 +1,7 @@
 """Folder runs killed at random moments: no partial file under a final name, nothing left after the next run.
 
-DECANT_KILLS sets the number of kills; the suite makes a few, 100 take some minutes.
+DECANT_KILLS sets the number of kills; the suite makes a few, 100 take some minutes. DECANT_KILLS_MODEL names
+a shipped model in place of the small codec of the tests, and DECANT_KILLS_SEED chooses other moments.
 """
 
 import os
@@ -18,6 +19,9 @@ from PIL import Image
 
 COMMAND = Path(sys.executable).with_name("decant")
 KILLS = int(os.environ.get("DECANT_KILLS", "4"))
+MODEL = os.environ.get("DECANT_KILLS_MODEL")
+SEED = int(os.environ.get("DECANT_KILLS_SEED", "0"))
+SHIPPED = Path(__file__).parents[3] / "artifacts" / "decant_bundles"
 PICTURES = 8
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
@@ -29,9 +33,10 @@ def folders(codec: Path, tmp_path: Path) -> dict[str, list[object]]:
     (tmp_path / "photos").mkdir()
     noise = np.random.default_rng(0)
     for k in range(PICTURES):
-        pixels = noise.integers(0, 256, (256, 384, 3), np.uint8)
+        shape = (96, 128, 3) if MODEL else (256, 384, 3)
+        pixels = noise.integers(0, 256, shape, np.uint8)
         Image.fromarray(pixels).save(tmp_path / "photos" / f"{k}.png")
-    common = ["--bundle-dir", codec, "--threads", 2]
+    common = ["--bundle-dir", SHIPPED / MODEL if MODEL else codec, "--threads", 2]
     lines = {
         "coded": ["encode", tmp_path / "photos", tmp_path / "coded", "--effort", 0, *common],
         "back": ["decode", tmp_path / "coded", tmp_path / "back", *common],
@@ -50,7 +55,7 @@ def wait_for_output(process: subprocess.Popen, folder: Path) -> None:
 
 
 def test_kills_leave_no_partial_file_and_nothing_behind(folders: dict[str, list[str]], tmp_path: Path):
-    moments = random.Random(0)
+    moments = random.Random(SEED)
     whole, start, writing = {}, {}, {}  # contents; seconds until the first output, and from there to the end
     for name, line in folders.items():
         subprocess.run(line, check=True, capture_output=True)  # checks golden files, once
