@@ -4,13 +4,16 @@ always gives the same bytes.
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from decant.archive.schema import FAILURES, MANIFEST, SCHEMA_VERSION, WORK_FOLDER
+from decant.archive.schema import BUNDLE_FOLDER, FAILURES, MANIFEST, SCHEMA_VERSION, WORK_FOLDER
 from decant.archive.storage import Store
 from decant.archive.writer import PartInfo
 from decant.errors import FormatError
+
+_PART_NAME = re.compile(r"part-\d{5,12}\.parquet", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -104,15 +107,39 @@ def read_manifest(store: Store) -> Manifest:
         checksum = raw.pop("checksum")
         if checksum != _checksum(raw):
             raise FormatError(f"{where}: its checksum differs: the manifest is damaged")
-        return Manifest(
+        manifest = Manifest(
             parts=[PartInfo(**part) for part in raw["parts"]],
             bundle_files=[(name, size, digest) for name, size, digest in raw["bundle"]],
             failures=None if raw["failures"] is None else tuple(raw["failures"]),
             failed=raw["failed"],
             settings=raw["settings"],
         )
+        _check_names(manifest, where)
+        return manifest
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FormatError(f"{where}: cannot be read: {error}: the manifest is damaged") from None
+
+
+def _check_names(manifest: Manifest, where: str) -> None:
+    """Raise FormatError for a file outside the archive, and for a count that is none: whoever made the
+    manifest could choose both.
+    """
+    for part in manifest.parts:
+        counts = (part.rows, part.bytes, part.index_bytes, part.payload_bytes, part.source_bytes)
+        if not _PART_NAME.fullmatch(part.name):
+            raise FormatError(f"{where}: part {part.name!r}; part-NNNNN.parquet expected")
+        if any(type(count) is not int or count < 0 for count in counts):
+            raise FormatError(f"{where}: {part.name}: a count is no whole number from 0 on")
+    if len({part.name for part in manifest.parts}) != len(manifest.parts):
+        raise FormatError(f"{where}: a part is named twice")
+    for name, size, _ in manifest.bundle_files:
+        pieces = name.split("/")
+        if pieces[0] != BUNDLE_FOLDER or {"", ".", ".."} & set(pieces) or "\\" in name or ":" in name:
+            raise FormatError(f"{where}: {name!r} is no file of {BUNDLE_FOLDER}")
+        if type(size) is not int or size < 0:
+            raise FormatError(f"{where}: {name!r}: size {size!r}")
+    if manifest.failures is not None and manifest.failures[0] != FAILURES:
+        raise FormatError(f"{where}: failures in {manifest.failures[0]!r}; {FAILURES} expected")
 
 
 def _serialised(manifest: Manifest) -> bytes:

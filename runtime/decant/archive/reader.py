@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from decant.archive.manifest import Manifest, read_manifest
-from decant.archive.schema import index_name
+from decant.archive.schema import INDEX, index_name
 from decant.archive.storage import Store, parquet_file, store_at
 from decant.errors import FormatError
 from decant.formats import container
@@ -127,6 +127,11 @@ class Archive:
         found = self._indexes.get(part)
         if found is None:
             found = Index(self._read_index(part))
+            if len(found) != self.manifest.parts[part].rows:
+                raise FormatError(
+                    f"{self.where(part)}: its index has {len(found)} rows; the manifest says "
+                    f"{self.manifest.parts[part].rows}"
+                )
             self._indexes[part] = found
             while len(self._indexes) > _MOST_INDEXES:
                 self._indexes.popitem(last=False)
@@ -174,15 +179,16 @@ class Archive:
     def at(self, part: int, row: int) -> Place:
         """Where the picture in a row of a part lies. Raises FormatError."""
         key, offset, length, same_as = self.index(part).at(row)
+        first_part, first_row = part, row
         if same_as is not None:
-            try:
-                original = self.find(same_as)
-            except KeyError:
-                raise FormatError(f"{self.where(part)}: {key} is to be {same_as}, which is missing") from None
-            return Place(key, original.part, original.row, original.offset, original.length, same_as)
-        if offset is None or length is None:
-            raise FormatError(f"{self.where(part)}: {key}: the index has no offset")
-        return Place(key, part, row, offset, length)
+            original = self._row(same_as)
+            if original is None:
+                raise FormatError(f"{self.where(part)}: {key} is to be {same_as}, which is missing")
+            first_part, first_row = original
+            _, offset, length, _ = self.index(first_part).at(first_row)  # not a duplicate itself
+        if offset is None or length is None or offset < 0 or length < 1:
+            raise FormatError(f"{self.where(part)}: {key}: the index does not say where it lies")
+        return Place(key, first_part, first_row, offset, length, same_as)
 
     def payload_at(self, place: Place) -> bytes:
         """The ``.dcn`` file at a place. Raises FormatError, OSError."""
@@ -210,8 +216,8 @@ class Archive:
         name = index_name(int(self.manifest.parts[part].name[5:-8]))
         try:
             with self.store.open(name) as stream:
-                return pq.read_table(stream, page_checksum_verification=True)
-        except (pa.ArrowException, OSError) as error:
+                return pq.read_table(stream, page_checksum_verification=True).cast(INDEX)
+        except (pa.ArrowException, OSError, ValueError) as error:
             from decant.archive.recovery import index_of_part
 
             return index_of_part(self, part, str(error))

@@ -4,9 +4,6 @@ from pathlib import Path
 
 import pytest
 from archive_pictures import SETTINGS, write_pictures
-
-pytest.importorskip("pyarrow", reason="archives need pyarrow (extra archive)")
-
 from decant import archive
 
 

@@ -98,6 +98,30 @@ def test_an_archive_of_stored_files_needs_no_encoder(packed: Path, tmp_path: Pat
     assert archive.verify(tmp_path / "b", engine="serial") == []
 
 
+def test_files_of_another_family_bring_their_own_decoder(tiny: Path, tmp_path: Path):
+    """A bundle of one picture size, whose files no encoder here makes."""
+    (tmp_path / "in").mkdir()
+    bundle = decant.Bundle.open(tiny)
+    for number, golden in enumerate(bundle.golden):
+        (tmp_path / "in" / f"{number}.dcn").write_bytes(bundle.read(golden.file))
+    archive.pack(tmp_path / "in", tmp_path / "a", engine="serial", model=str(tiny), keep_duplicates=True)
+    assert archive.verify(tmp_path / "a", engine="serial") == []
+    dataset = archive.Dataset(tmp_path / "a", layout="hwc")
+    assert len(dataset) == len(bundle.golden)
+    for number, golden in enumerate(bundle.golden):
+        assert np.array_equal(dataset[number], decant.Decoder(bundle).decode(bundle.read(golden.file)))
+
+
+def test_all_of_a_bundle_can_be_embedded(pictures: Path, tmp_path: Path):
+    made = archive.pack(pictures / "set0", tmp_path / "a", engine="serial", embed="full", **SETTINGS)
+    [folder] = (tmp_path / "a" / "_bundle").iterdir()
+    assert decant.Bundle.open(folder).has("analysis")
+    assert made.bundle_bytes == sum(map(len, files_of(folder).values()))
+    bare = archive.pack(pictures / "set0", tmp_path / "b", engine="serial", embed="none", **SETTINGS)
+    assert bare.bundle_bytes == 0
+    assert archive.Dataset(tmp_path / "b", bundle_dir=NANO)[0].shape == (3, 24, 24)
+
+
 def test_names_never_collide(tmp_path: Path):
     for name in ("a.jpg", "a.jpg.png", "a.png"):
         Image.fromarray(picture(len(name))).save(tmp_path / name)

@@ -187,7 +187,7 @@ def test_a_vanished_worker_costs_nothing(pictures: Path, packed: Path, tmp_path:
 
 
 def test_a_full_disk_ends_the_run_and_resume_goes_on(pictures: Path, tmp_path: Path):
-    """On a real file system of 700 kB that grows later."""
+    """On a real file system that grows later: packing, then unpacking."""
     script = """
 set -e
 mount -t tmpfs -o size=100k none "$DISK"
@@ -195,17 +195,27 @@ if $PACK; then echo "it fitted"; exit 3; fi
 mount -o remount,size=20m "$DISK"
 $PACK && exit 4 || test $? = 1  # the damaged picture gives 1
 cp -r "$DISK/a" "$COPY"
+rm -r "$DISK/a"
+mount -o remount,size=60k "$DISK"
+if $UNPACK; then echo "it fitted"; exit 5; fi
+mount -o remount,size=20m "$DISK"
+$UNPACK
+cp -r "$DISK/u" "$COPY-u"
 """
     if subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
         pytest.skip("no file system of its own can be mounted here (unshare -rm)")
     disk = tmp_path / "disk"
     disk.mkdir()
     pack = f"{' '.join(COMMAND)} pack {pictures} {disk}/a --model {NANO} --effort 0 --resume --workers 1"
-    environment = {**os.environ, "DISK": str(disk), "COPY": str(tmp_path / "copy"), "PACK": pack}
+    unpack = f"{' '.join(COMMAND)} unpack {tmp_path}/copy {disk}/u --output npy --resume --workers 1"
+    environment = {**os.environ, "DISK": str(disk), "COPY": str(tmp_path / "copy")}
+    environment |= {"PACK": pack, "UNPACK": unpack}
     done = subprocess.run(
         ["unshare", "-rm", "sh", "-c", script], env=environment, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
-    assert "No space left on device" in done.stderr
+    assert done.stderr.count("No space left on device") == 2
     archive.pack(pictures, tmp_path / "b", model=str(NANO), effort=0, engine="serial")
     assert files_of(tmp_path / "copy") == files_of(tmp_path / "b")
+    archive.unpack(tmp_path / "b", tmp_path / "u", engine="serial", output="npy")
+    assert files_of(tmp_path / "copy-u") == files_of(tmp_path / "u")
