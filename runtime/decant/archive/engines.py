@@ -25,6 +25,7 @@ from decant.process.cores import usable_cores
 _LOST_AT_START = 3
 _LOST_AT_PICTURE = 2
 _TELL_INTERVAL_S = 0.02
+_LONGEST_END_S = 30.0
 _LENGTH = struct.Struct("<Q")
 
 Watch = Callable[[Step], None]
@@ -99,6 +100,8 @@ class LocalEngine:
                     jobs.get_nowait()
             for keeper in keepers:
                 keeper.stop()
+            for keeper in keepers:
+                keeper.wait()
 
 
 class _Keeper:
@@ -130,6 +133,11 @@ class _Keeper:
         """End the worker at once."""
         self._stopped = True
         self._end()
+
+    def wait(self) -> None:
+        """Until the worker has ended."""
+        if self._thread.ident is not None:
+            self._thread.join(_LONGEST_END_S)
 
     def _unit(self, unit: int) -> UnitResult:
         lethal: dict[int, str] = {}

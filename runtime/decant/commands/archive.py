@@ -1,6 +1,8 @@
 """``decant archive``: pack, unpack, list, extract, verify, merge, stat."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -283,14 +285,14 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if hasattr(value, "isoformat") else value
 
 
-class _needs_extra:
+@contextmanager
+def _needs_extra() -> Iterator[None]:
     """The error with the pip command where pyarrow or fsspec is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "decant").startswith("decant"):
+            raise
+        from decant.commands.extras import missing
 
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, ModuleNotFoundError) and not (error.name or "decant").startswith("decant"):
-            from decant.commands.extras import missing
-
-            raise missing(error, "decant archive") from None
+        raise missing(error, "decant archive") from None
