@@ -3,9 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import onnx
 from decant.bundles.bundle import Bundle
 
-from decant_export.devices.packing import SIDE, pack
+from decant_export.common import folder
+from decant_export.devices.coreml import write_coreml
+from decant_export.devices.litert import to_litert
+from decant_export.devices.ncnn import to_ncnn
+from decant_export.devices.packing import SIDE, float_graphs, pack
 from decant_export.errors import ExportError
 
 TARGETS = ("npu", "coreml", "litert", "ncnn")
@@ -31,4 +36,43 @@ def convert(
         made = pack(bundle, out, side=side, force=force, report=report)
         graphs = sum(graph.precision in ("int8-static", "float16") for graph in made.graphs)
         return f"{made.path}: {made.name} {made.version}, {graphs} graphs of static shapes"
-    raise ExportError(f"target {target} is not there yet")
+    if target == "ncnn" and any(bundle.image):
+        raise ExportError(f"bundle {bundle.name}: for ncnn there are codecs alone")
+    folder.check_target(out, force)
+    models = float_graphs(bundle, side)
+    with folder.appearing(out) as building:
+        for role, model in models.items():
+            for name in _WRITERS[target](model, building / role):
+                report(f"{role}: {name}")
+        # What force may replace, and what says which model the files are of.
+        (building / "bundle.json").write_bytes((bundle.path / "bundle.json").read_bytes())
+    return f"{out}: {bundle.name} {bundle.version} for {target}, {', '.join(models)}"
+
+
+def shapes_of(model: onnx.ModelProto) -> dict[str, list[int]]:
+    """The static shape of every tensor of ``model``."""
+    graph = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
+    return {
+        value.name: [size.dim_value for size in value.type.tensor_type.shape.dim]
+        for value in [*graph.input, *graph.output, *graph.value_info]
+    }
+
+
+def _coreml(model: onnx.ModelProto, path: Path) -> list[str]:
+    write_coreml(model, path.with_suffix(".mlpackage"))
+    return [f"{path.name}.mlpackage"]
+
+
+def _litert(model: onnx.ModelProto, path: Path) -> list[str]:
+    path.with_suffix(".tflite").write_bytes(to_litert(model, shapes_of(model)))
+    return [f"{path.name}.tflite"]
+
+
+def _ncnn(model: onnx.ModelProto, path: Path) -> list[str]:
+    text, weights = to_ncnn(model, shapes_of(model))
+    path.with_suffix(".param").write_text(text, encoding="ascii")
+    path.with_suffix(".bin").write_bytes(weights)
+    return [f"{path.name}.param", f"{path.name}.bin"]
+
+
+_WRITERS = {"coreml": _coreml, "litert": _litert, "ncnn": _ncnn}
