@@ -79,6 +79,7 @@ def test_ray_gives_the_same_bytes_as_local_workers(packed: Path, pictures: Path,
         assert files_of(tmp_path / "a") == files_of(packed)
         archive.unpack(packed, tmp_path / "u", engine="ray", output="ppm")
         assert archive.verify(packed, engine="ray") == []
+        assert ray.data.read_parquet(str(packed / "part-00000.parquet")).count() == 12
         archive.unpack(packed, tmp_path / "v", engine="serial", output="ppm")
         assert files_of(tmp_path / "u") == files_of(tmp_path / "v")
     finally:
