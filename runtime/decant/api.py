@@ -33,6 +33,8 @@ def encode(
     effort: int | None = None,
     target_bpp: float | None = None,
     target_psnr: float | None = None,
+    target_ssimulacra2: float | None = None,
+    tune: str | None = None,
     to_srgb: bool = False,
     depth: int | None = None,
     metadata: Metadata | None = None,
@@ -41,9 +43,10 @@ def encode(
     """A picture -> the bytes of a ``.dcn`` file.
 
     ``image`` is uint8 (H, W) grey or (H, W, n), n = 1 to 4, or a Pillow image of any 8-bit mode. ``quality``
-    is 1 to 100 (60 where no target is given); ``target_bpp`` bits per pixel or ``target_psnr`` dB come in its
-    place. ``effort`` is 0 to 9 (2). ``to_srgb`` converts colours by the ICC profile, ``depth`` 8 rounds 16
-    bits. ``metadata`` replaces the image's own. ``options`` are Encoder's: ``threads``, ``bundle_dir`` ...
+    is 1 to 100 (60 where no target is given); ``target_bpp`` bits per pixel, ``target_psnr`` dB or a score of
+    ``target_ssimulacra2`` come in its place. ``tune`` is "iq" or "psnr", ``effort`` 0 to 9 (2). ``to_srgb``
+    converts colours by the ICC profile, ``depth`` 8 rounds 16 bits. ``metadata`` replaces the image's own.
+    ``options`` are Encoder's: ``threads``, ``bundle_dir`` ...
 
     Raises ImageError, SizeLimitError, ModelNotFoundError, BundleError, DeviceError or MissingExtraError;
     warns as ``Encoder.encode`` does.
@@ -56,6 +59,8 @@ def encode(
         effort=effort,
         target_bpp=target_bpp,
         target_psnr=target_psnr,
+        target_ssimulacra2=target_ssimulacra2,
+        tune=tune,
         to_srgb=to_srgb,
         depth=depth,
         metadata=metadata,

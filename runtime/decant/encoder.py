@@ -78,6 +78,8 @@ class Encoder(RuntimeInfo):
         effort: int | None = None,
         target_bpp: float | None = None,
         target_psnr: float | None = None,
+        target_ssimulacra2: float | None = None,
+        tune: str | None = None,
         to_srgb: bool = False,
         depth: int | None = None,
         metadata: Metadata | None = None,
@@ -92,9 +94,10 @@ class Encoder(RuntimeInfo):
 
         The settings are for bundles with qualities: ``quality`` 1 to 100 (60), or a target: the highest
         quality whose file has at most ``target_bpp`` bits a pixel, all of it counted, or the lowest that
-        decodes at ``target_psnr`` dB with the default decoder here, of visible pixels. ``effort`` 0 rounds
-        latents, 1 chooses them by rate and distortion, 2 (the default) and above by the decoder's errors
-        besides, round after round: more rounds the higher it is.
+        decodes at ``target_psnr`` dB, or at the score ``target_ssimulacra2``, with the default decoder here,
+        of visible pixels. ``tune`` "iq" spends bits where errors are seen, "psnr" has the least squared
+        error. ``effort`` 0 rounds latents, 1 chooses them by rate and distortion, 2 (the default) and above
+        by the decoder's errors besides, round after round: more rounds the higher it is.
 
         Colours under alpha 0 are filled from their surroundings. A picture that no quality reproduces well
         (noise, patterns of single pixels) is encoded with a QualityWarning.
@@ -104,7 +107,8 @@ class Encoder(RuntimeInfo):
         model does not take and a target that cannot be met, SizeLimitError.
         """
         warn_of_frames(image, source)
-        settings = Settings(quality, effort, target_bpp, target_psnr).checked(source)
+        settings = Settings(quality, effort, target_bpp, target_psnr, target_ssimulacra2, tune)
+        settings = settings.checked(source)
         self._pipeline.check(settings, source)
         picture, metadata = read(
             image, source, self.size_limit, to_srgb=to_srgb, depth=depth, metadata=metadata

@@ -36,7 +36,8 @@ ENCODER_OPTIONS: dict[str, Any] = {}  # of decant.Encoder
 _SECTION = struct.Struct("<BI")
 _CRC = struct.Struct("<I")
 _INFO_KEYS = {container.EXIF: "exif", container.ICC: "icc_profile", container.XMP: "xmp"}
-_SETTINGS = ("quality", "effort", "target_bpp", "target_psnr", "to_srgb", "depth")  # of Encoder.encode
+_TARGETS = ("target_bpp", "target_psnr", "target_ssimulacra2")
+_SETTINGS = ("quality", "effort", "tune", *_TARGETS, "to_srgb", "depth")  # of Encoder.encode
 # What save() takes; the last two are Pillow's own.
 _KNOWN = ("model", *_SETTINGS, *_INFO_KEYS.values(), "dpi", "save_all", "append_images")
 

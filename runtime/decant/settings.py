@@ -14,6 +14,15 @@ DEFAULT_EFFORT = 2
 LARGEST_EFFORT = 9
 # By effort: how often a file is decoded and its latents are corrected (latent refinement).
 ROUNDS = (0, 0, 8, 12, 16, 20, 28, 36, 48, 64)
+# The same for the tune "iq". Efforts of 0 and 1 are the same for both tunes.
+VISUAL_ROUNDS = (0, 0, 4, 8, 12, 16, 20, 28, 36, 48)
+# What an encoder minimises at a given size: a visibility-weighted error (``decant.codec.visibility``), or the
+# squared error.
+TUNES = ("iq", "psnr")
+DEFAULT_TUNE = "psnr"
+
+# The settings that say how well to encode: at most one of them is given.
+RATES = ("quality", "target_bpp", "target_psnr", "target_ssimulacra2")
 
 
 @dataclass(frozen=True)
@@ -24,16 +33,22 @@ class Settings:
     effort: int | None = None
     target_bpp: float | None = None
     target_psnr: float | None = None
+    target_ssimulacra2: float | None = None
+    tune: str | None = None
 
     def checked(self, source: str) -> "Settings":
         """The same settings as whole numbers and floats. Raises ImageError for settings that cannot be."""
-        if sum(value is not None for value in (self.quality, self.target_bpp, self.target_psnr)) > 1:
-            raise ImageError(f"{source}: give one of quality, target_bpp and target_psnr")
+        if sum(getattr(self, name) is not None for name in RATES) > 1:
+            raise ImageError(f"{source}: give one of {', '.join(RATES[:-1])} and {RATES[-1]}")
+        if self.tune is not None and self.tune not in TUNES:
+            raise ImageError(f"{source}: tune {self.tune!r}; {' or '.join(TUNES)} expected")
         return Settings(
             quality=_whole(self.quality, "quality", 1, LARGEST_QUALITY, source),
             effort=_whole(self.effort, "effort", 0, LARGEST_EFFORT, source),
             target_bpp=_positive(self.target_bpp, "target_bpp", source),
             target_psnr=_positive(self.target_psnr, "target_psnr", source),
+            target_ssimulacra2=_positive(self.target_ssimulacra2, "target_ssimulacra2", source),
+            tune=self.tune,
         )
 
 

@@ -17,6 +17,7 @@ from decant.formats import container
 from decant.formats.metadata import Metadata
 from decant.formats.reading import read_dcn
 from decant.formats.writing import write_atomically
+from decant.settings import RATES
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class FileTranscoder:
         decoder = self._decoders.of(file)
         before = decoder.decode_file(file, source)
         settings = dict(self._settings)
-        free = all(settings.get(name) is None for name in ("quality", "target_bpp", "target_psnr"))
+        free = all(settings.get(name) is None for name in RATES)
         if free and file.quality and new.layout.qualities:
             settings["quality"] = file.quality
         picture = before if not file.grey else before[:, :, [0, *range(3, before.shape[2])]]

@@ -11,12 +11,12 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
+from decant.ssimulacra2 import SMALLEST as SSIMULACRA2_SMALLEST
+from decant.ssimulacra2 import ssimulacra2
 
 from decant_bench.common import metrics
 from decant_bench.common.features import FeatureDistance
 from decant_bench.common.pictures import Picture, PictureSet
-from decant_bench.common.ssimulacra2 import SMALLEST as SSIMULACRA2_SMALLEST
-from decant_bench.common.ssimulacra2 import ssimulacra2
 
 Encode = Callable[[int, Picture], bytes]  # the picture's number in its set comes first
 Decode = Callable[[bytes], np.ndarray]  # a file -> uint8 (H, W, 3)

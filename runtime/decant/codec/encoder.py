@@ -18,11 +18,12 @@ from decant.codec.layout import HYPER_LATENTS, LATENT_PIXELS, QUALITIES, GridLay
 from decant.codec.pixel_errors import ErrorMeasure, beyond
 from decant.codec.quantization import FAR, PredictionGraph, Quantizer, quantized_hyperlatents, symbol_weight
 from decant.codec.targets import Coded, Trials, file_for
+from decant.codec.visual_encoder import VisualEncoder
 from decant.errors import BundleError
 from decant.formats import container, hidden_colours
 from decant.formats.input_images import Picture
 from decant.formats.rectangles import Rectangle, Window, squares, whole
-from decant.settings import DEFAULT_EFFORT, ROUNDS, Settings
+from decant.settings import DEFAULT_EFFORT, DEFAULT_TUNE, ROUNDS, VISUAL_ROUNDS, Settings
 
 # The graphs take multiples of this many pixels: one hyperlatent.
 BLOCK = LATENT_PIXELS * HYPER_LATENTS
@@ -32,10 +33,12 @@ BLOCK = LATENT_PIXELS * HYPER_LATENTS
 ONE_TILE = 1 << 21
 
 
-TILE = 1024
+TILE = 1536
 
 
-TILE_HALO = 192
+# How far analysis, hyper analysis and the adjoint look, in pixels, or further: what tiles give is what the
+# whole picture would.
+ANALYSIS_HALO, HYPER_HALO, ADJOINT_HALO = 96, 128, 64
 
 
 # How much further than the bundle's bounds corrections go, at first and at last. Rounding holds symbols where
@@ -105,14 +108,15 @@ class GridEncoder:
             self.bound = _positive(tables, "synthesis.bound", layout.channels)
         self.analysis, self.hyper_analysis = load("analysis"), load("hyper_analysis")
         self.hyper_mean = load("hyper_mean")
-        self._predict = None
+        self.predict = None
         if prediction_channels is not None:
-            self._predict = PredictionGraph(load("prediction"), prediction_channels)
+            self.predict = PredictionGraph(load("prediction"), prediction_channels)
         self._load = load
         self._overlap = overlap
         self._show = show
         self._decoder: GridDecoder | None = None
         self._adjoint: Session | None = None
+        self._visual: VisualEncoder | None = None
         self._bits = layout.entropy.cost_bits()
 
     def check(self, settings: Settings, source: str) -> None:
@@ -129,8 +133,14 @@ class GridEncoder:
         picture = hidden_colours.filled(picture)
         analysed, measure = self.analyse(picture), ErrorMeasure(picture)
         effort = DEFAULT_EFFORT if settings.effort is None else settings.effort
+        tune = DEFAULT_TUNE if settings.tune is None else settings.tune
 
         def make(quality: int, effort: int = effort) -> Coded:
+            if tune == "iq" and VISUAL_ROUNDS[effort]:
+                hyper = self.hyper_part(analysed, quality, with_means=False)
+                rounds = VISUAL_ROUNDS[effort]
+                coded = self._visual_encoder().latents(picture, measure, analysed, hyper, rounds)
+                return Coded(finish(quality, coded.latents), coded.psnr_db)
             return self._file(picture, measure, analysed, quality, effort, finish)
 
         trials = Trials(
@@ -138,6 +148,7 @@ class GridEncoder:
             lambda quality: make(quality, 1),
             lambda data: measure.psnr_db(self._decode(data)),
             lambda data: measure.psnr_db(self._shown(data)),
+            lambda data: measure.ssimulacra2(self._shown(data), source),
             picture.width * picture.height,
             source,
         )
@@ -148,19 +159,24 @@ class GridEncoder:
         are aimed at from beyond (``pixel_errors.beyond``).
         """
         shape = self.layout.grid(picture.width, picture.height)
-        latents, hyperlatents = whole(shape.h, shape.w), whole(shape.hz, shape.wz)
-        y = np.empty((self.layout.channels, shape.h, shape.w), np.float32)
+        hyperlatents = whole(shape.hz, shape.wz)
+        rows, columns = HYPER_LATENTS * shape.hz, HYPER_LATENTS * shape.wz
+        padded, y = whole(rows, columns), np.empty((self.layout.channels, rows, columns), np.float32)
         z = np.empty((self.layout.hyper, shape.hz, shape.wz), np.float32)
         inwards = beyond(picture)
-        for core, outer in _tiles(shape):
+        for core, outer in _tiles(shape, ANALYSIS_HALO):
             found = self.analysis.run(_padded(picture, outer)[None])
             if inwards is not None:
                 found += found - self.analysis.run(_padded(inwards, outer)[None])
-            kept = core.coarser(LATENT_PIXELS).cut(latents)
-            y[:, *kept.within(latents)] = found[0][:, *kept.within(outer.coarser(LATENT_PIXELS))]
-            found = self.hyper_analysis.run(found)
+            kept = core.coarser(LATENT_PIXELS)
+            y[:, *kept.within(padded)] = found[0][:, *kept.within(outer.coarser(LATENT_PIXELS))]
+        for core, outer in _tiles(shape, HYPER_HALO):
+            around = y[None, :, *outer.coarser(LATENT_PIXELS).within(padded)]
+            found = self.hyper_analysis.run(np.ascontiguousarray(around))
             kept = core.coarser(BLOCK)
             z[:, *kept.within(hyperlatents)] = found[0][:, *kept.within(outer.coarser(BLOCK))]
+        if shape.h < rows or shape.w < columns:
+            y = np.ascontiguousarray(y[:, : shape.h, : shape.w])
         return Analysed(y, z, shape)
 
     def _file(
@@ -218,7 +234,7 @@ class GridEncoder:
             self._adjoint = self._load("synthesis_adjoint")
         latents = whole(shape.h, shape.w)
         correction = np.empty_like(y)
-        for core, outer in _tiles(shape):
+        for core, outer in _tiles(shape, ADJOINT_HALO):
             near = outer.coarser(LATENT_PIXELS).cut(latents)
             lacking = measure.lacking(decoded, near.finer(LATENT_PIXELS))
             around = np.ascontiguousarray(y[None, :, *near.within(latents)])
@@ -227,13 +243,24 @@ class GridEncoder:
             correction[:, *kept.within(latents)] = found[:, *kept.within(near)]
         return correction
 
-    def hyper_part(self, analysed: Analysed, quality: int) -> HyperPart:
-        """What ``code`` needs of the hyperlatents, whatever latents are."""
+    def _visual_encoder(self) -> VisualEncoder:
+        """What encodes with ``tune="iq"``."""
+        if self._visual is None:
+            if self._adjoint is None:
+                self._adjoint = self._load("synthesis_adjoint")
+            self._visual = VisualEncoder(self, self._adjoint, self._load("synthesis"), self._bits)
+        return self._visual
+
+    def hyper_part(self, analysed: Analysed, quality: int, *, with_means: bool = True) -> HyperPart:
+        """What ``code`` needs of the hyperlatents, whatever latents are; ``means`` is empty without
+        ``with_means``.
+        """
         row, shape = self.layout.quality(quality), analysed.shape
         z = quantized_hyperlatents(analysed.z, row)
         scaled = row.scaled(z)
         hyperlatents = dequantized(scaled)
-        means = [mean_of_tile(self.hyper_mean, hyperlatents, Rectangle(*tile)) for tile in shape.tiles]
+        tiles = shape.tiles if with_means else []
+        means = [mean_of_tile(self.hyper_mean, hyperlatents, Rectangle(*tile)) for tile in tiles]
         return HyperPart(quality, shape, row, scaled, means, self.layout.encode_hyper(z, row))
 
     def code(self, hyper: HyperPart, y: np.ndarray, effort: int, coded: np.ndarray | None = None) -> bytes:
@@ -245,11 +272,11 @@ class GridEncoder:
         distortion = float(self.lambdas[hyper.quality - 1])
         weight = symbol_weight(distortion, row, self.curvature) if effort else None
         streams, first, predicted = [], layout.channel_groups[0], None
-        known = self._predict.known if self._predict is not None else 0
+        known = self.predict.known if self.predict is not None else 0
         residuals = np.empty((known, shape.h, shape.w), np.float32)
         for tile, mean in zip(shape.tiles, hyper.means, strict=True):
             rows, columns = Rectangle(*tile).within(whole(shape.h, shape.w))
-            quantizer = Quantizer(layout, row, y[:, rows, columns], mean, weight, self._bits, self._predict)
+            quantizer = Quantizer(layout, row, y[:, rows, columns], mean, weight, self._bits, self.predict)
             symbols, scale_indices = layout.choose_symbols(hyper.scaled, row, tile, quantizer)
             streams.append(layout.encode_tile(symbols, scale_indices))
             predicted = quantizer.predicted
@@ -257,9 +284,9 @@ class GridEncoder:
                 scaled = symbols * row.step[:, None, None]
                 residuals[:, rows, columns] = scaled[:known]
                 coded[:, rows, columns] = scaled + quantizer.mean
-        if coded is not None and self._predict is not None:
+        if coded is not None and self.predict is not None:
             if predicted is None or len(shape.tiles) > 1:  # a decoder sees all tiles
-                predicted = self._predict(residuals)
+                predicted = self.predict(residuals)
             coded[first : first + len(predicted)] += predicted
         return layout.write(hyper.stream, streams)
 
@@ -294,12 +321,12 @@ def _with_neighbours(values: np.ndarray) -> np.ndarray:
     return sums
 
 
-def _tiles(shape: GridShape) -> Iterator[Window]:
-    """The tiles, in pixels, that a picture with this grid is analysed in."""
+def _tiles(shape: GridShape, halo: int) -> Iterator[Window]:
+    """The tiles, in pixels, that a picture with this grid is analysed in, each with its ``halo``."""
     bounds = whole(shape.hz * BLOCK, shape.wz * BLOCK)
     side = TILE if bounds.height * bounds.width > ONE_TILE else max(bounds)
     for core in squares(bounds, side):
-        yield Window(core, core.grown(TILE_HALO, bounds))
+        yield Window(core, core.grown(halo, bounds))
 
 
 def _positive(tables: Mapping[str, np.ndarray], name: str, size: int) -> np.ndarray:

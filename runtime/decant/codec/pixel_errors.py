@@ -14,8 +14,10 @@ from dataclasses import replace
 import numpy as np
 
 from decant.codec.layout import LATENT_PIXELS
+from decant.errors import ImageError
 from decant.formats.input_images import Picture
 from decant.formats.rectangles import Rectangle
+from decant.ssimulacra2 import SMALLEST, ssimulacra2
 
 # The weight of squared errors in the outermost rows and columns. Refinement takes steps of up to 1.5 times
 # the inverse curvature: with weights of 3 they overshoot, and the border becomes worse.
@@ -45,7 +47,22 @@ class ErrorMeasure:
         ``outer``, times their weights; 0 beyond the picture.
         """
         part = (slice(outer.y0, outer.y1), slice(outer.x0, outer.x1))
-        lacking = self._lacking(decoded, part)
+        return self._weighed(self._lacking(decoded, part), part, outer)
+
+    def lacking_in(self, shown: np.ndarray, outer: Rectangle) -> np.ndarray:
+        """As ``lacking``, where only ``shown`` is decoded: uint8 (rows, columns, 3) of ``outer``."""
+        part = (slice(outer.y0, outer.y1), slice(outer.x0, outer.x1))
+        original = self._picture.pixels[part]
+        shown = shown[: original.shape[0], : original.shape[1]]
+        if self._picture.grey:
+            shown = ((shown.sum(axis=2, dtype=np.uint16) + 1) // 3).astype(np.uint8)
+        lacking: np.ndarray = np.subtract(original, shown, dtype=np.float32)
+        if self._hidden is not None:
+            lacking[self._hidden[part]] = 0
+        return self._weighed(lacking, part, outer)
+
+    def _weighed(self, lacking: np.ndarray, part: _Part, outer: Rectangle) -> np.ndarray:
+        """What ``lacking`` gives, of errors in 0..255."""
         self._weigh(lacking, part)
         lacking /= 255
         if self._picture.grey:
@@ -80,6 +97,24 @@ class ErrorMeasure:
         if self._hidden is not None:
             count = count // self._hidden.size * int(np.count_nonzero(~self._hidden))
         return float(10 * np.log10(255**2 * count / total)) if total else float("inf")
+
+    def ssimulacra2(self, decoded: Picture, source: str) -> float:
+        """SSIMULACRA2 of ``decoded``; pixels that alpha hides count as equal. Raises ImageError for pictures
+        that are too small for it.
+        """
+        height, width = self._picture.height, self._picture.width
+        if min(height, width) < SMALLEST:
+            raise ImageError(
+                f"{source}: {width}x{height} pixels; SSIMULACRA2 needs {SMALLEST} a side; give quality or "
+                "target_psnr"
+            )
+        original, shown = self._picture.pixels, decoded.pixels
+        if self._hidden is not None:
+            shown = shown.copy()
+            shown[self._hidden] = original[self._hidden]
+        if self._picture.grey:
+            original, shown = (np.repeat(pixels[:, :, None], 3, 2) for pixels in (original, shown))
+        return ssimulacra2(original, shown)
 
     def _lacking(self, decoded: Picture, part: _Part) -> np.ndarray:
         """float32 (rows, columns[, 3]) in 0..255, 0 where nothing is visible."""

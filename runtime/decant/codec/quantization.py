@@ -55,7 +55,8 @@ def quantized(
     where = where[np.abs(flat[where]) <= radius]
     rounded, exact = flat[where], x.reshape(-1)[where]
     middle = scale_indices.reshape(-1)[where].astype(np.int64) * bits.shape[1] + radius
-    weights = weight.astype(np.float32)[where // (x.shape[1] * x.shape[2])]
+    weight = weight.astype(np.float32, copy=False)
+    weights = weight[where // (x.shape[1] * x.shape[2])] if weight.ndim == 1 else weight.reshape(-1)[where]
     costs = bits.reshape(-1)
     best = rounded
     least = costs[middle + rounded] + weights * np.square(exact - rounded)

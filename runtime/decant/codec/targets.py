@@ -29,13 +29,15 @@ class Coded:
 class Trials:
     """Files of one picture, each quality made once. ``make`` encodes at a quality; ``draft`` does it faster
     and not as well; ``float_db`` and ``shown_db`` give the PSNR of a file by the float decoder and by the
-    default decoder here. ``source`` names the picture in messages.
+    default decoder here, ``shown_score`` the SSIMULACRA2 by the default decoder. ``source`` names the picture
+    in messages.
     """
 
     make: Callable[[int], Coded]
     draft: Callable[[int], Coded]
     float_db: Callable[[bytes], float]
     shown_db: Callable[[bytes], float]
+    shown_score: Callable[[bytes], float]
     pixel_count: int
     source: str
     _made: dict[int, Coded] = field(default_factory=dict)
@@ -72,16 +74,24 @@ def _quality_for(settings: Settings, trials: Trials) -> int:
             )
         return best
     if settings.target_psnr is not None:
-        target_db = settings.target_psnr
-        below = highest(lambda quality: trials.shown_db(trials.data(quality)) < target_db) or 0
-        if below == LARGEST_QUALITY:
-            most_db = trials.shown_db(trials.data(LARGEST_QUALITY))
-            raise ImageError(
-                f"{trials.source}: {target_db} dB cannot be met; quality {LARGEST_QUALITY} gives "
-                f"{most_db:.2f} with the default decoder; lower the target, or {_INSTEAD}"
-            )
-        return below + 1
+        return _lowest_reaching(settings.target_psnr, trials.shown_db, "{} dB", trials)
+    if settings.target_ssimulacra2 is not None:
+        return _lowest_reaching(settings.target_ssimulacra2, trials.shown_score, "SSIMULACRA2 {}", trials)
     return DEFAULT_QUALITY if settings.quality is None else settings.quality
+
+
+def _lowest_reaching(target: float, measured: Callable[[bytes], float], named: str, trials: Trials) -> int:
+    """The lowest quality whose file is ``measured`` at ``target`` or more, where all above it are; ``named``
+    has the target in messages. Raises ImageError where none is.
+    """
+    below = highest(lambda quality: measured(trials.data(quality)) < target) or 0
+    if below == LARGEST_QUALITY:
+        most = measured(trials.data(LARGEST_QUALITY))
+        raise ImageError(
+            f"{trials.source}: {named.format(target)} cannot be met; quality {LARGEST_QUALITY} gives "
+            f"{most:.2f} with the default decoder; lower the target, or {_INSTEAD}"
+        )
+    return below + 1
 
 
 def _warn_unless_held(trials: Trials, quality: int) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from decant.commands.options import converting_options, target_bpp_option
+from decant.commands.options import converting_options, target_bpp_option, tune_options
 from decant.commands.plugins import Failure
 from decant.commands.running import (
     STANDARD,
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     metavar="DB",
     help="The lowest quality that decodes at so many dB or more.",
 )
+@tune_options
 @click.option(
     "--to-srgb",
     is_flag=True,
@@ -80,6 +81,8 @@ def encode(
     effort: int | None,
     target_bpp: float | None,
     target_psnr: float | None,
+    target_ssimulacra2: float | None,
+    tune: str | None,
     to_srgb: bool,
     depth: str | None,
     refuse_animated: bool,
@@ -131,6 +134,8 @@ def encode(
         effort=effort,
         target_bpp=target_bpp,
         target_psnr=target_psnr,
+        target_ssimulacra2=target_ssimulacra2,
+        tune=tune,
         to_srgb=to_srgb,
         depth=None if depth is None else int(depth),
     )

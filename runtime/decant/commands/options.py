@@ -8,6 +8,7 @@ import click
 from decant.commands.running import PATH
 from decant.formats.container import DEFAULT_SIZE_LIMIT
 from decant.formats.png import DEFAULT_LEVEL, FASTEST, MOST
+from decant.settings import DEFAULT_TUNE, TUNES
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -78,6 +79,20 @@ png_level_option = click.option(
     type=click.IntRange(FASTEST, MOST),
     metavar="N",
     help=f"Of PNG: {FASTEST} stores, {DEFAULT_LEVEL} (the default) is fast, {MOST} is smallest and slow.",
+)
+tune_options = combined(
+    click.option(
+        "--target-ssimulacra2",
+        type=click.FloatRange(0, 100, min_open=True),
+        metavar="SCORE",
+        help="The lowest quality of this SSIMULACRA2 or more: 50 is medium, 70 high, 90 visually lossless.",
+    ),
+    click.option(
+        "--tune",
+        type=click.Choice(TUNES),
+        help="iq: bits go where errors are seen. psnr: the least squared error. "
+        f"{DEFAULT_TUNE} when left out.",
+    ),
 )
 # What `decant encode` and `decant decode` share: IN, OUT and how folders are converted.
 converting_options = combined(

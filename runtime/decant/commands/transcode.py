@@ -13,6 +13,7 @@ from decant.commands.options import (
     running_options,
     skip_existing_option,
     target_bpp_option,
+    tune_options,
 )
 from decant.commands.plugins import Failure
 from decant.commands.running import (
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     metavar="DB",
     help="The lowest quality of so many dB to what the old file decodes to.",
 )
+@tune_options
 @skip_existing_option
 @json_option
 @quiet_option
@@ -75,6 +77,8 @@ def transcode(
     effort: int | None,
     target_bpp: float | None,
     target_psnr: float | None,
+    target_ssimulacra2: float | None,
+    tune: str | None,
     skip_existing: bool,
     as_json: bool,
     quiet: bool,
@@ -110,6 +114,8 @@ def transcode(
         effort=effort,
         target_bpp=target_bpp,
         target_psnr=target_psnr,
+        target_ssimulacra2=target_ssimulacra2,
+        tune=tune,
         bundle_dir=options["bundle_dir"],
         decoder_options={name: value for name, value in options.items() if name != "bundle_dir"},
     )

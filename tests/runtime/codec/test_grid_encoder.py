@@ -211,8 +211,14 @@ class TestSettings:
             ({"effort": -1}, "effort -1; a whole number from 0 to 9 expected"),
             ({"target_bpp": 0.0}, "target_bpp 0.0; a positive number expected"),
             ({"target_psnr": float("nan")}, "target_psnr nan; a positive number expected"),
-            ({"quality": 50, "target_bpp": 1.0}, "give one of quality, target_bpp and target_psnr"),
-            ({"target_psnr": 30.0, "target_bpp": 1.0}, "give one of quality, target_bpp and target_psnr"),
+            (
+                {"quality": 50, "target_bpp": 1.0},
+                "give one of quality, target_bpp, target_psnr and target_ssimulacra2",
+            ),
+            (
+                {"target_psnr": 30.0, "target_bpp": 1.0},
+                "give one of quality, target_bpp, target_psnr and target_ssimulacra2",
+            ),
         ],
     )
     def test_settings_that_cannot_be(self, encoder: Encoder, settings: dict[str, float], message: str):

@@ -105,7 +105,9 @@ def test_settings_are_the_encoders(coded: Path, cut_out: Image.Image):
     ):
         assert saved(image, **settings) == encoder.encode(image, **settings)
     assert round_trip(image, quality=33).info["quality"] == 33
-    with pytest.raises(ValueError, match="give one of quality, target_bpp and target_psnr"):
+    with pytest.raises(
+        ValueError, match="give one of quality, target_bpp, target_psnr and target_ssimulacra2"
+    ):
         saved(image, quality=50, target_bpp=1.0)
     with pytest.raises(ValueError, match="target_psnr -1; a positive number expected"):
         saved(image, target_psnr=-1)

@@ -8,7 +8,7 @@ import io
 
 import numpy as np
 import pytest
-from decant_bench.common.ssimulacra2 import SMALLEST, WEIGHTS, ssimulacra2
+from decant.ssimulacra2 import SMALLEST, WEIGHTS, ssimulacra2
 from PIL import Image
 from skimage import data
 
