@@ -162,7 +162,7 @@ class Visibility:
 
     def _seen(self, errors: np.ndarray) -> np.ndarray:
         """Errors in XYB, at the finest scale."""
-        seen = (errors.reshape(-1, 3) @ self._matrix.T).reshape(errors.shape)
+        seen: np.ndarray = (errors.reshape(-1, 3) @ self._matrix.T).reshape(errors.shape)
         seen *= self.gain
         return seen
 
