@@ -41,7 +41,8 @@ LAMBDA = 0.6
 STEP_SIZE, MOMENTUM = 0.5, 0.25
 # Where the error around a latent rises by so much, its steps halve.
 RISEN = 1.05
-# Pictures of several tiles: how the whole is weighed is measured on so many windows of this side, in latents.
+# Pictures of several tiles: how the whole is weighed is measured on up to so many windows of this side, in
+# latents, and on a quarter of the picture at most.
 SAMPLES, SAMPLE_SIDE = 20, 16
 
 
@@ -184,8 +185,9 @@ class _Work:
     def _sampled(self) -> Balance:
         """Measured on windows all over the picture."""
         h, w, side = self._bounds.height, self._bounds.width, SAMPLE_SIDE
-        columns = max(1, round((SAMPLES * w / h) ** 0.5))
-        rows = max(1, -(-SAMPLES // columns))
+        count = max(1, min(SAMPLES, h * w // (4 * side * side)))
+        columns = max(1, round((count * w / h) ** 0.5))
+        rows = max(1, count // columns)
         norms, parts = np.zeros((SCALES + 1, 3)), []
         for row in range(min(rows, h // side or 1)):
             for column in range(min(columns, w // side or 1)):
