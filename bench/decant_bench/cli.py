@@ -1,52 +1,23 @@
-"""``decant bench``: latency, quality, grid, compare. What is slow to import is imported inside them."""
+"""``decant bench``: latency, quality, grid, compare, devices. Slow imports are inside them."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from decant_bench.common.cli_types import Integers, Names, Pair
 from decant_bench.common.refusals import require_measured
+from decant_bench.common.shared_options import known_codecs, known_runtimes, open_bundles, say, shared
+from decant_bench.devices.cli import devices
+from decant_bench.latency.cli import latency
+from decant_bench.latency.compare_cli import compare
 from decant_bench.rate_distortion.effort_cli import effort
 from decant_bench.test_pictures.cli import content
 
 _PATH = click.Path(path_type=Path)
-RUNTIMES = ("native", "onnxruntime", "openvino")
-METRICS = ("decode", "load", "load_cold", "first_decode", "import")  # of decant_bench.latency.compare
 _POSITIVE = click.IntRange(1)
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-
 
 _BUNDLES = click.argument("bundles", metavar="BUNDLE...", nargs=-1, required=True)
-
-
-def _shared(command: _Command) -> _Command:
-    """The options of every command that measures bundles on pictures."""
-    options = (
-        click.option(
-            "--images",
-            metavar="DIR",
-            type=_PATH,
-            help="Pictures.  [default: crops of sample photos of scikit-image and scikit-learn]",
-        ),
-        click.option(
-            "--limit", type=_POSITIVE, help="Pictures, at most.  [default: 64 crops, or the folder]"
-        ),
-        click.option(
-            "--fit",
-            type=click.Choice(["crop", "stretch"]),
-            default="crop",
-            show_default=True,
-            help="How pictures become squares: cropped, or distorted as published.",
-        ),
-        click.option("--archive", metavar="DIR", type=_PATH, help="The pictures as ready .dcn files."),
-        click.option("--bundle-dir", metavar="DIR", help="Look for bundles here first."),
-        click.option("--json", "json_path", metavar="OUT", type=_PATH, help="Write the record here."),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
 
 
 @click.group()
@@ -56,84 +27,14 @@ def bench() -> None:
 
 bench.add_command(content)
 bench.add_command(effort)
-
-
-@bench.command()
-@click.argument("bundles", metavar="[BUNDLE]...", nargs=-1)
-@_shared
-@click.option(
-    "--profile",
-    type=click.Choice(["laptop"]),
-    help="A whole run by one word: default decoders of BUNDLE (nano, lite, full), peers, picture sizes.",
-)
-@click.option("--out", metavar="DIR", type=_PATH, help="Write JSON, Markdown and an HTML page here.")
-@click.option("--threads", type=Integers(), default=(1, 2), help="Thread counts.  [default: 1,2]")
-@click.option("--runtime", "runtimes", type=Names(), default=RUNTIMES, help="Runtimes.  [default: all]")
-@click.option("--device", type=click.Choice(["cpu", "npu", "gpu", "auto"]), default="cpu", show_default=True)
-@click.option("--codecs", type=Names(), help="Measured beside: jpeg-q90, png, avif, jxl ...")
-@click.option("--rounds", type=_POSITIVE, default=20, show_default=True, help="Rounds of decodes.")
-@click.option("--load-rounds", type=_POSITIVE, default=10, show_default=True, help="Rounds of loads.")
-@click.option("--fresh-rounds", type=_POSITIVE, default=3, show_default=True, help="Processes each.")
-@click.option("--min-samples", type=_POSITIVE, default=50, show_default=True, help="Decodes each.")
-@click.option("--min-seconds", default=0.25, show_default=True, help="Of decoding each, at least.")
-@click.option("--max-minutes", default=0.0, help="End earlier, after one round at least.")
-@click.option("--seed", default=0, show_default=True, help="Of the order of visits.")
-@click.option("--breakdown", is_flag=True, help="The stages of decoding, of codec bundles, instead.")
-@click.option("--match", "match_bpp", default=0.6, show_default=True, help="Bits per pixel of --breakdown.")
-def latency(
-    bundles: tuple[str, ...],
-    images: Path | None,
-    limit: int | None,
-    fit: str,
-    archive: Path | None,
-    bundle_dir: str | None,
-    json_path: Path | None,
-    profile: str | None,
-    out: Path | None,
-    breakdown: bool,
-    match_bpp: float,
-    **chosen: Any,
-) -> None:
-    """Load and decode times of every variant of BUNDLE, and of JPEG, PNG, WebP and AVIF in the same run."""
-    from decant_bench.common import fitting, record
-    from decant_bench.latency import measure as lab
-    from decant_bench.latency import profile as profiles
-    from decant_bench.latency import report as latency_report
-    from decant_bench.latency import table as latency_table
-
-    _known_runtimes(chosen["runtimes"])
-    if not bundles and profile is None:
-        raise click.UsageError("Missing argument '[BUNDLE]...'; --profile laptop takes the shipped ones")
-    if profile is not None:
-        options = profiles.shortened(chosen["max_minutes"] or profiles.LAPTOP.max_minutes)
-        result = profiles.measure(_open(bundles or profiles.BUNDLES, bundle_dir), options, say=_say)
-        latency_report.write(result, out or Path("latency"))
-        click.echo("\n\n".join(table.text() for table in latency_report.tables(result)[:3]))
-        click.echo(f"\nreport: {(out or Path('latency')).resolve() / 'latency.html'}")
-        return
-    if breakdown:
-        names = ("runtimes", "rounds", "seed")
-        _break_down(
-            _open(bundles, bundle_dir), images, limit, json_path, match_bpp, {n: chosen[n] for n in names}
-        )
-        return
-    if chosen["codecs"] is None:
-        chosen["codecs"] = lab.CODECS
-    _known_codecs(chosen["codecs"])
-    opened = _open(bundles, bundle_dir)
-    pictures = fitting.squares_for(opened, images, limit, fit)
-    result = lab.measure(opened, pictures, lab.Options(**chosen), archive=archive, say=_say)
-    if json_path is not None:
-        record.write(result, json_path)
-    if out is not None:
-        latency_report.write(result, out)
-    click.echo(latency_table.as_text(result))
-    require_measured(result["rows"])
+bench.add_command(latency)
+bench.add_command(compare)
+bench.add_command(devices)
 
 
 @bench.command()
 @_BUNDLES
-@_shared
+@shared
 @click.option(
     "--runtime", "runtimes", type=Names(), default=("onnxruntime",), help="Runtimes.  [default: onnxruntime]"
 )
@@ -159,14 +60,14 @@ def quality(
     from decant_bench.evaluate import quality as lab
     from decant_bench.evaluate import quality_table
 
-    _known_runtimes(chosen["runtimes"])
+    known_runtimes(chosen["runtimes"])
     if chosen["codecs"] is None:
         del chosen["codecs"]
     else:
-        _known_codecs(chosen["codecs"])
-    opened = _open(bundles, bundle_dir)
+        known_codecs(chosen["codecs"])
+    opened = open_bundles(bundles, bundle_dir)
     pictures = fitting.squares_for(opened, images, limit, fit)
-    result = lab.measure(opened, pictures, lab.Options(**chosen), archive=archive, say=_say)
+    result = lab.measure(opened, pictures, lab.Options(**chosen), archive=archive, say=say)
     if json_path is not None:
         record.write(result, json_path)
     if plot is not None:
@@ -238,9 +139,9 @@ def rd(
     found = reading.wheel_pictures(limit) if images is None else read(images, limit)
     if show is not None:
         found.named(show)  # said now, not after an hour
-    contenders, refused = lab.enter(_open(bundles, bundle_dir), options)
+    contenders, refused = lab.enter(open_bundles(bundles, bundle_dir), options)
     distance = None if features is None else FeatureDistance(features)
-    result = lab.measure(contenders, found, options, refused=refused, distance=distance, say=_say)
+    result = lab.measure(contenders, found, options, refused=refused, distance=distance, say=say)
     centre = None if show_at is None else (round(show_at[0]), round(show_at[1]))
     rd_report.write(result, contenders, found, out, rd_report.Show(show, show_bpp, centre))
     click.echo(rd_table.as_text(result))
@@ -280,7 +181,7 @@ def grid(
     options = lab.Options(**chosen)
     pictures = reading.read_squares(images, size, max(options.sets), fit)
     try:
-        result = lab.measure(pictures, out, options, say=_say)
+        result = lab.measure(pictures, out, options, say=say)
     except (ValueError, FloatingPointError) as error:
         raise BenchError(str(error)) from None
     if json_path is not None:
@@ -288,85 +189,3 @@ def grid(
     click.echo(lab.as_text(result))
     if plot is not None:
         lab.save_curves(result, plot)
-
-
-@bench.command()
-@click.argument("first", metavar="A.json", type=_PATH)
-@click.argument("second", metavar="B.json", type=_PATH)
-@click.option("--metric", type=click.Choice(METRICS), default="decode", show_default=True)
-@click.option("--force", is_flag=True, help="Compare records of different machines or configurations.")
-@click.option(
-    "--fail-above", metavar="RATIO", type=float, help="Exit 1 when a median grew by more than this."
-)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def compare(
-    first: Path, second: Path, metric: str, force: bool, fail_above: float | None, as_json: bool
-) -> None:
-    """Compare two latency records of one machine: ratios of medians, and whether chance explains them."""
-    import json
-
-    from decant_bench.common import record
-    from decant_bench.errors import BenchError
-    from decant_bench.latency import compare as comparing
-
-    a, b = record.read(first, "latency"), record.read(second, "latency")
-    found = comparing.compare(a, b, metric, force=force)
-    click.echo(json.dumps(found.as_dict(), indent=1) if as_json else comparing.as_text(found))
-    if fail_above is not None and (slower := found.slower_than(fail_above)):
-        worst = max(slower, key=lambda line: line.change.ratio)
-        raise BenchError(
-            f"{len(slower)} of {len(found.lines)} medians grew by more than {fail_above}: "
-            f"{worst.key} by {worst.change.ratio:.2f}"
-        )
-
-
-def _break_down(
-    bundles: list[Any],
-    folder: Path | None,
-    limit: int | None,
-    json_path: Path | None,
-    match_bpp: float,
-    chosen: dict[str, Any],
-) -> None:
-    from decant_bench.common import pictures, record
-    from decant_bench.latency import breakdown
-
-    found = pictures.wheel_pictures(limit) if folder is None else pictures.read_pictures(folder, limit)
-    options = breakdown.Options(match_bpp=match_bpp, **chosen)
-    result = breakdown.measure(bundles, found, options, say=_say)
-    if json_path is not None:
-        record.write(result, json_path)
-    click.echo(breakdown.as_text(result))
-
-
-def _say(line: str) -> None:
-    click.echo(f"decant: {line}", err=True)
-
-
-def _open(names: tuple[str, ...], bundle_dir: str | None) -> list[Any]:
-    """Bundles by name or folder."""
-    from decant.bundles.bundle import Bundle, find_bundle
-
-    return [
-        Bundle.open(name) if Path(name, "bundle.json").is_file() else find_bundle(name, bundle_dir=bundle_dir)
-        for name in names
-    ]
-
-
-def _known_runtimes(names: tuple[str, ...]) -> None:
-    from decant.backends.devices import RUNTIMES
-
-    if unknown := [name for name in names if name not in RUNTIMES]:
-        raise click.BadParameter(
-            f"{unknown[0]!r} is unknown; known: {', '.join(RUNTIMES)}", param_hint="--runtime"
-        )
-
-
-def _known_codecs(labels: tuple[str, ...]) -> None:
-    from decant_bench.common.baselines import setting
-
-    for label in labels:
-        try:
-            setting(label)
-        except ValueError as error:
-            raise click.BadParameter(str(error), param_hint="--codecs") from None

@@ -2,7 +2,7 @@
 
 import operator
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -149,6 +149,18 @@ class Decoder(RuntimeInfo):
         its scales from the whole tensor, so a picture in a batch of tensors would depend on its neighbours.
         """
         return self._spread(lambda pair: self.decode(pair[1], f"<bytes {pair[0]}>"), list(enumerate(datas)))
+
+    def decode_iter(self, datas: Iterable[bytes]) -> Iterator[np.ndarray]:
+        """Many files -> their pictures one by one, in order, as ``decode_batch`` makes them: for more files
+        than memory holds. Files are taken a few ahead of the pictures; entropy decoding of one picture runs
+        beside the synthesis of another. Raises as ``decode`` does, at the picture that failed.
+        """
+
+        def one(pair: tuple[int, bytes]) -> np.ndarray:
+            return self.decode(pair[1], f"<bytes {pair[0]}>")
+
+        pairs = enumerate(datas)
+        return map(one, pairs) if self.threads == 1 else in_order(one, pairs, self.threads)
 
     def decode_latents(self, latents: np.ndarray) -> np.ndarray:
         """Latents float32 (n, ...) as the synthesis graph of a bundle of one picture size takes them ->

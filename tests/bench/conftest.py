@@ -20,13 +20,13 @@ def quick() -> latency.Options:
     """As few rounds as keep every phase."""
     return latency.Options(
         codecs=("jpeg-q90", "png", "webp", "avif"),
-        rounds=3,
+        rounds=4,
         images_per_visit=2,
         visit_ms=0.5,
         min_samples=1,
         min_seconds=0,
         load_rounds=2,
-        fresh_rounds=1,
+        fresh_rounds=2,
         batch_rounds=2,
     )
 

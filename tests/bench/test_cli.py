@@ -5,10 +5,10 @@ import json
 import pytest
 from click.testing import CliRunner
 from decant.commands.cli import main
-from decant_bench import cli
 from decant_bench.common import record
 from decant_bench.common.pictures import wheel_crops
-from decant_bench.latency import compare
+from decant_bench.latency import cli as latency_cli
+from decant_bench.latency import compare, compare_cli, ratios
 from decant_bench.latency import measure as latency
 from PIL import Image
 
@@ -134,8 +134,9 @@ def test_wrong_input_ends_in_one_line_with_code_1(tiny, tmp_path, arguments, mes
 
 
 def test_what_the_command_repeats_is_what_the_library_has():
-    assert cli.METRICS == compare.METRICS
-    assert latency.Options().runtimes == cli.RUNTIMES
+    assert compare_cli.METRICS == compare.METRICS
+    assert compare_cli.RATIO_METRICS == ratios.METRICS
+    assert latency.Options().runtimes == latency_cli.RUNTIMES
 
 
 def test_a_comparison_from_the_command_line(latency_record, tmp_path):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from decant_bench.common.codecs import LOSSY, Codec, Jpegli, JpegXl, PillowCodec
+from decant_bench.common.jpeg_libraries import LIBRARIES
 from decant_bench.common.palettes import KMEANS, MEDIAN_CUT
 
 # libaom makes the same file with any number of threads but one, where it is 0.2 to 0.5 % larger. Pillow's
@@ -59,6 +60,7 @@ for _codec in (
         ("advanced", (("tune", "psnr"),)),
     ),
     JpegXl(),
+    *LIBRARIES,
 ):
     register(_codec)
 for _palette in (KMEANS, MEDIAN_CUT):

@@ -3,8 +3,8 @@
 Imports nothing heavy at the top: the worker process that measures import time and memory imports this file.
 """
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from decant.formats.manifest import Graph
 
 Decode = Callable[[bytes], "np.ndarray"]
+Streaming = Callable[[Iterable[bytes]], "Iterable[np.ndarray]"]  # many files -> their pictures, one by one
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,13 @@ class CodecCase:
 
         return setting(self.name).decoder(self.threads)
 
+    def streaming(self, threads: int) -> Streaming:
+        """A function that decodes many files, ``threads`` at a time, each on one thread."""
+        from decant_bench.common.baselines import setting
+
+        decode = setting(self.name).decoder(1)
+        return lambda datas: map(decode, datas) if threads == 1 else _few_ahead(decode, datas, threads)
+
     def open(self) -> "tuple[Decode, Decoder | None]":
         """The decoding function, and no decoder."""
         return self.decoding(), None
@@ -74,6 +82,21 @@ class CodecCase:
     def files(self, bundle: "Bundle | None") -> list[Path]:
         """No files but the picture's."""
         return []
+
+
+def _few_ahead(decode: Decode, datas: Iterable[bytes], threads: int) -> "Iterator[np.ndarray]":
+    """Pictures in order from a pool of threads, a few ahead of those taken; without decant in the process."""
+    from collections import deque
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Any] = deque()
+        for data in datas:
+            waiting.append(pool.submit(decode, data))
+            if len(waiting) >= 4 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 @dataclass(frozen=True)
@@ -146,6 +169,10 @@ class BundleCase:
             denoise=self.denoise,
             check_golden=check_golden,
         )
+
+    def streaming(self, threads: int) -> Streaming:
+        """A function that decodes many files on ``threads`` threads. Raises what Decoder raises."""
+        return replace(self, threads=threads).decoder().decode_iter
 
     def graphs(self, bundle: "Bundle") -> "list[Graph]":
         """The graphs that decoding runs: synthesis, a codec's hyper_mean, and the denoiser where asked

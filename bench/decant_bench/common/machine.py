@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from decant.codec.entropy import native
+from decant_bench.common import power
 
 # Instruction sets that decide which kernels run.
 TELLING_FLAGS = (
@@ -24,6 +24,10 @@ PACKAGES = (
     "pillow",
     "imagecodecs",
     "scikit-image",
+    "simplejpeg",
+    "PyTurboJPEG",
+    "torchcodec",
+    "mlcommons-loadgen",
     "torch",
 )
 
@@ -51,6 +55,7 @@ def describe_machine() -> dict[str, Any]:
         "virtual": "hypervisor" in flags,
         "kernel": platform.release(),
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "power": power.state(),
         "load_average": load_average(),
         "thread_settings": " ".join(
             f"{name}={os.environ[name]}" for name in THREAD_SETTINGS if name in os.environ
@@ -61,6 +66,9 @@ def describe_machine() -> dict[str, Any]:
 
 def versions() -> dict[str, str | None]:
     """Versions of Python, of the packages that are measured, and of the libraries inside Pillow."""
+    # Here, for a codec's own process imports this module and should not hold decant.
+    from decant.codec.entropy import native
+
     found: dict[str, str | None] = {
         "python": platform.python_version(),
         "libc": " ".join(platform.libc_ver()),

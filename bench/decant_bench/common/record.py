@@ -2,11 +2,14 @@
 
 Schema history
     1  first: latency, quality, grid; machine, versions, command, configuration and its hash, raw samples
+    2  latency: rounds have the number of their process, and the machine its power state; blocks of a profile
+       (schema/latency.schema.json)
 """
 
 import hashlib
 import json
 import os
+import re
 import shlex
 import sys
 import time
@@ -21,7 +24,8 @@ from decant.formats.paths import takes_paths
 from decant_bench.common import machine
 from decant_bench.errors import BenchError
 
-SCHEMA = 1
+SCHEMA = 2
+READABLE = (1, 2)
 _REQUIRED: dict[str, type] = {
     "schema": int,
     "kind": str,
@@ -73,11 +77,37 @@ def command_line() -> str:
 @takes_paths
 def write(record: Record, path: Path) -> None:
     """Write ``record`` as JSON; the file appears whole or not at all."""
-    text = json.dumps(record, indent=1, allow_nan=False) + "\n"
+    text = compact(record) + "\n"
     temporary = path.with_name(path.name + ".tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
+
+
+def compact(value: Any) -> str:
+    """JSON with an entry a line, but lists of numbers, and of such lists, on one line. Raises ValueError for
+    a number that is not finite.
+    """
+    lists: list[str] = []
+
+    def held(found: Any) -> Any:
+        if isinstance(found, Mapping):
+            return {key: held(one) for key, one in found.items()}
+        if not isinstance(found, list | tuple):
+            return found
+        if _is_numbers(found):
+            lists.append(json.dumps(found, separators=(",", ":"), allow_nan=False))
+            return f"\0{len(lists) - 1}\0"
+        return [held(one) for one in found]
+
+    text = json.dumps(held(value), indent=1, allow_nan=False)
+    return re.sub(r'"\\u0000(\d+)\\u0000"', lambda match: lists[int(match[1])], text)
+
+
+def _is_numbers(found: Any) -> bool:
+    if isinstance(found, list | tuple):
+        return all(_is_numbers(one) for one in found)
+    return isinstance(found, int | float)
 
 
 @takes_paths
@@ -101,8 +131,9 @@ def check(record: object, kind: str) -> None:
     """Raises BenchError when ``record`` is not one of ``kind`` in the schema of this version."""
     if not isinstance(record, dict) or "schema" not in record:
         raise BenchError("not a record of decant bench (no schema)")
-    if record["schema"] != SCHEMA:
-        raise BenchError(f"schema {record['schema']!r}; this decant reads {SCHEMA}; measure again with it")
+    if record["schema"] not in READABLE:
+        known = " and ".join(map(str, READABLE))
+        raise BenchError(f"schema {record['schema']!r}; this decant reads {known}; measure again with it")
     for key, wanted in _REQUIRED.items():
         if not isinstance(record.get(key), wanted):
             raise BenchError(f"{key} is missing or no {wanted.__name__}; the record is damaged")

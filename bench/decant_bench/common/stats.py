@@ -6,16 +6,20 @@ from dataclasses import dataclass
 import numpy as np
 
 Rounds = Sequence[Sequence[float]]  # samples grouped by the round in which they were taken
+BEYOND = 5  # samples beyond a percentile that it needs: 50 samples for p90, 100 for p95
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Of samples in one unit; ``p90`` is the 90th percentile, linearly interpolated."""
+    """Of samples in one unit; ``p90`` and ``p95`` are percentiles, linearly interpolated, or None where
+    fewer than BEYOND samples would lie beyond.
+    """
 
     count: int
     minimum: float
     median: float
-    p90: float
+    p90: float | None
+    p95: float | None
     mean: float
     maximum: float
 
@@ -45,9 +49,13 @@ def summarise(samples: Sequence[float]) -> Summary:
     if not len(samples):
         raise ValueError("no samples to summarise")
     values = np.asarray(samples, np.float64)
-    median, p90 = np.percentile(values, [50, 90])
+    median, p90, p95 = (
+        float(found) if percent == 50 or len(values) * (100 - percent) >= 100 * BEYOND else None
+        for percent, found in zip((50, 90, 95), np.percentile(values, [50, 90, 95]), strict=True)
+    )
+    assert median is not None
     return Summary(
-        len(values), float(values.min()), float(median), float(p90), float(values.mean()), float(values.max())
+        len(values), float(values.min()), median, p90, p95, float(values.mean()), float(values.max())
     )
 
 

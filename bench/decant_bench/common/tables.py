@@ -65,6 +65,9 @@ def plainly(value: Any) -> str:
     """Anything of a record as text."""
     if isinstance(value, list | tuple):
         return ", ".join(map(plainly, value))
+    if isinstance(value, dict):
+        told = {key: one for key, one in value.items() if one not in (None, [])}
+        return ", ".join(f"{key.replace('_', ' ')} {plainly(one)}" for key, one in told.items()) or "-"
     return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 

@@ -14,6 +14,7 @@ from typing import Any, cast
 import numpy as np
 from decant.bundles.bundle import Bundle
 from decant.decoder import Decoder
+from decant.encoder import Encoder
 from decant.errors import DecantError
 from decant.formats import container
 from decant.selection.candidates import GraphRequest
@@ -35,7 +36,9 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Options:
-    """``match_bpp``: the bits per pixel of the files that are decoded."""
+    """``match_bpp``: the bits per pixel of the files that are decoded; 0: what the encoder makes by itself,
+    at its lowest effort.
+    """
 
     runtimes: tuple[str, ...] = ("native", "onnxruntime", "openvino")
     match_bpp: float = 0.6
@@ -224,6 +227,9 @@ def _subject(bundle: Bundle, precision: str, runtime: str) -> _Subject:
 
 
 def _files(bundle: Bundle, pictures: PictureSet, bits_per_pixel: float, say: Say) -> list[bytes]:
+    if not bits_per_pixel:
+        encoder = Encoder(bundle)
+        return [encoder.encode(picture.pixels, effort=0) for picture in pictures.pictures]
     say(f"{bundle.name}: files of {bits_per_pixel:g} bits per pixel")
     contender: CodecEntry = bundle_contender(bundle, "auto", "auto")
     return [at_rate(contender, picture, bits_per_pixel).data for picture in pictures.pictures]
@@ -238,16 +244,17 @@ HEADERS = (
     "median ms", "runtime", "bits per\npixel", *STAGES, "sum", "whole,\n1 thread", "whole,\n2 threads",
 )  # fmt: skip
 
+TITLE = "Stages of a decode"
 NOTE = (
     "Stages on one thread; where streams are decoded in C, that finds most of the scale indices too. Whole: "
     "the plain decoder in the same rounds; on two threads graphs run while symbols are decoded."
 )
 
 
-def as_text(found: record.Record) -> str:
-    """The record for the terminal."""
-    images, rows = found["config"]["images"], []
-    for row in found["rows"]:
+def table(found_rows: Sequence[dict[str, Any]]) -> Table:
+    """A row a decoder: medians of its stages, and of the plain decoder."""
+    rows = []
+    for row in found_rows:
         if row["refused"] is not None:
             continue
         stages = [row["stages_ns"][stage] for stage in STAGES]
@@ -255,10 +262,16 @@ def as_text(found: record.Record) -> str:
         figures = [*stages, sums, *row["plain_ns"].values()]
         cells = [number(stats.summarise(samples).median / 1e6) for samples in figures]
         rows.append([row["label"], row["runtime"], f"{row['bits_per_pixel']:.3f}", *cells])
+    return Table(HEADERS, rows, TITLE, NOTE, left=2)
+
+
+def as_text(found: record.Record) -> str:
+    """The record for the terminal."""
+    images = found["config"]["images"]
     parts = [
         f"{images['count']} images, {', '.join(images['sizes'])}; {found['machine']['cpu']}, load "
         f"{found['machine']['load_average']}",
-        Table(HEADERS, rows, note=NOTE, left=2).text(),
+        table(found["rows"]).text(),
     ]
     gone = [
         f"  {row['label']} ({row['runtime']}): {row['refused']}" for row in found["rows"] if row["refused"]

@@ -1,10 +1,9 @@
-"""Load and decode times of bundles beside other formats: same pictures, interleaved. Steady decodes of codecs
-run in processes of their own (decant_bench.common.peer).
+"""Load and decode times of bundles beside other formats: same pictures, interleaved, every case in processes
+of its own (latency/case_process.py), several of them one after another.
 
 Both sides start from bytes in memory and end at uint8 RGB (H, W, 3). A round visits every case once, in a
 new random order. A visit decodes one picture untimed, to wake threads and fill caches, and then the round's
-pictures, timed one by one. Four phases: fresh processes (import, first load, first decode, peak memory),
-loads, decodes, whole sets.
+pictures, timed one by one. The phases are in latency/phases.py.
 """
 
 import tempfile
@@ -56,8 +55,9 @@ class Options:
     min_samples: int = 50
     min_seconds: float = 0.25
     load_rounds: int = 10
-    fresh_rounds: int = 3
+    fresh_rounds: int = 5  # processes of each case; rounds and loads are divided among them
     batch_rounds: int = 5
+    allocator: str = "kept"  # of case_process.ALLOCATORS
     seed: int = 0
     max_minutes: float = 0.0
 
@@ -157,8 +157,10 @@ def new_row(case: Case, bundle: Bundle | None) -> dict[str, Any]:
         "peak_memory_kib": [],
         "load_ns": [],
         "load_cold_ns": [],
+        "load_processes": [],  # of each round of load_ns and load_cold_ns, the number of its process
         "cache_left": None,
         "decode_ns": [],
+        "decode_processes": [],  # of each round of decode_ns, the number of its process
         "batch_ns_per_image": {},
     }
 
@@ -202,7 +204,7 @@ def _ready(case: Case, row: dict[str, Any], bundle: Bundle | None, files: list[P
         psnr = decoder.golden_psnr_db
         row["golden_psnr_db"] = psnr if psnr is None or np.isfinite(psnr) else "identical"
     decode(datas[0])
-    return phases.State(case, row, files, datas, case.files(bundle) or files[:1], decode, decoder)
+    return phases.State(case, row, files, case.files(bundle) or files[:1])
 
 
 def config_of(

@@ -1,152 +1,161 @@
-"""The four phases of a latency run; each adds samples, in nanoseconds, to the rows of its cases."""
+"""The phases of a latency run; each adds samples, in nanoseconds, to the rows of its cases.
 
+The processes come first. Each of ``fresh_rounds`` times every case starts in a process of its own, which
+gives the cold times and then loads and steady decodes, interleaved with all other cases. What differs between
+processes is so in the samples, and the intervals of ratios know of it (common/intervals.py).
+"""
+
+import math
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from decant_bench.common.baselines import CODECS, setting
-from decant_bench.common.cases import Case, Decode
-from decant_bench.common.peer import PeerWork
+from decant_bench.common.cases import Case
 from decant_bench.common.schedule import Budget, shuffled_rounds
-from decant_bench.common.visits import Work, interleave, timed
+from decant_bench.common.visits import interleave
 from decant_bench.errors import BenchError
-from decant_bench.latency import page_cache, worker
+from decant_bench.latency import page_cache
+from decant_bench.latency.case_process import CaseProcess
 
 if TYPE_CHECKING:
-    from decant.decoder import Decoder
-
     from decant_bench.latency.measure import Options
+
+_COLD = ("cold_process_ns", "import_ns", "first_decode_ns", "peak_memory_kib")
 
 
 @dataclass
 class State:
-    """A case ready to be measured: its row, its files and their bytes, and what loading it reads."""
+    """A case ready to be measured: its row, its files, and what loading it reads."""
 
     case: Case
     row: dict[str, Any]
     files: list[Path]
-    datas: list[bytes]
     cold: list[Path]
-    decode: Decode
-    decoder: "Decoder | None"
     failed: bool = False
+
+    def refuse(self, reason: str) -> None:
+        """Measure it no more, and say why."""
+        self.failed = True
+        self.row["refused"] = reason
+
+
+@dataclass(frozen=True)
+class _Pace:
+    """What one of the processes does of the rounds, samples and seconds; see visits.Pace."""
+
+    rounds: int
+    images_per_visit: int
+    visit_ms: float
+    min_samples: int
+    min_seconds: float
 
 
 def run_all(states: list[State], options: "Options", budget: Budget, say: Callable[[str], None]) -> None:
     """All phases; each may use the time up to its share of ``budget``."""
-    fresh(states, options, budget, 0.3, say)
+    processes(states, options, budget, 0.9, say)
     alive = [state for state in states if not state.failed]
     if not alive:
-        raise BenchError("nothing could be measured: every case failed in a fresh process")
-    loads(alive, options, budget, 0.5, say)
-    decodes(alive, options, budget, 0.9, say)
-    batches(alive, options, budget, 1.0, say)
+        reasons = "; ".join(str(state.row["refused"]) for state in states[:3])
+        raise BenchError(f"nothing could be measured: every case failed in a fresh process ({reasons})")
+    whole_sets(alive, options, budget, 1.0, say)
 
 
-def fresh(
+def processes(
     states: list[State], options: "Options", budget: Budget, share: float, say: Callable[[str], None]
 ) -> None:
-    """Cold process, import, first load from a cold file cache, first decode, peak memory: one process a
-    sample.
-    """
-    rounds = shuffled_rounds(states, options.seed)
-    for number in range(options.fresh_rounds):
-        say(f"fresh processes: round {number + 1} of {options.fresh_rounds}")
-        for state in next(rounds):
-            if state.failed:
-                continue
+    """Cold processes, each with its share of loads and steady decodes."""
+    count = options.fresh_rounds
+    pace = _Pace(
+        math.ceil(options.rounds / count),
+        options.images_per_visit,
+        options.visit_ms,
+        math.ceil(options.min_samples / count),
+        options.min_seconds / count,
+    )
+    orders = shuffled_rounds(states, options.seed)
+    for number in range(count):
+        say(f"processes: {number + 1} of {count}")
+        with ExitStack() as stack:
+            started = _start([state for state in next(orders) if not state.failed], stack, options.allocator)
             try:
-                found = worker.measure(state.case, state.files, state.cold)
-            except RuntimeError as error:
-                state.failed = True
-                state.row["refused"] = str(error)
-                continue
-            state.row["cold_process_ns"].append(found["cold_process_ns"])
-            state.row["import_ns"].append(found["import_ns"])
-            state.row["fresh_load_ns"].append(found["load_ns"])
-            state.row["first_decode_ns"].append(found["first_decode_ns"])
-            state.row["peak_memory_kib"].append(found["peak_memory_kib"])
+                _loads(started, math.ceil(options.load_rounds / count), number)
+                interleave(
+                    [process for _, process in started],
+                    pace,
+                    options.seed + 2 + number,
+                    lambda: budget.used_up(share),
+                )
+            except RuntimeError as error:  # it has decoded before
+                raise BenchError(str(error)) from None
+            for state, process in started:
+                state.row["decode_ns"] += process.rounds_ns
+                state.row["decode_processes"] += [number] * len(process.rounds_ns)
         if budget.used_up(share):
             return
 
 
-def loads(
-    states: list[State], options: "Options", budget: Budget, share: float, say: Callable[[str], None]
-) -> None:
-    """Load again and again in this process: once with the files in the system's cache, once without."""
-    say(f"loads: {options.load_rounds} rounds")
-    rounds = shuffled_rounds(states, options.seed + 1)
-    for number in range(options.load_rounds):
-        for state in next(rounds):
+def _start(states: list[State], stack: ExitStack, allocator: str) -> list[tuple[State, CaseProcess]]:
+    """A process for each case, one after another, while those that are there wait for requests."""
+    started = []
+    for state in states:
+        try:
+            process = stack.enter_context(
+                CaseProcess(state.case, state.files, state.cold, allocator=allocator)
+            )
+        except RuntimeError as error:
+            state.refuse(str(error))
+            continue
+        for name in _COLD:
+            state.row[name].append(process.cold[name])
+        state.row["fresh_load_ns"].append(process.cold["load_ns"])
+        started.append((state, process))
+    return started
+
+
+def _loads(started: list[tuple[State, CaseProcess]], rounds: int, process_number: int) -> None:
+    """Load again in each process: once with the files in the system's cache, once without."""
+    for number in range(rounds):
+        for state, process in started:
             file = state.files[number % len(state.files)]
-            cold_files = state.cold if state.decoder is not None else [file]
-            left = page_cache.drop(cold_files)
+            files = state.cold if state.case.kind == "model" else [file]
+            left = page_cache.drop(files)
             if left is not None:
-                state.row["load_cold_ns"].append([timed(state.case.load, file)])
+                state.row["load_cold_ns"].append([process.load(number, files)])
                 state.row["cache_left"] = max(left, state.row["cache_left"] or 0.0)
-            for path in cold_files:
+            for path in files:
                 path.read_bytes()
-            state.row["load_ns"].append([timed(state.case.load, file)])
-        if budget.used_up(share):
-            return
+            state.row["load_ns"].append([process.load(number)])
+            state.row["load_processes"].append(process_number)
 
 
-def decodes(
+def whole_sets(
     states: list[State], options: "Options", budget: Budget, share: float, say: Callable[[str], None]
 ) -> None:
-    """Steady decodes. Every case of a round decodes the same pictures; quick ones go through them more
-    often.
-    """
-    say(f"decodes: at least {options.rounds} rounds")
-    with ExitStack() as peers:
-        works = [_decoding(state, peers) for state in states]
-        interleave(works, options, options.seed + 2, lambda: budget.used_up(share))
-
-
-def _decoding(state: State, peers: ExitStack) -> Work:
-    """The steady decodes of a case: a bundle's in this process, a codec's in one of its own."""
-    case, samples = state.case, state.row["decode_ns"]
-    if state.decoder is not None:
-        return Work(case.key, state.datas, state.decode, samples)
-    codec = CODECS[setting(case.name).codec]
-    return peers.enter_context(PeerWork(case.key, codec, case.threads, state.datas, samples))
-
-
-def batches(
-    states: list[State], options: "Options", budget: Budget, share: float, say: Callable[[str], None]
-) -> None:
-    """The whole set at once: decode_batch for a bundle, as many workers for a codec."""
+    """All pictures through as many workers as threads."""
     say(f"whole sets: {options.batch_rounds} rounds")
     jobs = [(state, count) for state in states for count in _batch_threads(state, options)]
     rounds = shuffled_rounds(jobs, options.seed + 3)
-    for number in range(options.batch_rounds):
-        for state, count in next(rounds):
-            if number and budget.used_up(share):
-                return
-            spent = timed(_decode_all, state, count)
-            state.row["batch_ns_per_image"].setdefault(str(count), []).append(spent / len(state.datas))
+    with ExitStack() as stack:
+        running = {
+            state.case.key: stack.enter_context(
+                CaseProcess(state.case, state.files, allocator=options.allocator)
+            )
+            for state in states
+        }
+        for number in range(options.batch_rounds):
+            for state, count in next(rounds):
+                if number and budget.used_up(share):
+                    return
+                spent = running[state.case.key].throughput(count, len(state.files))["ns"]
+                state.row["batch_ns_per_image"].setdefault(str(count), []).append(spent / len(state.files))
 
 
 def _batch_threads(state: State, options: "Options") -> tuple[int, ...]:
     """A bundle's decoder has its threads; a codec with one row gets all counts."""
-    if state.decoder is not None:
+    if state.case.kind == "model":
         return (state.case.threads,)
     threaded = CODECS[setting(state.case.name).codec].threaded
     return (state.case.threads,) if threaded else options.threads
-
-
-def _decode_all(state: State, threads: int) -> None:
-    if state.decoder is not None:
-        state.decoder.decode_batch(state.datas)
-        return
-    decode = setting(state.case.name).decoder(1)
-    if threads == 1:
-        for data in state.datas:
-            decode(data)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(decode, state.datas):
-            pass

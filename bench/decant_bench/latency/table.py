@@ -1,12 +1,14 @@
 """A latency record as figures in milliseconds, and as the tables that the terminal and the report show."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from decant_bench.common import published, quiet, stats
+from decant_bench.common.intervals import Ratio
 from decant_bench.common.record import Record
 from decant_bench.common.tables import Table, images_told, number, ratio
+from decant_bench.latency import ratios
 
 
 @dataclass(frozen=True)
@@ -23,10 +25,10 @@ class Figures:
     load: float | None
     batch: dict[str, float]
     peak_mib: float | None
-    decode_ratio: float | None
-    decode_interval: tuple[float, float] | None  # 95 %, of decode_ratio
-    load_ratio: float | None
-    load_cold_ratio: float | None
+    to_jpeg: Ratio | None  # of steady decodes, to the record's reference on one thread
+    to_avif: Ratio | None  # to AVIF on as many threads
+    load_ratio: Ratio | None
+    load_cold_ratio: Ratio | None
     megapixels: float | None = None  # of a picture, where all have one size
 
     @property
@@ -50,19 +52,15 @@ class Figures:
 
 def figures(record: Record) -> list[Figures]:
     """One per row that was measured, in the order of the record."""
-    rows = [row for row in record["rows"] if row["refused"] is None]
-    base = next((row for row in rows if row["subject"]["name"] == record.get("reference")), None)
-    pixels = _megapixels(record["config"]["images"])
-    return [replace(_figures(row, base), megapixels=pixels) for row in rows]
-
-
-def _megapixels(images: dict[str, Any]) -> float | None:
-    """Of a picture, of what a record says of its pictures."""
-    sizes = images.get("sizes") or [f"{images['width']}x{images['height']}"]
-    if len(sizes) != 1:
-        return None
-    width, height = map(int, sizes[0].split("x"))
-    return width * height / 1e6
+    pixels = ratios.megapixels(record)
+    to_jpeg, to_avif, load, load_cold = (
+        ratios.of(record, *wanted)
+        for wanted in (("jpeg",), ("avif",), ("jpeg", "load"), ("jpeg", "load_cold"))
+    )
+    return [
+        _figures(row, pixels, *(found.get(row["key"]) for found in (to_jpeg, to_avif, load, load_cold)))
+        for row in ratios.measured(record)
+    ]
 
 
 def refused(record: Record) -> list[tuple[str, str]]:
@@ -75,8 +73,8 @@ def refused(record: Record) -> list[tuple[str, str]]:
 
 
 DECODE_HEADERS = (
-    "decode, ms", "runtime", "asked>ran", "threads", "file\nbytes", "first", "median", "p90", "min", "MP/s",
-    "samples", "whole set\nper image", "median to\nJPEG q90",
+    "decode, ms", "runtime", "asked>ran", "threads", "file\nbytes", "first", "median", "p90", "p95", "min",
+    "MP/s", "samples", "whole set\nper image", "to\nJPEG q90", "to AVIF,\nsame threads",
 )  # fmt: skip
 LOAD_HEADERS = (
     "load, ms", "runtime", "threads", "model\nMB", "cold\nprocess", "import",
@@ -103,22 +101,21 @@ def decode_rows(found: Sequence[Figures]) -> list[list[str]]:
                 number(f.first_decode),
                 number(decode.median if decode else None),
                 number(decode.p90 if decode else None),
+                number(decode.p95 if decode else None),
                 number(decode.minimum if decode else None),
                 number(f.megapixels_per_s),
                 str(decode.count if decode else 0),
                 ", ".join(sets) or "-",
-                _with_interval(f),
+                with_interval(f.to_jpeg),
+                with_interval(f.to_avif),
             ]
         )
     return rows
 
 
-def _with_interval(f: Figures) -> str:
+def with_interval(found: Ratio | None) -> str:
     """The ratio and its interval: ``9.8x (9.5-10.1)``."""
-    if f.decode_interval is None:
-        return ratio(f.decode_ratio)
-    low, high = (ratio(end) for end in f.decode_interval)
-    return f"{ratio(f.decode_ratio)} ({low}-{high})"
+    return "-" if found is None else str(found)
 
 
 def load_rows(found: Sequence[Figures]) -> list[list[str]]:
@@ -134,8 +131,8 @@ def load_rows(found: Sequence[Figures]) -> list[list[str]]:
             number(f.fresh_load),
             number(f.load_cold),
             number(f.load),
-            ratio(f.load_cold_ratio),
-            ratio(f.load_ratio),
+            with_interval(f.load_cold_ratio),
+            with_interval(f.load_ratio),
             number(f.peak_mib),
         ]
         for f in found
@@ -150,9 +147,7 @@ def published_rows(found: Sequence[Figures]) -> list[list[str]]:
     rows = [
         [
             f"here: {f.row['label']}, {f.row['subject']['runtime']}, {f.row['subject']['threads']}t",
-            ratio(f.decode_ratio),
-            ratio(f.load_cold_ratio),
-            ratio(f.load_ratio),
+            *(with_interval(found) for found in (f.to_jpeg, f.load_cold_ratio, f.load_ratio)),
         ]
         for f in found
         if f.row["subject"]["kind"] == "model"
@@ -199,13 +194,15 @@ def published_note() -> str:
     return f"Published on {', '.join(table['machines'])}. {table['method']} Doubtful: {doubts}."
 
 
-_TIMES = ("decode_ns", "load_ns", "load_cold_ns")
-
-
-def _figures(row: dict[str, Any], base: dict[str, Any] | None) -> Figures:
-    base_decode, base_load, base_cold = (_median(base[key]) if base else None for key in _TIMES)
+def _figures(
+    row: dict[str, Any],
+    megapixels: float | None,
+    to_jpeg: Ratio | None,
+    to_avif: Ratio | None,
+    load_ratio: Ratio | None,
+    load_cold_ratio: Ratio | None,
+) -> Figures:
     decode = stats.flatten(row["decode_ns"])
-    median, load, cold = (_median(row[key]) for key in _TIMES)
     sets = sorted(row["batch_ns_per_image"].items(), key=lambda pair: int(pair[0]))
     peak = _middle([kib for kib in row["peak_memory_kib"] if kib is not None])
     return Figures(
@@ -215,21 +212,16 @@ def _figures(row: dict[str, Any], base: dict[str, Any] | None) -> Figures:
         first_decode=_ms(_middle(row["first_decode_ns"])),
         imports=_ms(_middle(row["import_ns"])),
         fresh_load=_ms(_middle(row["fresh_load_ns"])),
-        load_cold=_ms(cold),
-        load=_ms(load),
+        load_cold=_ms(_median(row["load_cold_ns"])),
+        load=_ms(_median(row["load_ns"])),
         batch={threads: stats.summarise(taken).median / 1e6 for threads, taken in sets},
         peak_mib=peak / 1024 if peak is not None else None,
-        decode_ratio=median / base_decode if median and base_decode else None,
-        decode_interval=_interval(row, base),
-        load_ratio=load / base_load if load and base_load else None,
-        load_cold_ratio=cold / base_cold if cold and base_cold else None,
+        to_jpeg=to_jpeg,
+        to_avif=to_avif,
+        load_ratio=load_ratio,
+        load_cold_ratio=load_cold_ratio,
+        megapixels=megapixels,
     )
-
-
-def _interval(row: dict[str, Any], base: dict[str, Any] | None) -> tuple[float, float] | None:
-    if base is None or base is row or not row["decode_ns"] or not base["decode_ns"]:
-        return None
-    return stats.ratio_interval(base["decode_ns"], row["decode_ns"], resamples=500)
 
 
 def _median(rounds: stats.Rounds) -> float | None:

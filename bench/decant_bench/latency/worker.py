@@ -1,59 +1,79 @@
-"""One case in a process of its own: import, load, first decode, peak memory.
+"""One case in a process of its own: import, load, first decode, peak memory; then whatever is asked.
 
-``python -m decant_bench.latency.worker`` reads a JSON object from stdin and writes one to stdout; ``measure``
-in this file is the other side. Only what the interpreter has loaded anyway is imported at the top, since the
-time of imports and the memory they take are what is measured.
+``python -m decant_bench.latency.worker`` reads a JSON object a line from stdin, the case first, and writes
+one a line to stdout; ``case_process.CaseProcess`` is the other side. Only what the interpreter has loaded
+anyway is imported at the top, since the time of imports and the memory they take are what is measured.
 """
 
 import json
+import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
-    from decant_bench.common.cases import Case
+    from decant_bench.common.cases import Case, Decode
 
 DECODES = 4  # pictures decoded before the peak of memory is read
 
 
-def measure(
-    case: "Case", files: "Sequence[Path]", cold: "Sequence[Path]", timeout_s: float = 300
-) -> dict[str, Any]:
-    """Run ``case`` in a fresh interpreter on the first of ``files``.
+class _Server:
+    """The case after its first decode; each method answers a request of the same name."""
 
-    The contents of ``cold`` are dropped from the file cache just before the load. Gives import_ns, load_ns,
-    first_decode_ns, peak_memory_kib, cache_left (see page_cache.drop) and cold_process_ns: from before the
-    interpreter starts to the first pixels, without the time to drop the file cache. Raises RuntimeError with
-    the worker's last line when it fails.
-    """
-    import subprocess
+    def __init__(self, case: "Case", files: "list[Path]", datas: list[bytes], decode: "Decode") -> None:
+        from decant_bench.common.visits import Work
 
-    task = {
-        "subject": case.as_dict(),
-        "files": [str(path) for path in files[:DECODES]],
-        "cold": [str(path) for path in cold],
-    }
-    command = [sys.executable, "-P", "-m", "decant_bench.latency.worker"]
-    started = time.monotonic_ns()
-    try:
-        done = subprocess.run(
-            command, input=json.dumps(task), capture_output=True, text=True, timeout=timeout_s, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise RuntimeError(f"{case.key}: nothing after {timeout_s:.0f} s in a fresh process") from None
-    if done.returncode != 0:
-        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise RuntimeError(f"{case.key}: failed in a fresh process: {lines[-1]}")
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    # The monotonic clock is the system's: both processes read the same one.
-    result["cold_process_ns"] = result.pop("first_pixels_at") - started - result.pop("dropping_ns")
-    return result
+        self._case, self._files, self._datas = case, files, datas
+        self._work = Work(case.key, datas, decode)
+
+    def visit(self, number: int, count: int, repeats: int) -> list[int]:
+        """Steady decodes; see visits.Work."""
+        return self._work.visit(number, count, repeats)
+
+    def quickest(self, count: int) -> int:
+        """See visits.Work."""
+        return self._work.quickest(count)
+
+    def load(self, number: int, cold: list[str]) -> int:
+        """Nanoseconds of loading once more; the files ``cold`` are dropped from the file cache before, the
+        others read.
+        """
+        from pathlib import Path
+
+        from decant_bench.common.visits import timed
+        from decant_bench.latency import page_cache
+
+        file = self._files[number % len(self._files)]
+        if cold:
+            page_cache.drop(Path(path) for path in cold)
+        else:
+            file.read_bytes()
+        return timed(self._case.load, file)
+
+    def throughput(self, threads: int, count: int) -> dict[str, Any]:
+        """``count`` pictures one after another through ``threads`` workers, each dropped when it is there:
+        nanoseconds, processor time, peak memory.
+        """
+        from decant_bench.common import machine
+
+        pictures = [self._datas[i % len(self._datas)] for i in range(count)]
+        decoded = self._case.streaming(threads)
+        for _ in decoded(pictures[: 2 * threads]):
+            pass
+        used, before = time.process_time_ns(), time.perf_counter_ns()
+        for _ in decoded(pictures):
+            pass
+        after = time.perf_counter_ns()
+        return {
+            "ns": after - before,
+            "cpu_ns": time.process_time_ns() - used,
+            "peak_memory_kib": machine.peak_memory_kib(),
+        }
 
 
-def _run(task: dict[str, Any]) -> dict[str, Any]:
+def _begin(task: dict[str, Any]) -> tuple[dict[str, Any], _Server]:
     started = time.perf_counter_ns()
     from decant_bench.common.cases import from_dict
 
@@ -77,9 +97,9 @@ def _run(task: dict[str, Any]) -> dict[str, Any]:
     decode(datas[0])
     decoded = time.perf_counter_ns()
     first_pixels_at = time.monotonic_ns()
-    for data in datas[1:]:
+    for data in datas[1:DECODES]:
         decode(data)
-    return {
+    cold = {
         "first_pixels_at": first_pixels_at,
         "dropping_ns": dropped - imported,
         "import_ns": imported - started,
@@ -88,7 +108,23 @@ def _run(task: dict[str, Any]) -> dict[str, Any]:
         "peak_memory_kib": machine.peak_memory_kib(),
         "cache_left": cache_left,
     }
+    return cold, _Server(case, files, datas, decode)
+
+
+def _serve() -> None:
+    """Answer requests until stdin ends. Whatever a library prints goes to stderr: it is no answer."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    cold, server = _begin(json.loads(sys.stdin.readline()))
+    answer: Any = cold
+    while True:
+        print(json.dumps(answer), file=answers, flush=True)
+        line = sys.stdin.readline()
+        if not line:
+            return
+        what, arguments = json.loads(line)
+        answer = getattr(server, what)(*arguments)
 
 
 if __name__ == "__main__":
-    print(json.dumps(_run(json.load(sys.stdin))))
+    _serve()

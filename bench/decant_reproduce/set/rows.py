@@ -298,9 +298,9 @@ def _times(found: Found, label: str, what: str) -> str:
                 continue
             source = "" if where == "this run" else f", {where}"
             if what == "load" and f.load_cold_ratio is not None:
-                told.append(f"{number(f.load_cold_ratio)}x ({number(f.load_cold)} ms{source})")
-            elif what == "decode" and f.decode is not None and f.decode_ratio is not None:
-                told.append(f"{number(f.decode_ratio)}x ({number(f.decode.median)} ms{source})")
+                told.append(f"{number(f.load_cold_ratio.ratio)}x ({number(f.load_cold)} ms{source})")
+            elif what == "decode" and f.decode is not None and f.to_jpeg is not None:
+                told.append(f"{number(f.to_jpeg.ratio)}x ({number(f.decode.median)} ms{source})")
     return "; ".join(told) or NOT_YET
 
 

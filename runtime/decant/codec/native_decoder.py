@@ -14,6 +14,7 @@ from decant.formats.container import DcnFile
 from decant.formats.manifest import MODEL_SUFFIX
 from decant.formats.rectangles import Rectangle, whole
 from decant.libdcn import library
+from decant.process.workers import share_of
 
 if TYPE_CHECKING:
     from decant.backends.session import Pending
@@ -82,7 +83,8 @@ class NativeDecoder:
 
     def decode(self, file: DcnFile, source: str = "<bytes>", region: Rectangle | None = None) -> np.ndarray:
         """uint8 (H, W, 3), or (H, W, 4) where the file has alpha, of the picture or a ``region`` of its
-        pixels. Raises FormatError for a damaged file, SizeLimitError where memory cannot hold it.
+        pixels. Where several pictures are decoded at a time, they share the threads. Raises FormatError for
+        a damaged file, SizeLimitError where memory cannot hold it.
         """
         area = region or whole(file.height, file.width)
         pixels = np.empty((area.height, area.width, 3 if file.alpha is None else 4), np.uint8)
@@ -95,7 +97,7 @@ class NativeDecoder:
             file.quality,
             file.grey,
             (area.x0, area.y0, area.width, area.height),
-            self._threads,
+            share_of(self._threads),
             pixels,
         )
         if failed is not None:

@@ -7,6 +7,7 @@ or no thread can be had, the work is done in the calling thread.
 """
 
 import _thread
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from queue import SimpleQueue
@@ -14,8 +15,11 @@ from typing import Any, TypeVar
 
 from decant.process import lifecycle
 
-# How many items a worker may be ahead of the results that were taken.
-_AHEAD = 16
+# How many items a worker may be ahead of the results that were taken. More would keep workers no busier, and
+# hold so many pictures that their memory is cold when it is used again.
+_AHEAD = 4
+
+_here = threading.local()  # ``busy``: how many items workers of the same call are at, or will be at once
 
 _Item = TypeVar("_Item")
 _T = TypeVar("_T")
@@ -37,13 +41,19 @@ def in_order(work: Callable[[_Item], _T], items: Iterable[_Item], workers: int) 
     """
     jobs: SimpleQueue[tuple[_Item, SimpleQueue[Any]] | None] = SimpleQueue()
     ended: SimpleQueue[None] = SimpleQueue()
+    running: list[None] = []  # as long as items are being worked on; lists grow and shrink atomically
     waiting: deque[SimpleQueue[tuple[Any, BaseException | None]]] = deque()
 
     def serve() -> None:
+        _here.busy = lambda: min(started, len(running) + jobs.qsize())
         try:
             while (job := jobs.get()) is not None:
                 item, results = job
-                results.put(_outcome(lambda item=item: work(item)))  # type: ignore[misc]
+                running.append(None)
+                outcome = _outcome(lambda item=item: work(item))  # type: ignore[misc]
+                running.pop()
+                results.put(outcome)
+                del item, results, job, outcome  # not held while waiting for the next
         finally:
             ended.put(None)
 
@@ -68,6 +78,14 @@ def in_order(work: Callable[[_Item], _T], items: Iterable[_Item], workers: int) 
             jobs.put(None)
         for _ in range(started):
             ended.get()
+
+
+def share_of(threads: int) -> int:
+    """Of so many threads, those that work in a worker of ``in_order`` may take now: they are divided among
+    the items that are being worked on. All of them outside of workers.
+    """
+    busy: Callable[[], int] = getattr(_here, "busy", int)
+    return max(1, threads // max(1, busy()))
 
 
 def _drop(jobs: "SimpleQueue[Any]") -> None:

@@ -8,7 +8,14 @@ from decant_bench.common import stats
 def test_summary_of_known_samples():
     summary = stats.summarise([5, 1, 3, 2, 4])
     assert (summary.count, summary.minimum, summary.median, summary.mean, summary.maximum) == (5, 1, 3, 3, 5)
-    assert summary.p90 == pytest.approx(4.6)  # 90 % of the way from 1 to 5, linearly
+    assert (summary.p90, summary.p95) == (None, None)
+
+
+def test_percentiles_need_five_samples_beyond():
+    assert stats.summarise(range(49)).p90 is None
+    assert stats.summarise(range(51)).p90 == pytest.approx(45)  # linearly
+    assert stats.summarise(range(99)).p95 is None
+    assert stats.summarise(range(101)).p95 == pytest.approx(95)
 
 
 def test_median_of_an_even_number_is_between_the_middle_two():

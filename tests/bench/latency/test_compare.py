@@ -58,7 +58,7 @@ def test_other_work_is_refused_and_says_what_differs(steady):
     other = copy.deepcopy(steady)
     other["config"]["options"]["rounds"] = 99
     other["config_hash"] = record.config_hash(other["config"])
-    with pytest.raises(BenchError, match=r"options\.rounds: 3 and 99"):
+    with pytest.raises(BenchError, match=r"options\.rounds: 4 and 99"):
         compare.compare(steady, other)
 
 
@@ -106,8 +106,8 @@ def test_the_command_prints_json_and_fails_above_a_ratio(steady, tmp_path):
     [
         ("", "not a JSON record"),
         ("[1]", "no schema"),
-        ('{"schema": 99}', "schema 99; this decant reads 1"),
-        ('{"schema": 1}', "kind is missing"),
+        ('{"schema": 99}', "schema 99; this decant reads 1 and 2"),
+        ('{"schema": 2}', "kind is missing"),
     ],
 )
 def test_files_that_are_no_records_end_in_one_line(tmp_path, content, message):

@@ -16,7 +16,7 @@ from decant_bench.common.pictures import wheel_crops
 from decant_bench.errors import BenchError
 from decant_bench.latency import measure as latency
 from decant_bench.latency import table as latency_table
-from decant_bench.latency import worker
+from decant_bench.latency.case_process import CaseProcess
 
 
 def test_every_variant_runtime_and_thread_count_has_a_row(latency_record, tiny):
@@ -32,7 +32,9 @@ def test_every_variant_runtime_and_thread_count_has_a_row(latency_record, tiny):
 def test_every_row_has_samples_of_every_kind(latency_record, quick):
     for row in latency_record["rows"]:
         assert row["refused"] is None
-        assert len(row["import_ns"]) == len(row["fresh_load_ns"]) == len(row["first_decode_ns"]) == 1
+        assert len(row["import_ns"]) == len(row["fresh_load_ns"]) == len(row["first_decode_ns"]) == 2
+        assert len(row["decode_processes"]) == len(row["decode_ns"])
+        assert set(row["decode_processes"]) == set(row["load_processes"]) == {0, 1}
         assert len(row["load_ns"]) == quick.load_rounds
         assert len(row["decode_ns"]) >= quick.rounds
         assert all(len(samples) >= quick.images_per_visit for samples in row["decode_ns"])
@@ -88,7 +90,7 @@ def test_the_configuration_hash_follows_the_work_and_not_the_folder(tiny, crops1
     moved = type(crops16).of(crops16.names, crops16.pixels.copy(), "another folder")
     assert hashed(moved, quick) == base
     assert hashed(crops16, latency.Options(**{**quick.__dict__, "max_minutes": 9.0})) == base
-    assert hashed(crops16, latency.Options(**{**quick.__dict__, "rounds": 4})) != base
+    assert hashed(crops16, latency.Options(**{**quick.__dict__, "rounds": 5})) != base
     changed = crops16.pixels.copy()
     changed[0, 0, 0, 0] ^= 1
     assert hashed(type(crops16).of(crops16.names, changed, crops16.source), quick) != base
@@ -99,7 +101,7 @@ def test_the_table_shows_every_row_and_the_publication(latency_record):
     found = latency_table.figures(latency_record)
     assert len(found) == len(latency_record["rows"])
     reference = next(f for f in found if f.row["key"] == "jpeg-q90 t1")
-    assert reference.decode_ratio == reference.load_ratio == 1
+    assert reference.to_jpeg.ratio == reference.load_ratio.ratio == pytest.approx(1)
     for word in (
         "tiny int8 + denoiser",
         "openvino",
@@ -111,16 +113,28 @@ def test_the_table_shows_every_row_and_the_publication(latency_record):
         assert word in text
 
 
-def test_ratios_are_those_of_the_medians(latency_record):
+def test_ratios_are_of_rounds_taken_together(latency_record):
     found = {f.row["key"]: f for f in latency_table.figures(latency_record)}
     rows = {row["key"]: row for row in latency_record["rows"]}
 
-    def median(key):
-        return np.median([ns for samples in rows[key]["decode_ns"] for ns in samples])
+    def medians(key):
+        return np.array([np.median(samples) for samples in rows[key]["decode_ns"]])
 
-    expected = median("png t1") / median("jpeg-q90 t1")
-    assert found["png t1"].decode_ratio == pytest.approx(expected)
-    assert found["png t1"].decode.median == pytest.approx(median("png t1") / 1e6)
+    logs = np.log(medians("png t1") / medians("jpeg-q90 t1"))
+    numbers = np.array(rows["png t1"]["decode_processes"])
+    by_process = [np.median(logs[numbers == number]) for number in sorted(set(numbers))]
+    png = found["png t1"]
+    assert png.to_jpeg.ratio == pytest.approx(np.exp(np.mean(by_process)))
+    assert png.to_jpeg.processes == 2
+    assert png.to_jpeg.low <= png.to_jpeg.ratio <= png.to_jpeg.high
+    every = [ns for samples in rows["png t1"]["decode_ns"] for ns in samples]
+    assert png.decode.median == pytest.approx(np.median(every) / 1e6)
+
+
+def test_ratios_to_avif_are_on_as_many_threads(latency_record):
+    found = {f.row["key"]: f for f in latency_table.figures(latency_record)}
+    assert found["avif t1"].to_avif.ratio == found["avif t2"].to_avif.ratio == pytest.approx(1)
+    assert found["jpeg-q90 t1"].to_avif.ratio == pytest.approx(1 / found["avif t1"].to_jpeg.ratio)
 
 
 def test_a_variant_that_fails_its_golden_files_is_shown_as_refused(tmp_path, crops16, quick):
@@ -174,10 +188,38 @@ def test_whole_sets_are_decoded_by_decode_batch(tiny, crops16):
         assert np.array_equal(alone, together)
 
 
-def test_a_worker_that_fails_says_why(tmp_path, tiny):
+def test_a_process_that_fails_says_why(tmp_path):
     (tmp_path / "x").write_bytes(b"no JPEG")
-    with pytest.raises(RuntimeError, match=r"jpeg-q90 t1: failed in a fresh process: .*cannot identify"):
-        worker.measure(CodecCase("jpeg-q90"), [tmp_path / "x"], [])
+    failing = CaseProcess(CodecCase("jpeg-q90"), [tmp_path / "x"])
+    with (
+        pytest.raises(RuntimeError, match=r"jpeg-q90 t1: failed in a fresh process: .*cannot identify"),
+        failing,
+    ):
+        pass
+
+
+def test_a_process_that_does_not_answer_is_ended(tmp_path, crops16):
+    (tmp_path / "x").write_bytes(setting("png").encode(crops16.pixels[0]))
+    slow = CaseProcess(CodecCase("png"), [tmp_path / "x"], timeout_s=0.01)
+    with pytest.raises(RuntimeError, match="nothing after 0 s in a fresh process"), slow:
+        pass
+
+
+def test_a_process_loads_again_and_streams_pictures(tmp_path, tiny, crops16):
+    paths = []
+    for number, data in enumerate(latency.encode(Bundle.open(tiny), crops16)):
+        paths.append(tmp_path / f"{number}.dcn")
+        paths[-1].write_bytes(data)
+    cases = bundle_cases(Bundle.open(tiny), ("onnxruntime",), (1,))
+    case = next(one for one in cases if one.precision == "float" and not one.denoise)
+    with CaseProcess(case, paths, paths[:1]) as process:
+        assert process.cold["cold_process_ns"] > process.cold["import_ns"] > 0
+        assert process.load(0) > 0
+        assert process.load(1, paths[:1]) > 0
+        found = process.throughput(2, 9)
+        assert found["ns"] > 0
+        assert found["peak_memory_kib"] >= process.cold["peak_memory_kib"]
+        assert len(process.visit(0, 2, 3)) == 6
 
 
 def test_loading_reads_the_files_that_count_as_the_models(tiny):

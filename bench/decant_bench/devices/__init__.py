@@ -1,0 +1,1 @@
+"""Collections of devices: latency records made small, and the page that ranks them."""

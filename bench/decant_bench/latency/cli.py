@@ -1,0 +1,176 @@
+"""``decant bench latency``. What is slow to import is imported inside it."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from decant_bench.common.cli_types import Integers, Names
+from decant_bench.common.refusals import require_measured
+from decant_bench.common.shared_options import known_codecs, known_runtimes, open_bundles, say, shared
+
+RUNTIMES = ("native", "onnxruntime", "openvino")
+_POSITIVE = click.IntRange(1)
+_PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("bundles", metavar="[BUNDLE]...", nargs=-1)
+@shared
+@click.option(
+    "--profile",
+    type=click.Choice(["laptop"]),
+    help="A whole run by one word: default decoders of BUNDLE (nano, lite, full), peers, sizes, stages.",
+)
+@click.option("--out", metavar="DIR", type=_PATH, help="Write JSON, Markdown and an HTML page here.")
+@click.option("--threads", type=Integers(), default=(1, 2), help="Thread counts.  [default: 1,2]")
+@click.option("--runtime", "runtimes", type=Names(), default=RUNTIMES, help="Runtimes.  [default: all]")
+@click.option("--device", type=click.Choice(["cpu", "npu", "gpu", "auto"]), default="cpu", show_default=True)
+@click.option("--codecs", type=Names(), help="Measured beside: jpeg-q90, png, avif, jxl ...")
+@click.option("--rounds", type=_POSITIVE, default=20, show_default=True, help="Rounds of decodes.")
+@click.option("--load-rounds", type=_POSITIVE, default=10, show_default=True, help="Rounds of loads.")
+@click.option(
+    "--processes",
+    "--fresh-rounds",
+    "fresh_rounds",
+    type=_POSITIVE,
+    default=5,
+    show_default=True,
+    help="Processes of each case, among which rounds are divided.",
+)
+@click.option("--min-samples", type=_POSITIVE, default=50, show_default=True, help="Decodes each.")
+@click.option("--min-seconds", default=0.25, show_default=True, help="Of decoding each, at least.")
+@click.option("--max-minutes", default=0.0, help="End earlier, after one round at least.")
+@click.option(
+    "--sustained",
+    "sustained_minutes",
+    metavar="MINUTES",
+    type=click.FloatRange(0.05),
+    is_flag=False,
+    flag_value=10.0,
+    help="With --profile: also decode so long without a pause; 10 without a number.",
+)
+@click.option(
+    "--loadgen",
+    "loadgen_seconds",
+    metavar="SECONDS",
+    type=click.FloatRange(0.1),
+    help="With --profile: also MLPerf LoadGen's single stream, so long each.",
+)
+@click.option(
+    "--allocator",
+    type=click.Choice(["kept", "default"]),
+    default="kept",
+    show_default=True,
+    help="Keep freed memory for the next decode (glibc), or not.",
+)
+@click.option("--seed", default=0, show_default=True, help="Of the order of visits.")
+@click.option("--breakdown", is_flag=True, help="The stages of decoding, of codec bundles, instead.")
+@click.option("--match", "match_bpp", default=0.6, show_default=True, help="Bits per pixel of --breakdown.")
+def latency(
+    bundles: tuple[str, ...],
+    images: Path | None,
+    limit: int | None,
+    fit: str,
+    archive: Path | None,
+    bundle_dir: str | None,
+    json_path: Path | None,
+    profile: str | None,
+    out: Path | None,
+    sustained_minutes: float | None,
+    loadgen_seconds: float | None,
+    breakdown: bool,
+    match_bpp: float,
+    **chosen: Any,
+) -> None:
+    """Load and decode times of every variant of BUNDLE, and of JPEG, PNG, WebP and AVIF in the same run."""
+    from decant_bench.common import fitting, record
+    from decant_bench.latency import measure as lab
+    from decant_bench.latency import report as latency_report
+    from decant_bench.latency import table as latency_table
+
+    known_runtimes(chosen["runtimes"])
+    if profile is None and (sustained_minutes or loadgen_seconds):
+        raise click.UsageError("--sustained and --loadgen belong to --profile laptop; give it too")
+    if not bundles and profile is None:
+        raise click.UsageError("Missing argument '[BUNDLE]...'; --profile laptop takes the shipped ones")
+    if profile is not None:
+        _profile(
+            bundles,
+            bundle_dir,
+            out or Path("latency"),
+            chosen["max_minutes"],
+            sustained_minutes,
+            loadgen_seconds,
+        )
+        return
+    if breakdown:
+        names = ("runtimes", "rounds", "seed")
+        _break_down(
+            open_bundles(bundles, bundle_dir),
+            images,
+            limit,
+            json_path,
+            match_bpp,
+            {n: chosen[n] for n in names},
+        )
+        return
+    if chosen["codecs"] is None:
+        chosen["codecs"] = lab.CODECS
+    known_codecs(chosen["codecs"])
+    opened = open_bundles(bundles, bundle_dir)
+    pictures = fitting.squares_for(opened, images, limit, fit)
+    result = lab.measure(opened, pictures, lab.Options(**chosen), archive=archive, say=say)
+    if json_path is not None:
+        record.write(result, json_path)
+    if out is not None:
+        latency_report.write(result, out)
+    click.echo(latency_table.as_text(result))
+    require_measured(result["rows"])
+
+
+def _profile(
+    names: tuple[str, ...],
+    bundle_dir: str | None,
+    out: Path,
+    minutes: float,
+    sustained_minutes: float | None,
+    loadgen_seconds: float | None,
+) -> None:
+    from dataclasses import replace
+
+    from decant_bench.latency import profile, report, sustained
+
+    options, blocks = profile.LAPTOP, profile.Blocks()
+    if minutes:
+        share = minutes / profile.MINUTES
+        options = replace(options, max_minutes=share * options.max_minutes)
+        blocks = replace(blocks, minutes=minutes)
+    if sustained_minutes:
+        blocks = replace(blocks, sustained=sustained.Options(minutes=sustained_minutes))
+    if loadgen_seconds:
+        blocks = replace(blocks, loadgen_seconds=loadgen_seconds)
+    bundles = open_bundles(names or profile.BUNDLES, bundle_dir)
+    result = profile.measure(bundles, options, blocks, say=say)
+    report.write(result, out)
+    click.echo("\n\n".join(table.text() for table in report.tables(result)[:3]))
+    click.echo(f"\nreport: {out.resolve() / 'latency.html'}")
+
+
+def _break_down(
+    bundles: list[Any],
+    folder: Path | None,
+    limit: int | None,
+    json_path: Path | None,
+    match_bpp: float,
+    chosen: dict[str, Any],
+) -> None:
+    from decant_bench.common import pictures, record
+    from decant_bench.latency import breakdown
+
+    found = pictures.wheel_pictures(limit) if folder is None else pictures.read_pictures(folder, limit)
+    options = breakdown.Options(match_bpp=match_bpp, **chosen)
+    result = breakdown.measure(bundles, found, options, say=say)
+    if json_path is not None:
+        record.write(result, json_path)
+    click.echo(breakdown.as_text(result))
