@@ -8,12 +8,10 @@ a ``decant.Encoder`` or ``decant.Decoder``.
 import os
 from typing import IO, TYPE_CHECKING, Any
 
-from decant.commands.describe import FileInfo
 from decant.errors import FormatError
 from decant.formats import container
 from decant.formats.metadata import Metadata
 from decant.formats.reading import read_dcn
-from decant.formats.writing import check_dcn_name, check_destination, write_atomically
 from decant.settings import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -21,6 +19,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from decant.bundles.bundle import Bundle
+    from decant.commands.describe import FileInfo
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
 
@@ -90,12 +89,14 @@ def open(source: Source, *, upright: bool = False, **options: Any) -> "np.ndarra
     return _decode(*_read(source), upright, options)
 
 
-def info(source: Source) -> FileInfo:
+def info(source: Source) -> "FileInfo":
     """What a ``.dcn`` file says of itself; no pixel is decoded, and no bundle is needed.
 
     ``source`` is a path, an open binary file or the bytes. All checksums are checked. Raises FormatError, and
     OSError when the file cannot be read.
     """
+    from decant.commands.describe import FileInfo
+
     data, name = _read(source)
     return FileInfo.of(container.parse(data, name), name, len(data))
 
@@ -117,6 +118,8 @@ def save(
             raise TypeError(f"target of type {type(target).__name__}; a path or an open binary file expected")
         target.write(encode(image, model, **settings))
         return
+    from decant.formats.writing import check_dcn_name, check_destination, write_atomically
+
     check_dcn_name(target)
     check_destination(target)
     data = encode(image, model, **settings)
@@ -125,12 +128,15 @@ def save(
 
 def _decode(data: bytes, source: str, upright: bool, options: dict[str, Any]) -> "np.ndarray":
     from decant import cache
-    from decant.formats.exif import orientation_of
-    from decant.formats.orientation import turned
 
     file = container.parse(data, source)
     pixels = cache.decoder(file.name, file.model_id, **options).decode_file(file, source)
-    return turned(pixels, orientation_of(file.exif, file.xmp)) if upright else pixels
+    if not upright:
+        return pixels
+    from decant.formats.exif import orientation_of
+    from decant.formats.orientation import turned
+
+    return turned(pixels, orientation_of(file.exif, file.xmp))
 
 
 def _read(source: Any) -> tuple[bytes, str]:

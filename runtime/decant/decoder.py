@@ -1,4 +1,9 @@
-"""Bytes of a ``.dcn`` file -> pixels."""
+"""Bytes of a ``.dcn`` file -> pixels.
+
+numpy is imported where arrays are made: the Pillow plugin, which takes bytes, does without.
+"""
+
+from __future__ import annotations
 
 import operator
 import os
@@ -7,16 +12,12 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-
-from decant.backends.session import Session
 from decant.bundles.bundle import Bundle, open_bundle
 from decant.codec import native_decoder
 from decant.errors import FormatError, ImageError, ModelNotFoundError
 from decant.formats import container
 from decant.formats.container import DEFAULT_SIZE_LIMIT, DcnFile
 from decant.formats.exif import orientation_of
-from decant.formats.orientation import turned
 from decant.formats.rectangles import Rectangle, whole
 from decant.process.cores import usable_cores
 from decant.process.workers import in_order
@@ -25,6 +26,9 @@ from decant.selection.golden import CheckGolden
 from decant.selection.loading import RuntimeInfo, SelectedGraph, load_companion, load_session
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from decant.backends.session import Session
     from decant.codec.native_decoder import NativeDecoder
     from decant.layouts.layout import PictureDecoder
 
@@ -111,12 +115,23 @@ class Decoder(RuntimeInfo):
         """
         file = container.parse(check_bytes(data, source), source)
         pixels = self.decode_file(file, source)
-        return turned(pixels, orientation_of(file.exif, file.xmp)) if upright else pixels
+        if not upright:
+            return pixels
+        from decant.formats.orientation import turned
+
+        return turned(pixels, orientation_of(file.exif, file.xmp))
 
     def decode_file(self, file: DcnFile, source: str = "<bytes>") -> np.ndarray:
         """A parsed file -> what ``decode`` gives. Raises as that does."""
         self._check(file, source)
         return self._pipeline.decode(file, source)
+
+    def decode_file_bytes(self, file: DcnFile, source: str = "<bytes>") -> bytearray | bytes:
+        """A parsed file -> the bytes of what ``decode`` gives, row after row. Raises as that does."""
+        if isinstance(self._pipeline, native_decoder.NativeDecoder):
+            self._check(file, source)
+            return self._pipeline.decode_bytes(file, source)
+        return self.decode_file(file, source).tobytes()
 
     def decode_region(
         self, data: bytes, region: tuple[int, int, int, int], source: str = "<bytes>"
@@ -169,6 +184,8 @@ class Decoder(RuntimeInfo):
         Raises FormatError when the latents have another shape than the graph takes, BundleError for a bundle
         of another layout.
         """
+        import numpy as np
+
         latents = np.ascontiguousarray(latents, np.float32)
         width, height = self.bundle.image
         if not len(latents):

@@ -104,7 +104,7 @@ class DcnImageFile(ImageFile.ImageFile):
         super().verify()
 
 
-def _decode(data: bytes, header: bytes, mode: str, source: str) -> bytes:
+def _decode(data: bytes, header: bytes, mode: str, source: str) -> bytes | bytearray:
     """A file that began with ``header`` when it was opened -> its pixels in the order of Pillow's raw mode
     ``mode``. Raises OSError.
     """
@@ -118,11 +118,13 @@ def _decode(data: bytes, header: bytes, mode: str, source: str) -> bytes:
         if file.width * file.height > container.DEFAULT_SIZE_LIMIT:
             # Image.open has let it through, so the user has raised Pillow's own limit.
             options.setdefault("size_limit", container.MAX_SIDE**2)
-        pixels = cache.decoder(file.name, file.model_id, **options).decode_file(file, source)
+        pixels = cache.decoder(file.name, file.model_id, **options).decode_file_bytes(file, source)
     except DecantError as error:
         raise OSError(str(error)) from error
-    image = Image.fromarray(pixels)
-    return (image if image.mode == mode else image.convert(mode)).tobytes()
+    kept = "RGB" if file.alpha is None else "RGBA"
+    if mode == kept:
+        return pixels
+    return Image.frombuffer(kept, (file.width, file.height), pixels).convert(mode).tobytes()
 
 
 def _metadata(stream: IO[bytes], header: container.Header, source: str) -> dict[str, bytes]:

@@ -2,6 +2,7 @@
 libdcn for a codec's file.
 """
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,25 @@ PROGRAMS = {
     "command": "import decant.commands.cli as c; sys.argv = ['', 'decode', FILE, OUT + '.png']; c.main()",
     "pillow": "import decant.pillow; from PIL import Image; Image.open(FILE).save(OUT + '.png')",
 }
+
+
+def test_pillow_opens_without_numpy_once_the_golden_files_were_decoded(tmp_path: Path):
+    load()
+    text = (
+        "import sys, decant.pillow\nfrom PIL import Image\n"
+        f"image = Image.open({str(GOLDEN)!r})\nimage.load()\n"
+        "print(image.size, image.mode, *[name for name in ('numpy', 'tomllib') if name in sys.modules])"
+    )
+    variables = os.environ | {"XDG_CACHE_HOME": str(tmp_path), "DECANT_BUNDLES": str(BUNDLES)}
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", text], capture_output=True, text=True, check=True, env=variables
+        )
+        for _ in range(2)
+    ]
+    with Image.open(GOLDEN.with_suffix(".png")) as image:
+        assert said[1].stdout == f"{image.size} RGB\n"
+    assert said[0].stdout.endswith(" numpy\n")
 
 
 @pytest.mark.parametrize("program", list(PROGRAMS))

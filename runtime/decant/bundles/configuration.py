@@ -46,12 +46,13 @@ def configuration() -> Configuration:
         raise BundleError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise BundleError(f"{path}: not the TOML expected: {error}") from None
-    import tomllib  # few have such a file
+    if text:  # few have such a file
+        import tomllib
 
-    try:
-        values = tomllib.loads(text) if text else {}
-    except tomllib.TOMLDecodeError as error:
-        raise BundleError(f"{path}: not the TOML expected: {error}") from None
+        try:
+            values = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise BundleError(f"{path}: not the TOML expected: {error}") from None
     if unknown := sorted(set(values) - set(_KEYS)):
         raise BundleError(f"{path}: unknown key {unknown[0]}; {' and '.join(_KEYS)} are known")
     bundles, mirror = values.get("bundles", []), values.get("mirror", "")

@@ -1,13 +1,13 @@
 """A codec's model file in libdcn: files of the layout ``grid`` -> pixels, in C from the streams on.
 
-Nothing but numpy is imported: neither a layout's tables nor a runtime's graphs are read. Pixels are those of
+Only arrays need numpy: neither a layout's tables nor a runtime's graphs are read. Pixels are those of
 the integer synthesis (docs/synthesis.md), on every machine.
 """
 
+from __future__ import annotations
+
 from types import ModuleType
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from decant.errors import BundleError, FormatError, GoldenError, SizeLimitError
 from decant.formats.container import DcnFile
@@ -17,6 +17,8 @@ from decant.libdcn import library
 from decant.process.workers import share_of
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from decant.backends.session import Pending
     from decant.bundles.bundle import Bundle
     from decant.selection.candidates import GraphRequest
@@ -27,15 +29,15 @@ PRECISION, RUNTIME = "int16", "native"
 _BAD_FILE, _TOO_LARGE = 3, 5  # of dcn_status in dcn.h
 
 
-def model_path(bundle: "Bundle") -> str | None:
+def model_path(bundle: Bundle) -> str | None:
     """The model file of ``bundle``; None where it has none."""
     name = bundle.name + MODEL_SUFFIX
     return name if any(entry.path == name for entry in bundle.manifest.entries) else None
 
 
 def select(
-    bundle: "Bundle", wish: "GraphRequest", threads: int, check_golden: "CheckGolden"
-) -> "tuple[SelectedGraph | None, tuple[str, ...]]":
+    bundle: Bundle, wish: GraphRequest, threads: int, check_golden: CheckGolden
+) -> tuple[SelectedGraph | None, tuple[str, ...]]:
     """The decoder of a bundle's model file in ``SelectedGraph.session``, where ``wish`` allows it and there
     is one; and what was passed over.
 
@@ -86,8 +88,23 @@ class NativeDecoder:
         pixels. Where several pictures are decoded at a time, they share the threads. Raises FormatError for
         a damaged file, SizeLimitError where memory cannot hold it.
         """
+        import numpy as np
+
         area = region or whole(file.height, file.width)
-        pixels = np.empty((area.height, area.width, 3 if file.alpha is None else 4), np.uint8)
+        pixels = np.empty((area.height, area.width, _channels(file)), np.uint8)
+        self._decode(file, source, area, pixels)
+        return pixels
+
+    def decode_bytes(self, file: DcnFile, source: str = "<bytes>") -> bytearray:
+        """The same of the whole picture, row after row, without numpy. Raises as ``decode`` does."""
+        try:
+            pixels = bytearray(file.height * file.width * _channels(file))
+        except MemoryError:
+            raise SizeLimitError(f"{source}: memory is short for {file.width}x{file.height} pixels") from None
+        self._decode(file, source, whole(file.height, file.width), pixels)
+        return pixels
+
+    def _decode(self, file: DcnFile, source: str, area: Rectangle, pixels: np.ndarray | bytearray) -> None:
         failed: tuple[int, str] | None = self._kernels.decode(
             self._model,
             file.latents,
@@ -104,7 +121,6 @@ class NativeDecoder:
             status, message = failed
             kind = {_BAD_FILE: FormatError, _TOO_LARGE: SizeLimitError}.get(status, BundleError)
             raise kind(f"{source}: {message}")
-        return pixels
 
     def synthesise(self, latents: np.ndarray) -> np.ndarray:
         """See PictureDecoder: latents of a codec come in files only. Raises BundleError."""
@@ -114,6 +130,10 @@ class NativeDecoder:
         """See Session: a model file decodes whole files. Raises BundleError."""
         raise BundleError(f"{self._where}: libdcn decodes whole files; use decode")
 
-    def start(self, *inputs: np.ndarray) -> "Pending":
+    def start(self, *inputs: np.ndarray) -> Pending:
         """See ``run``."""
         return self.run(*inputs)  # type: ignore[return-value]
+
+
+def _channels(file: DcnFile) -> int:
+    return 3 if file.alpha is None else 4

@@ -6,6 +6,8 @@ another), so a graph is trusted where it was tried. The first load of a pair dec
 remembers the result in the user's cache folder.
 """
 
+from __future__ import annotations
+
 import hashlib
 import io
 import json
@@ -15,21 +17,19 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
-from decant.backends.session import Session
 from decant.bundles.bundle import Bundle
 from decant.bundles.folders import user_cache_folder
 from decant.errors import BundleError, GoldenError
 from decant.formats import container
 from decant.formats.manifest import Graph, canonical_json
-from decant.formats.writing import write_atomically
 from decant.process.failures import is_from_signal_handler
 from decant.selection.candidates import GraphRequest, candidates
 from decant.selection.machine import machine
-from decant.selection.opening import open_graph
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from decant.backends.session import Session
     from decant.layouts.layout import PictureDecoder
 
 CheckGolden = Literal["once", "always", "never"]
@@ -45,7 +45,7 @@ def check(
     graph: Graph,
     session: Session,
     when: CheckGolden = "once",
-    decoder: "PictureDecoder | None" = None,
+    decoder: PictureDecoder | None = None,
 ) -> float | None:
     """PSNR in dB of the golden files decoded by ``session``, or None where the bundle has no golden pictures
     for the graph's role. ``decoder``: what decodes, where that is not the layout's with ``session``.
@@ -69,8 +69,10 @@ def check(
     return psnr
 
 
-def measure(bundle: Bundle, role: str, session: Session, decoder: "PictureDecoder | None" = None) -> float:
+def measure(bundle: Bundle, role: str, session: Session, decoder: PictureDecoder | None = None) -> float:
     """PSNR in dB over the pixels of all golden pictures of ``role``. Raises BundleError for a damaged one."""
+    import numpy as np
+
     decode = _denoise(bundle, session) if role == "denoiser" else _decode(bundle, session, decoder)
     errors = [
         _mse(decode(source, pixels := pixels_of(bundle, expected)), pixels)
@@ -91,7 +93,7 @@ def _denoise(bundle: Bundle, session: Session) -> Callable[[str, np.ndarray], np
 
 
 def _decode(
-    bundle: Bundle, session: Session, given: "PictureDecoder | None"
+    bundle: Bundle, session: Session, given: PictureDecoder | None
 ) -> Callable[[str, np.ndarray], np.ndarray]:
     """A golden file's path and the pixels expected -> what a decoder with the synthesis ``session`` gives.
     Other graphs come from the runtime of ``session``, as a decoder has them.
@@ -101,6 +103,8 @@ def _decode(
         wish = GraphRequest(session.runtime, session.device)
         graphs = [graph for graph, _ in candidates(bundle, role, wish)]
         first = next((graph for graph in graphs if graph.precision == session.precision), graphs[0])
+        from decant.selection.opening import open_graph
+
         return open_graph(bundle, first, device=session.device, threads=1)
 
     decoder = given or bundle.layout.decoder(bundle, session, load, overlap=False)
@@ -140,6 +144,7 @@ def _require(bundle: Bundle, path: str, pixels: np.ndarray, size: tuple[int, int
 
 def pixels_of(bundle: Bundle, path: str) -> np.ndarray:
     """The golden picture at ``path``, uint8 (H, W, 3). Raises BundleError."""
+    import numpy as np
     from PIL import Image
 
     try:
@@ -158,6 +163,8 @@ def pixels_of(bundle: Bundle, path: str) -> np.ndarray:
 
 
 def _mse(a: np.ndarray, b: np.ndarray) -> float:
+    import numpy as np
+
     difference = a.astype(np.float32) - b.astype(np.float32)
     return float(np.mean(np.square(difference), dtype=np.float64))
 
@@ -185,6 +192,8 @@ def _remembered(place: Path) -> float | None:
 
 def _remember(place: Path, psnr: float) -> None:
     """Keep the result; a cache that cannot be written is no error."""
+    from decant.formats.writing import write_atomically
+
     mse = 0.0 if math.isinf(psnr) else 255**2 / 10 ** (psnr / 10)
     with suppress(OSError):
         place.parent.mkdir(parents=True, exist_ok=True)

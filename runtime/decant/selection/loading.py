@@ -2,16 +2,20 @@
 and say what was passed over.
 """
 
+from __future__ import annotations
+
 import logging
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from decant.backends.session import Session
 from decant.bundles.bundle import Bundle
 from decant.errors import BundleError, DeviceError
 from decant.formats.manifest import Graph
 from decant.selection import golden
 from decant.selection.candidates import GraphRequest, candidates
-from decant.selection.opening import open_graph
+
+if TYPE_CHECKING:
+    from decant.backends.session import Session
 
 _log = logging.getLogger("decant")
 
@@ -68,6 +72,8 @@ def load_session(
     when none is left, and BundleError at once for a file that is not the one bundle.json names: damage is no
     matter of choice.
     """
+    from decant.selection.opening import open_graph
+
     choices = candidates(bundle, role, wish)
     for graph, _ in choices:
         bundle.layout.check_graph(bundle, graph)

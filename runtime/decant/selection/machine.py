@@ -1,11 +1,8 @@
 """What decides how a graph runs here, besides its runtime: the processor and switches of the environment."""
 
 import os
-import platform
 from functools import cache
 from pathlib import Path
-
-import numpy as np
 
 # Environment variables of onnxruntime, openvino and their libraries of kernels begin so.
 _SWITCHES = (
@@ -37,6 +34,10 @@ def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
+        import platform
+
+        import numpy as np
+
         simd = np.show_config(mode="dicts").get("SIMD Extensions", {}).get("found", [])
         return f"{platform.machine()} {platform.processor()} {' '.join(simd)}"
     telling = ("model name", "flags", "Features", "CPU part")

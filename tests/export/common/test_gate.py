@@ -80,6 +80,19 @@ def test_one_bad_picture_among_many_good_ones_counts() -> None:
     assert "over 2 golden pictures" in shown
 
 
+def test_a_file_with_a_graph_that_was_refused_is_not_written() -> None:
+    model = untrained()
+    family, latents = SetGraphs(model), latents_of(model)
+    expected = run(family.synthesis(), latents)
+    gate = Gate("tiny", family.image, {"float": 48.0, "int8": 48.0}, 2, lambda line: None)
+    good = make("synthesis", "float", "onnxruntime", family.synthesis())
+    gate.judge(good, lambda session: expected, expected)
+    assert [variant.label for variant, _ in gate.whole] == [good.label]
+    gate.judge(dataclasses.replace(good, precision="int8"), lambda session: 0 * expected, expected)
+    assert [variant.label for variant, _ in gate.passed] == [good.label]
+    assert gate.whole == []
+
+
 def test_graphs_that_are_not_pytorchs_network_are_errors() -> None:
     model = untrained()
     family, latents = SetGraphs(model), latents_of(model)
