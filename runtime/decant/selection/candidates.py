@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from decant.selection.fitted import Choice
 from decant.backends.device import Device
 from decant.backends.devices import KINDS, RUNTIMES, absent, available_devices
-from decant.backends.tiling import is_static
 
 AUTO_KINDS = ("npu", "gpu", "cpu")
 
@@ -89,6 +88,8 @@ def candidates(bundle: "Bundle", role: str, wish: GraphRequest) -> "list[tuple[G
 
 
 def _by_precision(graphs: "Sequence[Graph]", kind: str) -> "list[Graph]":
+    from decant.backends.tiling import is_static  # with numpy
+
     order = AUTO_PRECISIONS[kind]
 
     def rank(graph: "Graph") -> tuple[bool, int]:
