@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 from decant.encoder import Encoder
+from decant.ssimulacra2 import ssimulacra2
 
 from decant_bench.common.baselines import CODECS
 from decant_bench.common.cases import BundleCase, Case, CodecCase
 from decant_bench.common.intervals import paired
 from decant_bench.common.pictures import Picture, PictureSet
 from decant_bench.common.record import Record
-from decant_bench.common.ssimulacra2 import ssimulacra2
 from decant_bench.common.tables import Table, fixed, number
 from decant_bench.common.visits import interleave
 from decant_bench.latency.case_process import CaseProcess

@@ -53,6 +53,12 @@ def test_a_window_like_many_photographs_stays_in_int8():
     assert np.array_equal(lowered(OPEN, wrong, windows(200, 6)).both, OPEN.both)
 
 
+def test_what_the_gate_refuses_goes_to_the_float_branch_at_any_price():
+    photos = windows(200, 6)
+    limits = lowered(OPEN, np.repeat(photos[:1], 2, 0), photos, refused=1)
+    assert limits.beyond(photos[:1]).all()
+
+
 def test_limits_stay_above_what_every_picture_reaches():
     wrong = np.full((1, 2 * CHANNELS), LEAST / 2, np.float32)
     assert np.array_equal(lowered(OPEN, wrong, windows(9, 5)).both, OPEN.both)

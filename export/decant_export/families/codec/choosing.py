@@ -10,12 +10,13 @@ from decant_export.common.extremes import extremes, saturated
 from decant_export.common.gate import session_of
 from decant_export.common.variants import make
 from decant_export.families.codec.int8_graphs import StaticCodec
+from decant_export.families.codec.judging import LOSS as GATE
 from decant_export.families.codec.judging import Files, loss_db
 from decant_export.families.codec.limits import Limits, lowered, reached
 
-SEEDS = (3, 4)  # of extremes; ranges and the gate have others
+SEEDS = tuple(range(3, 9))  # of extremes; ranges and the gate have others
 QUALITIES = (10, 60, 100)
-LOSS = 0.6  # dB that an extreme may lose in int8 before it goes to the float branch
+LOSS = 0.5  # dB that an extreme may lose in int8 before it goes to the float branch
 
 
 def choose(static: StaticCodec, coded: Files, photos: Sequence[np.ndarray]) -> float:
@@ -34,5 +35,6 @@ def choose(static: StaticCodec, coded: Files, photos: Sequence[np.ndarray]) -> f
     order = [int(i) for i in np.argsort(-losses) if losses[i] > LOSS]
     wrong = reached(static.latents, coded.latents([cases[i].file for i in order]))
     seen = reached(static.latents, photos)
-    static.limits = lowered(start, wrong, seen)
+    refused = sum(losses[i] > GATE["extremes"] for i in order)
+    static.limits = lowered(start, wrong, seen, int(refused))
     return float(static.limits.beyond(seen).mean())

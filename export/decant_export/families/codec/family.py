@@ -26,6 +26,7 @@ from decant_export.families.codec import adjoint as codec_adjoint
 from decant_export.families.codec import float_graphs as codec_graphs
 from decant_export.families.codec import native as codec_native
 from decant_export.families.codec import tables as codec_tables
+from decant_export.families.codec.choosing import choose
 from decant_export.families.codec.int8_graphs import StaticCodec
 from decant_export.families.codec.judging import Files, Judge
 from decant_export.families.codec.network import FloatSynthesis
@@ -145,7 +146,10 @@ class _Export:
         if "int8" in precisions:
             network = FloatSynthesis.of(self.graphs["synthesis"])
             coded = Files(self.layout, self.mean, network, self.encode, self.options.name)
-            static = StaticCodec(network, coded.calibration(self._decoded()))
+            photos = self._decoded()
+            static = StaticCodec(network, coded.calibration(photos))
+            share = choose(static, coded, photos)
+            self.options.report(f"int8: the float branch decodes {share:.1%} of {len(photos)} crops")
             judge = coded.judged(judged_photos())
         for runtime in self.options.runtimes:
             yield self._float("hyper_mean", runtime)

@@ -57,20 +57,21 @@ def reached(copies: Copies, latents: Sequence[np.ndarray]) -> np.ndarray:
     return np.array(rows)
 
 
-def lowered(start: Limits, wrong: np.ndarray, photos: np.ndarray) -> Limits:
+def lowered(start: Limits, wrong: np.ndarray, photos: np.ndarray, refused: int = 0) -> Limits:
     """``start`` lowered until every window of ``wrong`` (n, 2 M) is beyond it, so that few of ``photos``
     (k, 2 M) are: as ``reached`` gives them, those that lose most first. A window that only limits with more
-    than MOST of the photographs would catch stays in int8.
+    than MOST of the photographs would catch stays in int8, but for the first ``refused``: with these the
+    graph would not pass the gate.
     """
     limits, sent = start.both, start.beyond(photos)
-    for window in wrong:
+    for i, window in enumerate(wrong):
         if (window > limits).any():
             continue
         lower = window * (1 - MARGIN)
         more = ((photos > lower) & ~sent[:, None]).sum(0)
         # Among limits that as many photographs reach, the one that lies furthest above them.
         cost = more + 1e-3 * photos.max(0) / np.maximum(lower, 1e-3)
-        cost[(lower < LEAST) | (more > MOST * len(photos))] = np.inf
+        cost[(lower < LEAST) | (more > (1.0 if i < refused else MOST) * len(photos))] = np.inf
         channel = int(np.argmin(cost))
         if np.isfinite(cost[channel]):
             limits[channel] = lower[channel]

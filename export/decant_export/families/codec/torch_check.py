@@ -14,7 +14,9 @@ from decant_export.families.codec import adjoint as codec_adjoint
 from decant_export.families.codec import tables as codec_tables
 from decant_export.families.codec.pictures import GOLDEN_HEIGHT, GOLDEN_WIDTH
 
-ADJOINT_TOLERANCE = 0.1  # of its norm: weights in 8 bits switch some rectifiers
+# Of its norm. Weights in 8 bits switch some rectifiers: 0.05 to 0.12 on trained codecs; a wrong graph is off
+# by about 1.
+ADJOINT_TOLERANCE = 0.2
 
 
 @torch.no_grad()
