@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from decant.commands.adapt import adapt
 from decant.commands.archive import archive
 from decant.commands.bundle import bundle as bundle_group
 from decant.commands.decode import decode
@@ -79,7 +80,8 @@ def _show_warning(message: Warning | str, category: type[Warning], *where: Any, 
         _show_other[-1](message, category, *where, **also)
 
 
-for _command in (encode, decode, transcode, info, verify, models, bundle_group, archive, devices, fit):
+_COMMANDS = (encode, decode, transcode, info, verify, models, bundle_group, adapt, archive, devices, fit)
+for _command in _COMMANDS:
     main.add_command(_command)
 
 if __name__ == "__main__":

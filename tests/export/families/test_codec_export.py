@@ -14,7 +14,7 @@ import torch
 from click.testing import CliRunner
 from decant import Decoder, Encoder
 from decant.bundles.bundle import Bundle, seal
-from decant.codec.entropy import native
+from decant.codec.entropy import fitting, native
 from decant.codec.layout import GridLayout
 from decant.commands.cli import main
 from decant.errors import BundleError
@@ -224,7 +224,7 @@ def test_counted_tables_cost_less_than_those_assumed(
 ):
     layout, tables = codec_tables.layout_of(measured, latents[:12])
     assumed = codec_tables._layout(
-        model, tables | codec_tables._entropy([codec_tables._fitted(c) for c in range(32)])
+        model, tables | fitting.tensors_of([codec_tables._fitted(c) for c in range(32)])
     )
     sizes = []
     for coding in (layout, assumed):

@@ -91,13 +91,19 @@ class CodecFamily:
 
     def plan(self, options: Options) -> Plan:
         """See Family. ``images``: a folder or packed file of photos, whose training part gives ``pictures``
-        crops for tables and ranges; the photos in the wheels when None.
+        crops for tables and ranges; these crops themselves, uint8 (n, CROP, CROP, 3); or the photos in the
+        wheels when None.
         """
         part, images = options.own.get("part"), options.images
-        if isinstance(images, np.ndarray):
-            raise ExportError("a codec takes its images as a folder or as a packed file of photos")
+        if isinstance(images, np.ndarray) and images.shape[1:] != (CROP, CROP, 3):
+            raise ExportError(
+                f"a codec takes crops of {CROP}x{CROP} pixels, a folder, or a packed file of photos"
+            )
         family = CodecFamily(codec_graphs.settled(self.model if part is None else part_of(self.model, part)))
-        crops = calibration_crops(images, options.own.get("pictures", PICTURES))
+        if isinstance(images, np.ndarray):
+            crops = list(images)
+        else:
+            crops = calibration_crops(images, options.own.get("pictures", PICTURES))
         return _Export(family, crops, options).plan()
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 from decant.codec.decoder import dequantized
-from decant.codec.entropy import counts as entropy_counts
+from decant.codec.entropy import fitting
 from decant.codec.entropy.checkerboard import mean_context_name
 from decant.codec.entropy.context_network import non_anchor_name
+from decant.codec.entropy.fitting import MOST_RADIUS
 from decant.codec.layout import QUALITIES, GridLayout
 from decant.codec.quantization import Prediction, Quantizer, quantized_hyperlatents, symbol_weight
 from decant_train.codec.config import (
@@ -34,8 +35,6 @@ from torch import nn
 from decant_export.families.codec.float_graphs import array
 
 GROUP = 64  # latents on a side of a coding group: 1024 pixels
-MOST_RADIUS = 127
-ESCAPED = 1e-4  # share of the symbols of a scale index that tables leave to escapes, about
 PRIOR = 200.0  # symbols that the fitted distribution counts for beside those counted
 OFFSET_UNIT, OFFSET_ZERO = 4, 64  # quality.class_offset: steps a class, and the number for none
 # Classes below the first that training tells apart are coded too; what is rarer is 0.
@@ -134,18 +133,18 @@ def layout_of(encoder: Encoding, latents: Sequence[Latents]) -> tuple[GridLayout
     model = encoder.model
     tables = {**_qualities(model), **_scale_network(model), **_neighbour_mean(model)}
     fitted = [_fitted(c) for c in range(SCALE_COUNT)]
-    layout = _layout(model, tables | _entropy(fitted))
+    layout = _layout(model, tables | fitting.tensors_of(fitted))
     tables["quality.hyper_class"] = _hyper_scale_indices(layout, tables, latents, fitted)
     # Which symbols come depends on what tables make them cost: counted twice.
     distributions = fitted
     curved, bound = array(encoder.rdo_weight), array(encoder.bound)
     for _ in range(2):
-        layout = _layout(model, tables | _entropy(distributions))
+        layout = _layout(model, tables | fitting.tensors_of(distributions))
         distributions = []
         for prior, histogram in zip(fitted, _count(model, layout, latents, curved), strict=True):
             even = histogram + histogram[::-1]  # no reason why one sign should come more often
             distributions.append((even / 2 + PRIOR * prior) / (even.sum() / 2 + PRIOR))
-    layout = _layout(model, tables | _entropy(distributions))
+    layout = _layout(model, tables | fitting.tensors_of(distributions))
     of_the_encoder = {"synthesis.curvature": curved, "synthesis.bound": bound}
     return layout, layout.tables() | {"quality.lambda": _lambdas()} | of_the_encoder
 
@@ -302,33 +301,6 @@ def _fitted(c: int) -> np.ndarray:
     scale = scale_of_index(torch.tensor(float(c) - CODED_BELOW))
     bits: np.ndarray = symbol_bits(values, scale).double().numpy()
     return 2.0**-bits
-
-
-def _entropy(distributions: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    """Integer tables of distributions over -MOST_RADIUS..MOST_RADIUS, one a class; the first is not coded."""
-    radius, runs = np.zeros(SCALE_COUNT, np.uint8), np.zeros(SCALE_COUNT, np.uint16)
-    counts, run_counts = [], [np.zeros(0, np.uint32)]
-    for c in range(1, SCALE_COUNT):
-        p = distributions[c]
-        zero = float(p[MOST_RADIUS])
-        runs[c] = entropy_counts.recommended_runs(zero)
-        if runs[c]:  # only symbols that are not 0 are coded
-            run_counts.append(entropy_counts.run_counts_of(zero, int(runs[c])))
-            p = p / (1 - zero)
-            p[MOST_RADIUS] = 0
-        tails = np.array([1 - p[MOST_RADIUS - r : MOST_RADIUS + r + 1].sum() for r in range(MOST_RADIUS + 1)])
-        r = int(np.argmax(tails < ESCAPED)) if (tails < ESCAPED).any() else MOST_RADIUS
-        r = max(r, 1)
-        kept = p[MOST_RADIUS - r : MOST_RADIUS + r + 1]
-        coded = np.delete(kept, r) if runs[c] else kept
-        radius[c] = r
-        counts.append(entropy_counts.integer_counts(np.append(coded, max(1 - kept.sum(), 1e-7))))
-    return {
-        "entropy.radius": radius,
-        "entropy.runs": runs,
-        "entropy.counts": np.concatenate(counts),
-        "entropy.run_counts": np.concatenate(run_counts),
-    }
 
 
 def _hyper_scale_indices(

@@ -1,0 +1,1 @@
+"""Adapting a bundle to an archive: tables counted on its pictures, and the gain measured."""

@@ -1,0 +1,161 @@
+"""Writes a bundle with other tables: a new model id, golden files coded anew, everything else as it was."""
+
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from safetensors.numpy import load, save
+
+from decant.backends.session import Session
+from decant.backends.sessions import create_session
+from decant.bundles.bundle import Bundle, canonical_json, seal, tensor_sha256
+from decant.codec.decoder import GridDecoder
+from decant.codec.layout import GridLayout
+from decant.errors import BundleError
+from decant.formats import container, model_file
+from decant.formats.manifest import FileEntry, Golden, Graph
+from decant.layouts.registry import layout_of
+
+NATIVE = ("int16", "native")
+
+
+def with_tables(
+    bundle: Bundle,
+    out: str | os.PathLike[str],
+    tables: Mapping[str, np.ndarray],
+    *,
+    name: str,
+    note: Mapping[str, Any],
+) -> Bundle:
+    """Write ``bundle`` with ``tables`` under ``name`` into the new folder ``out``. ``note``: what bundle.json
+    says of the adaptation. The model id follows from the content. Raises BundleError, OSError.
+    """
+    target = check_target(out)
+    target.absolute().parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=".decant-") as parent:
+        building = Path(parent) / "bundle"
+        building.mkdir()
+        _write(bundle, building, dict(sorted(tables.items())), name, note)
+        Bundle.open(building).verify()
+        if target.exists():
+            target.rmdir()
+        building.rename(target)
+    return Bundle.open(target)
+
+
+def check_target(out: str | os.PathLike[str]) -> Path:
+    """``out``, where a new folder can be made. Raises BundleError."""
+    target = Path(out)
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise BundleError(f"{target}: exists; give a new folder")
+    return target
+
+
+def recoded(file: container.DcnFile, old: GridLayout, new: GridLayout) -> tuple[bytes, bool]:
+    """The latents section of ``file`` of layout ``old`` in the tables of ``new``, and whether its symbols are
+    the same: those at scale index 0 become 0.
+    """
+    row, shape = old.quality(file.quality), old.grid(file.width, file.height)
+    payload = old.parse(file.latents, file.width, file.height, file.name)
+    z = old.decode_hyper(payload, shape, row, file.name)
+    v, new_row, streams, same = row.scaled(z), new.quality(file.quality), [], True
+    for index, tile in enumerate(shape.tiles):
+        symbols = old.decode_tile(payload, index, v, shape, row, file.name)[0].astype(np.int32)
+
+        def known(channels: slice, indices: np.ndarray, symbols: np.ndarray = symbols) -> np.ndarray:
+            codable: np.ndarray = symbols[channels] * (indices > 0)
+            return codable
+
+        coded, indices = new.choose_symbols(v, new_row, tile, known)
+        same = same and np.array_equal(coded, symbols)
+        streams.append(new.encode_tile(coded, indices))
+    return new.write(new.encode_hyper(z, new_row), streams), same
+
+
+def _write(
+    bundle: Bundle, folder: Path, tables: dict[str, np.ndarray], name: str, note: Mapping[str, Any]
+) -> None:
+    model = dict(bundle.model) | {"tables": {key: tensor_sha256(table) for key, table in tables.items()}}
+    described = canonical_json(model)
+    model_id = hashlib.sha256(described).hexdigest()
+    layout = layout_of(model, tables)
+    assert isinstance(layout, GridLayout)
+    files = [_place(folder, "model.json", described), _place(folder, "tables.safetensors", save(tables))]
+    for golden in bundle.golden:
+        files += _golden(bundle, folder, golden, layout, name, model_id)
+    files.append(_place(folder, "card.md", _card(bundle, name, note).encode()))
+    if (packed := _model_file(bundle, name, model_id, tables)) is not None:
+        files.append(_place(folder, name + model_file.SUFFIX, packed))
+    raw = json.loads(json.dumps(dict(bundle.manifest.raw)))
+    for graph, entry in zip(bundle.graphs, raw["graphs"], strict=True):
+        entry["files"] = [_place(folder, part.path, bundle.read(part)).described() for part in graph.files]
+    raw |= {"name": name, "model_id": model_id, "adapted": dict(note)}
+    raw["files"] = [entry.described() for entry in files]
+    raw["golden"] = [{"file": item.file, "pixels": item.pixels} for item in bundle.golden]
+    raw.pop("checksum", None)
+    (folder / "bundle.json").write_bytes(seal(raw))
+
+
+def _place(folder: Path, path: str, data: bytes) -> FileEntry:
+    """Write a file of a bundle into ``folder``; its entry."""
+    target = folder / path
+    target.parent.mkdir(exist_ok=True)
+    target.write_bytes(data)
+    return FileEntry(path, len(data), hashlib.sha256(data).hexdigest())
+
+
+def _golden(
+    bundle: Bundle, folder: Path, golden: Golden, layout: GridLayout, name: str, model_id: str
+) -> list[FileEntry]:
+    """The golden file in the new tables. Its pixels change only where its symbols do."""
+    old = bundle.layout
+    assert isinstance(old, GridLayout)
+    file, pixels = container.parse(bundle.read(golden.file)), bundle.read(golden.pixels)
+    latents, same = recoded(file, old, layout)
+    identity = bytes.fromhex(model_id)[:8]
+    file = dataclasses.replace(file, name=name, model_id=identity, latents=latents)
+    if not same:
+        decoder = GridDecoder(
+            layout, _exact(bundle, "hyper_mean"), _exact(bundle, "synthesis"), overlap=False
+        )
+        stream = io.BytesIO()
+        Image.fromarray(decoder.decode(file)).save(stream, "PNG")
+        pixels = stream.getvalue()
+    return [_place(folder, golden.file, container.write(file)), _place(folder, golden.pixels, pixels)]
+
+
+def _exact(bundle: Bundle, role: str) -> Session:
+    """The float graph of ``role`` for ONNX Runtime, or the first that the bundle has."""
+    graphs: list[Graph] = [graph for graph in bundle.graphs if graph.role == role]
+    exact = [g for g in graphs if (g.precision, g.runtime) == ("float", "onnxruntime")]
+    graph = (exact or graphs)[0]
+    return create_session(graph, [bundle.read(entry) for entry in graph.files], where=str(bundle.path))
+
+
+def _model_file(bundle: Bundle, name: str, model_id: str, tables: Mapping[str, np.ndarray]) -> bytes | None:
+    """The model file, where the bundle has the integer graphs that go into it."""
+    graphs = {g.role: g for g in bundle.graphs if (g.precision, g.runtime) == NATIVE}
+    if not {"hyper_mean", "synthesis"} <= graphs.keys():
+        return None
+    hyper, synthesis = (load(bundle.read(graphs[role].files[0])) for role in ("hyper_mean", "synthesis"))
+    return model_file.pack(name, model_id, bundle.model["latent"], tables, hyper, synthesis)
+
+
+def _card(bundle: Bundle, name: str, note: Mapping[str, Any]) -> str:
+    """The card of ``bundle``, below a paragraph that says what this bundle is."""
+    listed = {entry.path for entry in bundle.manifest.files}
+    card = bundle.read("card.md").decode() if "card.md" in listed else ""
+    source = f"{bundle.name} {bundle.version} (model id {bundle.model_id[:16]})"
+    head = (
+        f"# {name}\n\n{source}, adapted to an archive of {note['pictures']} pictures: level {note['level']}. "
+        f"The terms of {bundle.name} hold. Those of the archive's pictures may hold too.\n\n"
+    )
+    return f"{head}{card}"

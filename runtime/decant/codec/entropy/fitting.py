@@ -1,0 +1,80 @@
+"""Probability tables from distributions of symbols: the tensors ``entropy.*`` of a bundle."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from decant.codec.entropy.counts import integer_counts, recommended_runs, run_counts_of
+from decant.codec.entropy.rans import SCALES, EntropyTables
+
+MOST_RADIUS = 127  # largest symbol that a table can have without bypass bits
+ESCAPED = 1e-4  # share of the symbols of a scale index that tables leave to bypass bits, about
+_LEAST_ESCAPED = 1e-7
+
+
+def tensors_of(distributions: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """Tensors ``entropy.*`` of the probabilities of -MOST_RADIUS..MOST_RADIUS, one row for each scale index.
+    Index 0 is not coded: its row does not count.
+    """
+    radius, runs = np.zeros(SCALES, np.uint8), np.zeros(SCALES, np.uint16)
+    counts, run_counts = [], [np.zeros(0, np.uint32)]
+    for c in range(1, SCALES):
+        p = distributions[c]
+        zero = float(p[MOST_RADIUS])
+        runs[c] = recommended_runs(zero)
+        if runs[c]:  # only symbols that are not 0 are coded
+            run_counts.append(run_counts_of(zero, int(runs[c])))
+            p = p / (1 - zero)
+            p[MOST_RADIUS] = 0
+        tails = np.array([1 - p[MOST_RADIUS - r : MOST_RADIUS + r + 1].sum() for r in range(MOST_RADIUS + 1)])
+        r = int(np.argmax(tails < ESCAPED)) if (tails < ESCAPED).any() else MOST_RADIUS
+        r = max(r, 1)
+        inside = p[MOST_RADIUS - r : MOST_RADIUS + r + 1]
+        coded = np.delete(inside, r) if runs[c] else inside
+        radius[c] = r
+        counts.append(integer_counts(np.append(coded, max(1 - inside.sum(), _LEAST_ESCAPED))))
+    return {
+        "entropy.radius": radius,
+        "entropy.runs": runs,
+        "entropy.counts": np.concatenate(counts),
+        "entropy.run_counts": np.concatenate(run_counts),
+    }
+
+
+def distributions_of(tables: EntropyTables) -> np.ndarray:
+    """float64 (32, 2 * MOST_RADIUS + 1): the probabilities that ``tables`` give -MOST_RADIUS..MOST_RADIUS.
+    Row 0 holds symbol 0 alone.
+    """
+    bits = tables.cost_bits().astype(np.float64)
+    radius = bits.shape[1] // 2
+    if radius < MOST_RADIUS:
+        wider = np.full((SCALES, 2 * MOST_RADIUS + 1), np.inf)
+        wider[:, MOST_RADIUS - radius : MOST_RADIUS + radius + 1] = bits
+        bits = wider
+    p: np.ndarray = np.exp2(-bits[:, bits.shape[1] // 2 - MOST_RADIUS :][:, : 2 * MOST_RADIUS + 1])
+    p /= p.sum(axis=1, keepdims=True)
+    return p
+
+
+def refitted(own: EntropyTables, distributions: np.ndarray, changed: np.ndarray) -> dict[str, np.ndarray]:
+    """Tensors ``entropy.*`` of the shape that ``own`` has: of the scale indices that are ``changed`` bool
+    (32,) with counts of ``distributions`` float64 (32, 2 * MOST_RADIUS + 1), of the others as they are.
+    """
+    tensors = own.to_tensors()
+    counts, run_counts = own.counts(), own.run_counts()
+    for c in np.flatnonzero(changed[1:]) + 1:
+        p, r, run = distributions[c].copy(), int(own.radius[c]), int(own.runs[c])
+        if r > MOST_RADIUS:
+            continue
+        if run:
+            zero = float(p[MOST_RADIUS])
+            run_counts[c] = run_counts_of(zero, run)
+            p[MOST_RADIUS] = 0
+            p /= max(1 - zero, _LEAST_ESCAPED)
+        inside = p[MOST_RADIUS - r : MOST_RADIUS + r + 1]
+        coded = np.delete(inside, r) if run else inside
+        counts[c] = integer_counts(np.append(coded, max(1 - inside.sum(), _LEAST_ESCAPED)))
+    return tensors | {
+        "entropy.counts": np.concatenate(counts),
+        "entropy.run_counts": np.concatenate(run_counts),
+    }
