@@ -7,8 +7,8 @@ readers have that one.
     5       32    SHA-256 of the rest, unpacked
     37      ..    xz stream (LZMA2): length of the JSON (4 bytes, little-endian), JSON, parts
 
-Tensors of files of safetensors are stored as differences from those of the same name, type and shape, all
-else as it is. Unpacked, files have the content of those that ``decant bundle slim`` writes.
+Tensors of tables.safetensors, and the rows of the model file, are stored as differences from those of the
+other bundle, all else as it is. Unpacked, files have the content of those that ``decant bundle slim`` writes.
 """
 
 import hashlib
@@ -27,13 +27,15 @@ from safetensors.numpy import load, save
 from decant.adaptation.writing import check_target
 from decant.bundles.bundle import Bundle
 from decant.errors import BundleError
-from decant.formats.manifest import FileEntry, canonical_json, seal
+from decant.formats import model_rows
+from decant.formats.manifest import MODEL_SUFFIX, FileEntry, canonical_json, seal
 from decant.slim import slim
 
 MAGIC, VERSION = b"\x8aDCA", 1
 MOST_BYTES = 64 << 20  # unpacked
 _LENGTH = struct.Struct("<I")
-_TENSORS = ".safetensors"
+TABLES = "tables.safetensors"
+AS_IT_IS, DIFFERENCE = "as it is", "difference"
 _FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 0, "lp": 0, "pb": 0}]
 _INTEGER = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 
@@ -46,14 +48,14 @@ def pack(bundle: Bundle, base: Bundle) -> bytes:
         small = slim(bundle, Path(scratch) / "slim")
         raw = dict(small.manifest.raw)
         files = {entry.path: small.read(entry) for entry in _entries(raw)}
-    others = {entry.path: base for entry in _entries(dict(base.manifest.raw))}
     described, parts = [], []
-    for path, data in sorted(files.items()):
-        form, stored = "as it is", data
-        if path.endswith(_TENSORS) and path in others:
-            found = _difference(load(data), load(others[path].read(path)))
-            if found is not None:
-                form, stored = "difference", found
+    # The model file is restored with the tables, which come first.
+    for path, data in sorted(files.items(), key=lambda item: (item[0].endswith(MODEL_SUFFIX), item[0])):
+        form, stored = AS_IT_IS, data
+        if path == TABLES:
+            form, stored = DIFFERENCE, _difference(load(data), base.tables)
+        elif path.endswith(MODEL_SUFFIX):
+            form, stored = DIFFERENCE, _rows_difference(data, bundle, base)
         described.append([path, form, len(stored)])
         parts.append(stored)
     head = canonical_json({"base": base.model_id, "bundle": raw, "parts": described})
@@ -85,7 +87,13 @@ def unpack(delta: bytes, base: Bundle, out: str | os.PathLike[str]) -> Bundle:
     for path, form, length in head["parts"]:
         stored = body[at : at + length]
         at += length
-        contents[path] = stored if form == "as it is" else _restored(stored, load(base.read(path)))
+        if form == AS_IT_IS:
+            contents[path] = stored
+        elif path == TABLES:
+            contents[path] = _restored(stored, base.tables)
+        else:
+            tables = load(contents[TABLES])
+            contents[path] = _restored_model(stored, base, head["bundle"], tables)
     target.absolute().parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=".decant-") as parent:
         building = Path(parent) / "bundle"
@@ -125,20 +133,63 @@ def _entries(raw: Mapping[str, Any]) -> list[FileEntry]:
     ]
 
 
-def _difference(tensors: Mapping[str, np.ndarray], others: Mapping[str, np.ndarray]) -> bytes | None:
-    """safetensors of ``tensors`` minus ``others``, in the integers of their bits; None where one of them has
-    other names, types or shapes.
+def _difference(tensors: Mapping[str, np.ndarray], others: Mapping[str, np.ndarray]) -> bytes:
+    """safetensors of ``tensors``: minus those of ``others``, in the integers of their bits, where these have
+    their type and shape; as they are elsewhere.
     """
-    if any(name not in others for name in tensors):
-        return None
-    if any((a.dtype, a.shape) != (others[name].dtype, others[name].shape) for name, a in tensors.items()):
-        return None
-    return save({name: _bits(a) - _bits(others[name]) for name, a in sorted(tensors.items())})
+    found = {}
+    for name, tensor in sorted(tensors.items()):
+        other = others.get(name)
+        if other is not None and (other.dtype, other.shape) == (tensor.dtype, tensor.shape):
+            found[f"-{name}"] = _bits(tensor) - _bits(other)
+        else:
+            found[name] = tensor
+    return save(found)
 
 
 def _restored(stored: bytes, others: Mapping[str, np.ndarray]) -> bytes:
-    found = {name: (a + _bits(others[name])).view(others[name].dtype) for name, a in load(stored).items()}
-    return save({name: found[name].reshape(others[name].shape) for name in sorted(found)})
+    found = {}
+    for name, tensor in load(stored).items():
+        if name.startswith("-"):
+            other = others[name[1:]]
+            found[name[1:]] = (tensor + _bits(other)).view(other.dtype).reshape(other.shape)
+        else:
+            found[name] = tensor
+    restored: bytes = save(dict(sorted(found.items())))
+    return restored
+
+
+def _rows_difference(data: bytes, bundle: Bundle, base: Bundle) -> bytes:
+    """The rows of the model file ``data`` of ``bundle`` minus those of ``base``: the low bytes of all
+    numbers, then the next, up to the high bytes. Raises BundleError.
+    """
+    rows, others = model_rows.network_rows(data, bundle.tables), _base_rows(base)
+    if [len(row) for row in rows] != [len(row) for row in others]:
+        raise BundleError(f"bundle {bundle.name} has another shape than {base.name}: no difference from it")
+    numbers = np.concatenate(rows) - np.concatenate(others)
+    folded = np.where(numbers < 0, -2 * numbers - 1, 2 * numbers).astype("<u4")
+    planes: np.ndarray = folded.view(np.uint8).reshape(-1, 4).T
+    return planes.tobytes()
+
+
+def _restored_model(
+    stored: bytes, base: Bundle, raw: Mapping[str, Any], tables: Mapping[str, np.ndarray]
+) -> bytes:
+    """The model file of the bundle that ``raw`` describes."""
+    others = _base_rows(base)
+    folded = np.frombuffer(stored, np.uint8).reshape(4, -1).T.copy().view("<u4")[:, 0].astype(np.int64)
+    numbers = np.where(folded % 2, -(folded + 1) // 2, folded // 2) + np.concatenate(others)
+    rows = np.split(numbers, np.cumsum([len(row) for row in others])[:-1])
+    return model_rows.rewritten(_base_model(base), raw["name"], raw["model_id"], tables, rows)
+
+
+def _base_rows(base: Bundle) -> list[np.ndarray]:
+    return model_rows.network_rows(_base_model(base), base.tables)
+
+
+def _base_model(base: Bundle) -> bytes:
+    """The model file of ``base``. Raises BundleError where it has none."""
+    return base.read(base.graph("synthesis", runtime="native").files[0])
 
 
 def _bits(tensor: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from decant.adaptation.counting import LARGEST_SHIFT, LARGEST_SIZE, Counts
-from decant.codec.entropy.fitting import MOST_RADIUS, distributions_of, refitted
+from decant.codec.entropy.fitting import MOST_RADIUS, counts_of, distributions_of, refitted
 from decant.codec.entropy.rans import SCALES, EntropyTables
 
 ROUNDS = 4
@@ -38,7 +38,7 @@ def fitted(tables: Mapping[str, np.ndarray], counts: Counts, share: float = 1.0)
         even = np.concatenate([sizes[:, :0:-1] / 2, sizes[:, :1], sizes[:, 1:] / 2], axis=1)
         distributions = (even + PRIOR * own) / (even.sum(axis=1, keepdims=True) + PRIOR)
         saved = ((_size_bits(own) - _size_bits(distributions)) * sizes).sum(axis=1)
-        lengths = [len(a) + len(b) for a, b in zip(entropy.counts(), entropy.run_counts(), strict=True)]
+        lengths = [len(a) + len(b) for a, b in zip(*counts_of(entropy), strict=True)]
         changed = saved > share * COUNT_BITS * np.array(lengths)
         distributions = np.where(changed[:, None], distributions, own)
     moved_offsets = tables["quality.class_offset"].astype(np.int64) + shifts
@@ -82,7 +82,8 @@ def _cheapest_indices(counts: Counts, bits: np.ndarray, least: float) -> np.ndar
     costs, own = counts.hyper @ bits.T, np.argmax(counts.hyper_at, axis=1)
     costs[:, 0] = np.inf
     saved = np.take_along_axis(costs, own[:, None], 1)[:, 0] - costs.min(axis=1)
-    return np.where(saved > least, np.argmin(costs, axis=1), own)
+    cheapest: np.ndarray = np.where(saved > least, np.argmin(costs, axis=1), own)
+    return cheapest
 
 
 def _sizes(counts: Counts, shifts: np.ndarray, hyper_indices: np.ndarray) -> np.ndarray:

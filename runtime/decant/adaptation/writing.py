@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 
 from decant.backends.session import Session
 from decant.backends.sessions import create_session
@@ -20,11 +20,11 @@ from decant.bundles.bundle import Bundle, canonical_json, seal, tensor_sha256
 from decant.codec.decoder import GridDecoder
 from decant.codec.layout import GridLayout
 from decant.errors import BundleError
-from decant.formats import container, model_file
-from decant.formats.manifest import FileEntry, Golden, Graph
+from decant.formats import container, model_rows
+from decant.formats.manifest import MODEL_SUFFIX, FileEntry, Golden, Graph
 from decant.layouts.registry import layout_of
 
-NATIVE = ("int16", "native")
+NATIVE = "native"
 
 
 def with_tables(
@@ -80,6 +80,18 @@ def recoded(file: container.DcnFile, old: GridLayout, new: GridLayout) -> tuple[
     return new.write(new.encode_hyper(z, new_row), streams), same
 
 
+def rewritten_model(
+    bundle: Bundle, graph: Graph, name: str, model_id: str, tables: Mapping[str, np.ndarray]
+) -> bytes:
+    """The model file of a ``graph`` of the runtime native, with other ``tables``. Raises BundleError for a
+    bundle of an earlier release, which has the integer networks in other files.
+    """
+    if len(graph.files) != 1 or not graph.files[0].path.endswith(MODEL_SUFFIX):
+        raise BundleError(f"bundle {bundle.name}: has no model file; take the current release of it")
+    data = bundle.read(graph.files[0])
+    return model_rows.rewritten(data, name, model_id, tables, model_rows.network_rows(data, bundle.tables))
+
+
 def _write(
     bundle: Bundle, folder: Path, tables: dict[str, np.ndarray], name: str, note: Mapping[str, Any]
 ) -> None:
@@ -92,11 +104,14 @@ def _write(
     for golden in bundle.golden:
         files += _golden(bundle, folder, golden, layout, name, model_id)
     files.append(_place(folder, "card.md", _card(bundle, name, note).encode()))
-    if (packed := _model_file(bundle, name, model_id, tables)) is not None:
-        files.append(_place(folder, name + model_file.SUFFIX, packed))
     raw = json.loads(json.dumps(dict(bundle.manifest.raw)))
     for graph, entry in zip(bundle.graphs, raw["graphs"], strict=True):
-        entry["files"] = [_place(folder, part.path, bundle.read(part)).described() for part in graph.files]
+        if graph.runtime == NATIVE:
+            packed = rewritten_model(bundle, graph, name, model_id, tables)
+            parts = [_place(folder, name + MODEL_SUFFIX, packed)]
+        else:
+            parts = [_place(folder, part.path, bundle.read(part)) for part in graph.files]
+        entry["files"] = [part.described() for part in parts]
     raw |= {"name": name, "model_id": model_id, "adapted": dict(note)}
     raw["files"] = [entry.described() for entry in files]
     raw["golden"] = [{"file": item.file, "pixels": item.pixels} for item in bundle.golden]
@@ -138,15 +153,6 @@ def _exact(bundle: Bundle, role: str) -> Session:
     exact = [g for g in graphs if (g.precision, g.runtime) == ("float", "onnxruntime")]
     graph = (exact or graphs)[0]
     return create_session(graph, [bundle.read(entry) for entry in graph.files], where=str(bundle.path))
-
-
-def _model_file(bundle: Bundle, name: str, model_id: str, tables: Mapping[str, np.ndarray]) -> bytes | None:
-    """The model file, where the bundle has the integer graphs that go into it."""
-    graphs = {g.role: g for g in bundle.graphs if (g.precision, g.runtime) == NATIVE}
-    if not {"hyper_mean", "synthesis"} <= graphs.keys():
-        return None
-    hyper, synthesis = (load(bundle.read(graphs[role].files[0])) for role in ("hyper_mean", "synthesis"))
-    return model_file.pack(name, model_id, bundle.model["latent"], tables, hyper, synthesis)
 
 
 def _card(bundle: Bundle, name: str, note: Mapping[str, Any]) -> str:

@@ -37,8 +37,7 @@ def pack(
     checkerboard_groups = latent.get("halves", 1)
     head = _head(name, model_id, latent, hyper, synthesis)
     rows = [
-        *_qualities(tables),
-        *_entropy(tables, groups, checkerboard_groups),
+        *table_rows(tables, groups, checkerboard_groups),
         *_networks(name, hyper, synthesis, checkerboard_groups, latent["context_width"]),
     ]
     block = head + name.encode("ascii") + _bits(rows)
@@ -57,6 +56,12 @@ def _head(name: str, model_id: str, latent: Mapping[str, Any], hyper: Tensors, s
     counts = len(latent["stages"]), latent.get("halves", 1)
     identity = bytes.fromhex(model_id)[:8]
     return _HEAD.pack(MODEL_MAGIC, VERSION, len(name), *counts, identity, *sizes, *groups, 0)
+
+
+def table_rows(tables: Tensors, groups: Sequence[int], checkerboard_groups: int) -> Iterator[np.ndarray]:
+    """The rows of a model file that hold ``tables``; those of the networks follow."""
+    yield from _qualities(tables)
+    yield from _entropy(tables, groups, checkerboard_groups)
 
 
 def _qualities(tables: Tensors) -> Iterator[np.ndarray]:
@@ -135,9 +140,13 @@ def _matrix(tensor: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _bits(rows: Sequence[np.ndarray]) -> bytes:
-    """Each row: 5 bits, then its values as Rice codes; together filled up with zero bits to whole bytes."""
-    parts = [_row_bits(np.asarray(row).astype(np.int64).ravel()) for row in rows]
-    return np.packbits(np.concatenate(parts), bitorder="little").tobytes()
+    """``coded_bits``, filled up with zero bits to whole bytes."""
+    return np.packbits(coded_bits(rows), bitorder="little").tobytes()
+
+
+def coded_bits(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """uint8 array of bits. Each row: 5 bits, then its values as Rice codes."""
+    return np.concatenate([_row_bits(np.asarray(row).astype(np.int64).ravel()) for row in rows])
 
 
 def _row_bits(values: np.ndarray) -> np.ndarray:

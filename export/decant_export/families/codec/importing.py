@@ -90,7 +90,7 @@ def _config(
 
 
 def _set(parameter: Tensor, value: np.ndarray) -> None:
-    parameter.copy_(torch.from_numpy(np.ascontiguousarray(value, np.float32)).reshape(parameter.shape))
+    parameter.copy_(torch.from_numpy(np.array(value, np.float32)).reshape(parameter.shape))
 
 
 def _stored(tensors: Tables, name: str) -> np.ndarray:

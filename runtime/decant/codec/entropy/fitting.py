@@ -61,7 +61,7 @@ def refitted(own: EntropyTables, distributions: np.ndarray, changed: np.ndarray)
     (32,) with counts of ``distributions`` float64 (32, 2 * MOST_RADIUS + 1), of the others as they are.
     """
     tensors = own.to_tensors()
-    counts, run_counts = own.counts(), own.run_counts()
+    counts, run_counts = counts_of(own)
     for c in np.flatnonzero(changed[1:]) + 1:
         p, r, run = distributions[c].copy(), int(own.radius[c]), int(own.runs[c])
         if r > MOST_RADIUS:
@@ -78,3 +78,16 @@ def refitted(own: EntropyTables, distributions: np.ndarray, changed: np.ndarray)
         "entropy.counts": np.concatenate(counts),
         "entropy.run_counts": np.concatenate(run_counts),
     }
+
+
+def counts_of(tables: EntropyTables) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Of each scale index: the counts uint32 of its symbols, the last one that of bypass bits, and those of
+    its runs, empty where it has none.
+    """
+    tensors, pairs = tables.to_tensors(), list(zip(tables.radius.tolist(), tables.runs.tolist(), strict=True))
+    sizes = [0, *(2 * radius + (1 if run else 2) for radius, run in pairs[1:])]
+    run_sizes = [0, *(run and run + 1 for _, run in pairs[1:])]
+    return (
+        np.split(tensors["entropy.counts"], np.cumsum(sizes)[:-1]),
+        np.split(tensors["entropy.run_counts"], np.cumsum(run_sizes)[:-1]),
+    )

@@ -108,14 +108,6 @@ class EntropyTables:
             "entropy.run_counts": np.concatenate(self._run_counts),
         }
 
-    def counts(self) -> list[np.ndarray]:
-        """uint32 counts of the symbols of each scale index, the last one that of bypass bits."""
-        return list(self._counts)
-
-    def run_counts(self) -> list[np.ndarray]:
-        """uint32 counts of the runs of each scale index; empty where it has none."""
-        return list(self._run_counts)
-
     def encode(self, parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> bytes:
         """Parts of one stream, each integers with their scale indices (uint8, same shape), in the order in
         which they are to be decoded -> the stream.
