@@ -9,26 +9,21 @@ import pytest
 import soft_photos
 import torch
 from decant import Decoder, Encoder
-from decant.adaptation.adapting import GROUP, adapt
+from decant.adaptation.adapting import GROUP
 from decant.backends.session import Session
 from decant.bundles.bundle import Bundle
 from decant.codec.decoder import tiles_of
-from decant.errors import ImageError
 from decant.formats import container
 from decant.formats.model_rows import network_rows, rewritten
 from decant.selection.candidates import GraphRequest
 from decant.selection.loading import load_session
-from decant.verify import verify_bundle
 from decant_export import adapting
-from decant_export.errors import ExportError
 from decant_export.families.codec import float_graphs as codec_graphs
 from decant_export.families.codec import tables as codec_tables
 from decant_export.families.codec.importing import codec_of
-from decant_train.codec.adapt import LEVELS, AdaptOptions, trained_parameters
-from decant_train.codec.adapt import adapt as train
+from decant_train.codec.adapt import AdaptOptions
 from decant_train.codec.model import Codec
 from decant_train.data.archive_pictures import ArchivePictures
-from PIL import Image
 
 
 @pytest.fixture(scope="module")
@@ -102,21 +97,6 @@ def test_crops_lie_on_the_grid_and_are_not_mirrored() -> None:
     assert (crops[:, 0].diff(dim=2) >= 0).all()
 
 
-@pytest.mark.parametrize("level", LEVELS)
-def test_a_level_trains_its_parts_alone(imported: Codec, level: str) -> None:
-    photo = soft_photos.photo()
-    pictures = ArchivePictures([photo[:128, :128], photo[:128, 128:256]], ["a", "b"])
-    options = AdaptOptions(level, 4.0, steps=3, batch_size=2, crop=64, warmup=1)
-    found = train(imported, pictures, pictures, options)
-    assert found.steps == 3
-    moves = {id(p) for p in trained_parameters(imported, level)}
-    if found.score_after >= found.score_before:
-        assert found.model is imported
-        return
-    for (name, a), b in zip(imported.named_parameters(), found.model.parameters(), strict=True):
-        assert id(a) in moves or torch.equal(a, b), name
-
-
 def test_wrong_options_are_refused() -> None:
     with pytest.raises(ValueError, match="level 'tables' cannot be trained"):
         AdaptOptions("tables", 3.0, steps=1)
@@ -130,26 +110,3 @@ def test_the_entry_point_is_what_trains() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
     module, name = project["project"]["entry-points"][GROUP]["train"].split(":")
     assert getattr(import_module(module), name) is adapting.train
-
-
-@pytest.mark.slow
-def test_a_trained_level_gives_a_whole_bundle(
-    codec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("decant.adaptation.adapting._training", lambda: adapting.train)
-    photo, paths = soft_photos.photo(), []
-    for i in range(12):
-        paths.append(tmp_path / f"{i:02}.png")
-        y, x = 24 * (i // 4), 48 * (i % 4)
-        Image.fromarray(photo[y : y + 112, x : x + 128]).save(paths[-1])
-    done = adapt(codec, paths, tmp_path / "own", level="whole", minutes=0.1, quality=60, effort=0, threads=1)
-    assert not [
-        str(finding) for finding in verify_bundle(done.bundle.path, threads=1) if finding.passed is False
-    ]
-    assert done.bundle.model_id != Bundle.open(codec).model_id
-    assert done.gain.ratio < 1
-    assert "trained further on 9 pictures of an archive" in done.bundle.manifest.raw["data"]
-    with pytest.raises(ExportError, match="3 pictures are too few to train on"):
-        adapt(codec, paths[:3], tmp_path / "few", level="prior")
-    with pytest.raises(ImageError):
-        adapt(codec, [], tmp_path / "none", level="prior")

@@ -30,7 +30,7 @@ from decant_train.data.archive_pictures import ArchivePictures
 
 PRIOR, SYNTHESIS, WHOLE = "prior", "synthesis", "whole"
 LEVELS = (PRIOR, SYNTHESIS, WHOLE)
-PATCHES, PATCH = 20_000, 16
+PATCHES, PATCH = 4096, 16
 SPREAD = 0.2  # of the range of rate points, around the archive's
 REFINE_FROM = 0.7  # share of the budget after which the whole codec learns on the symbols of files
 MEASURED_EVERY = 200  # steps between measurements of the synthesis' sensitivity
