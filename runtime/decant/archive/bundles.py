@@ -56,6 +56,11 @@ def _files(bundle: Bundle, how: str) -> list[tuple[str, bytes]]:
         return _read(bundle.path)
 
 
+def decoder_bytes(bundle: Bundle, how: str) -> int:
+    """Bytes that ``bundle`` takes in an archive; ``how`` as in ``PackSettings.embed``, not "none"."""
+    return sum(len(data) for _, data in _files(bundle, how))
+
+
 def _read(folder: Path) -> list[tuple[str, bytes]]:
     return [(path, (folder / path).read_bytes()) for path in sorted(walk(folder))]
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,6 +22,9 @@ from decant.commands.running import stopped_by_signals
 from decant.commands.terminal import say, show, show_lines
 from decant.settings import DEFAULT_MODEL, LARGEST_EFFORT, LARGEST_QUALITY
 from decant.text import escaped
+
+if TYPE_CHECKING:
+    from decant.archive.settings import PackSettings
 
 _workers = click.option(
     "--workers",
@@ -77,11 +80,27 @@ def archive() -> None:
 @click.option(
     "--keep-duplicates", is_flag=True, help="Encode equal files again instead of storing them once."
 )
+@click.option(
+    "--adapt",
+    "level",
+    type=click.Choice(["tables", "prior", "synthesis", "whole"]),
+    help="First adapt the bundle to the pictures, as decant adapt does; used where the archive gets smaller.",
+)
+@click.option(
+    "--adapt-minutes",
+    "minutes",
+    type=click.FloatRange(0, min_open=True),
+    default=5.0,
+    show_default=True,
+    help="How long to train, at levels above tables.",
+)
 @_running
 @bundle_dir_option
 @size_limit_option
 def pack(
     places: tuple[str, ...],
+    level: str | None,
+    minutes: float,
     resume: bool,
     engine: str,
     workers: int,
@@ -103,6 +122,8 @@ def pack(
         from decant.archive.settings import PackSettings
 
         given = PackSettings(depth=None if depth is None else int(depth), **settings)
+        if level is not None:
+            given = _adapted(sources, out, given, level=level, minutes=minutes, resume=resume, quiet=quiet)
         with Shown("packed", quiet) as report:
             made = run(sources, out, given, resume=resume, engine=engine, workers=workers, report=report)
     if not quiet:
@@ -116,6 +137,35 @@ def pack(
             f"{made.failed} of {made.pictures + made.failed} pictures failed; decant archive list "
             f"--failures {out} names them"
         )
+
+
+def _adapted(
+    sources: list[str],
+    out: str,
+    given: "PackSettings",
+    *,
+    level: str,
+    minutes: float,
+    resume: bool,
+    quiet: bool,
+) -> "PackSettings":
+    """The settings to pack with, and a line that says what was measured."""
+    from decant.archive.adapting import adapted
+
+    tell = (lambda line: None) if quiet else say
+    found = adapted(sources, out, given, level=level, minutes=minutes, resume=resume, report=tell)
+    if found.gain is not None and found.decoders is not None:
+        gain, (before, after) = found.gain, found.decoders
+        tell(
+            f"adapted, {level}: {gain.bytes_before:.0f} -> {gain.bytes_after:.0f} bytes per picture at "
+            f"{gain.psnr_db:.2f} dB, decoder {before} -> {after} bytes: "
+            + (
+                f"used; the bundle is {found.settings.model}"
+                if found.used
+                else "not used, the archive would grow"
+            )
+        )
+    return found.settings
 
 
 @archive.command()
