@@ -1,5 +1,9 @@
 """The local engine: every unit once, whatever happens to its workers."""
 
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -46,3 +50,39 @@ def test_one_process_does_the_same(tmp_path: Path):
 def test_an_unknown_engine_is_refused():
     with pytest.raises(DecantError, match="engine 'cloud'"):
         engine_of("cloud")
+
+
+_PARENT = """
+import subprocess, sys, time
+worker = subprocess.Popen([sys.executable, "-m", "decant.archive.worker"], stdin=int(sys.argv[1]))
+print(worker.pid, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux ends workers")
+def test_a_worker_ends_with_the_process_that_started_it() -> None:
+    """Even where its standard input stays open and it is busy."""
+    reading, writing = os.pipe()
+    parent = subprocess.Popen(
+        [sys.executable, "-c", _PARENT, str(reading)], stdout=subprocess.PIPE, pass_fds=[reading]
+    )
+    assert parent.stdout is not None
+    worker = int(parent.stdout.readline())
+    time.sleep(2)  # its imports
+    parent.kill()
+    parent.communicate()
+    deadline = time.monotonic() + 20
+    while _runs(worker) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.close(reading)
+    os.close(writing)
+    assert not _runs(worker)
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process runs; one that waits to be collected does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False

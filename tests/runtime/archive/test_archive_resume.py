@@ -163,11 +163,11 @@ def test_random_kills_of_the_process(pictures: Path, tmp_path: Path):
     subprocess.run([*COMMAND, "pack", str(many), str(tmp_path / "a"), *options, "-q"], check=True)
     chance = random.Random(5)
     alive = killed_at_random(["pack", str(many), str(tmp_path / "b"), *options], 5, 2.5, chance)
-    assert alive >= 2
+    assert alive >= 1
     assert files_of(tmp_path / "b") == files_of(tmp_path / "a")
     subprocess.run([*COMMAND, "unpack", str(tmp_path / "a"), str(tmp_path / "u"), "-q"], check=True)
     alive = killed_at_random(["unpack", str(tmp_path / "a"), str(tmp_path / "v")], 5, 1.5, chance)
-    assert alive >= 2
+    assert alive >= 1
     assert files_of(tmp_path / "v") == files_of(tmp_path / "u")
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import bundles
 import decant
@@ -89,7 +90,15 @@ class TestEncode:
         result = run("encode", picture, tmp_path / "a.dcn", "--bundle-dir", folder)
         assert result.exit_code == 2
         assert "several bundles can encode: codec, tiny; choose one with --model" in result.stderr
-        bundles.reseal(folder / "codec", lambda manifest: manifest.update(name="lite"))
+        named = folder / "codec" / "codec.dcnm"
+        named.rename(named.with_name("lite.dcnm"))
+
+        def rename(manifest: dict[str, Any]) -> None:
+            manifest["name"] = "lite"
+            for file in [file for graph in manifest["graphs"] for file in graph["files"]]:
+                file["path"] = file["path"].replace("codec.dcnm", "lite.dcnm")
+
+        bundles.reseal(folder / "codec", rename)
         assert run("encode", picture, tmp_path / "a.dcn", "--bundle-dir", folder).exit_code == 0
         assert container.parse((tmp_path / "a.dcn").read_bytes()).name == "lite"
 
