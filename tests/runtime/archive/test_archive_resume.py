@@ -160,13 +160,19 @@ def test_random_kills_of_the_process(pictures: Path, tmp_path: Path):
     for copy in range(8):
         shutil.copytree(pictures / "set0", many / str(copy))
     options = ["--model", str(NANO), "--effort", "0", "--keep-duplicates", "--workers", "2"]
+    began = time.monotonic()
     subprocess.run([*COMMAND, "pack", str(many), str(tmp_path / "a"), *options, "-q"], check=True)
+    packed_s = time.monotonic() - began
     chance = random.Random(5)
-    alive = killed_at_random(["pack", str(many), str(tmp_path / "b"), *options], 5, 2.5, chance)
+    alive = killed_at_random(["pack", str(many), str(tmp_path / "b"), *options], 5, 0.6 * packed_s, chance)
     assert alive >= 1
     assert files_of(tmp_path / "b") == files_of(tmp_path / "a")
+    began = time.monotonic()
     subprocess.run([*COMMAND, "unpack", str(tmp_path / "a"), str(tmp_path / "u"), "-q"], check=True)
-    alive = killed_at_random(["unpack", str(tmp_path / "a"), str(tmp_path / "v")], 5, 1.5, chance)
+    unpacked_s = time.monotonic() - began
+    alive = killed_at_random(
+        ["unpack", str(tmp_path / "a"), str(tmp_path / "v")], 5, 0.6 * unpacked_s, chance
+    )
     assert alive >= 1
     assert files_of(tmp_path / "v") == files_of(tmp_path / "u")
 
