@@ -8,22 +8,24 @@ in its last digits, which moves pixels by as little.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from decant.backends.session import Session
 from decant.codec.decoder import GridDecoder, dequantized, mean_of_tile
 from decant.codec.layout import HYPER_LATENTS, LATENT_PIXELS, QUALITIES, GridLayout, GridShape, Quality
-from decant.codec.pixel_errors import ErrorMeasure, beyond
+from decant.codec.pixel_errors import ErrorMeasure, beyond, padded, with_neighbours
 from decant.codec.quantization import FAR, PredictionGraph, Quantizer, quantized_hyperlatents, symbol_weight
 from decant.codec.targets import Coded, Trials, file_for
-from decant.codec.visual_encoder import VisualEncoder
 from decant.errors import BundleError
 from decant.formats import container, hidden_colours
 from decant.formats.input_images import Picture
 from decant.formats.rectangles import Rectangle, Window, squares, whole
 from decant.settings import DEFAULT_EFFORT, DEFAULT_TUNE, ROUNDS, VISUAL_ROUNDS, Settings
+
+if TYPE_CHECKING:
+    from decant.codec.visual_encoder import VisualEncoder
 
 # The graphs take multiples of this many pixels: one hyperlatent.
 BLOCK = LATENT_PIXELS * HYPER_LATENTS
@@ -161,17 +163,17 @@ class GridEncoder:
         shape = self.layout.grid(picture.width, picture.height)
         hyperlatents = whole(shape.hz, shape.wz)
         rows, columns = HYPER_LATENTS * shape.hz, HYPER_LATENTS * shape.wz
-        padded, y = whole(rows, columns), np.empty((self.layout.channels, rows, columns), np.float32)
+        blocks, y = whole(rows, columns), np.empty((self.layout.channels, rows, columns), np.float32)
         z = np.empty((self.layout.hyper, shape.hz, shape.wz), np.float32)
         inwards = beyond(picture)
         for core, outer in _tiles(shape, ANALYSIS_HALO):
-            found = self.analysis.run(_padded(picture, outer)[None])
+            found = self.analysis.run(padded(picture, outer)[None])
             if inwards is not None:
-                found += found - self.analysis.run(_padded(inwards, outer)[None])
+                found += found - self.analysis.run(padded(inwards, outer)[None])
             kept = core.coarser(LATENT_PIXELS)
-            y[:, *kept.within(padded)] = found[0][:, *kept.within(outer.coarser(LATENT_PIXELS))]
+            y[:, *kept.within(blocks)] = found[0][:, *kept.within(outer.coarser(LATENT_PIXELS))]
         for core, outer in _tiles(shape, HYPER_HALO):
-            around = y[None, :, *outer.coarser(LATENT_PIXELS).within(padded)]
+            around = y[None, :, *outer.coarser(LATENT_PIXELS).within(blocks)]
             found = self.hyper_analysis.run(np.ascontiguousarray(around))
             kept = core.coarser(BLOCK)
             z[:, *kept.within(hyperlatents)] = found[0][:, *kept.within(outer.coarser(BLOCK))]
@@ -211,7 +213,7 @@ class GridEncoder:
                 best, least, mse = file, cost, error
             if i == rounds:
                 break
-            before, around = around, _with_neighbours(errors)
+            before, around = around, with_neighbours(errors)
             step_size[around > FAR * before] /= 2
             update = self._correction(y, measure, analysed.shape, decoded)
             update *= overshoot(i, rounds) / self.bound[:, None, None]
@@ -243,9 +245,11 @@ class GridEncoder:
             correction[:, *kept.within(latents)] = found[:, *kept.within(near)]
         return correction
 
-    def _visual_encoder(self) -> VisualEncoder:
+    def _visual_encoder(self) -> "VisualEncoder":
         """What encodes with ``tune="iq"``."""
         if self._visual is None:
+            from decant.codec.visual_encoder import VisualEncoder
+
             if self._adjoint is None:
                 self._adjoint = self._load("synthesis_adjoint")
             self._visual = VisualEncoder(self, self._adjoint, self._load("synthesis"), self._bits)
@@ -314,13 +318,6 @@ def overshoot(i: int, rounds: int) -> float:
     return first + (last - first) * max(0.0, 2 * (i + 1) / rounds - 1)
 
 
-def _with_neighbours(values: np.ndarray) -> np.ndarray:
-    """Sums of values float64 (h, w) over each and the eight around it."""
-    near = np.lib.stride_tricks.sliding_window_view(np.pad(values, 1), (3, 3))
-    sums: np.ndarray = near.sum((2, 3))
-    return sums
-
-
 def _tiles(shape: GridShape, halo: int) -> Iterator[Window]:
     """The tiles, in pixels, that a picture with this grid is analysed in, each with its ``halo``."""
     bounds = whole(shape.hz * BLOCK, shape.wz * BLOCK)
@@ -336,13 +333,3 @@ def _positive(tables: Mapping[str, np.ndarray], name: str, size: int) -> np.ndar
     if table is None or not usable or not (np.isfinite(table) & (table > 0)).all():
         raise BundleError(f"tables: {name} is not float32 ({size},) of positive numbers")
     return table
-
-
-def _padded(picture: Picture, outer: Rectangle) -> np.ndarray:
-    """uint8 (rows, columns, 3) of ``outer``, which may reach past the picture: its last row and column are
-    repeated there.
-    """
-    pixels = picture.pixels[outer.y0 : outer.y1, outer.x0 : outer.x1]
-    margins = [(0, outer.height - pixels.shape[0]), (0, outer.width - pixels.shape[1]), (0, 0)]
-    padded: np.ndarray = np.pad(pixels, margins[: pixels.ndim], mode="edge")
-    return np.repeat(padded[:, :, None], 3, axis=2) if picture.grey else np.ascontiguousarray(padded)

@@ -17,7 +17,6 @@ from decant.codec.layout import LATENT_PIXELS
 from decant.errors import ImageError
 from decant.formats.input_images import Picture
 from decant.formats.rectangles import Rectangle
-from decant.ssimulacra2 import SMALLEST, ssimulacra2
 
 # The weight of squared errors in the outermost rows and columns. Refinement takes steps of up to 1.5 times
 # the inverse curvature: with weights of 3 they overshoot, and the border becomes worse.
@@ -102,6 +101,8 @@ class ErrorMeasure:
         """SSIMULACRA2 of ``decoded``; pixels that alpha hides count as equal. Raises ImageError for pictures
         that are too small for it.
         """
+        from decant.ssimulacra2 import SMALLEST, ssimulacra2
+
         height, width = self._picture.height, self._picture.width
         if min(height, width) < SMALLEST:
             raise ImageError(
@@ -141,6 +142,23 @@ def beyond(picture: Picture) -> Picture | None:
         if area is not None:
             pixels[area] = abs(value - BEYOND)
     return replace(picture, pixels=pixels)
+
+
+def padded(picture: Picture, outer: Rectangle) -> np.ndarray:
+    """uint8 (rows, columns, 3) of ``outer``, which may reach past the picture: its last row and column are
+    repeated there.
+    """
+    pixels = picture.pixels[outer.y0 : outer.y1, outer.x0 : outer.x1]
+    margins = [(0, outer.height - pixels.shape[0]), (0, outer.width - pixels.shape[1]), (0, 0)]
+    filled: np.ndarray = np.pad(pixels, margins[: pixels.ndim], mode="edge")
+    return np.repeat(filled[:, :, None], 3, axis=2) if picture.grey else np.ascontiguousarray(filled)
+
+
+def with_neighbours(values: np.ndarray) -> np.ndarray:
+    """Sums of values (h, w) over each and the eight around it."""
+    near = np.lib.stride_tricks.sliding_window_view(np.pad(values, 1), (3, 3))
+    sums: np.ndarray = near.sum((2, 3))
+    return sums
 
 
 def _flat(picture: Picture, value: int) -> np.ndarray | None:

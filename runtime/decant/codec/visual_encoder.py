@@ -25,7 +25,7 @@ import numpy as np
 from decant.backends.session import Session
 from decant.codec.decoder import dequantized, mean_of_tile
 from decant.codec.layout import LATENT_PIXELS, Quality
-from decant.codec.pixel_errors import ErrorMeasure
+from decant.codec.pixel_errors import ErrorMeasure, padded, with_neighbours
 from decant.codec.quantization import Quantizer, symbol_weight
 from decant.codec.visibility import PLAIN, SCALES, WEIGHT_RANGE, ChannelEffects, Visibility
 from decant.formats.input_images import Picture
@@ -144,7 +144,7 @@ class _Work:
         outer, window = self._window(tile, left)
         inside = tile.within(outer)
         mean = mean_of_tile(self._encoder.hyper_mean, self._hyperlatents, tile)
-        shown = Visibility(self._pixels(outer))
+        shown = self._visibility(outer)
         targets = self._y[:, *tile.within(self._bounds)]
         coded = self._code(tile, targets, mean, self._plain)
         errors = self._errors(tile, outer, window, coded)
@@ -168,7 +168,7 @@ class _Work:
                 best, least = coded, cost
             if i == rounds:
                 break
-            before, around = around, _with_neighbours(seen[inside])
+            before, around = around, with_neighbours(seen[inside])
             step_size[around > RISEN * before] /= 2
             gradient *= share
             gradient += np.float32(PLAIN) * errors
@@ -198,7 +198,7 @@ class _Work:
                 mean = mean_of_tile(self._encoder.hyper_mean, self._hyperlatents, part)
                 coded = self._code(part, self._y[:, *part.within(self._bounds)], mean, self._plain)
                 errors = self._errors(part, outer, window, coded)
-                shown = Visibility(self._pixels(outer))
+                shown = self._visibility(outer)
                 norms += shown.norms(errors)
                 parts.append((shown, errors))
         return _balance(norms, parts)
@@ -241,15 +241,9 @@ class _Work:
         errors[rows, columns] = lacking[rows, columns]
         return errors
 
-    def _pixels(self, outer: Rectangle) -> np.ndarray:
-        """uint8 (rows, columns, 3) of the picture in ``outer``; its last row and column are repeated."""
-        part = outer.finer(LATENT_PIXELS)
-        pixels = self._picture.pixels[part.y0 : part.y1, part.x0 : part.x1]
-        if self._picture.grey:
-            pixels = np.repeat(pixels[:, :, None], 3, 2)
-        margins = [(0, part.height - pixels.shape[0]), (0, part.width - pixels.shape[1]), (0, 0)]
-        padded: np.ndarray = np.pad(pixels, margins, mode="edge")
-        return padded
+    def _visibility(self, outer: Rectangle) -> Visibility:
+        """Of the picture in ``outer``, a rectangle of latents."""
+        return Visibility(padded(self._picture, outer.finer(LATENT_PIXELS)))
 
 
 def _balance(norms: np.ndarray, parts: list[tuple[Visibility, np.ndarray]]) -> Balance:
@@ -276,11 +270,4 @@ def _latent_sums(values: np.ndarray) -> np.ndarray:
     """Sums of (H, W) over the pixels of each latent."""
     height, width = (side // LATENT_PIXELS for side in values.shape)
     sums: np.ndarray = values.reshape(height, LATENT_PIXELS, width, LATENT_PIXELS).sum((1, 3))
-    return sums
-
-
-def _with_neighbours(values: np.ndarray) -> np.ndarray:
-    """Sums of values (h, w) over each and the eight around it."""
-    near = np.lib.stride_tricks.sliding_window_view(np.pad(values, 1), (3, 3))
-    sums: np.ndarray = near.sum((2, 3))
     return sums
