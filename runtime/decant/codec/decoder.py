@@ -231,10 +231,18 @@ def _cropped(inner: Rectangle, outer: Rectangle) -> tuple[Any, ...]:
     return (..., *inner.within(outer))
 
 
+def grey_of(pixels: np.ndarray) -> np.ndarray:
+    """uint8 (rows, columns, 3) -> uint8 (rows, columns): the rounded mean of the channels, which decoders
+    give for files of grey pictures.
+    """
+    mean: np.ndarray = ((pixels.sum(axis=2, dtype=np.uint16) + 1) // 3).astype(np.uint8)
+    return mean
+
+
 def _place(pixels: np.ndarray, wanted: Rectangle, window: Window, made: Pending, *, grey: bool) -> None:
     """Put the core of a window into ``pixels``, which holds ``wanted``; grey is the mean of the channels."""
     core = window.core.finer(LATENT_PIXELS).cut(wanted)
     found = made()[0][core.within(window.outer.finer(LATENT_PIXELS))]
     if grey:
-        found = ((found.sum(axis=2, dtype=np.uint16) + 1) // 3).astype(np.uint8)[:, :, None]
+        found = grey_of(found)[:, :, None]
     pixels[core.within(wanted)][:, :, :3] = found

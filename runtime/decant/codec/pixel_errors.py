@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from decant.codec.decoder import grey_of
 from decant.codec.layout import LATENT_PIXELS
 from decant.errors import ImageError
 from decant.formats.input_images import Picture
@@ -46,19 +47,16 @@ class ErrorMeasure:
         ``outer``, times their weights; 0 beyond the picture.
         """
         part = (slice(outer.y0, outer.y1), slice(outer.x0, outer.x1))
-        return self._weighed(self._lacking(decoded, part), part, outer)
+        return self._weighed(self._lacking(decoded.pixels[part], part), part, outer)
 
     def lacking_in(self, shown: np.ndarray, outer: Rectangle) -> np.ndarray:
         """As ``lacking``, where only ``shown`` is decoded: uint8 (rows, columns, 3) of ``outer``."""
         part = (slice(outer.y0, outer.y1), slice(outer.x0, outer.x1))
-        original = self._picture.pixels[part]
-        shown = shown[: original.shape[0], : original.shape[1]]
+        rows, columns = self._picture.pixels[part].shape[:2]
+        shown = shown[:rows, :columns]
         if self._picture.grey:
-            shown = ((shown.sum(axis=2, dtype=np.uint16) + 1) // 3).astype(np.uint8)
-        lacking: np.ndarray = np.subtract(original, shown, dtype=np.float32)
-        if self._hidden is not None:
-            lacking[self._hidden[part]] = 0
-        return self._weighed(lacking, part, outer)
+            shown = grey_of(shown)
+        return self._weighed(self._lacking(shown, part), part, outer)
 
     def _weighed(self, lacking: np.ndarray, part: _Part, outer: Rectangle) -> np.ndarray:
         """What ``lacking`` gives, of errors in 0..255."""
@@ -79,7 +77,7 @@ class ErrorMeasure:
         starts = np.arange(0, width, size) * (decoded.pixels.size // (height * width))
         for row in range(len(sums)):
             part = (slice(size * row, size * (row + 1)), slice(0, width))
-            errors = self._lacking(decoded, part)
+            errors = self._lacking(decoded.pixels[part], part)
             errors *= errors
             self._weigh(errors, part)
             line = errors.reshape(len(errors), -1).sum(0)
@@ -90,7 +88,8 @@ class ErrorMeasure:
         """PSNR of the visible pixels, all of one weight; infinite where they are equal or none is visible."""
         total, rows = 0.0, 256
         for top in range(0, self._picture.height, rows):
-            errors = self._lacking(decoded, (slice(top, top + rows), slice(None)))
+            part = (slice(top, top + rows), slice(None))
+            errors = self._lacking(decoded.pixels[part], part)
             total += float(np.square(errors, out=errors).sum(dtype=np.float64))
         count = decoded.pixels.size
         if self._hidden is not None:
@@ -117,9 +116,11 @@ class ErrorMeasure:
             original, shown = (np.repeat(pixels[:, :, None], 3, 2) for pixels in (original, shown))
         return ssimulacra2(original, shown)
 
-    def _lacking(self, decoded: Picture, part: _Part) -> np.ndarray:
-        """float32 (rows, columns[, 3]) in 0..255, 0 where nothing is visible."""
-        lacking: np.ndarray = np.subtract(self._picture.pixels[part], decoded.pixels[part], dtype=np.float32)
+    def _lacking(self, shown: np.ndarray, part: _Part) -> np.ndarray:
+        """float32 (rows, columns[, 3]) in 0..255: what ``shown`` lacks of a ``part`` of the picture, 0 where
+        nothing is visible.
+        """
+        lacking: np.ndarray = np.subtract(self._picture.pixels[part], shown, dtype=np.float32)
         if self._hidden is not None:
             lacking[self._hidden[part]] = 0
         return lacking
