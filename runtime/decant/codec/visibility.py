@@ -124,7 +124,7 @@ class Visibility:
                 _doubled(self._weights[scale]) * seen if scale + 1 < SCALES else self._weights[scale] * seen
             )
             levels.append(shown)
-            total += _blocks((shown * seen).sum(2), LATENT_PIXELS >> scale) * np.float32(4.0**scale)
+            total += block_sums((shown * seen).sum(2), LATENT_PIXELS >> scale) * np.float32(4.0**scale)
             seen = _halved(seen) if scale + 1 < SCALES else seen
         back = levels[-1]
         for scale in reversed(range(SCALES - 1)):
@@ -136,12 +136,12 @@ class Visibility:
         """float32 (M, H / 16, W / 16): what a squared error of each latent is worth by this measure, relative
         to the squared error of the picture it makes.
         """
-        gain = _blocks(np.square(self.gain[:, :, 0]), LATENT_PIXELS) / LATENT_PIXELS**2
+        gain = block_sums(np.square(self.gain[:, :, 0]), LATENT_PIXELS) / LATENT_PIXELS**2
         maps = []
         for scale in range(SCALES):
             weight = self._weights[scale]
             side = LATENT_PIXELS * weight.shape[0] // self.gain.shape[0]
-            local = np.stack([_blocks(weight[:, :, colour], side) / side**2 for colour in range(3)])
+            local = np.stack([block_sums(weight[:, :, colour], side) / side**2 for colour in range(3)])
             maps.append(local * gain)
         shares = effects.shares.reshape(len(effects.shares), -1)
         found = shares @ np.concatenate(maps).reshape(shares.shape[1], -1)
@@ -215,7 +215,7 @@ def _doubled(values: np.ndarray) -> np.ndarray:
     return doubled
 
 
-def _blocks(values: np.ndarray, side: int) -> np.ndarray:
+def block_sums(values: np.ndarray, side: int) -> np.ndarray:
     """Sums over squares of ``side`` of (h, w)."""
     if side == 1:
         return values

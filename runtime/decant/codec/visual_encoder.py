@@ -27,7 +27,7 @@ from decant.codec.decoder import dequantized, mean_of_tile
 from decant.codec.layout import LATENT_PIXELS, Quality
 from decant.codec.pixel_errors import ErrorMeasure, padded, with_neighbours
 from decant.codec.quantization import Quantizer, symbol_weight
-from decant.codec.visibility import PLAIN, SCALES, WEIGHT_RANGE, ChannelEffects, Visibility
+from decant.codec.visibility import PLAIN, SCALES, WEIGHT_RANGE, ChannelEffects, Visibility, block_sums
 from decant.formats.input_images import Picture
 from decant.formats.rectangles import Rectangle, whole
 
@@ -150,7 +150,8 @@ class _Work:
         errors = self._errors(tile, outer, window, coded)
         if balance is None:
             balance = _balance(shown.norms(errors), [(shown, errors)])
-        shown.raise_worst(errors, balance.norms)
+        else:
+            shown.raise_worst(errors, balance.norms)
         share = np.float32((1 - PLAIN) * balance.factor)
         relative = shown.latent_weights(self._tools._effects)[:, *inside] * share + np.float32(PLAIN)
         relative = np.clip(relative, *WEIGHT_RANGE)
@@ -160,7 +161,7 @@ class _Work:
         around = np.full(relative.shape[1:], np.inf)
         for i in range(rounds + 1):
             gradient, seen = shown.weighted(errors)
-            plain = _latent_sums(np.square(errors).sum(2))
+            plain = block_sums(np.square(errors).sum(2), LATENT_PIXELS)
             coded.squared_error = float(plain.sum())
             seen = seen * share + np.float32(PLAIN) * plain
             cost = coded.bits + self._lambda * 255**2 / 3 * float(seen.sum())
@@ -247,7 +248,7 @@ class _Work:
 
 
 def _balance(norms: np.ndarray, parts: list[tuple[Visibility, np.ndarray]]) -> Balance:
-    """Of windows of a picture and their errors."""
+    """Of windows of a picture and their errors, whose places it weighs (``Visibility.raise_worst``)."""
     plain = weighed = 0.0
     for shown, errors in parts:
         shown.raise_worst(errors, norms)
@@ -264,10 +265,3 @@ def _table_bits(bits: np.ndarray, symbols: np.ndarray, scale_indices: np.ndarray
     return float(
         bits.reshape(-1)[scale_indices.reshape(-1)[where].astype(np.intp) * bits.shape[1] + column].sum()
     )
-
-
-def _latent_sums(values: np.ndarray) -> np.ndarray:
-    """Sums of (H, W) over the pixels of each latent."""
-    height, width = (side // LATENT_PIXELS for side in values.shape)
-    sums: np.ndarray = values.reshape(height, LATENT_PIXELS, width, LATENT_PIXELS).sum((1, 3))
-    return sums
