@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from decant.adaptation.counting import LARGEST_SHIFT, LARGEST_SIZE, Counts
-from decant.codec.entropy.fitting import MOST_RADIUS, counts_of, distributions_of, refitted
+from decant.codec.entropy.fitting import MOST_RADIUS, distributions_of, refitted
 from decant.codec.entropy.rans import SCALES, EntropyTables
 
 ROUNDS = 4
@@ -28,6 +28,7 @@ def fitted(tables: Mapping[str, np.ndarray], counts: Counts, share: float = 1.0)
     """
     entropy = EntropyTables.from_tensors(tables)
     own = distributions_of(entropy)
+    lengths = np.array([len(a) + len(b) for a, b in zip(entropy.counts, entropy.run_counts, strict=True)])
     distributions, shifts = own, np.zeros(len(counts.latents), np.int64)
     hyper_indices = np.argmax(counts.hyper_at, axis=1)
     for _ in range(ROUNDS):
@@ -38,8 +39,7 @@ def fitted(tables: Mapping[str, np.ndarray], counts: Counts, share: float = 1.0)
         even = np.concatenate([sizes[:, :0:-1] / 2, sizes[:, :1], sizes[:, 1:] / 2], axis=1)
         distributions = (even + PRIOR * own) / (even.sum(axis=1, keepdims=True) + PRIOR)
         saved = ((_size_bits(own) - _size_bits(distributions)) * sizes).sum(axis=1)
-        lengths = [len(a) + len(b) for a, b in zip(*counts_of(entropy), strict=True)]
-        changed = saved > share * COUNT_BITS * np.array(lengths)
+        changed = saved > share * COUNT_BITS * lengths
         distributions = np.where(changed[:, None], distributions, own)
     moved_offsets = tables["quality.class_offset"].astype(np.int64) + shifts
     moved_hyper = tables["quality.hyper_class"].astype(np.int64)

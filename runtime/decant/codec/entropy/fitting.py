@@ -29,10 +29,8 @@ def tensors_of(distributions: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         tails = np.array([1 - p[MOST_RADIUS - r : MOST_RADIUS + r + 1].sum() for r in range(MOST_RADIUS + 1)])
         r = int(np.argmax(tails < ESCAPED)) if (tails < ESCAPED).any() else MOST_RADIUS
         r = max(r, 1)
-        inside = p[MOST_RADIUS - r : MOST_RADIUS + r + 1]
-        coded = np.delete(inside, r) if runs[c] else inside
         radius[c] = r
-        counts.append(integer_counts(np.append(coded, max(1 - inside.sum(), _LEAST_ESCAPED))))
+        counts.append(_symbol_counts(p, r, bool(runs[c])))
     return {
         "entropy.radius": radius,
         "entropy.runs": runs,
@@ -60,8 +58,7 @@ def refitted(own: EntropyTables, distributions: np.ndarray, changed: np.ndarray)
     """Tensors ``entropy.*`` of the shape that ``own`` has: of the scale indices that are ``changed`` bool
     (32,) with counts of ``distributions`` float64 (32, 2 * MOST_RADIUS + 1), of the others as they are.
     """
-    tensors = own.to_tensors()
-    counts, run_counts = counts_of(own)
+    counts, run_counts = list(own.counts), list(own.run_counts)
     for c in np.flatnonzero(changed[1:]) + 1:
         p, r, run = distributions[c].copy(), int(own.radius[c]), int(own.runs[c])
         if r > MOST_RADIUS:
@@ -71,23 +68,17 @@ def refitted(own: EntropyTables, distributions: np.ndarray, changed: np.ndarray)
             run_counts[c] = run_counts_of(zero, run)
             p[MOST_RADIUS] = 0
             p /= max(1 - zero, _LEAST_ESCAPED)
-        inside = p[MOST_RADIUS - r : MOST_RADIUS + r + 1]
-        coded = np.delete(inside, r) if run else inside
-        counts[c] = integer_counts(np.append(coded, max(1 - inside.sum(), _LEAST_ESCAPED)))
-    return tensors | {
+        counts[c] = _symbol_counts(p, r, bool(run))
+    return own.to_tensors() | {
         "entropy.counts": np.concatenate(counts),
         "entropy.run_counts": np.concatenate(run_counts),
     }
 
 
-def counts_of(tables: EntropyTables) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Of each scale index: the counts uint32 of its symbols, the last one that of bypass bits, and those of
-    its runs, empty where it has none.
+def _symbol_counts(p: np.ndarray, radius: int, runs: bool) -> np.ndarray:
+    """uint32 counts by the probabilities ``p`` of symbols -radius..radius, without 0 where zeros are coded as
+    ``runs``, and of bypass bits.
     """
-    tensors, pairs = tables.to_tensors(), list(zip(tables.radius.tolist(), tables.runs.tolist(), strict=True))
-    sizes = [0, *(2 * radius + (1 if run else 2) for radius, run in pairs[1:])]
-    run_sizes = [0, *(run and run + 1 for _, run in pairs[1:])]
-    return (
-        np.split(tensors["entropy.counts"], np.cumsum(sizes)[:-1]),
-        np.split(tensors["entropy.run_counts"], np.cumsum(run_sizes)[:-1]),
-    )
+    inside = p[MOST_RADIUS - radius : MOST_RADIUS + radius + 1]
+    coded = np.delete(inside, radius) if runs else inside
+    return integer_counts(np.append(coded, max(1 - inside.sum(), _LEAST_ESCAPED)))

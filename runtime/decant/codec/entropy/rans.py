@@ -59,7 +59,8 @@ class EntropyTables:
 
     ``radius`` (32,): index c codes -radius..radius directly, and an escape for what is larger. ``runs``
     (32,): 0 where each symbol is coded by itself; elsewhere zeros are coded as runs, those shorter than this
-    directly. Reading is safe from several threads.
+    directly. ``counts``: for each index those of its symbols, the last one of bypass bits; ``run_counts``:
+    those of its runs, empty where it has none. Reading is safe from several threads.
     """
 
     def __init__(
@@ -71,8 +72,8 @@ class EntropyTables:
     ) -> None:
         self.radius = radius
         self.runs = runs
-        self._counts = counts
-        self._run_counts = run_counts
+        self.counts = counts
+        self.run_counts = run_counts
         self._models: dict[tuple[int, bool], Any] = {}
         # As decoding is quickest with them.
         self.run_lengths: list[int] = runs.tolist()
@@ -104,8 +105,8 @@ class EntropyTables:
         return {
             "entropy.radius": self.radius,
             "entropy.runs": self.runs,
-            "entropy.counts": np.concatenate(self._counts),
-            "entropy.run_counts": np.concatenate(self._run_counts),
+            "entropy.counts": np.concatenate(self.counts),
+            "entropy.run_counts": np.concatenate(self.run_counts),
         }
 
     def encode(self, parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> bytes:
@@ -163,7 +164,7 @@ class EntropyTables:
         """The coder's model of scale index ``c``: of its symbols, or of its runs of zeros."""
         model = self._models.get((c, runs))
         if model is None:
-            counts = self._run_counts[c] if runs else self._counts[c]
+            counts = self.run_counts[c] if runs else self.counts[c]
             model = self._models[c, runs] = exact_model(counts)
         return model
 
@@ -179,12 +180,12 @@ class EntropyTables:
         bits[0, largest] = 0
         for c in range(1, SCALES):
             radius = int(self.radius[c])
-            codes = TOTAL_BITS - np.log2(self._counts[c])
+            codes = TOTAL_BITS - np.log2(self.counts[c])
             inside = np.abs(symbols) <= radius
             beyond = 2 * (np.abs(symbols[~inside]) - radius - 1) + (symbols[~inside] < 0)
             bits[c, ~inside] = codes[-1] + np.log2(_LENGTHS) + np.floor(np.log2(beyond + 1))
             if self.runs[c]:
-                ended = self._run_counts[c][0] / TOTAL
+                ended = self.run_counts[c][0] / TOTAL
                 bits[c, inside] = np.insert(codes[:-1], radius, 0)
                 bits[c] -= np.log2(ended)
                 bits[c, largest] = -np.log1p(-ended) / np.log(2)
