@@ -144,6 +144,24 @@ def test_nothing_heavy_is_loaded(code: str, allowed: tuple[str, ...]):
     assert set(loaded) == set(allowed)
 
 
+def test_an_encoder_loads_nothing_of_tune_iq_unless_asked():
+    code = """if True:
+        import sys
+        import decant, numpy
+        encoder = decant.Encoder(sys.argv[1], threads=1)
+        for tune in (None, "iq"):
+            encoder.encode(numpy.zeros((64, 64, 3), numpy.uint8), tune=tune)
+            print(*[name in sys.modules for name in ("decant.codec.visual_encoder", "decant.ssimulacra2")])
+    """
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(ROOT / "artifacts" / "decant_bundles" / "nano")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.splitlines() == ["False False", "True True"]
+
+
 def test_every_public_name_is_there():
     import decant
 
