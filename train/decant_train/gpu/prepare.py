@@ -25,7 +25,7 @@ from decant_train.gpu.plan import FOLDER, MOST_TRAVELLING, Plan
 from decant_train.gpu.run import network, run_call
 from decant_train.gpu.shards import write_shards
 
-PACKAGES = ("constriction", "ssimulacra2")  # that training needs and the machine lacks
+PACKAGES = ("constriction",)  # that training needs and the machine lacks
 MACHINE: tuple[str, ...] = ("--python-version", "3.12", "--platform", "manylinux_2_28_x86_64", "--platform")
 MACHINE += ("manylinux_2_17_x86_64", "--platform", "manylinux2014_x86_64", "--implementation", "cp")
 REHEARSAL: Mapping[str, Any] = {
