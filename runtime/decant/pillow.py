@@ -22,7 +22,7 @@ from decant.errors import DecantError, FormatError, ImageError, MissingExtraErro
 from decant.formats import container
 from decant.formats.exif import dpi_of
 from decant.formats.metadata import metadata_of
-from decant.settings import DEFAULT_MODEL
+from decant.settings import DEFAULT_MODEL, RATES
 
 __all__ = ["DECODER_OPTIONS", "DEFAULT_MODEL", "ENCODER_OPTIONS", "FORMAT", "DcnImageFile"]
 
@@ -36,8 +36,7 @@ ENCODER_OPTIONS: dict[str, Any] = {}  # of decant.Encoder
 _SECTION = struct.Struct("<BI")
 _CRC = struct.Struct("<I")
 _INFO_KEYS = {container.EXIF: "exif", container.ICC: "icc_profile", container.XMP: "xmp"}
-_TARGETS = ("target_bpp", "target_psnr", "target_ssimulacra2")
-_SETTINGS = ("quality", "effort", "tune", *_TARGETS, "to_srgb", "depth")  # of Encoder.encode
+_SETTINGS = (*RATES, "effort", "tune", "to_srgb", "depth")  # of Encoder.encode
 # What save() takes; the last two are Pillow's own.
 _KNOWN = ("model", *_SETTINGS, *_INFO_KEYS.values(), "dpi", "save_all", "append_images")
 
