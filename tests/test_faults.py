@@ -19,11 +19,11 @@ SECTIONS = (11, 8, 7, 13, 5, 11, 11)
 def names(path: str) -> frozenset[str]:
     """``function`` and ``Class::function`` of every test of one file."""
     tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
-    functions = [(("",), tree.body)]
-    functions += [((f"{node.name}::",), node.body) for node in tree.body if isinstance(node, ast.ClassDef)]
+    functions = [("", tree.body)]
+    functions += [(f"{node.name}::", node.body) for node in tree.body if isinstance(node, ast.ClassDef)]
     return frozenset(
         prefix + node.name
-        for (prefix,), body in functions
+        for prefix, body in functions
         for node in body
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
     )
