@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from decant.commands.options import converting_options, target_bpp_option, tune_options
+from decant.commands.options import (
+    converting_options,
+    target_bpp_option,
+    target_ssimulacra2_option,
+    tune_option,
+)
 from decant.commands.plugins import Failure
 from decant.commands.running import (
     STANDARD,
@@ -60,7 +65,8 @@ if TYPE_CHECKING:
     metavar="DB",
     help="The lowest quality that decodes at so many dB or more.",
 )
-@tune_options
+@target_ssimulacra2_option
+@tune_option
 @click.option(
     "--to-srgb",
     is_flag=True,

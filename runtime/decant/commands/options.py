@@ -80,19 +80,16 @@ png_level_option = click.option(
     metavar="N",
     help=f"Of PNG: {FASTEST} stores, {DEFAULT_LEVEL} (the default) is fast, {MOST} is smallest and slow.",
 )
-tune_options = combined(
-    click.option(
-        "--target-ssimulacra2",
-        type=click.FloatRange(0, 100, min_open=True),
-        metavar="SCORE",
-        help="The lowest quality of this SSIMULACRA2 or more: 50 is medium, 70 high, 90 visually lossless.",
-    ),
-    click.option(
-        "--tune",
-        type=click.Choice(TUNES),
-        help="iq: bits go where errors are seen. psnr: the least squared error. "
-        f"{DEFAULT_TUNE} when left out.",
-    ),
+target_ssimulacra2_option = click.option(
+    "--target-ssimulacra2",
+    type=click.FloatRange(0, 100, min_open=True),
+    metavar="SCORE",
+    help="The lowest quality of this SSIMULACRA2 or more: 50 is medium, 70 high, 90 visually lossless.",
+)
+tune_option = click.option(
+    "--tune",
+    type=click.Choice(TUNES),
+    help=f"iq: bits go where errors are seen. psnr: the least squared error. {DEFAULT_TUNE} when left out.",
 )
 # What `decant encode` and `decant decode` share: IN, OUT and how folders are converted.
 converting_options = combined(

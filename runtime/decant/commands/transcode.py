@@ -13,7 +13,8 @@ from decant.commands.options import (
     running_options,
     skip_existing_option,
     target_bpp_option,
-    tune_options,
+    target_ssimulacra2_option,
+    tune_option,
 )
 from decant.commands.plugins import Failure
 from decant.commands.running import (
@@ -64,7 +65,8 @@ if TYPE_CHECKING:
     metavar="DB",
     help="The lowest quality of so many dB to what the old file decodes to.",
 )
-@tune_options
+@target_ssimulacra2_option
+@tune_option
 @skip_existing_option
 @json_option
 @quiet_option
