@@ -9,12 +9,12 @@ import gzip
 import hashlib
 import json
 import os
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 from decant.backends.sessions import create_session
 from decant.bundles.bundle import Bundle, open_bundle
+from decant.bundles.new_bundle import new_bundle
 from decant.errors import BundleError
 from decant.formats.manifest import FileEntry, Golden, Graph, seal
 from decant.selection import golden as golden_check
@@ -47,20 +47,11 @@ def slim(
     has no such graphs or ``out`` is taken, GoldenError, ModelNotFoundError, MissingExtraError, OSError.
     """
     opened = open_bundle(bundle, bundle_dir)
-    target = Path(out)
-    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise BundleError(f"{target}: is there already; give a new folder")
     graphs = _graphs(opened, runtime, _stored_name(runtime, precision))
-    target.absolute().parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=".decant-") as parent:
-        building = Path(parent) / "bundle"
+    with new_bundle(out) as building:
         _write(opened, graphs, _golden(opened), building)
         _lower_floor(building, graphs[0])
-        Bundle.open(building).verify()
-        if target.exists():
-            target.rmdir()
-        building.rename(target)
-    return Bundle.open(target)
+    return Bundle.open(out)
 
 
 def _stored_name(runtime: str, precision: str | None) -> str:
@@ -92,7 +83,6 @@ def _golden(bundle: Bundle) -> list[Golden]:
 
 
 def _write(bundle: Bundle, graphs: list[Graph], golden: list[Golden], folder: Path) -> None:
-    folder.mkdir()
     listed = {entry.path: entry for entry in bundle.manifest.files}
     kept = {"model.json", "tables.safetensors", "card.md"} & set(listed)
     kept |= {path for item in golden for path in (item.file, item.pixels)}

@@ -13,8 +13,9 @@ from decant.adaptation.counting import counted
 from decant.adaptation.measuring import Gain, measured
 from decant.adaptation.pictures import opened
 from decant.adaptation.tables import fitted
-from decant.adaptation.writing import check_target, with_tables
+from decant.adaptation.writing import with_tables
 from decant.bundles.bundle import Bundle, open_bundle
+from decant.bundles.new_bundle import check_new_folder
 from decant.codec.layout import GridLayout
 from decant.encoder import Encoder
 from decant.errors import BundleError, ImageError, MissingExtraError
@@ -88,7 +89,7 @@ def adapt(
     without pictures, MissingExtraError, DecantError, OSError.
     """
     started = time.monotonic()
-    target = check_target(out)
+    target = check_new_folder(out)
     opened = open_bundle(bundle, bundle_dir)
     if not isinstance(opened.layout, GridLayout):
         raise BundleError(f"bundle {opened.name}: only bundles of family codec can be adapted")

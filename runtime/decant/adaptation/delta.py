@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load, save
 
-from decant.adaptation.writing import check_target
 from decant.bundles.bundle import Bundle
+from decant.bundles.new_bundle import new_bundle
 from decant.errors import BundleError
 from decant.formats import model_rows
 from decant.formats.manifest import MODEL_SUFFIX, FileEntry, canonical_json, seal
@@ -82,8 +82,7 @@ def unpack(delta: bytes, base: Bundle, out: str | os.PathLike[str]) -> Bundle:
             f"delta: is the difference from model {head['base'][:16]}, not from {base.name} "
             f"({base.model_id[:16]}); give the bundle of that model"
         )
-    target, at = check_target(out), 0
-    contents: dict[str, bytes] = {}
+    at, contents = 0, dict[str, bytes]()
     for path, form, length in head["parts"]:
         stored = body[at : at + length]
         at += length
@@ -94,16 +93,9 @@ def unpack(delta: bytes, base: Bundle, out: str | os.PathLike[str]) -> Bundle:
         else:
             tables = load(contents[TABLES])
             contents[path] = _restored_model(stored, base, head["bundle"], tables)
-    target.absolute().parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=".decant-") as parent:
-        building = Path(parent) / "bundle"
-        building.mkdir()
+    with new_bundle(out) as building:
         _write(building, head["bundle"], contents)
-        Bundle.open(building).verify()
-        if target.exists():
-            target.rmdir()
-        building.rename(target)
-    return Bundle.open(target)
+    return Bundle.open(out)
 
 
 def _unpacked(delta: bytes) -> tuple[dict[str, Any], bytes]:

@@ -5,7 +5,6 @@ import hashlib
 import io
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from safetensors.numpy import save
 from decant.backends.session import Session
 from decant.backends.sessions import create_session
 from decant.bundles.bundle import Bundle, canonical_json, seal, tensor_sha256
+from decant.bundles.new_bundle import new_bundle
 from decant.codec.decoder import GridDecoder
 from decant.codec.layout import GridLayout
 from decant.errors import BundleError
@@ -38,25 +38,9 @@ def with_tables(
     """Write ``bundle`` with ``tables`` under ``name`` into the new folder ``out``. ``note``: what bundle.json
     says of the adaptation. The model id follows from the content. Raises BundleError, OSError.
     """
-    target = check_target(out)
-    target.absolute().parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=".decant-") as parent:
-        building = Path(parent) / "bundle"
-        building.mkdir()
+    with new_bundle(out) as building:
         _write(bundle, building, dict(sorted(tables.items())), name, note)
-        Bundle.open(building).verify()
-        if target.exists():
-            target.rmdir()
-        building.rename(target)
-    return Bundle.open(target)
-
-
-def check_target(out: str | os.PathLike[str]) -> Path:
-    """``out``, where a new folder can be made. Raises BundleError."""
-    target = Path(out)
-    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise BundleError(f"{target}: exists; give a new folder")
-    return target
+    return Bundle.open(out)
 
 
 def recoded(file: container.DcnFile, old: GridLayout, new: GridLayout) -> tuple[bytes, bool]:
