@@ -28,7 +28,7 @@ from decant.bundles.bundle import Bundle
 from decant.bundles.new_bundle import new_bundle
 from decant.errors import BundleError
 from decant.formats import model_rows
-from decant.formats.manifest import MODEL_SUFFIX, FileEntry, canonical_json, seal
+from decant.formats.manifest import MODEL_SUFFIX, canonical_json, parse_manifest, seal
 from decant.slim import slim
 
 MAGIC, VERSION = b"\x8aDCA", 1
@@ -47,7 +47,7 @@ def pack(bundle: Bundle, base: Bundle) -> bytes:
     with tempfile.TemporaryDirectory() as scratch:
         small = slim(bundle, Path(scratch) / "slim")
         raw = dict(small.manifest.raw)
-        files = {entry.path: small.read(entry) for entry in _entries(raw)}
+        files = {entry.path: small.read(entry) for entry in small.manifest.entries}
     described, parts = [], []
     # The model file is restored with the tables, which come first.
     for path, data in sorted(files.items(), key=lambda item: (item[0].endswith(MODEL_SUFFIX), item[0])):
@@ -116,15 +116,6 @@ def _unpacked(delta: bytes) -> tuple[dict[str, Any], bytes]:
     return head, body[4 + length :]
 
 
-def _entries(raw: Mapping[str, Any]) -> list[FileEntry]:
-    """The files that bundle.json lists."""
-    listed = [*raw["files"], *(file for graph in raw["graphs"] for file in graph["files"])]
-    return [
-        FileEntry(item["path"], item["bytes"], item["sha256"], item.get("of"), item.get("gzip_bytes"))
-        for item in listed
-    ]
-
-
 def _difference(tensors: Mapping[str, np.ndarray], others: Mapping[str, np.ndarray]) -> bytes:
     """safetensors of ``tensors``: minus those of ``others``, in the integers of their bits, where these have
     their type and shape; as they are elsewhere.
@@ -190,11 +181,15 @@ def _bits(tensor: np.ndarray) -> np.ndarray:
 
 
 def _write(folder: Path, raw: dict[str, Any], contents: Mapping[str, bytes]) -> None:
-    """The files of a bundle, unpacked, and bundle.json for them."""
+    """The files of a bundle, unpacked, and bundle.json for them. Raises BundleError for a path that leads out
+    of the folder: whoever made the delta could choose it.
+    """
     for part in [*raw["files"], *(file for graph in raw["graphs"] for file in graph["files"])]:
-        path = folder / part["path"]
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(contents[part["path"]])
         part.pop("gzip_bytes", None)
     raw.pop("checksum", None)
-    (folder / "bundle.json").write_bytes(seal(raw))
+    described = seal(raw)
+    for entry in parse_manifest(described, "delta: bundle.json").entries:
+        path = folder / entry.path
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(contents[entry.path])
+    (folder / "bundle.json").write_bytes(described)

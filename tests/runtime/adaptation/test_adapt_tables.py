@@ -1,7 +1,10 @@
 """Tables counted on an archive: smaller files, the same pixels' graphs, an id of its own, an honest card."""
 
+import hashlib
 import json
+import lzma
 import shutil
+import struct
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +23,7 @@ from decant.bundles.bundle import Bundle
 from decant.codec.layout import GridLayout
 from decant.errors import BundleError, ImageError
 from decant.formats import container
+from decant.formats.manifest import canonical_json
 from decant.verify import verify_bundle
 from PIL import Image
 
@@ -112,6 +116,19 @@ def test_a_delta_gives_the_decoder_back(
         with pytest.raises(BundleError, match="delta: "):
             delta.unpack(damaged, base, tmp_path / "damaged")
     assert not (tmp_path / "damaged").exists()
+
+
+def test_a_delta_writes_nothing_outside_its_folder(adapted: Bundle, codec: Path, tmp_path: Path) -> None:
+    base = Bundle.open(codec)
+    head, parts = delta._unpacked(delta.pack(adapted, base))
+    text = canonical_json(head).replace(b'"card.md"', b'"../../card.md"')
+    assert text.count(b'"../../card.md"') == 2
+    body = struct.pack("<I", len(text)) + text + parts
+    packed = lzma.compress(body, lzma.FORMAT_RAW, filters=delta._FILTERS)
+    hostile = delta.MAGIC + bytes([delta.VERSION]) + hashlib.sha256(body).digest() + packed
+    with pytest.raises(BundleError, match=r"'\.\./\.\./card\.md'; a relative path"):
+        delta.unpack(hostile, base, tmp_path / "back")
+    assert not list(tmp_path.iterdir())
 
 
 def test_quarters_are_those_of_every_offset(codec: Path, archive: Sequence[Path]) -> None:
