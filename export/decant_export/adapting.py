@@ -1,12 +1,13 @@
 """The levels of ``decant adapt`` that train: bundle -> codec -> trained on an archive -> bundle."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from decant.adaptation.adapting import spread
+from decant.adaptation.writing import card_of
 from decant.bundles.bundle import Bundle
 from decant.codec.layout import QUALITIES
 from decant.process.cores import usable_cores
@@ -37,7 +38,6 @@ def train(
     minutes: float,
     quality: int,
     name: str,
-    note: Mapping[str, Any],
     threads: int,
     report: Callable[[str], None],
 ) -> Bundle:
@@ -77,7 +77,7 @@ def train(
         licence=str(raw.get("licence", "not stated")),
         data=f"{raw.get('data', 'not stated')}; trained further on {len(pictures)} pictures of an archive",
         commercial_use=use if use in COMMERCIAL_USE else "unclear",
-        card=_card(bundle),
+        card=card_of(bundle),
     )
 
 
@@ -101,13 +101,8 @@ def _loaded(paths: Sequence[Path]) -> tuple[ArchivePictures, ArchivePictures]:
     count = min(HELD_OUT, len(paths) // 4)
     if not count:
         raise ExportError(f"{len(paths)} pictures are too few to train on; give at least 4, or level tables")
-    held = {paths[i * len(paths) // count] for i in range(count)}
+    held = set(spread(paths, count))
     return (
         archive_pictures.load([path for path in paths if path not in held]),
         archive_pictures.load(sorted(held)),
     )
-
-
-def _card(bundle: Bundle) -> str | None:
-    listed = {entry.path for entry in bundle.manifest.files}
-    return bundle.read("card.md").decode() if "card.md" in listed else None

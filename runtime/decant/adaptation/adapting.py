@@ -3,7 +3,7 @@
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -44,7 +44,7 @@ class Adapted:
 
 class Training(Protocol):
     """What an entry point of ``GROUP`` does: train ``bundle`` further on ``pictures`` for ``minutes``, and
-    write it as ``name`` into the new folder ``out``, with ``note`` in bundle.json. Returns the bundle.
+    write it as ``name`` into the new folder ``out``. Returns the bundle.
     """
 
     def __call__(
@@ -57,7 +57,6 @@ class Training(Protocol):
         minutes: float,
         quality: int,
         name: str,
-        note: Mapping[str, Any],
         threads: int,
         report: Report,
     ) -> Bundle: ...
@@ -108,13 +107,12 @@ def adapt(
         if level != TABLES:
             current = _training()(
                 opened,
-                [path for path in pictures if path not in set(tested)] if tested != learned else learned,
+                _without(pictures, tested) or learned,
                 Path(scratch) / "trained",
                 level=level,
                 minutes=minutes,
                 quality=quality,
                 name=name,
-                note=note,
                 threads=threads,
                 report=report,
             )
@@ -132,10 +130,10 @@ def split(pictures: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     """
     if not pictures:
         raise ImageError("no pictures to adapt to: give a folder that holds some")
-    area = _mean_area(_spread(list(pictures), min(16, len(pictures))))
-    tested = _spread(list(pictures), min(_number(MEASURED_PIXELS, area), len(pictures) // 4))
-    rest = [path for path in pictures if path not in set(tested)]
-    learned = _spread(rest, min(_number(COUNTED_PIXELS, area), len(rest)))
+    area = _mean_area(spread(pictures, min(16, len(pictures))))
+    tested = spread(pictures, min(_number(MEASURED_PIXELS, area), len(pictures) // 4))
+    rest = _without(pictures, tested)
+    learned = spread(rest, min(_number(COUNTED_PIXELS, area), len(rest)))
     return learned, tested or learned
 
 
@@ -184,10 +182,16 @@ def _number(pixels: int, area: float) -> int:
 
 
 def _mean_area(pictures: Sequence[Path]) -> float:
-    """Mean pixels of pictures, from their headers."""
+    """Mean pixels of pictures, of which those that cannot be read count as none. Raises ImageError."""
     return sum(image.width * image.height for _, image in opened(pictures)) / len(pictures)
 
 
-def _spread(items: list[Path], count: int) -> list[Path]:
+def spread(items: Sequence[Path], count: int) -> list[Path]:
     """``count`` of ``items``, evenly spread."""
     return [items[i * len(items) // count] for i in range(count)]
+
+
+def _without(items: Sequence[Path], others: Iterable[Path]) -> list[Path]:
+    """``items`` that are not among ``others``."""
+    left_out = set(others)
+    return [item for item in items if item not in left_out]

@@ -141,11 +141,15 @@ def _exact(bundle: Bundle, role: str) -> Session:
 
 def _card(bundle: Bundle, name: str, note: Mapping[str, Any]) -> str:
     """The card of ``bundle``, below a paragraph that says what this bundle is."""
-    listed = {entry.path for entry in bundle.manifest.files}
-    card = bundle.read("card.md").decode() if "card.md" in listed else ""
     source = f"{bundle.name} {bundle.version} (model id {bundle.model_id[:16]})"
     head = (
         f"# {name}\n\n{source}, adapted to an archive of {note['pictures']} pictures: level {note['level']}. "
         f"The terms of {bundle.name} hold. Those of the archive's pictures may hold too.\n\n"
     )
-    return f"{head}{card}"
+    return f"{head}{card_of(bundle) or ''}"
+
+
+def card_of(bundle: Bundle) -> str | None:
+    """The card of ``bundle``, or None. Raises BundleError, OSError."""
+    listed = {entry.path for entry in bundle.manifest.files}
+    return bundle.read("card.md").decode() if "card.md" in listed else None

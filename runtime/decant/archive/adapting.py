@@ -8,32 +8,26 @@ from pathlib import Path
 
 from decant.adaptation.adapting import TABLES, adapt
 from decant.adaptation.measuring import Gain
+from decant.adaptation.pictures import pictures_in
 from decant.archive.bundles import decoder_bytes
 from decant.archive.settings import PackSettings
 from decant.bundles.bundle import open_bundle
 from decant.errors import ImageError
-from decant.formats.opening import picture_suffixes
-from decant.formats.plan import plan_folder
 from decant.settings import DEFAULT_QUALITY
+
+SUFFIX = ".bundle"  # the adapted bundle lies beside the archive, for pictures that are added later
 
 
 @dataclass(frozen=True)
 class Adaptation:
-    """``settings`` to pack with. ``gain`` and the bytes of the decoder before and after are None where an
-    earlier run had decided.
+    """``settings`` to pack with, and whether they name the adapted bundle (``used``). ``gain`` and the bytes
+    of the decoder before and after are None where an earlier run had decided.
     """
 
     settings: PackSettings
+    used: bool
     gain: Gain | None = None
     decoders: tuple[int, int] | None = None
-
-    @property
-    def used(self) -> bool:
-        """Whether the adapted bundle is packed with."""
-        return self.settings.model.endswith(SUFFIX)
-
-
-SUFFIX = ".bundle"  # the adapted bundle lies beside the archive, for pictures that are added later
 
 
 def adapted(
@@ -60,13 +54,14 @@ def adapted(
         raise ImageError("adapting needs one source, a folder of pictures on this machine")
     if settings.embed == "none":
         raise ImageError("an adapted bundle has to be in the archive: embed slim or full")
+    # An absolute path: a folder and not a name, wherever workers run.
+    with_adapted = replace(settings, model=os.fspath(folder.absolute()))
     if resume and place.exists():
         kept = (folder / "bundle.json").is_file()
-        return Adaptation(replace(settings, model=_named(folder)) if kept else settings)
+        return Adaptation(with_adapted if kept else settings, kept)
     if resume:
         shutil.rmtree(folder, ignore_errors=True)
-    plan = plan_folder(Path(sources[0]), place, picture_suffixes(), ".dcn", keep_suffix=True)
-    pictures = [source for source, _ in plan.jobs]
+    pictures = pictures_in(Path(sources[0]))
     done = adapt(
         settings.model,
         pictures,
@@ -81,11 +76,6 @@ def adapted(
     before = open_bundle(settings.model, settings.bundle_dir)
     decoders = (decoder_bytes(before, settings.embed), decoder_bytes(done.bundle, settings.embed))
     if done.gain.smaller(len(pictures), *decoders):
-        return Adaptation(replace(settings, model=_named(folder)), done.gain, decoders)
+        return Adaptation(with_adapted, True, done.gain, decoders)
     shutil.rmtree(folder)
-    return Adaptation(settings, done.gain, decoders)
-
-
-def _named(folder: Path) -> str:
-    """A name that means this folder (``find_bundle``)."""
-    return os.fspath(folder.absolute())
+    return Adaptation(settings, False, done.gain, decoders)

@@ -9,7 +9,6 @@ import click
 from decant.commands.options import bundle_dir_option, json_option, quiet_option
 from decant.commands.running import PATH, require
 from decant.commands.terminal import say, show, show_lines
-from decant.errors import ImageError
 from decant.settings import DEFAULT_EFFORT, DEFAULT_QUALITY, LARGEST_EFFORT, LARGEST_QUALITY
 
 
@@ -70,18 +69,13 @@ def adapt(
     """
     from decant.adaptation.adapting import adapt as run
     from decant.adaptation.delta import pack
+    from decant.adaptation.pictures import pictures_in
     from decant.bundles.bundle import open_bundle
-    from decant.formats.opening import picture_suffixes
-    from decant.formats.plan import plan_folder
 
     require(images)
-    plan = plan_folder(images, out, picture_suffixes(), ".dcn", keep_suffix=True)
-    pictures = [source for source, _ in plan.jobs]
-    if not pictures:
-        raise ImageError(f"{images}: no picture in it")
     done = run(
         bundle,
-        pictures,
+        pictures_in(images),
         out,
         level=level,
         minutes=minutes,

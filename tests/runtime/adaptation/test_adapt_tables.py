@@ -193,6 +193,9 @@ def test_what_cannot_be_adapted_is_said(
         adapt(codec, archive, tmp_path / "c", level="all")
     (tmp_path / "empty").mkdir()
     assert "no picture in it" in refusal("adapt", codec, tmp_path / "empty", "--out", tmp_path / "d")
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(ImageError, match="none of 1 pictures can be read"):
+        adapt(codec, [tmp_path / "broken.png"], tmp_path / "d")
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "file").write_bytes(b"")
     assert "give a new folder" in refusal("adapt", codec, archive[0].parent, "--out", tmp_path / "taken")

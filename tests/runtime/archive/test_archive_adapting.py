@@ -60,7 +60,9 @@ def test_an_interrupted_run_keeps_to_what_it_decided(
     codec: Path, pictures: Path, made: tuple[Path, str], tmp_path: Path
 ) -> None:
     resumed = tmp_path / "archive"
-    settings = adapted([pictures], resumed, PackSettings(str(codec), quality=70, effort=1)).settings
+    done = adapted([pictures], resumed, PackSettings(str(codec), quality=70, effort=1))
+    settings = done.settings
+    assert done.used == Path(f"{resumed}.bundle").is_dir()
 
     def stop(progress: object) -> None:
         raise InterruptedError
