@@ -1,17 +1,20 @@
 """The decoders inside an archive: ``_bundle`` holds one bundle for each model of its pictures."""
 
 import hashlib
+import json
 import tempfile
 from functools import partial
 from pathlib import Path
 from typing import IO
 
-from decant.archive.schema import BUNDLE_FOLDER
+from decant.archive.schema import BUNDLE_FOLDER, MANIFEST
 from decant.archive.settings import PackSettings
 from decant.archive.storage import Store
 from decant.bundles.bundle import Bundle, find_bundle, open_bundle
+from decant.bundles.folders import user_cache_folder
 from decant.bundles.reading import walk
 from decant.errors import BundleError
+from decant.formats.writing import write_atomically
 
 # What a decoder-only bundle is made for, the first that the bundle has.
 _SLIM = (("native", "int16"), ("onnxruntime", "int8"), ("onnxruntime", "float32"))
@@ -65,6 +68,16 @@ def _read(folder: Path) -> list[tuple[str, bytes]]:
     return [(path, (folder / path).read_bytes()) for path in sorted(walk(folder))]
 
 
+def decoder_folder(store: Store, bundle_dir: str | None) -> str | None:
+    """Where the decoders of an archive are looked for first: ``bundle_dir``, or the archive's own. Raises
+    OSError.
+    """
+    if bundle_dir:
+        return bundle_dir
+    own = bundle_folder(store)
+    return None if own is None else str(own)
+
+
 def bundle_folder(store: Store) -> Path | None:
     """The local folder of an archive's bundles; of a remote archive a copy in the user's cache. None where it
     has none. Raises OSError.
@@ -82,19 +95,12 @@ def _copy(data: bytes, stream: IO[bytes]) -> None:
 
 
 def _fetched(store: Store) -> Path:
-    import json
-
-    from decant.archive.schema import MANIFEST
-    from decant.bundles.folders import user_cache_folder
-
     entries = json.loads(store.read(MANIFEST))["bundle"]
     digest = hashlib.sha256(json.dumps(entries).encode()).hexdigest()[:32]
     folder = user_cache_folder() / "archives" / digest
     for name, size, _ in entries:
         path = folder / Path(name).relative_to(BUNDLE_FOLDER)
         if not path.is_file() or path.stat().st_size != size:
-            from decant.formats.writing import write_atomically
-
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, partial(_copy, store.read(name)))
     return folder

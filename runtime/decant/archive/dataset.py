@@ -17,7 +17,7 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 
-from decant.archive.bundles import bundle_folder
+from decant.archive.bundles import decoder_folder
 from decant.archive.reader import Archive
 from decant.batch import Decoders
 from decant.errors import ImageError
@@ -135,10 +135,8 @@ class Dataset:
 
     def _of(self, file: container.DcnFile) -> Any:
         if self._decoders is None:
-            folder = self._bundle_dir or bundle_folder(self.archive.store)
-            self._decoders = Decoders(
-                None if folder is None else str(folder), threads=self._threads, **self._options
-            )
+            folder = decoder_folder(self.archive.store, self._bundle_dir)
+            self._decoders = Decoders(folder, threads=self._threads, **self._options)
         return self._decoders.of(file)
 
     def _laid_out(self, pixels: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ import os
 import posixpath
 from pathlib import Path
 
-from decant.archive.bundles import bundle_folder
+from decant.archive.bundles import decoder_folder
 from decant.archive.outputs import write_output
 from decant.archive.reader import Archive
 from decant.archive.settings import UnpackSettings
@@ -44,8 +44,8 @@ def extract(place: str | os.PathLike[str], key: str, target: Path, bundle_dir: s
     if output == "dcn":
         write_atomically(target, lambda stream: stream.write(payload))
         return target
-    folder = bundle_dir or bundle_folder(archive.store)
-    pixels = Decoders(None if folder is None else str(folder)).of(file).decode_file(file, key)
+    decoders = Decoders(decoder_folder(archive.store, bundle_dir))
+    pixels = decoders.of(file).decode_file(file, key)
     settings = UnpackSettings(output=output)
     write_atomically(target, lambda stream: write_output(stream, pixels, file, settings, key))
     return target

@@ -77,7 +77,7 @@ def write_manifest(
     if store.exists(FAILURES):
         data = store.read(FAILURES)
         failures = (FAILURES, len(data), hashlib.sha256(data).hexdigest())
-    # Where bundles were looked for, and how work was divided, is no property of what came of it.
+    # Where bundles were looked for is no property of the archive; its parts name their models.
     kept = {key: value for key, value in settings.items() if key not in ("bundle_dir", "model")}
     manifest = Manifest(
         parts=parts,

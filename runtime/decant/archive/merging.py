@@ -5,14 +5,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from decant.archive.manifest import Manifest, write_manifest
 from decant.archive.reader import Archive
 from decant.archive.schema import FAILURES, index_name, part_name
 from decant.archive.storage import Store, store_at
-from decant.archive.writer import PartInfo
+from decant.archive.writer import PartInfo, write_failures
 from decant.errors import FormatError
 
 _BLOCK = 4 << 20
@@ -37,11 +36,10 @@ def merge(places: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str])
                 _copy(archive, entry[0], entry[2], store, entry[0])
                 bundles[entry[0]] = entry
         for info in archive.manifest.parts:
-            number = len(parts)
-            old = index_name(int(info.name[5:-8]))
-            _copy(archive, info.name, info.sha256, store, part_name(number))
-            _copy(archive, old, info.index_sha256, store, index_name(number))
-            parts.append(replace(info, name=part_name(number)))
+            name = part_name(len(parts))
+            _copy(archive, info.name, info.sha256, store, name)
+            _copy(archive, index_name(info.name), info.index_sha256, store, index_name(name))
+            parts.append(replace(info, name=name))
     _merge_failures(archives, store)
     same = [archive.manifest.settings for archive in archives]
     settings = same[0] if all(one == same[0] for one in same) else {}
@@ -78,6 +76,4 @@ def _merge_failures(archives: Sequence[Archive], store: Store) -> None:
         if archive.manifest.failures is not None:
             with archive.store.open(FAILURES) as stream:
                 tables.append(pq.read_table(stream))
-    if tables:
-        with store.new_file(FAILURES) as path:
-            pq.write_table(pa.concat_tables(tables), path, compression="zstd", write_page_checksum=True)
+    write_failures(store, tables)

@@ -6,25 +6,27 @@ A unit or a part is done when its file has its final name. The manifest is writt
 is an unfinished archive.
 """
 
+import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from decant.archive.bundles import embed
-from decant.archive.engines import Engine, engine_of
-from decant.archive.manifest import Manifest, write_manifest
+from decant.archive.engines import Engine
+from decant.archive.manifest import Manifest, read_manifest, write_manifest
 from decant.archive.pack_task import PackTask, unit_name
 from decant.archive.plan import Plan, make_plan, read_job, read_plan, source_names
-from decant.archive.schema import FAILURES, MANIFEST, WORK_FOLDER
+from decant.archive.running import run_units
+from decant.archive.schema import MANIFEST, WORK_FOLDER
 from decant.archive.settings import PackSettings
 from decant.archive.sources import items_of
 from decant.archive.storage import Store, store_at
 from decant.archive.tasks import Progress, Report
-from decant.archive.writer import PartInfo, assemble, done_name, failures_name
+from decant.archive.writer import PartInfo, assemble, done_name, failures_name, write_failures
+from decant.bundles.bundle import open_bundle
 from decant.errors import FormatError
 
 
@@ -61,24 +63,15 @@ def pack(
     todo = [unit for unit in parts.units_to_do() if not store.exists(unit_name(unit))]
     left = sum(len(plan.rows_of(unit)) for unit in todo)
     progress = Progress(plan.count, plan.count - left)
-
-    def watch(step: Any) -> None:
-        if not step.begun:
-            progress.add(step)
-            if report is not None:
-                report(progress)
-
     parts.finish_those_ready(parts.units_on_disk(todo))
-    runner = engine_of(engine, workers) if isinstance(engine, str) else engine
-    for result in runner.run(PackTask(os.fspath(out), given), todo, watch):
+    task = PackTask(os.fspath(out), given)
+    for result in run_units(task, todo, progress, report, engine, workers):
         parts.finish_those_ready([result.unit])
     return _finish(store, parts, given)
 
 
 def _finished(store: Store, *, resume: bool) -> Manifest | None:
     """The manifest of an archive that is finished already. Raises FormatError for what may not be touched."""
-    from decant.archive.manifest import read_manifest
-
     found = store.names()
     if MANIFEST in found:
         if not resume:
@@ -109,8 +102,6 @@ def _plan(store: Store, job: dict[str, Any], given: PackSettings, *, resume: boo
 
 def _require_model(given: PackSettings) -> None:
     """Fail before the work where the model is not here."""
-    from decant.bundles.bundle import open_bundle
-
     open_bundle(given.model, given.bundle_dir)
 
 
@@ -153,8 +144,6 @@ class _Parts:
 
 
 def _read_info(store: Store, part: int) -> PartInfo:
-    import json
-
     return PartInfo(**json.loads(store.read(done_name(part))))
 
 
@@ -165,9 +154,7 @@ def _finish(store: Store, parts: _Parts, given: PackSettings) -> Manifest:
         if info.failed:
             with store.open(failures_name(number)) as stream:
                 tables.append(pq.read_table(stream))
-    if tables:
-        with store.new_file(FAILURES) as path:
-            pq.write_table(pa.concat_tables(tables), path, compression="zstd", write_page_checksum=True)
+    write_failures(store, tables)
     models = sorted({name for info in parts.done for name in info.models})
     files = [] if given.embed == "none" else embed(store, models, given, Path(WORK_FOLDER))
     return write_manifest(store, [info for info in parts.done if info.name], files, given.described())

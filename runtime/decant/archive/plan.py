@@ -27,6 +27,7 @@ from decant.errors import DecantError, FormatError
 from decant.process.cores import usable_cores
 from decant.process.workers import in_order
 
+_ITEMS = f"{WORK_FOLDER}/items.parquet"  # without what was found of duplicates
 _PLAN = f"{WORK_FOLDER}/plan.parquet"
 _JOB = f"{WORK_FOLDER}/job.json"
 _BATCH = 8192
@@ -108,15 +109,7 @@ class Plan:
         last = bisect_right(self._group_starts, rows.stop - 1) - 1
         tables = [self._file.read_row_group(group) for group in range(first, last + 1)]
         table = pa.concat_tables(tables).slice(rows.start - self._group_starts[first], len(rows))
-        return [
-            Planned(
-                Item(row["key"], row["kind"], row["source"], row["at"], row["size"]),
-                row["same_as"],
-                row["sha256"],
-                row["error"],
-            )
-            for row in table.to_pylist()
-        ]
+        return [Planned(_item(row), row["same_as"], row["sha256"], row["error"]) for row in table.to_pylist()]
 
 
 def _cut(sizes: "np.ndarray", rows: int, limit: int) -> list[int]:
@@ -135,7 +128,7 @@ def make_plan(
     store: Store, items: Iterable[Item], settings: PackSettings, job: dict[str, Any], threads: int = 0
 ) -> Plan:
     """Write the plan of ``items``, and the job it belongs to. Raises OSError, FormatError for no item."""
-    with store.new_file(f"{WORK_FOLDER}/items.parquet") as path:
+    with store.new_file(_ITEMS) as path:
         sizes = array("q")
         known: set[bytes] = set()
         repeated: set[int] = set()
@@ -154,12 +147,12 @@ def make_plan(
             _write(writer, batch)
     if not sizes:
         raise FormatError(f"{', '.join(job['sources'])}: no picture found")
-    file = parquet_file(store, f"{WORK_FOLDER}/items.parquet")
+    file = parquet_file(store, _ITEMS)
     same = {} if settings.keep_duplicates else _duplicates(file, _candidates(sizes, repeated), threads)
     with store.new_file(_PLAN) as path, pq.ParquetWriter(path, _COLUMNS, compression="zstd") as writer:
         for start, table in _groups(file):
             writer.write_table(_marked(table, start, same, repeated))
-    store.remove(f"{WORK_FOLDER}/items.parquet")
+    store.remove(_ITEMS)
     store.write(_JOB, json.dumps(job, indent=1, sort_keys=True).encode())
     return read_plan(store, settings)
 

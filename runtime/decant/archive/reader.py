@@ -107,7 +107,7 @@ class Archive:
         name = self.manifest.parts[part].name
         try:
             return parquet_file(self.store, name, page_checksum_verification=True)
-        except (pa.ArrowInvalid, pa.ArrowException) as error:
+        except pa.ArrowException as error:
             raise FormatError(f"{self.where(part)}: cannot be read: {error}") from None
 
     def row_group(self, part: int, group: int, columns: Iterable[str], file: Any = None) -> Any:
@@ -200,8 +200,7 @@ class Archive:
 
     def payload(self, which: str | int) -> bytes:
         """The ``.dcn`` file of a picture by its key or number. Raises KeyError, IndexError, FormatError."""
-        place = self.find(which) if isinstance(which, str) else self.at(*self.part_of(which))
-        return self.payload_at(place)
+        return self.payload_at(self.at(*self.locate(which)))
 
     def _row(self, key: str) -> tuple[int, int] | None:
         """(part, row) of a key, or None."""
@@ -213,9 +212,8 @@ class Archive:
         return None
 
     def _read_index(self, part: int) -> Any:
-        name = index_name(int(self.manifest.parts[part].name[5:-8]))
         try:
-            with self.store.open(name) as stream:
+            with self.store.open(index_name(self.manifest.parts[part].name)) as stream:
                 return pq.read_table(stream, page_checksum_verification=True).cast(INDEX)
         except (pa.ArrowException, OSError, ValueError) as error:
             from decant.archive.recovery import index_of_part

@@ -145,6 +145,6 @@ def part_name(number: int) -> str:
     return f"part-{number:05d}.parquet"
 
 
-def index_name(number: int) -> str:
-    """The index of a part, by the archive's folder."""
-    return f"{INDEX_FOLDER}/{part_name(number)}"
+def index_name(part: str) -> str:
+    """The index of the part file ``part``, by the archive's folder."""
+    return f"{INDEX_FOLDER}/{part}"

@@ -3,7 +3,9 @@
 A picture is done when its file has its final name; so is a tar file. A resumed run leaves what is there.
 """
 
+import errno
 import io
+import json
 import os
 import posixpath
 import tarfile
@@ -11,10 +13,11 @@ from collections.abc import Iterator
 from functools import partial
 from typing import IO, Any
 
-from decant.archive.bundles import bundle_folder
-from decant.archive.engines import Engine, engine_of
+from decant.archive.bundles import decoder_folder
+from decant.archive.engines import Engine
 from decant.archive.outputs import suffix_of, write_output
 from decant.archive.reader import Archive
+from decant.archive.running import run_units
 from decant.archive.settings import UnpackSettings
 from decant.archive.storage import Store, store_at
 from decant.archive.tasks import Progress, Report, Step, Tell, UnitResult
@@ -49,10 +52,8 @@ class UnpackTask:
         """Open the archive. Raises DecantError, OSError."""
         self._archive = Archive(self._place)
         self._store = store_at(self._out)
-        folder = self._settings.bundle_dir or bundle_folder(self._archive.store)
-        self._decoders = Decoders(
-            None if folder is None else str(folder), threads=1, **self._settings.decoding()
-        )
+        folder = decoder_folder(self._archive.store, self._settings.bundle_dir)
+        self._decoders = Decoders(folder, threads=1, **self._settings.decoding())
 
     def units(self, archive: Archive) -> list[tuple[int, range]]:
         """(part, its rows) of every unit."""
@@ -69,8 +70,8 @@ class UnpackTask:
         part, rows = self.units(self._archive)[unit]
         result = UnitResult(unit, extra={"failures": []})
         if not self._settings.tar:
-            for data, _ in self._pictures(part, rows, tell, lethal, result):
-                del data
+            for _ in self._pictures(part, rows, tell, lethal, result):
+                pass  # the pictures are in their files
             return result
         tar_file = tar_name(self._archive, part)
         if self._store.exists(tar_file):
@@ -89,7 +90,7 @@ class UnpackTask:
     def _pictures(
         self, part: int, rows: range, tell: Tell, lethal: dict[int, str], result: UnitResult
     ) -> Iterator[tuple[bytes, str]]:
-        """The pictures of a tar file's members; those of single files are written here."""
+        """The pictures of a tar file's members; single files are written here, and nothing is given."""
         for index, row in enumerate(rows):
             tell(Step(index, begun=True))
             key = f"row {row}"
@@ -163,16 +164,9 @@ def unpack(
     rows = min(_UNIT_ROWS, max(1, len(archive) // (_UNITS_EACH * (workers or usable_cores()))))
     task = UnpackTask(os.fspath(place), os.fspath(out), given, rows)
     progress = Progress(len(archive))
-
-    def watch(step: Step) -> None:
-        if not step.begun:
-            progress.add(step)
-            if report is not None:
-                report(progress)
-
+    units = range(len(task.units(archive)))
     failures: list[str] = []
-    runner = engine_of(engine, workers) if isinstance(engine, str) else engine
-    for result in runner.run(task, range(len(task.units(archive))), watch):
+    for result in run_units(task, units, progress, report, engine, workers):
         failures += result.extra["failures"]
     store.remove(_STATE)
     return failures
@@ -205,8 +199,6 @@ def output_name(archive: Archive, key: str, suffix: str) -> str:
 
 
 def _begin(store: Store, given: UnpackSettings, *, resume: bool) -> None:
-    import json
-
     described = json.dumps(given.described(), sort_keys=True).encode()
     names = store.names()
     if _STATE in names and not resume:
@@ -220,7 +212,5 @@ def _begin(store: Store, given: UnpackSettings, *, resume: bool) -> None:
 
 def _is_of_output(error: Exception) -> bool:
     """Whether nothing more can be written: the disk is full, or the folder cannot be written to."""
-    import errno
-
     full = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG)
     return isinstance(error, OSError) and error.errno in full

@@ -8,9 +8,10 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from decant.archive.bundles import bundle_folder
-from decant.archive.engines import Engine, engine_of
+from decant.archive.bundles import decoder_folder
+from decant.archive.engines import Engine
 from decant.archive.reader import Archive
+from decant.archive.running import run_units
 from decant.archive.schema import index_name
 from decant.archive.tasks import Progress, Report, Step, Tell, UnitResult
 from decant.batch import message_of
@@ -27,30 +28,28 @@ class VerifyTask:
     are checked, above 0 to 1.
     """
 
-    def __init__(self, place: str, sample: float, bundle_dir: str | None, *, hashes: bool) -> None:
+    def __init__(self, place: str, sample: float, bundle_dir: str | None) -> None:
         self._place = place
         self._sample = sample
         self._bundle_dir = bundle_dir
-        self._hashes = hashes
         self._archive: Archive
         self._verifier: FileVerifier
 
     def __getstate__(self) -> dict[str, Any]:
-        names = ("_place", "_sample", "_bundle_dir", "_hashes")
+        names = ("_place", "_sample", "_bundle_dir")
         return {name: getattr(self, name) for name in names}
 
     def open(self) -> None:
         """Open the archive. Raises DecantError, OSError."""
         self._archive = Archive(self._place)
-        folder = self._bundle_dir or bundle_folder(self._archive.store)
-        self._verifier = FileVerifier(None if folder is None else str(folder))
+        self._verifier = FileVerifier(decoder_folder(self._archive.store, self._bundle_dir))
 
     def run(self, unit: int, tell: Tell, lethal: dict[int, str]) -> UnitResult:
         """Check a part; ``extra["failures"]`` has a line for each fault."""
         result = UnitResult(unit)
         faults: list[str] = []
         try:
-            if self._hashes:
+            if self._sample >= 1:
                 faults += self._file_faults(unit)
             whole = not faults
             hashes, column_faults = self._hashes_of(unit)
@@ -69,7 +68,7 @@ class VerifyTask:
             result.failed += bool(fault)
             result.bytes_in += size
             tell(Step(row, size, failed=bool(fault)))
-        if not whole and len(faults) == before and self._sample == 1 and not column_faults:
+        if not whole and len(faults) == before and not column_faults:
             faults.append(
                 f"{self._archive.where(unit)}: every picture is whole; the damage lies in what Parquet keeps "
                 "between them"
@@ -87,10 +86,9 @@ class VerifyTask:
 
     def _file_faults(self, part: int) -> Iterator[str]:
         info = self._archive.manifest.parts[part]
-        number = int(info.name[5:-8])
         for name, size, digest in (
             (info.name, info.bytes, info.sha256),
-            (index_name(number), info.index_bytes, info.index_sha256),
+            (index_name(info.name), info.index_bytes, info.index_sha256),
         ):
             if fault := file_fault(self._archive, name, size, digest):
                 yield fault
@@ -162,18 +160,9 @@ def verify(
     archive = Archive(place)
     faults = list(_other_faults(archive))
     total = sum(max(1, round(part.rows * sample)) for part in archive.manifest.parts)
-    progress = Progress(total)
-
-    def watch(step: Step) -> None:
-        if not step.begun:
-            progress.add(step)
-            if report is not None:
-                report(progress)
-
-    runner = engine_of(engine, workers) if isinstance(engine, str) else engine
-    task = VerifyTask(os.fspath(place), sample, bundle_dir, hashes=sample >= 1)
+    task, units = VerifyTask(os.fspath(place), sample, bundle_dir), range(len(archive.manifest.parts))
     found: dict[int, list[str]] = {}
-    for result in runner.run(task, range(len(archive.manifest.parts)), watch):
+    for result in run_units(task, units, Progress(total), report, engine, workers):
         found[result.unit] = result.extra["failures"]
     return faults + [fault for _, faults_of_part in sorted(found.items()) for fault in faults_of_part]
 

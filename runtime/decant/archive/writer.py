@@ -8,7 +8,8 @@ import mmap
 import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from decant.archive.pack_task import unit_name
 from decant.archive.schema import (
     DUPLICATE,
     FAILED,
+    FAILURES,
     INDEX,
     PART,
     ROW_GROUP_BYTES,
@@ -100,34 +102,42 @@ def assemble(store: Store, part: int, units: Iterable[int], failed_keys: Iterabl
     if failures:
         with store.new_file(failures_name(part)) as path:
             pq.write_table(pa.concat_tables(failures), path, compression="zstd")
-    info = PartInfo(**{**info.described(), "failed": sum(table.num_rows for table in failures)})
+    info = replace(info, failed=sum(table.num_rows for table in failures))
     store.write(done_name(part), json.dumps(info.described(), sort_keys=True).encode())
     for unit in units:
         store.remove(unit_name(unit))
     return info
 
 
+def write_failures(store: Store, tables: list[Any]) -> None:
+    """Write ``tables`` (of schema FAILED) as the archive's failures table; nothing where there is none."""
+    if tables:
+        with store.new_file(FAILURES) as path:
+            pq.write_table(pa.concat_tables(tables), path, compression="zstd", write_page_checksum=True)
+
+
 def write_part(store: Store, part: int, tables: Iterable[Any]) -> PartInfo:
     """Write the rows of ``tables`` (of schema PART) as a part with its index; nothing where there is none."""
     counts = _Counts()
-    digest = index_digest = ""
+    name = digest = index_digest = ""
     size = index_size = 0
     rest = _row_groups(tables)
     first = next(rest, None)
     if first is not None:
-        with store.new_file(part_name(part)) as path:
+        name = part_name(part)
+        with store.new_file(name) as path:
             with pq.ParquetWriter(path, PART, **part_options()) as writer:
-                for table in _chain(first, rest):
+                for table in chain([first], rest):
                     counts.add(table)
                     writer.write_table(table, row_group_size=table.num_rows)
             size, digest = path.stat().st_size, sha256_of(path)
-            with store.new_file(index_name(part)) as index:
+            with store.new_file(index_name(name)) as index:
                 with pq.ParquetWriter(index, INDEX, **index_options()) as writer:
                     for table in index_tables(path):
                         writer.write_table(table, row_group_size=table.num_rows)
                 index_size, index_digest = index.stat().st_size, sha256_of(index)
     return PartInfo(
-        name=part_name(part) if first is not None else "",
+        name=name,
         bytes=size,
         sha256=digest,
         index_bytes=index_size,
@@ -196,11 +206,6 @@ def _row_groups(tables: Iterable[Any]) -> Iterator[Any]:
             kept.append(table.slice(start))
     if kept:
         yield pa.concat_tables(kept).combine_chunks()
-
-
-def _chain(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
-    yield first
-    yield from rest
 
 
 def index_tables(path: Path) -> Iterator[Any]:
