@@ -14,7 +14,8 @@ from decant_bench.errors import BenchError
 from decant_bench.latency import agreement
 from html_page import Page
 
-COLLECTION = Path(__file__).parents[3] / "artifacts/reports/devices"
+REPORTS = Path(__file__).parents[3] / "artifacts/reports"
+COLLECTION = REPORTS / "devices"
 
 
 def schema():
@@ -89,6 +90,17 @@ def test_the_collection_of_the_repository_can_be_ranked():
     small = next(table for table in ranking.tables(devices) if table.title == "small")
     assert len({row[1] for row in small.rows}) >= 4  # a processor measured, and three published
     assert (COLLECTION / "ranking.md").read_text() == ranking.as_markdown(devices)
+
+
+@pytest.mark.parametrize("name", ["codec/times.json", "small/latency.json", "base/latency.json"])
+def test_a_record_of_the_repository_can_be_added(name, tmp_path):
+    run = CliRunner().invoke(main, ["bench", "devices", str(tmp_path), "--add", str(REPORTS / name)])
+    assert run.exit_code == 0, run.output
+    (added,) = tmp_path.glob("*.json")
+    # The collection has this record of the same run.
+    ours, held = (record.read(path, summary.KIND) for path in (added, COLLECTION / added.name))
+    assert ours["config_hash"] == held["config_hash"]
+    assert [row["ms"] for row in ours["rows"]] == [row["ms"] for row in held["rows"]]
 
 
 def test_a_record_agrees_with_itself_and_not_with_another_machine(latency_record, other):
