@@ -16,7 +16,7 @@ from decant_bench.common.contenders import CodecEntry
 from decant_bench.common.measured import Comparison, rate_points
 from decant_bench.common.peer import PeerWork
 from decant_bench.common.pictures import Picture, PictureSet
-from decant_bench.common.visits import Work, interleave
+from decant_bench.common.visits import Pace, Work, interleave
 
 if TYPE_CHECKING:
     from decant_bench.rate_distortion.measure import Options
@@ -25,17 +25,6 @@ REFERENCE = Setting("jpeg", 75)  # what times are relative to, beside AVIF
 
 Say = Callable[[str], None]
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Pace:
-    """See visits.Pace."""
-
-    rounds: int
-    images_per_visit: int = 4
-    visit_ms: float = 20.0
-    min_samples: int = 0
-    min_seconds: float = 0.0
 
 
 @dataclass(frozen=True)

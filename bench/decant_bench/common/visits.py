@@ -7,7 +7,7 @@ fill caches, and then the round's items, timed one by one; quick work goes throu
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from decant_bench.common.schedule import shuffled_rounds
 
@@ -15,19 +15,15 @@ LONGEST_VISIT = 64  # times that a visit goes through its items, at most
 MANY_ROUNDS = 20  # times the rounds asked for, at most, on the way to samples and seconds
 
 
-class Pace(Protocol):
+@dataclass(frozen=True)
+class Pace:
     """How long to go on: ``rounds``, and then until each piece of work has its samples and seconds."""
 
-    @property
-    def rounds(self) -> int: ...
-    @property
-    def images_per_visit(self) -> int: ...
-    @property
-    def visit_ms(self) -> float: ...
-    @property
-    def min_samples(self) -> int: ...
-    @property
-    def min_seconds(self) -> float: ...
+    rounds: int
+    images_per_visit: int = 4
+    visit_ms: float = 20.0  # a visit repeats its items until it should last so long
+    min_samples: int = 0
+    min_seconds: float = 0.0
 
 
 @dataclass

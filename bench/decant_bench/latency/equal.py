@@ -19,7 +19,7 @@ from decant_bench.common.intervals import paired
 from decant_bench.common.pictures import Picture, PictureSet
 from decant_bench.common.record import Record
 from decant_bench.common.tables import Table, fixed, number
-from decant_bench.common.visits import interleave
+from decant_bench.common.visits import Pace, interleave
 from decant_bench.latency.case_process import CaseProcess
 
 CODEC_NAMES = ("jpeg", "webp", "avif", "jxl")
@@ -28,17 +28,15 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Options:
-    """Targets in bits per pixel and SSIMULACRA2; ``processes`` of ``rounds`` (see visits.Pace)."""
+class Options(Pace):
+    """Targets in bits per pixel and SSIMULACRA2; the pace is that of each of ``processes``."""
 
-    bits_per_pixel: float = 0.8
-    score: float = 70.0
-    processes: int = 4
     rounds: int = 3
     images_per_visit: int = 2
     visit_ms: float = 15.0
-    min_samples: int = 0
-    min_seconds: float = 0.0
+    bits_per_pixel: float = 0.8
+    score: float = 70.0
+    processes: int = 4
     seed: int = 0
 
 

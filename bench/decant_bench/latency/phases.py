@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from decant_bench.common.baselines import CODECS, setting
 from decant_bench.common.cases import Case
 from decant_bench.common.schedule import Budget, shuffled_rounds
-from decant_bench.common.visits import interleave
+from decant_bench.common.visits import Pace, interleave
 from decant_bench.errors import BenchError
 from decant_bench.latency import page_cache
 from decant_bench.latency.case_process import CaseProcess
@@ -42,17 +42,6 @@ class State:
         self.row["refused"] = reason
 
 
-@dataclass(frozen=True)
-class _Pace:
-    """What one of the processes does of the rounds, samples and seconds; see visits.Pace."""
-
-    rounds: int
-    images_per_visit: int
-    visit_ms: float
-    min_samples: int
-    min_seconds: float
-
-
 def run_all(states: list[State], options: "Options", budget: Budget, say: Callable[[str], None]) -> None:
     """All phases; each may use the time up to its share of ``budget``."""
     processes(states, options, budget, 0.9, say)
@@ -68,7 +57,7 @@ def processes(
 ) -> None:
     """Cold processes, each with its share of loads and steady decodes."""
     count = options.fresh_rounds
-    pace = _Pace(
+    pace = Pace(  # of one process
         math.ceil(options.rounds / count),
         options.images_per_visit,
         options.visit_ms,

@@ -15,7 +15,7 @@ from decant_bench.common.baselines import CODECS, setting
 from decant_bench.common.cases import BundleCase, Case, CodecCase
 from decant_bench.common.pictures import PictureSet, wheel_pictures
 from decant_bench.common.record import Record
-from decant_bench.common.visits import interleave
+from decant_bench.common.visits import Pace, interleave
 from decant_bench.latency.case_process import CaseProcess
 
 SIDES = (256, 512, 1024, 2048, 4899)  # pixels of the squares: 0.07 to 24 megapixels
@@ -28,17 +28,15 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Sweep:
-    """``sides`` of the squares in pixels; ``rounds`` of decodes at each; ``end``: no encoding begins that
-    would not end before this time (time.monotonic), None: all do.
+class Sweep(Pace):
+    """``sides`` of the squares in pixels, decoded at this pace each; ``end``: no encoding begins that would
+    not end before this time (time.monotonic), None: all do.
     """
 
-    sides: tuple[int, ...] = SIDES
     rounds: int = 8
     images_per_visit: int = 1
-    visit_ms: float = 20.0
     min_samples: int = 8
-    min_seconds: float = 0.0
+    sides: tuple[int, ...] = SIDES
     seed: int = 0
     end: float | None = None
 

@@ -14,10 +14,9 @@ from decant.bundles.bundle import Bundle
 from decant_bench.common.baselines import AVIF, CODECS, WEBP
 from decant_bench.common.codecs import Codec, JpegXl, PillowCodec
 from decant_bench.common.contenders import LADDERS, CodecEntry, bundle_contender
-from decant_bench.common.matched import Pace
 from decant_bench.common.pictures import PictureSet
 from decant_bench.common.record import Record, config_hash
-from decant_bench.common.visits import turns_of
+from decant_bench.common.visits import Pace, turns_of
 from decant_bench.errors import BenchError
 from decant_bench.rate_distortion import curves as rd_curves
 from decant_bench.rate_distortion import measure as rd
