@@ -126,7 +126,7 @@ class Jpegli:
     @property
     def version(self) -> str:
         """Of the binding; jpegli itself has none."""
-        return f"pyjpegli {_installed('pyjpegli')}"
+        return f"pyjpegli {installed('pyjpegli')}"
 
     def prepare(self) -> None:
         """See Codec."""
@@ -218,7 +218,8 @@ def _aom() -> str:
     return "AV1 encoder unknown"
 
 
-def _installed(package: str) -> str:
+def installed(package: str) -> str:
+    """The version of a Python package, or ``not installed``."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

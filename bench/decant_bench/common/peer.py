@@ -38,7 +38,7 @@ class PeerWork(Work):
         datas: Sequence[bytes],
         rounds_ns: list[list[int]] | None = None,
     ) -> None:
-        super().__init__(key, datas, _nothing, [] if rounds_ns is None else rounds_ns)
+        super().__init__(key, datas, elsewhere, [] if rounds_ns is None else rounds_ns)
         self._task = (key, codec, threads, list(datas))
         self._process: subprocess.Popen[bytes] | None = None
         self._visits = 0
@@ -87,17 +87,21 @@ class PeerWork(Work):
     def _end(self) -> int | None:
         """End the process, if there is one; its exit code."""
         process, self._process = self._process, None
-        if process is None:
-            return None
-        for stream in (process.stdin, process.stdout):
-            if stream is not None:
-                with suppress(BrokenPipeError):  # what it did not read
-                    stream.close()
-        return process.wait()
+        return None if process is None else end(process)
 
 
-def _nothing(item: Any) -> None:
-    raise AssertionError("a peer's work is done in its own process")
+def end(process: subprocess.Popen[Any]) -> int:
+    """Close the pipes of ``process``, which ends with its stdin; its exit code."""
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            with suppress(BrokenPipeError):  # what it did not read
+                stream.close()
+    return process.wait()
+
+
+def elsewhere(item: Any) -> None:
+    """The ``run`` of work that another process does."""
+    raise AssertionError("this work is done in a process of its own")
 
 
 def _serve() -> None:

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from decant_bench.common.cases import Case
+from decant_bench.common.peer import elsewhere, end
 from decant_bench.common.visits import Work
 
 TIMEOUT_S = 300.0  # of one request
@@ -52,7 +53,7 @@ class CaseProcess(Work):
         """``files``: the pictures; ``dropped``: what leaves the file cache just before the first load;
         ``allocator``: kept, where glibc keeps freed memory for the next decode, or default.
         """
-        super().__init__(case.key, files, _elsewhere, [] if rounds_ns is None else rounds_ns)
+        super().__init__(case.key, files, elsewhere, [] if rounds_ns is None else rounds_ns)
         self.case = case
         self.cold: dict[str, Any] = {}
         self._task = {
@@ -142,14 +143,15 @@ class CaseProcess(Work):
     def _end(self) -> None:
         process, self._process = self._process, None
         if process is not None:
-            for stream in (process.stdin, process.stdout):
-                if stream is not None:
-                    with suppress(BrokenPipeError):
-                        stream.close()
-            process.wait()
+            end(process)
         if self._errors is not None:
             self._errors.close()
 
 
-def _elsewhere(item: Any) -> None:
-    raise AssertionError("a case's work is done in its own process")
+def as_files(folder: Path, datas: Sequence[bytes]) -> list[Path]:
+    """``datas`` as files of ``folder``, which is made, for a CaseProcess. Raises OSError."""
+    folder.mkdir(exist_ok=True)
+    paths = [folder / f"{number:05}" for number in range(len(datas))]
+    for path, data in zip(paths, datas, strict=True):
+        path.write_bytes(data)
+    return paths

@@ -20,7 +20,7 @@ from decant_bench.common.pictures import Picture, PictureSet
 from decant_bench.common.record import Record
 from decant_bench.common.tables import Table, fixed, number
 from decant_bench.common.visits import Pace, interleave
-from decant_bench.latency.case_process import CaseProcess
+from decant_bench.latency.case_process import CaseProcess, as_files
 
 CODEC_NAMES = ("jpeg", "webp", "avif", "jxl")
 
@@ -99,7 +99,10 @@ def measure(
         )
     rows = [_row(case, target, chosen, pixels) for case, target, chosen in made]
     with tempfile.TemporaryDirectory(prefix="decant-bench-") as place:
-        files = [_written(Path(place) / str(i), chosen) for i, (_, _, chosen) in enumerate(made)]
+        files = [
+            as_files(Path(place, str(i)), [one.data for one in chosen])
+            for i, (_, _, chosen) in enumerate(made)
+        ]
         for number_ in range(options.processes):
             say(f"equal bytes and quality: process {number_ + 1} of {options.processes}")
             with ExitStack() as stack:
@@ -144,14 +147,6 @@ def _row(case: Case, target: str, chosen: Sequence[_Made], pixels: Sequence[int]
         "decode_ns": [],
         "decode_processes": [],
     }
-
-
-def _written(folder: Path, chosen: Sequence[_Made]) -> list[Path]:
-    folder.mkdir()
-    paths = [folder / f"{number_:05}" for number_ in range(len(chosen))]
-    for path, one in zip(paths, chosen, strict=True):
-        path.write_bytes(one.data)
-    return paths
 
 
 TITLES = {"bytes": "Decode at equal bytes", "score": "Decode at equal quality"}

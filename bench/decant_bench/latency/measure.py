@@ -32,6 +32,7 @@ from decant_bench.common.schedule import Budget
 from decant_bench.errors import BenchError
 from decant_bench.evaluate.quality import encode
 from decant_bench.latency import footprint, phases
+from decant_bench.latency.case_process import as_files
 
 CODECS = ("jpeg-q30", "jpeg-q75", "jpeg-q90", "png", "webp", "avif")
 REFERENCE = "jpeg-q90"  # what ratios are to
@@ -184,12 +185,7 @@ class _Files:
             datas = [setting(case.name).encode(picture) for picture in self._images.pixels]
         else:
             datas = encode(bundle, self._images, self._ready)
-        folder = self._folder / name
-        folder.mkdir()
-        paths = [folder / f"{i:05}" for i in range(len(datas))]
-        for path, data in zip(paths, datas, strict=True):
-            path.write_bytes(data)
-        return paths
+        return as_files(self._folder / name, datas)
 
 
 def _ready(case: Case, row: dict[str, Any], bundle: Bundle | None, files: list[Path]) -> phases.State:

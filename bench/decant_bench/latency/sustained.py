@@ -14,7 +14,7 @@ from decant_bench.common.cases import Case
 from decant_bench.common.intervals import mean_interval
 from decant_bench.common.record import Record
 from decant_bench.common.tables import Table, number
-from decant_bench.latency.case_process import CaseProcess
+from decant_bench.latency.case_process import CaseProcess, as_files
 
 Say = Callable[[str], None]
 _BLOCK = 5  # seconds resampled together
@@ -39,9 +39,7 @@ def measure(
         name: [] for name in ("seconds", "ns_per_picture", "clock_mhz", "temperature_c", "watts")
     }
     with tempfile.TemporaryDirectory(prefix="decant-bench-") as place:
-        files = [Path(place) / f"{number:05}" for number in range(len(datas))]
-        for path, data in zip(files, datas, strict=True):
-            path.write_bytes(data)
+        files = as_files(Path(place), datas)
         say(f"sustained: {case.label} for {options.minutes:g} minutes")
         with CaseProcess(case, files) as process:
             quick = process.throughput(options.workers, 4 * options.workers)["ns"] / (4 * options.workers)

@@ -16,7 +16,7 @@ from decant_bench.common.cases import BundleCase, Case, CodecCase
 from decant_bench.common.pictures import PictureSet, wheel_pictures
 from decant_bench.common.record import Record
 from decant_bench.common.visits import Pace, interleave
-from decant_bench.latency.case_process import CaseProcess
+from decant_bench.latency.case_process import CaseProcess, as_files
 
 SIDES = (256, 512, 1024, 2048, 4899)  # pixels of the squares: 0.07 to 24 megapixels
 THREADS_SIDE = 1024  # of the pictures of the thread sweep
@@ -109,9 +109,7 @@ def _timed(chosen: Sequence[tuple[Case, list[bytes]]], pictures: PictureSet, swe
     with tempfile.TemporaryDirectory(prefix="decant-bench-") as place, ExitStack() as stack:
         running = []
         for number, (case, datas) in enumerate(chosen):
-            files = [Path(place) / f"{number}-{index}" for index in range(len(datas))]
-            for path, data in zip(files, datas, strict=True):
-                path.write_bytes(data)
+            files = as_files(Path(place, str(number)), datas)
             running.append(stack.enter_context(CaseProcess(case, files)))
         interleave(running, sweep, sweep.seed)
         return [

@@ -14,7 +14,7 @@ from decant_bench.common.intervals import Ratio, paired
 from decant_bench.common.record import Record
 from decant_bench.common.schedule import shuffled_rounds
 from decant_bench.common.tables import Table, number
-from decant_bench.latency.case_process import CaseProcess
+from decant_bench.latency.case_process import CaseProcess, as_files
 
 Say = Callable[[str], None]
 
@@ -47,9 +47,7 @@ def measure(
         "peak_memory_kib": [],
     }
     with tempfile.TemporaryDirectory(prefix="decant-bench-") as place:
-        files = [Path(place) / f"{number:05}" for number in range(len(datas))]
-        for path, data in zip(files, datas, strict=True):
-            path.write_bytes(data)
+        files = as_files(Path(place), datas)
         orders = shuffled_rounds(options.workers, options.seed)
         for process_number in range(options.processes):
             say(f"throughput of {case.label}: process {process_number + 1} of {options.processes}")
