@@ -31,7 +31,7 @@ def _bundle() -> Bundle:
         return Bundle.open(named) if Path(named, "bundle.json").is_file() else find_bundle(named)
     found = list_bundles()
     if not found:
-        raise ModelNotFoundError("no bundle is here; name one in DECANT_BENCH_BUNDLE")
+        raise ModelNotFoundError("no bundle found; name one in DECANT_BENCH_BUNDLE")
     return found[0]
 
 

@@ -38,11 +38,15 @@ bench.add_command(devices)
 @click.option(
     "--runtime", "runtimes", type=Names(), default=("onnxruntime",), help="Runtimes.  [default: onnxruntime]"
 )
-@click.option("--codecs", type=Names(), help="Measured beside.  [default: jpeg-q10 to jpeg-q100]")
-@click.option("--sample", default=25, show_default=True, help="Codecs also on so many random pictures.")
-@click.option("--seed", default=0, show_default=True, help="Of the random pictures.")
+@click.option("--codecs", type=Names(), help="Codecs to compare with.  [default: jpeg-q10 to jpeg-q100]")
+@click.option(
+    "--sample", default=25, show_default=True, help="Measure codecs also on this many random pictures."
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of the random pictures.")
 @click.option("--alpha", default=0.5, show_default=True, help="Weight of PSNR in Q.")
-@click.option("--archive-images", default=0, help="Pictures that share the model.  [default: those measured]")
+@click.option(
+    "--archive-images", default=0, help="Number of pictures that share the model.  [default: those measured]"
+)
 @click.option("--plot", metavar="OUT", type=_PATH, help="Draw ratio against Q: .svg, .png or .pdf.")
 def quality(
     bundles: tuple[str, ...],
@@ -55,7 +59,7 @@ def quality(
     plot: Path | None,
     **chosen: Any,
 ) -> None:
-    """PSNR, SSIM, MS-SSIM, ratio and Q score of every variant of BUNDLE, beside JPEG 10 to 100."""
+    """Measure PSNR, SSIM, MS-SSIM, ratio and Q of every variant of BUNDLE, next to JPEG 10 to 100."""
     from decant_bench.common import fitting, plots, record
     from decant_bench.evaluate import quality as lab
     from decant_bench.evaluate import quality_table
@@ -81,34 +85,60 @@ def quality(
     "--images",
     metavar="DIR",
     type=_PATH,
-    help="Pictures, whole.  [default: sample photos of scikit-image and scikit-learn]",
+    help="Whole pictures.  [default: sample photos of scikit-image and scikit-learn]",
 )
-@click.option("--limit", type=_POSITIVE, help="Pictures, at most; with --groups, of each.")
-@click.option("--groups", is_flag=True, help="Also by content: each folder below --images is a group.")
-@click.option("--bundle", "bundles", metavar="NAME_OR_DIR", multiple=True, help="May be given again.")
-@click.option("--bundle-dir", metavar="DIR", help="Look for bundles here first.")
-@click.option("--precision", "precisions", type=Names(), default=("auto",), help="int8,int16@avx2: rows.")
-@click.option("--runtime", default="auto", show_default=True, help="Of the bundles.")
-@click.option("--effort", type=click.IntRange(0, 9), help="Of the bundles' encoders.  [default: theirs]")
-@click.option("--against", type=Names(), help="Codecs.  [default: jpeg, jpegli, webp-m6, avif ...]")
-@click.option("--anchor", default="jpeg", show_default=True, help="What BD-rates are relative to.")
-@click.option("--qualities", type=Integers(), default=(), help="For all.  [default: each codec's own]")
+@click.option("--limit", type=_POSITIVE, help="At most this many pictures; with --groups, of each group.")
+@click.option("--groups", is_flag=True, help="Also report by content: each folder below --images is a group.")
+@click.option("--bundle", "bundles", metavar="NAME_OR_DIR", multiple=True, help="Codec bundle; repeatable.")
+@click.option("--bundle-dir", metavar="DIR", help="Folder in which bundles are looked up first.")
 @click.option(
-    "--psnr-range", type=Pair(ascending=True), default=(28.0, 38.0), help="In dB.  [default: 28,38]"
+    "--precision",
+    "precisions",
+    type=Names(),
+    default=("auto",),
+    help="One row per precision: int8,int16@avx2.",
+)
+@click.option("--runtime", default="auto", show_default=True, help="Runtime of the bundles.")
+@click.option(
+    "--effort", type=click.IntRange(0, 9), help="Effort of the bundles' encoders.  [default: theirs]"
 )
 @click.option(
-    "--score-range", type=Pair(ascending=True), default=(30.0, 85.0), help="SSIMULACRA2.  [default: 30,85]"
+    "--against", type=Names(), help="Codecs to compare with.  [default: jpeg, jpegli, webp-m6, avif ...]"
 )
-@click.option("--match", "match_bpp", default=0.6, show_default=True, help="Bits per pixel to time; 0: no.")
+@click.option("--anchor", default="jpeg", show_default=True, help="Codec that BD-rates are relative to.")
+@click.option(
+    "--qualities", type=Integers(), default=(), help="Qualities of all codecs.  [default: each codec's own]"
+)
+@click.option(
+    "--psnr-range",
+    type=Pair(ascending=True),
+    default=(28.0, 38.0),
+    help="Range of BD-rates, in dB.  [default: 28,38]",
+)
+@click.option(
+    "--score-range",
+    type=Pair(ascending=True),
+    default=(30.0, 85.0),
+    help="Range of SSIMULACRA2.  [default: 30,85]",
+)
+@click.option(
+    "--match",
+    "match_bpp",
+    default=0.6,
+    show_default=True,
+    help="Bits per pixel at which to take times; 0: none.",
+)
 @click.option("--threads", type=Integers(), default=(1, 2), help="Thread counts.  [default: 1,2]")
 @click.option("--rounds", type=_POSITIVE, default=12, show_default=True, help="Rounds of decodes.")
 @click.option("--encode-rounds", type=_POSITIVE, default=3, show_default=True, help="Rounds of encodes.")
-@click.option("--seed", default=0, show_default=True, help="Of the order of visits.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the order of cases.")
 @click.option("--features", metavar="NPZ", type=_PATH, help="SqueezeNet 1.1: adds a feature distance.")
-@click.option("--show", metavar="NAME", help="The picture of side_by_side.png.  [default: the first]")
+@click.option("--show", metavar="NAME", help="Picture of side_by_side.png.  [default: the first]")
 @click.option("--show-bpp", default=0.3, show_default=True, help="Its bits per pixel.")
 @click.option("--show-at", metavar="X,Y", type=Pair(), help="Centre of its detail.")
-@click.option("--out", metavar="DIR", type=_PATH, required=True, help="Record, tables and figures go here.")
+@click.option(
+    "--out", metavar="DIR", type=_PATH, required=True, help="Folder for record, tables and figures."
+)
 def rd(
     images: Path | None,
     limit: int | None,
@@ -121,8 +151,9 @@ def rd(
     show_at: tuple[float, float] | None,
     **chosen: Any,
 ) -> None:
-    """Rate and distortion of bundles and of JPEG, WebP, AVIF and JPEG XL on whole pictures: SSIMULACRA2, PSNR
-    and MS-SSIM, BD-rates, curves, and times at one rate.
+    """Measure rate and distortion of bundles, JPEG, WebP, AVIF and JPEG XL on whole pictures.
+
+    The results are SSIMULACRA2, PSNR, MS-SSIM, BD-rates, curves, and times at one rate.
     """
     from decant_bench.common import pictures as reading
     from decant_bench.common.features import FeatureDistance
@@ -150,11 +181,17 @@ def rd(
 
 @bench.command()
 @click.option(
-    "--images", metavar="DIR", type=_PATH, required=True, help="Pictures, as many as the largest set."
+    "--images", metavar="DIR", type=_PATH, required=True, help="As many pictures as the largest set."
 )
-@click.option("--out", metavar="DIR", type=_PATH, required=True, help="Checkpoints; a run goes on with them.")
-@click.option("--minutes", default=5.0, show_default=True, help="Of training a cell.")
-@click.option("--max-minutes", default=0.0, help="Begin no further cell after so long (0: no limit).")
+@click.option(
+    "--out",
+    metavar="DIR",
+    type=_PATH,
+    required=True,
+    help="Folder for checkpoints; a later run resumes from them.",
+)
+@click.option("--minutes", default=5.0, show_default=True, help="Minutes of training per cell.")
+@click.option("--max-minutes", default=0.0, help="Begin no further cell after this time (0: no limit).")
 @click.option("--layers", type=Integers(), default=(1, 2, 3, 4), help="[default: 1,2,3,4]")
 @click.option("--dims", type=Integers(), default=(16, 32, 64), help="Latent sizes.  [default: 16,32,64]")
 @click.option("--sets", type=Integers(), default=(32, 64, 128, 256), help="[default: 32,64,128,256]")

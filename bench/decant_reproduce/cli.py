@@ -18,10 +18,14 @@ _FLAGS = {"records": "--record", "features": "--features", "encoder_weights": "-
     type=click.FloatRange(0, min_open=True),
     required=True,
     metavar="N",
-    help="Of wall-clock time, training included. A run that is called again goes on.",
+    help="Limit of wall-clock time, training included. Call the command again to resume.",
 )
 @click.option(
-    "--out", metavar="DIR", type=_PATH, required=True, help="Checkpoints, bundles, records, report."
+    "--out",
+    metavar="DIR",
+    type=_PATH,
+    required=True,
+    help="Folder for checkpoints, bundles, records and report.",
 )
 @click.option(
     "--data",
@@ -29,7 +33,7 @@ _FLAGS = {"records": "--record", "features": "--features", "encoder_weights": "-
     "data",
     metavar="DIR",
     type=_PATH,
-    help="The system's data, in the form that docs/evaluate.md says.  [default: what the wheels hold]",
+    help="The system's training data, see docs/evaluate.md.  [default: samples in installed packages]",
 )
 @click.option(
     "--record",
@@ -37,7 +41,7 @@ _FLAGS = {"records": "--record", "features": "--features", "encoder_weights": "-
     metavar="JSON",
     type=_PATH,
     multiple=True,
-    help="set: a record of `decant bench quality` or `latency` that counts as ours. May be given again.",
+    help="set: use this record of `decant bench quality` or `latency` as ours, too; repeatable.",
 )
 @click.option(
     "--features",
@@ -49,7 +53,7 @@ _FLAGS = {"records": "--record", "features": "--features", "encoder_weights": "-
     "--encoder-weights", metavar="FILE", type=_PATH, help="perceptual: ResNet-101, torchvision's names."
 )
 def reproduce(system: str, max_minutes: float, out: Path, data: Path | None, **given: Any) -> None:
-    """Reproduce SYSTEM within N minutes: a table "published / ours" in OUT/table.md and OUT/report.html."""
+    """Reproduce SYSTEM within N minutes. Writes a table "published / ours" to table.md and report.html."""
     from decant_reproduce import runner as reproducing
 
     chosen = {name: value for name, value in given.items() if value}

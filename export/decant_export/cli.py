@@ -44,7 +44,7 @@ def _floors(context: click.Context, parameter: click.Parameter, values: tuple[st
 @click.command(short_help="Write the bundle of a checkpoint: graphs, golden files, figures.")
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Bundle folder to write.")
-@click.option("--name", help="What files call the model; the folder's name when left out.")
+@click.option("--name", help="Name of the model, which files will contain. Default: the name of the folder.")
 @click.option("--version", default="1.0.0", show_default=True, help="Version of the bundle.")
 @click.option(
     "--images",
@@ -57,11 +57,11 @@ def _floors(context: click.Context, parameter: click.Parameter, values: tuple[st
     type=click.Path(path_type=Path, exists=True),
     help="Markdown file to put into the bundle as card.md.",
 )
-@click.option("--part", help="Of a codec trained with --beside: export the synthesis of that size.")
+@click.option("--part", help="Export the synthesis of this size, of a codec that was trained with --beside.")
 @click.option(
     "--encoder-of",
     type=click.Path(path_type=Path, exists=True),
-    help="Of a codec: bundle beside --out of the same encoder, to share its files.",
+    help="Share the encoder of this codec bundle, which must lie next to --out and have the same encoder.",
 )
 @click.option("--denoiser", type=click.Path(path_type=Path), help="Checkpoint of a denoiser to put in.")
 @click.option(
@@ -69,7 +69,7 @@ def _floors(context: click.Context, parameter: click.Parameter, values: tuple[st
     default=",".join(PRECISIONS),
     show_default=True,
     callback=_listed(PRECISIONS),
-    help="Forms of the decoder, separated by commas; those that the family has are written.",
+    help="Precisions of the decoder, separated by commas. Those that the family has are written.",
 )
 @click.option(
     "--runtimes",
@@ -90,7 +90,7 @@ def _floors(context: click.Context, parameter: click.Parameter, values: tuple[st
     "--golden",
     show_default="4; of a codec 9",
     type=click.IntRange(1, 999),
-    help="Number of golden files, of families of one picture size.",
+    help="Number of golden files.",
 )
 @click.option(
     "--floor",
@@ -98,30 +98,30 @@ def _floors(context: click.Context, parameter: click.Parameter, values: tuple[st
     multiple=True,
     callback=_floors,
     metavar="PRECISION=DB",
-    help="Lowest PSNR to the float pixels; may be repeated.",
+    help="Lowest PSNR to the pixels of the float graph; repeatable.",
 )
-@click.option("--licence", help="Terms of the bundle.")
+@click.option("--licence", help="Licence of the bundle.")
 @click.option(
     "--commercial-use",
     type=click.Choice(["yes", "no", "unclear"]),
-    help="Whether the weights may be used commercially; unclear when left out.",
+    help="Whether the weights may be used commercially. Default: unclear.",
 )
-@click.option("--data", help="What it was trained on, and the terms; from the checkpoint when left out.")
+@click.option("--data", help="Training data and its terms. Default: from the checkpoint.")
 @click.option(
     "--archive", type=click.Path(path_type=Path), help="Write every image as NAME.dcn to this folder too."
 )
 @click.option(
     "--requantize",
     is_flag=True,
-    help="CHECKPOINT is the bundle of a codec. Its int8 and int16 graphs and its golden files are made anew "
+    help="CHECKPOINT is the bundle of a codec. Its int8 and int16 graphs and golden files are built again "
     "from its float graphs.",
 )
 @click.option(
     "--to",
     "target",
     type=click.Choice(TARGETS),
-    help="CHECKPOINT is a bundle, by name or folder. Its decoder is written for other devices: npu is a "
-    "bundle with graphs of static shapes, coreml, litert and ncnn are folders of model files.",
+    help="CHECKPOINT is a bundle, by name or folder. Writes its decoder for other devices: npu gives a "
+    "bundle with graphs of static shapes; coreml, litert and ncnn give folders of model files.",
 )
 @click.option(
     "--tile-side",
@@ -144,7 +144,7 @@ def export(
     tile_side: int,
     **given: Any,
 ) -> None:
-    """Write the bundle of CHECKPOINT: graphs, golden files, figures. Graphs that decode wrongly are left out.
+    """Write the bundle of CHECKPOINT: graphs, golden files, figures. Graphs that fail the check are left out.
 
     Some options are for some families; an option that the family does not have is an error.
     """

@@ -149,7 +149,7 @@ def _check_sharing(bundle: Bundle, lender: Bundle | None) -> None:
 
 def _check_known(what: str, asked: Sequence[str], known: Sequence[str]) -> None:
     if not asked:
-        raise ExportError(f"no {what} is asked for; {', '.join(known)} can be")
+        raise ExportError(f"no {what} given; {', '.join(known)} are known")
     for value in asked:
         if value not in known:
             raise ExportError(f"{what} {value!r} is unknown; {', '.join(known)} expected")

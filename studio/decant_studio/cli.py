@@ -12,33 +12,37 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 @click.command(short_help="Compare, convert, vote and read reports in a local web page.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0: any free one."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8765,
+    show_default=True,
+    help="Port; 0 takes any free one.",
 )
 @click.option(
     "--allow-host",
     "names",
     multiple=True,
     metavar="NAME",
-    help="Answer to this name, too. May be given again.",
+    help="Accept requests for this host name, too; repeatable.",
 )
 @click.option("--open", "opens", is_flag=True, help="Open the page in the browser.")
-@click.option("--bundle-dir", type=_FOLDER, help="Look for bundles here first.")
+@click.option("--bundle-dir", type=_FOLDER, help="Folder in which bundles are looked up first.")
 @click.option(
     "--data-dir",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where votes are kept.  [default: studio in decant's user data folder]",
+    help="Folder for votes.  [default: studio in decant's user data folder]",
+)
+@click.option("--reports", type=_FOLDER, multiple=True, help="Folder of reports to show; repeatable.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 32),
+    help="Pictures that are processed at a time.  [default: 1 or 2, by cores]",
 )
 @click.option(
-    "--reports", type=_FOLDER, multiple=True, help="A folder of reports to show. May be given again."
+    "--max-megapixels", type=click.IntRange(1, 1000), default=16, show_default=True, help="Largest picture."
 )
 @click.option(
-    "--workers", type=click.IntRange(1, 32), help="Pictures at a time.  [default: 1 or 2, by cores]"
-)
-@click.option(
-    "--max-megapixels", type=click.IntRange(1, 1000), default=16, show_default=True, help="Of a picture."
-)
-@click.option(
-    "--max-upload-mb", type=click.IntRange(1, 1000), default=32, show_default=True, help="Of an upload."
+    "--max-upload-mb", type=click.IntRange(1, 1000), default=32, show_default=True, help="Largest upload."
 )
 @click.option(
     "--time-limit", type=click.IntRange(1), default=300, show_default=True, help="Seconds for one picture."

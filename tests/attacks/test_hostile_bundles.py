@@ -83,7 +83,7 @@ def folder_is_a_link_out(folder: Path) -> None:
     bundles.reseal(folder, add_file("extra/secret.txt", secret))
 
 
-@attack("listed in bundle.json and not here")
+@attack("listed in bundle.json, but missing")
 def link_to_itself(folder: Path) -> None:
     """Following it never ends."""
     (folder / "loop").symlink_to("loop")
@@ -250,7 +250,7 @@ def json_key_twice(folder: Path) -> None:
     (folder / "bundle.json").write_text(text.replace('"schema": 1,', '"schema": 1, "name": "other",', 1))
 
 
-@attack("NaN is no JSON number")
+@attack("NaN is not a JSON number")
 def json_nan_floor(folder: Path) -> None:
     """Nothing is below a floor that is not a number."""
     text = (folder / "bundle.json").read_text()
@@ -293,7 +293,7 @@ def decoder_of_another_bundle(folder: Path) -> None:
     bundles.reseal(folder, lambda m: m["graphs"][0]["files"][0].update(of="other"))
 
 
-@attack("'of' is '..', which cannot be")
+@attack("'of' is '..', which is not valid")
 def encoder_of_the_folder_above(folder: Path) -> None:
     """The folder beside this one, by a name that leads up instead."""
 

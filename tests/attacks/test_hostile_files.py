@@ -44,7 +44,7 @@ def picture_of_four_gigapixels(file: container.DcnFile) -> bytes:
     return container.write(replace(file, width=65535, height=65535))
 
 
-@attack("model tiny makes 16x16 only")
+@attack("model tiny decodes to 16x16 only")
 def picture_of_another_size(file: container.DcnFile) -> bytes:
     """A size below the limit that the model cannot make: a reader that trusts it gives a wrong picture."""
     return container.write(replace(file, width=32, height=8))
@@ -116,7 +116,7 @@ def alpha_that_nobody_asked_for(file: container.DcnFile) -> bytes:
     return header(file, 2) + section(1, file.latents) + section(2, b"\x00\x00")
 
 
-@attack("flagged grey or with alpha; model tiny makes plain RGB only")
+@attack("flagged grey or with alpha; model tiny decodes to RGB without alpha only")
 def alpha_of_an_opaque_model(file: container.DcnFile) -> bytes:
     """A whole alpha plane for a model that has none."""
     return container.write(replace(file, alpha=b"\x00\x80"))

@@ -98,7 +98,7 @@ def pads_of_a_million(model: onnx.ModelProto) -> None:
     attribute(model, "pads").ints[:] = [0] * 1_000_000
 
 
-@ONNX_ATTACKS.attack("is no permutation")
+@ONNX_ATTACKS.attack("is not a permutation")
 def axis_taken_twice(model: onnx.ModelProto) -> None:
     """Writes one axis twice and another never."""
     attribute(model, "perm").ints[:] = [0, 2, 2, 1]
@@ -146,13 +146,13 @@ def runtime_settings(model: onnx.ModelProto) -> None:
     model.metadata_props.add(key="ort_config", value="{}")
 
 
-@ONNX_ATTACKS.attack("its data have not the size of its shape")
+@ONNX_ATTACKS.attack("its data do not fit its shape")
 def tensor_of_an_exabyte(model: onnx.ModelProto) -> None:
     """A shape of 2^62 values with four of them given."""
     model.graph.initializer[0].dims[:] = [1 << 31 >> 1, 1 << 31 >> 1, 1, 1]
 
 
-@ONNX_ATTACKS.attack("cannot be")
+@ONNX_ATTACKS.attack("is not valid")
 def dimension_below_zero(model: onnx.ModelProto) -> None:
     """Two negative sizes make a positive product."""
     model.graph.initializer[0].dims[:] = [-4, -1, 1, 1]
@@ -186,7 +186,7 @@ def nodes_without_end(model: onnx.ModelProto) -> None:
     model.graph.node.extend([model.graph.node[-1]] * 5000)
 
 
-@ONNX_ATTACKS.attack("has a dimension that cannot be")
+@ONNX_ATTACKS.attack("has a dimension that is not valid")
 def input_beyond_sizes(model: onnx.ModelProto) -> None:
     """A declared size above 2^31."""
     model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 1 << 60
@@ -211,7 +211,7 @@ def test_onnx_graphs_are_refused(name: str):
     ("data", "words"),
     [
         (b"", "no graph"),
-        (b"\xff" * 40, "without an end"),
+        (b"\xff" * 40, "that does not end"),
         (b"\x3a\xff\xff\xff\xff\x0f", "reaches beyond the end"),
         (b"\x0b\x0c", "wire type 3"),
         (b"\x3a\x00\x3a\x00", "given twice"),
@@ -344,6 +344,6 @@ def test_typed_values_are_counted(tiny: Path):
     model.graph.initializer[0].CopyFrom(tensor)
     check_onnx(model.SerializeToString(), "graph")
     model.graph.initializer[0].float_data.append(1.0)
-    with pytest.raises(BundleError, match="not the size of its shape"):
+    with pytest.raises(BundleError, match="do not fit its shape"):
         check_onnx(model.SerializeToString(), "graph")
     check_onnx((tiny / "synthesis.int8.onnx").read_bytes(), "graph")

@@ -53,7 +53,7 @@ def every_bit_set(file: container.DcnFile) -> bytes:
     return with_latents(file, b"\xff" * 8 * len(file.latents))
 
 
-@attack("makes 32x32 only")
+@attack("decodes to 32x32 only")
 def picture_of_another_size(file: container.DcnFile) -> bytes:
     """A grid of another size than the tables are for."""
     return container.write(replace(file, width=64, height=16))

@@ -188,7 +188,7 @@ def test_what_is_there_is_replaced_on_request_only(checkpoint: Path, tmp_path: P
     out = tmp_path / "tiny"
     export(checkpoint, out, encoder=False, **ONNXRUNTIME)
     (out / "left-over").write_text("from before")
-    with pytest.raises(ExportError, match="is there already; give --force"):
+    with pytest.raises(ExportError, match="exists already; give --force"):
         export(checkpoint, out, encoder=False, **ONNXRUNTIME)
     export(checkpoint, out, encoder=False, force=True, **ONNXRUNTIME)
     assert not (out / "left-over").exists()

@@ -136,7 +136,7 @@ def test_the_size_limit(tiny: Path, files: list[bytes]):
     [
         ({"latents": b""}, "latents of 0 bytes; this model has 48"),
         ({"latents": b"\x00\x7e" * 24}, "latent 0 is not a finite number"),
-        ({"width": 17}, "17x16 pixels; model tiny makes 16x16 only"),
+        ({"width": 17}, "17x16 pixels; model tiny decodes to 16x16 only"),
         ({"width": 65535, "height": 65535}, "the limit is"),
         ({"quality": 60}, "model tiny has no qualities"),
         ({"alpha": b""}, "flagged grey or with alpha"),

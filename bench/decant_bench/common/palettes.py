@@ -201,7 +201,7 @@ def _from_ans(data: bytes, size: int, count: int) -> np.ndarray:
     if count > 1:
         indices = coder.decode(exact_model(integer_counts(shares)), size)
     if not coder.is_empty():
-        raise FormatError(f"palette file: its ANS stream goes on after {size} indices")
+        raise FormatError(f"palette file: its ANS stream continues after {size} indices")
     return indices
 
 

@@ -28,10 +28,12 @@ def shared(command: _Command) -> _Command:
             type=click.Choice(["crop", "stretch"]),
             default="crop",
             show_default=True,
-            help="How pictures become squares: cropped, or distorted as published.",
+            help="How to make squares of pictures: crop, or distort as published.",
         ),
-        click.option("--archive", metavar="DIR", type=_PATH, help="The pictures as ready .dcn files."),
-        click.option("--bundle-dir", metavar="DIR", help="Look for bundles here first."),
+        click.option(
+            "--archive", metavar="DIR", type=_PATH, help="Take the pictures as ready .dcn files from here."
+        ),
+        click.option("--bundle-dir", metavar="DIR", help="Folder in which bundles are looked up first."),
         click.option("--json", "json_path", metavar="OUT", type=_PATH, help="Write the record here."),
     )
     for option in reversed(options):

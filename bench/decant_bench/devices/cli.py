@@ -18,9 +18,10 @@ _PATH = click.Path(path_type=Path)
     help="A record to add.",
 )
 def devices(folder: Path, added: tuple[Path, ...]) -> None:
-    """Rank the devices whose records are in DIR by ratios to JPEG and AVIF: ranking.md and ranking.html.
+    """Rank the devices whose records are in DIR by their ratios to JPEG and AVIF.
 
-    --add takes records of `decant bench latency`, and of `decant bench rd` with times at one rate.
+    Writes ranking.md and ranking.html. --add takes records of `decant bench latency` and `decant bench rd`
+    with times at one rate.
     """
     from decant_bench.common import record
     from decant_bench.devices import ranking, summary

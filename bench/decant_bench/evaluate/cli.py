@@ -16,26 +16,29 @@ _PATH = click.Path(path_type=Path)
     "--images",
     metavar="DIR",
     type=_PATH,
-    help="Pictures.  [default: sample photos of scikit-image and scikit-learn, or crops]",
+    help="Pictures.  [default: sample photos of scikit-image and scikit-learn, or crops of them]",
 )
-@click.option("--limit", type=click.IntRange(1), help="Pictures, at most.")
+@click.option("--limit", type=click.IntRange(1), help="At most this many pictures.")
 @click.option(
     "--fit",
     type=click.Choice(["crop", "stretch"]),
     default="crop",
     show_default=True,
-    help="How pictures become squares for a bundle of one picture size.",
+    help="How to make squares of pictures, for a bundle of one picture size.",
 )
 @click.option(
     "--quality",
     "qualities",
     type=Integers(),
     default=(),
-    help="Of bundles with qualities.  [default: 10,30,50,70,90]",
+    help="Qualities to measure, for bundles with qualities.  [default: 10,30,50,70,90]",
 )
-@click.option("--jpeg", type=Integers(), help="Qualities of JPEG beside it.  [default: 10,20 to 100]")
+@click.option("--jpeg", type=Integers(), help="Qualities of JPEG to compare with.  [default: 10,20 to 100]")
 @click.option(
-    "--precision", default="auto", show_default=True, help="float, int8, int16, int8-static, int4, auto."
+    "--precision",
+    default="auto",
+    show_default=True,
+    help="Precision: float, int8, int16, int8-static, int4, auto.",
 )
 @click.option(
     "--runtime",
@@ -45,9 +48,9 @@ _PATH = click.Path(path_type=Path)
 )
 @click.option("--device", type=click.Choice(["cpu", "npu", "gpu", "auto"]), default="cpu", show_default=True)
 @click.option("--features", metavar="NPZ", type=_PATH, help="SqueezeNet 1.1: adds a feature distance.")
-@click.option("--archive", metavar="DIR", type=_PATH, help="The pictures as ready .dcn files.")
-@click.option("--bundle-dir", metavar="DIR", help="Look for bundles here first.")
-@click.option("--json", "json_path", metavar="OUT", type=_PATH, help="Write the record here too.")
+@click.option("--archive", metavar="DIR", type=_PATH, help="Take the pictures as ready .dcn files from here.")
+@click.option("--bundle-dir", metavar="DIR", help="Folder in which bundles are looked up first.")
+@click.option("--json", "json_path", metavar="OUT", type=_PATH, help="Write the record to this file, too.")
 @click.option("--out", metavar="HTML", type=_PATH, required=True, help="The report: one file.")
 def evaluate(
     bundle: str,
@@ -61,8 +64,9 @@ def evaluate(
     out: Path,
     **chosen: Any,
 ) -> None:
-    """Measure what BUNDLE makes of pictures, JPEG beside it, and write one HTML file: tables, plots,
-    originals beside reconstructions, the worst ten, downloads.
+    """Measure BUNDLE and JPEG on pictures, and write one HTML report.
+
+    The report has tables, plots, originals next to reconstructions, the worst ten, and downloads.
     """
     from decant.bundles.bundle import Bundle, find_bundle
 

@@ -81,7 +81,9 @@ def bundle_coder(
     label = f"{bundle.name} {decoder.precision}"
     if bundle.image == ANY_SIZE:
         if archive is not None:
-            raise BenchError(f"bundle {bundle.name} has qualities; ready files are not for it")
+            raise BenchError(
+                f"bundle {bundle.name} has qualities and encodes pictures itself; leave --archive out"
+            )
         encoder = Encoder(bundle)
         chosen = options.qualities or QUALITIES
         return Coder(

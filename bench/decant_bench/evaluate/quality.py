@@ -159,7 +159,7 @@ def q_score(
     """
     low, high = span_db
     if not high > low:
-        raise ValueError(f"PSNR from {low} to {high} dB spans nothing; Q needs two different points")
+        raise ValueError(f"PSNR from {low} to {high} dB is no range; Q needs two points of different PSNR")
     shares = [1.0 if math.isinf(value) else (value - low) / (high - low) for value in psnr_db]
     return float(alpha * np.mean(shares) + (1 - alpha) * np.mean(ssim))
 

@@ -20,13 +20,13 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--profile",
     type=click.Choice(["laptop"]),
-    help="A whole run by one word: default decoders of BUNDLE (nano, lite, full), peers, sizes, stages.",
+    help="Run a prepared set of measurements: default decoders, peers, sizes, stages.",
 )
 @click.option("--out", metavar="DIR", type=_PATH, help="Write JSON, Markdown and an HTML page here.")
 @click.option("--threads", type=Integers(), default=(1, 2), help="Thread counts.  [default: 1,2]")
 @click.option("--runtime", "runtimes", type=Names(), default=RUNTIMES, help="Runtimes.  [default: all]")
 @click.option("--device", type=click.Choice(["cpu", "npu", "gpu", "auto"]), default="cpu", show_default=True)
-@click.option("--codecs", type=Names(), help="Measured beside: jpeg-q90, png, avif, jxl ...")
+@click.option("--codecs", type=Names(), help="Codecs to compare with: jpeg-q90, png, avif, jxl ...")
 @click.option("--rounds", type=_POSITIVE, default=20, show_default=True, help="Rounds of decodes.")
 @click.option("--load-rounds", type=_POSITIVE, default=10, show_default=True, help="Rounds of loads.")
 @click.option(
@@ -36,11 +36,13 @@ _PATH = click.Path(path_type=Path)
     type=_POSITIVE,
     default=5,
     show_default=True,
-    help="Processes of each case, among which rounds are divided.",
+    help="Number of processes per case; the rounds are divided among them.",
 )
-@click.option("--min-samples", type=_POSITIVE, default=50, show_default=True, help="Decodes each.")
-@click.option("--min-seconds", default=0.25, show_default=True, help="Of decoding each, at least.")
-@click.option("--max-minutes", default=0.0, help="End earlier, after one round at least.")
+@click.option(
+    "--min-samples", type=_POSITIVE, default=50, show_default=True, help="Least number of decodes per case."
+)
+@click.option("--min-seconds", default=0.25, show_default=True, help="Least seconds of decoding per case.")
+@click.option("--max-minutes", default=0.0, help="End the run after this time, and after at least one round.")
 @click.option(
     "--sustained",
     "sustained_minutes",
@@ -48,24 +50,24 @@ _PATH = click.Path(path_type=Path)
     type=click.FloatRange(0.05),
     is_flag=False,
     flag_value=10.0,
-    help="With --profile: also decode so long without a pause; 10 without a number.",
+    help="With --profile: also decode this long without a pause; 10 if no number is given.",
 )
 @click.option(
     "--loadgen",
     "loadgen_seconds",
     metavar="SECONDS",
     type=click.FloatRange(0.1),
-    help="With --profile: also MLPerf LoadGen's single stream, so long each.",
+    help="With --profile: also run MLPerf LoadGen's single stream, this long per decoder.",
 )
 @click.option(
     "--allocator",
     type=click.Choice(["kept", "default"]),
     default="kept",
     show_default=True,
-    help="Keep freed memory for the next decode (glibc), or not.",
+    help="kept: keep freed memory for the next decode (glibc). default: glibc's own choice.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of the order of visits.")
-@click.option("--breakdown", is_flag=True, help="The stages of decoding, of codec bundles, instead.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the order of cases.")
+@click.option("--breakdown", is_flag=True, help="Measure the stages of a codec's decode instead.")
 @click.option("--match", "match_bpp", default=0.6, show_default=True, help="Bits per pixel of --breakdown.")
 def latency(
     bundles: tuple[str, ...],
@@ -83,7 +85,7 @@ def latency(
     match_bpp: float,
     **chosen: Any,
 ) -> None:
-    """Load and decode times of every variant of BUNDLE, and of JPEG, PNG, WebP and AVIF in the same run."""
+    """Measure load and decode of every variant of BUNDLE, and of JPEG, PNG, WebP and AVIF, in one run."""
     from decant_bench.common import fitting, record
     from decant_bench.latency import measure as lab
     from decant_bench.latency import report as latency_report

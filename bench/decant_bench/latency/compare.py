@@ -61,13 +61,11 @@ def compare(a: Record, b: Record, metric: str = "decode", *, force: bool = False
         raise ValueError(f"no metric {metric!r}; known: {', '.join(METRICS)}")
     found = differences(a, b)
     if found and not force:
-        raise BenchError(
-            f"the records do not compare: {'; '.join(found)}; --force compares them all the same"
-        )
+        raise BenchError(f"the records cannot be compared: {'; '.join(found)}; --force compares them")
     rows_a, rows_b = _rows(a, metric), _rows(b, metric)
     shared = [key for key in rows_a if key in rows_b]
     if not shared:
-        raise BenchError(f"no subject has {metric} times in both records")
+        raise BenchError(f"no benchmark case has {metric} times in both records")
     return Comparison(
         metric=metric,
         lines=tuple(_line(key, rows_a[key], rows_b[key], metric) for key in shared),

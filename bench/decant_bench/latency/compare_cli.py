@@ -16,10 +16,15 @@ RATIO_METRICS = ("decode", "load", "load_cold")  # of decant_bench.latency.ratio
 @click.command()
 @click.argument("paths", metavar="A.json B.json...", type=click.Path(path_type=Path), nargs=-1, required=True)
 @click.option("--metric", type=click.Choice(METRICS), default="decode", show_default=True)
-@click.option("--ratios", is_flag=True, help="Ratios to JPEG and AVIF of all, and where intervals agree.")
+@click.option(
+    "--ratios", is_flag=True, help="Show all ratios to JPEG and AVIF, and whether their intervals agree."
+)
 @click.option("--force", is_flag=True, help="Compare records of different machines or configurations.")
 @click.option(
-    "--fail-above", metavar="RATIO", type=float, help="Exit 1 when a median grew by more than this."
+    "--fail-above",
+    metavar="RATIO",
+    type=float,
+    help="Exit with code 1 if a median grew by more than this factor.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def compare(
@@ -27,8 +32,9 @@ def compare(
 ) -> None:
     """Compare latency records.
 
-    Two of one machine: ratios of medians, and whether chance explains them. More than two, or any with
-    --ratios: the ratios to JPEG and AVIF of every record side by side; records of one machine should agree.
+    For two records of one machine: the ratios of medians, and whether chance explains them. For more records,
+    or with --ratios: the ratios to JPEG and AVIF of every record side by side. Records of one machine should
+    agree.
     """
     from decant_bench.common import record
 

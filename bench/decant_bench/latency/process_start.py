@@ -52,7 +52,7 @@ def measure(
     is not here or fails.
     """
     if shutil.which(djpeg) is None:
-        raise BenchError(f"{djpeg} is not here: apt-get install libjpeg-turbo-progs")
+        raise BenchError(f"{djpeg} is not installed: apt-get install libjpeg-turbo-progs")
     bundle = find_bundle(model)
     with Image.open(picture) as opened, tempfile.TemporaryDirectory() as place:
         image, folder = opened.convert("RGB"), Path(place)

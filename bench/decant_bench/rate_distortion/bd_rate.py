@@ -80,7 +80,7 @@ def bd_rate(anchor: Curve, test: Curve, span: Span) -> float:
     """
     low, high = span
     if not low < high:
-        raise ValueError(f"from {low} to {high} {anchor.unit} there is nothing to compare")
+        raise ValueError(f"{low} to {high} {anchor.unit}; an ascending range expected")
     for one in (anchor, test):
         if one.span[0] > low or one.span[1] < high:
             reached = f"from {one.span[0]:.2f} to {one.span[1]:.2f} {one.unit}"

@@ -16,28 +16,42 @@ _POSITIVE = click.IntRange(1)
     "--images",
     metavar="DIR",
     type=_PATH,
-    help="Pictures, whole.  [default: sample photos of scikit-image and scikit-learn]",
+    help="Whole pictures.  [default: sample photos of scikit-image and scikit-learn]",
 )
-@click.option("--limit", type=_POSITIVE, help="Pictures, at most.")
+@click.option("--limit", type=_POSITIVE, help="At most this many pictures.")
 @click.option("--bundle", metavar="NAME_OR_DIR", required=True, help="A bundle with qualities.")
-@click.option("--bundle-dir", metavar="DIR", help="Look for the bundle here first.")
-@click.option("--efforts", type=Integers(0, 9), help="Of the bundle.  [default: 0 to 9]")
-@click.option("--against", "field", type=Names(), help="Encoders.  [default: avif,jxl,webp]")
-@click.option("--precision", default="auto", show_default=True, help="Of decoding the bundle's files.")
-@click.option("--runtime", default="auto", show_default=True, help="Of the bundle.")
-@click.option("--qualities", type=Integers(), default=(), help="For all.  [default: each codec's own]")
+@click.option("--bundle-dir", metavar="DIR", help="Folder in which the bundle is looked up first.")
+@click.option("--efforts", type=Integers(0, 9), help="Efforts of the bundle.  [default: 0 to 9]")
+@click.option("--against", "field", type=Names(), help="Encoders to compare with.  [default: avif,jxl,webp]")
 @click.option(
-    "--psnr-range", type=Pair(ascending=True), default=(28.0, 38.0), help="In dB.  [default: 28,38]"
+    "--precision", default="auto", show_default=True, help="Precision to decode the bundle's files with."
 )
-@click.option("--match", "match_bpp", default=0.6, show_default=True, help="Bits per pixel to time near.")
+@click.option("--runtime", default="auto", show_default=True, help="Runtime of the bundle.")
+@click.option(
+    "--qualities", type=Integers(), default=(), help="Qualities of all codecs.  [default: each codec's own]"
+)
+@click.option(
+    "--psnr-range",
+    type=Pair(ascending=True),
+    default=(28.0, 38.0),
+    help="Range of BD-rates, in dB.  [default: 28,38]",
+)
+@click.option(
+    "--match",
+    "match_bpp",
+    default=0.6,
+    show_default=True,
+    help="Take times near this rate, in bits per pixel.",
+)
 @click.option("--rounds", type=_POSITIVE, default=3, show_default=True, help="Rounds of timed encodes.")
-@click.option("--seed", default=0, show_default=True, help="Of the order of visits.")
-@click.option("--out", metavar="DIR", type=_PATH, required=True, help="Record, table and figure go here.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the order of cases.")
+@click.option("--out", metavar="DIR", type=_PATH, required=True, help="Folder for record, table and figure.")
 def effort(
     images: Path | None, limit: int | None, bundle: str, bundle_dir: str | None, out: Path, **chosen: Any
 ) -> None:
-    """Encoding time against BD-rate for each effort of a bundle, beside AVIF, JPEG XL and WebP at theirs, on
-    one thread each.
+    """Measure encoding time and BD-rate for each effort of a bundle.
+
+    AVIF, JPEG XL and WebP are measured at their efforts in the same run, on one thread each.
     """
     from decant.bundles.bundle import Bundle, find_bundle
 

@@ -8,12 +8,15 @@ _PATH = click.Path(path_type=Path)
 
 
 @click.command()
-@click.option("--out", metavar="DIR", type=_PATH, required=True, help="A new folder; a sub-folder a group.")
-@click.option("--photos", metavar="DIR", type=_PATH, help="Photographs of yours, added to the groups.")
-@click.option("--seed", default=0, show_default=True, help="Of drawings and noise.")
+@click.option(
+    "--out", metavar="DIR", type=_PATH, required=True, help="New folder, with one folder per group."
+)
+@click.option("--photos", metavar="DIR", type=_PATH, help="Your photographs, which are added to the groups.")
+@click.option("--seed", default=0, show_default=True, help="Seed of drawings and noise.")
 def content(out: Path, photos: Path | None, seed: int) -> None:
-    """Collect pictures by content (photos, faces, text, screens, drawings, night, noise ...) from installed
-    packages, with sources and licences in DIR/README.md.
+    """Collect pictures by content: photos, faces, text, screens, drawings, night, noise ...
+
+    They come from installed packages. DIR/README.md names their sources and licences.
     """
     from decant_bench.test_pictures import collect as collecting
 

@@ -16,7 +16,7 @@ def check_target(out: Path, force: bool) -> None:
     if not (out / "bundle.json").is_file():
         raise ExportError(f"{out} is there and no bundle; remove it or choose another --out")
     if not force:
-        raise ExportError(f"{out} is there already; give --force to replace it")
+        raise ExportError(f"{out} exists already; give --force to replace it")
 
 
 @contextmanager

@@ -37,7 +37,7 @@ def convert(
         graphs = sum(graph.precision in ("int8-static", "float16") for graph in made.graphs)
         return f"{made.path}: {made.name} {made.version}, {graphs} graphs of static shapes"
     if target == "ncnn" and any(bundle.image):
-        raise ExportError(f"bundle {bundle.name}: for ncnn there are codecs alone")
+        raise ExportError(f"bundle {bundle.name}: only codecs can be converted to ncnn")
     folder.check_target(out, force)
     models = float_graphs(bundle, side)
     with folder.appearing(out) as building:

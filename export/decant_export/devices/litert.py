@@ -195,7 +195,7 @@ class _Writer:
     def _depthtospace(self, node: onnx.NodeProto, name: str, attributes: dict[str, Any]) -> None:
         maker = self._makers.get(node.input[0])
         if attributes.get("mode", b"DCR") == b"CRD" and (maker is None or maker.op_type != "Conv"):
-            raise ExportError(f"DepthToSpace {name}: it follows no convolution")
+            raise ExportError(f"DepthToSpace {name}: it must follow a convolution")
         self._operator(
             "DEPTH_TO_SPACE",
             [self._input(node.input[0])],

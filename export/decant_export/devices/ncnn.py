@@ -92,7 +92,7 @@ class _Writer:
         elif kind == "Slice":
             start, axis = int(self._constants[node.input[1]][0]), int(self._constants[node.input[3]][0])
             if len(self._constants[node.input[1]]) > 1 or axis != 1:
-                raise ExportError(f"Slice {name}: of channels alone")
+                raise ExportError(f"Slice {name}: only channels can be sliced")
             sizes = self._sizes(name)
             self._layer(
                 "Crop", name, data, name, {0: 0, 1: 0, 2: start, 3: sizes[0], 4: sizes[1], 5: sizes[2]}
@@ -100,7 +100,7 @@ class _Writer:
         elif kind == "Pad":
             pads = [int(p) for p in self._constants[node.input[1]]]
             if any(pads[i] for i in (0, 2, 3, 4, 6, 7)):
-                raise ExportError(f"Pad {name}: of channels alone")
+                raise ExportError(f"Pad {name}: only channels can be padded")
             self._layer("Padding", name, data, name, {4: 0, 5: "0.0", 7: pads[1], 8: pads[5]})
         elif kind == "QuantizeLinear":
             step = float(self._constants[node.input[1]])

@@ -51,7 +51,7 @@ def _product_and_sum(node: onnx.NodeProto, constants: dict[str, np.ndarray]) -> 
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     plain = attributes.get("alpha", 1.0) == attributes.get("beta", 1.0) == 1.0
     if not plain or attributes.get("transA", 0) or node.input[1] not in constants:
-        raise ExportError(f"Gemm {node.output[0]}: constant weights and no factors expected")
+        raise ExportError(f"Gemm {node.output[0]}: constant weights, alpha 1 and beta 1 expected")
     weight = constants[node.input[1]]
     name, product = node.output[0], f"{node.output[0]}.product"
     constants[f"{product}.weight"] = weight.T if attributes.get("transB", 0) else weight

@@ -45,7 +45,7 @@ def static(model: onnx.ModelProto, sizes: Mapping[str, int]) -> onnx.ModelProto:
         for dimension in value.type.tensor_type.shape.dim:
             if name := dimension.dim_param:
                 if name not in sizes:
-                    raise ExportError(f"graph {model.graph.name}: no size is given for its dimension {name}")
+                    raise ExportError(f"graph {model.graph.name}: its dimension {name} has no size")
                 dimension.dim_value = sizes[name]
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in changed.graph.initializer}
     nodes = []

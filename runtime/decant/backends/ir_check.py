@@ -120,7 +120,7 @@ class _Reader:
         elif tag == "edge":
             self._count("edge", _MOST_EDGES)
             if any(not _NUMBER.fullmatch(value) for value in attributes.values()):
-                raise WireError("an edge between what are no numbers")
+                raise WireError("an edge whose ends are not numbers")
 
     def _end(self, tag: str) -> None:
         self._open.pop()
@@ -138,7 +138,7 @@ class _Reader:
         if kind not in IR_LAYERS or not _VERSION.fullmatch(version):
             raise WireError(f"layer {kind[:80]!r} of {version[:80]!r} is not allowed")
         if not _NUMBER.fullmatch(attributes.get("id", "")) or len(attributes.get("name", "")) > _LONGEST_TEXT:
-            raise WireError(f"layer {kind}: its id or name cannot be")
+            raise WireError(f"layer {kind}: its id or name is not valid")
         self._layers.append(kind)
         if self._layers.count("If") > DEEPEST_SUBGRAPH:
             raise WireError(f"graphs nested deeper than {DEEPEST_SUBGRAPH}")
@@ -171,7 +171,7 @@ class _Reader:
         shape = _numbers(attributes["shape"], MOST_RANK, "layer Const: shape")
         offset, size = (_numbers(attributes[key], 1, f"layer Const: {key}") for key in ("offset", "size"))
         if bits is None or any(not 0 <= n <= LARGEST_DIMENSION for n in shape) or not offset or not size:
-            raise WireError(f"layer Const of {attributes['element_type'][:80]!r} {shape} cannot be")
+            raise WireError(f"layer Const of {attributes['element_type'][:80]!r} {shape} is not valid")
         if size[0] != (math.prod(shape) * bits + 7) // 8:
             raise WireError(f"layer Const: {size[0]} bytes are not the size of its shape {shape}")
         if offset[0] < 0 or offset[0] + size[0] > self._weights_size:

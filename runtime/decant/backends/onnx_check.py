@@ -237,7 +237,7 @@ def check_numbers(found: list[int], rule: Whole | Permutation, what: str) -> Non
     """Raise WireError for numbers that break ``rule``."""
     if isinstance(rule, Permutation):
         if len(found) > MOST_RANK or sorted(found) != list(range(len(found))):
-            raise WireError(f"{what} is no permutation")
+            raise WireError(f"{what} is not a permutation")
         return
     if len(found) > rule.most or any(not rule.low <= number <= rule.high for number in found):
         shown = str(found[0]) if len(found) == 1 else str(found[:8])
@@ -272,7 +272,7 @@ def _tensor(data: int | memoryview) -> str:
     if not name or bits is None:
         raise WireError(f"tensor {name!r} of type {kind}, which is not allowed")
     if any(not 0 <= size <= LARGEST_DIMENSION for size in dims):
-        raise WireError(f"tensor {name!r}: shape {dims} cannot be")
+        raise WireError(f"tensor {name!r}: shape {dims} is not valid")
     count = math.prod(dims)
     if raw is not None and not typed:
         fits = raw == (count * bits + 7) // 8
@@ -281,7 +281,7 @@ def _tensor(data: int | memoryview) -> str:
         packed = (count + 1) // 2 if bits == 4 else count
         fits = raw is None and counted == packed and (not typed or allowed[typed])
     if not fits:
-        raise WireError(f"tensor {name!r}: its data have not the size of its shape {dims}")
+        raise WireError(f"tensor {name!r}: its data do not fit its shape {dims}")
     return name
 
 
@@ -292,10 +292,10 @@ def _count(number: int, value: int | memoryview) -> int:
     width = {4: 4, 10: 8}.get(number)
     if width is None:
         if len(value) and value[-1] >= 128:
-            raise WireError("a number without an end")
+            raise WireError("a number that does not end")
         return len(bytes(value).translate(None, _CONTINUED))
     if len(value) % width:
-        raise WireError("values that are cut off")
+        raise WireError("values are cut off")
     return len(value) // width
 
 
@@ -306,7 +306,7 @@ def _value_info(data: int | memoryview) -> None:
         return
     kinds = dict(_fields(found[2], _TYPE, (), "type"))
     if 1 not in kinds:
-        raise WireError(f"{name!r} is no dense tensor")
+        raise WireError(f"{name!r} is not a dense tensor")
     tensor = dict(_fields(kinds[1], _TENSOR_TYPE, (), "tensor type"))
     if tensor.get(1, 0) not in TENSOR_BITS:
         raise WireError(f"{name!r} is of type {tensor.get(1, 0)}, which is not allowed")
@@ -316,4 +316,4 @@ def _value_info(data: int | memoryview) -> None:
             raise WireError(f"{name!r} has more than {MOST_RANK} dimensions")
         dimension = dict(_fields(size, _DIMENSION, (), "dimension"))
         if not 0 <= _whole(dimension.get(1, 0)) <= LARGEST_DIMENSION:
-            raise WireError(f"{name!r} has a dimension that cannot be")
+            raise WireError(f"{name!r} has a dimension that is not valid")

@@ -29,7 +29,7 @@ def varint(data: memoryview, at: int) -> tuple[int, int]:
         shift += 7
         if shift > 63:
             break
-    raise WireError("a number without an end")
+    raise WireError("a number that does not end")
 
 
 def signed(value: int) -> int:
@@ -55,7 +55,7 @@ def fields(
         number, wire = tag >> 3, tag & 7
         expected = kinds.get(number)
         if expected is None:
-            raise WireError(f"{what} with field {number}, which no graph here may have")
+            raise WireError(f"{what} with field {number}, which is not allowed in graphs")
         packed = wire == BYTES and expected != BYTES and number in repeated
         if wire != expected and not packed:
             raise WireError(f"{what}: field {number} of wire type {wire}; {expected} expected")

@@ -35,7 +35,7 @@ def read_entry(folder: Path, entry: FileEntry) -> bytes:
         folder = lender(folder, entry.of)
         if not folder.exists():
             raise BundleError(
-                f"{folder / entry.path}: not here; it is bundle {entry.of}'s: put that beside this one"
+                f"{folder / entry.path}: missing; it belongs to bundle {entry.of}: put it next to this one"
             )
     path = folder / entry.stored_path
     # A link may lead out of the folder (a bundle is data, often from somebody else); what it names is not
@@ -43,7 +43,7 @@ def read_entry(folder: Path, entry: FileEntry) -> bytes:
     try:
         inside = path.resolve(strict=True).is_relative_to(folder.resolve(strict=True))
     except (OSError, RuntimeError):
-        raise BundleError(f"{path}: listed in bundle.json and not here") from None
+        raise BundleError(f"{path}: listed in bundle.json, but missing") from None
     if not inside:
         raise BundleError(f"{path}: leads out of the bundle's folder")
     if not path.is_file():

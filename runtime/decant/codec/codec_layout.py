@@ -1,4 +1,4 @@
-"""The layout ``grid`` as ``decant.layouts.layout.Layout``: its decoder, its encoder, its check of a file."""
+"""The layout ``grid`` behind the interface ``decant.layouts.layout.Layout``: decoder, encoder, verify."""
 
 from typing import TYPE_CHECKING
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 
 class CodecLayout(GridLayout):
-    """Pictures of any size, 100 qualities, grey and alpha. ``GridLayout`` has the streams."""
+    """Pictures of any size, 100 qualities, grey and alpha. ``GridLayout`` reads and writes the streams."""
 
     qualities = QUALITIES
-    # The highest quality of any codec lies far above this PSNR, the output of a broken graph far below.
+    # The highest quality of every codec is far above this PSNR, and the output of a broken graph far below.
     encoding_floor_db: float | None = 25
 
     def halo_of(self, role: str) -> int:
-        """See ``Layout.halo_of``: of hyper_mean in hyperlatents, of the other graphs in latents."""
+        """See ``Layout.halo_of``. In hyperlatents for hyper_mean, in latents for the other graphs."""
         return MEAN_HALO if role == "hyper_mean" else self.halo
 
     def check_graph(self, bundle: "Bundle", graph: Graph) -> None:
-        """Nothing to compare: pictures have any size, and a graph's tensors are checked when it runs."""
+        """Does nothing: pictures have any size, so a graph's tensors are checked when it runs."""
 
     def decoder(
         self,

@@ -1,9 +1,11 @@
-"""Pixels -> files of the layout ``grid``: analysis in tiles, quantization by rate and distortion, latent
-refinement.
+"""Pixels -> files of the layout ``grid``: analysis in tiles, RDO quantization, latent refinement.
 
-The analysis runs once for a picture; what depends on the quality (hyperlatents, means, scale indices,
-symbols, coding) runs for each quality tried. The encoder's mean is the float graph's; a decoder's may differ
-in its last digits, which moves pixels by as little.
+    picture --analyse--> y, z --hyper_part--> quantized z, means --code--> symbols --> streams --> file
+                                    once for each quality        once for each round of refinement
+
+The analysis runs once for a picture. Everything else depends on the quality, and runs for each quality that
+is tried. The encoder takes means from the float graph. A decoder's means may differ in their last digits,
+which changes pixels as little.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -38,17 +40,17 @@ ONE_TILE = 1 << 21
 TILE = 1536
 
 
-# How far analysis, hyper analysis and the adjoint look, in pixels, or further: what tiles give is what the
-# whole picture would.
+# At least the receptive fields of analysis, hyper analysis and adjoint, in pixels. With these halos, tiles
+# give the same values as the whole picture.
 ANALYSIS_HALO, HYPER_HALO, ADJOINT_HALO = 96, 128, 64
 
 
-# How much further than the bundle's bounds corrections go, at first and at last. Rounding holds symbols where
-# they are; longer steps get them out of places that shorter ones end in.
+# Step size of latent refinement relative to the bundle's bounds, in the first and in the last round. Rounding
+# undoes small changes of a symbol, so steps above 1 are needed to leave a local minimum.
 OVERSHOOT = (1.5, 1.05)
 
 
-# How much of what a round moved its aims by the next one moves them again (heavy ball).
+# Share of the last update of the targets that is added to the next one (heavy ball, Polyak 1964).
 MOMENTUM = 0.25
 
 
@@ -58,8 +60,8 @@ Finish: TypeAlias = Callable[[int, bytes], bytes]
 
 @dataclass(frozen=True)
 class Analysed:
-    """What analysis makes of a picture: latents y float32 (M, h, w), hyperlatents z float32 (hyper, hz, wz),
-    neither quantized.
+    """Output of the analysis of a picture, not quantized: latents ``y`` float32 (M, h, w), hyperlatents ``z``
+    float32 (hyper, hz, wz), and the ``shape`` of the grids.
     """
 
     y: np.ndarray
@@ -69,8 +71,12 @@ class Analysed:
 
 @dataclass(frozen=True)
 class HyperPart:
-    """What a ``quality`` makes of the hyperlatents of a picture: its ``row`` of the tables, the quantized
-    ones as they decide scale indices, the mean float32 (M, rows, columns) of each tile, and their stream.
+    """Everything that follows from a picture's hyperlatents at one ``quality``.
+
+    * ``row``: the tables of the quality;
+    * ``scaled`` int32 (hyper, hz, wz): quantized hyperlatents in units of 1/16, which decide scale indices;
+    * ``means``: one float32 (M, rows, columns) for each tile;
+    * ``stream``: the coded hyperlatents.
     """
 
     quality: int
@@ -82,14 +88,20 @@ class HyperPart:
 
 
 class GridEncoder:
-    """The encoding graphs of a ``grid`` bundle at work. ``tables`` are the bundle's: ``quality.lambda``
-    float32 (100,) says how many bits a pixel each quality gives for one unit of mean squared error in 0..255,
-    ``synthesis.curvature`` float32 (M,) what a squared error in each latent is worth in the picture, and
-    ``synthesis.bound`` float32 (M,), by default the same, what gradients are divided by for a step. ``load``
-    gives the session of a role; what only some efforts need is loaded when first needed.
-    ``prediction_channels``: of how many channels the bundle's graph ``prediction`` takes the latents, None
-    where it has none. ``show`` is the default decoder, which targets of PSNR hold for: a file -> its pixels;
-    the float one where it is None. Safe to use from several threads.
+    """Encodes pictures with the graphs of a ``grid`` bundle. Safe to use from several threads.
+
+    ``tables`` are tensors of the bundle:
+
+    * ``quality.lambda`` float32 (100,): for each quality, the bits per pixel that one unit of mean squared
+      error (0..255) is worth;
+    * ``synthesis.curvature`` float32 (M,): sensitivity, the squared error of the picture per squared error of
+      a latent;
+    * ``synthesis.bound`` float32 (M,): divisor of gradients in latent refinement. If missing, the curvature.
+
+    ``load`` gives the session of a role. Graphs that only some efforts need are loaded when first needed.
+    ``prediction_channels`` is the number of input channels of the bundle's ``prediction`` graph, or None if
+    the bundle has no such graph. ``show`` is the decoder that PSNR targets are measured with: a file -> its
+    pixels. If None, the float decoder is used.
     """
 
     def __init__(
@@ -122,15 +134,17 @@ class GridEncoder:
         self._bits = layout.entropy.cost_bits()
 
     def check(self, settings: Settings, source: str) -> None:
-        """Every setting is taken."""
+        """Accepts every setting."""
 
     def accept(self, picture: Picture, source: str) -> Picture:
-        """Every picture is taken, grey and alpha too."""
+        """Accepts every picture, grey and alpha too."""
         return picture
 
     def encode(self, picture: Picture, settings: Settings, finish: Finish, source: str) -> bytes:
-        """The file of ``picture``. Raises ImageError for a target that no quality meets; warns with
-        QualityWarning where no quality reproduces the picture well.
+        """Encode ``picture``; ``finish`` makes the bytes of the file.
+
+        Raises ImageError for a target that no quality meets. Warns with QualityWarning if no quality
+        reproduces the picture well.
         """
         picture = hidden_colours.filled(picture)
         analysed, measure = self.analyse(picture), ErrorMeasure(picture)
@@ -157,8 +171,9 @@ class GridEncoder:
         return file_for(settings, trials)
 
     def analyse(self, picture: Picture) -> Analysed:
-        """Run the analysis graphs, in tiles where the picture is large. Flat areas of pure black or white
-        are aimed at from beyond (``pixel_errors.beyond``).
+        """Run the analysis graphs, in tiles if the picture is large.
+
+        Latents of flat areas of pure black or white aim beyond the range of 8 bits (``pixel_errors.beyond``).
         """
         shape = self.layout.grid(picture.width, picture.height)
         hyperlatents = whole(shape.hz, shape.wz)
@@ -190,10 +205,17 @@ class GridEncoder:
         effort: int,
         finish: Finish,
     ) -> Coded:
-        """The file at ``quality``. Efforts from 2 on refine latents (after Yang et al. 2020, arXiv
-        2006.04240). They decode it, take the decoder's errors back to the latents
-        that made them, choose symbols again (majorize, minimize), and keep the best file: the analysis cannot
-        know what rounding does.
+        """The file at ``quality``, with latent refinement from effort 2 on.
+
+        Refinement (after Yang et al. 2020, arXiv:2006.04240) exists because the analysis cannot know the
+        effect of rounding. Each round
+
+        1. decodes the file and compares it with the picture;
+        2. maps the pixel errors back to the latents by the adjoint of the synthesis;
+        3. moves the quantization targets by that update, with momentum;
+        4. quantizes again.
+
+        The file with the least bits + lambda x squared error is kept.
         """
         rounds, hyper = ROUNDS[effort], self.hyper_part(analysed, quality)
         if not rounds:
@@ -228,9 +250,8 @@ class GridEncoder:
     def _correction(
         self, y: np.ndarray, measure: ErrorMeasure, shape: GridShape, decoded: Picture
     ) -> np.ndarray:
-        """float32 (M, h, w): the latents ``y`` that ``decoded`` was made from are to go this way, for it to
-        come nearer to the picture; the negative gradient of half the squared error in 0..1 that ``measure``
-        counts.
+        """float32 (M, h, w): the negative gradient, with respect to the latents ``y``, of half the squared
+        error (0..1) of ``decoded`` by ``measure``. ``decoded`` is the picture that ``y`` decodes to.
         """
         if self._adjoint is None:
             self._adjoint = self._load("synthesis_adjoint")
@@ -246,7 +267,7 @@ class GridEncoder:
         return correction
 
     def _visual_encoder(self) -> "VisualEncoder":
-        """What encodes with ``tune="iq"``."""
+        """The encoder for ``tune="iq"``, created when first needed."""
         if self._visual is None:
             from decant.codec.visual_encoder import VisualEncoder
 
@@ -256,8 +277,8 @@ class GridEncoder:
         return self._visual
 
     def hyper_part(self, analysed: Analysed, quality: int, *, with_means: bool = True) -> HyperPart:
-        """What ``code`` needs of the hyperlatents, whatever latents are; ``means`` is empty without
-        ``with_means``.
+        """Quantize the hyperlatents at ``quality``, and derive what ``code`` needs of them. Without
+        ``with_means``, the list of means is empty.
         """
         row, shape = self.layout.quality(quality), analysed.shape
         z = quantized_hyperlatents(analysed.z, row)
@@ -268,9 +289,10 @@ class GridEncoder:
         return HyperPart(quality, shape, row, scaled, means, self.layout.encode_hyper(z, row))
 
     def code(self, hyper: HyperPart, y: np.ndarray, effort: int, coded: np.ndarray | None = None) -> bytes:
-        """The latents section that comes nearest to ``y`` float32 (M, h, w), with hyperlatents that
-        ``hyper_part`` had. ``coded``, where given, is filled with y as the decoder will have it; it may be
-        ``y``.
+        """The latents section for the targets ``y`` float32 (M, h, w) and the hyperlatents of ``hyper``.
+
+        Effort 0 rounds; every other effort quantizes by RDO. ``coded``, if given, receives the latents as the
+        decoder will have them. It may be the array ``y`` itself.
         """
         layout, row, shape = self.layout, hyper.row, hyper.shape
         distortion = float(self.lambdas[hyper.quality - 1])
@@ -295,7 +317,7 @@ class GridEncoder:
         return layout.write(hyper.stream, streams)
 
     def _decode(self, data: bytes) -> Picture:
-        """What a decoder makes of a file, without its alpha."""
+        """The picture that the float decoder gives for a file, without its alpha."""
         if self._decoder is None:
             synthesis = self._load("synthesis")
             self._decoder = GridDecoder(self.layout, self.hyper_mean, synthesis, overlap=self._overlap)
@@ -304,7 +326,7 @@ class GridEncoder:
         return Picture(pixels[:, :, 0] if file.grey else pixels)
 
     def _shown(self, data: bytes) -> Picture:
-        """What the default decoder makes of a file, without its alpha."""
+        """The picture that the default decoder gives for a file, without its alpha."""
         if self._show is None:
             return self._decode(data)
         file = container.parse(data)
@@ -313,13 +335,13 @@ class GridEncoder:
 
 
 def overshoot(i: int, rounds: int) -> float:
-    """How much further than the bounds the correction of round ``i`` of ``rounds`` goes."""
+    """Step size, relative to the bounds, of round ``i`` of ``rounds`` (see ``OVERSHOOT``)."""
     first, last = OVERSHOOT
     return first + (last - first) * max(0.0, 2 * (i + 1) / rounds - 1)
 
 
 def _tiles(shape: GridShape, halo: int) -> Iterator[Window]:
-    """The tiles, in pixels, that a picture with this grid is analysed in, each with its ``halo``."""
+    """The tiles, in pixels, in which a picture with this grid is analysed, each with its ``halo``."""
     bounds = whole(shape.hz * BLOCK, shape.wz * BLOCK)
     side = TILE if bounds.height * bounds.width > ONE_TILE else max(bounds)
     for core in squares(bounds, side):
@@ -327,7 +349,7 @@ def _tiles(shape: GridShape, halo: int) -> Iterator[Window]:
 
 
 def _positive(tables: Mapping[str, np.ndarray], name: str, size: int) -> np.ndarray:
-    """A table of the encoder's. Raises BundleError."""
+    """The table ``name`` of the encoder: float32 (size,), all positive. Raises BundleError."""
     table = tables.get(name)
     usable = table is not None and table.dtype == np.float32 and table.shape == (size,)
     if table is None or not usable or not (np.isfinite(table) & (table > 0)).all():

@@ -1,10 +1,13 @@
-"""The layout ``grid``: latents at 1/16 of a picture of any size, coded in tiles, and what a quality means.
+"""The layout ``grid``: latents at 1/16 of a picture of any size, coded in tiles, and the tables of a quality.
 
-Nothing here runs a graph: a payload becomes integer hyperlatents, and these with the payload the integer
-symbols of each coding tile (docs/format.md).
+Nothing here runs a graph. A payload becomes integer hyperlatents. From these and the payload come the integer
+symbols of each coding tile (docs/format/grid.md):
 
-``model.json`` and the tables have names of their own: ``stages`` are channel groups, ``halves`` is the number
-of groups with a checkerboard, ``group`` the side of a tile, ``class`` a scale index.
+    payload --parse--> streams --decode_hyper--> z --Quality.scaled--> v --decode_tile--> symbols of a tile
+
+``model.json`` and the tables keep the names of the first version: ``stages`` are the channels of each channel
+group, ``halves`` is the number of groups with a checkerboard, ``group`` the side of a coding tile, and
+``class`` a scale index.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -41,8 +44,8 @@ _LIMITS = {
 _MOST_GROUPS = 8
 
 # The channels of a part and their scale indices uint8 (n, rows, columns) -> their symbols: integers of that
-# shape, within +-32767, and 0 where the index is 0. Channels of a group with a checkerboard come twice, for
-# anchor positions and then for the others; positions that are not asked for have index 0.
+# shape, within +-32767, and 0 where the index is 0. A group with a checkerboard has two calls, first for the
+# anchor positions and then for the others. Positions of the other call have index 0.
 Choose: TypeAlias = Callable[[slice, np.ndarray], np.ndarray]
 
 
@@ -69,9 +72,11 @@ class GridPayload:
 
 @dataclass(frozen=True)
 class Quality:
-    """Gain units (Cui et al. 2021, arXiv 2003.02012). What one quality sets, for each channel: ``step``
-    float32 (M,), ``gain`` = 1 / step, ``scale_offset`` int32 (M,) in units of 1/1024 scale index; for each
-    hyperlatent: ``hyper_gain`` float32, ``hyper_multiplier`` int32, ``hyper_scale_index`` uint8.
+    """The tables of one quality: gain units (Cui et al. 2021, arXiv:2003.02012).
+
+    Per channel of latents: ``step`` float32, the quantization step; ``gain`` = 1 / step; ``scale_offset``
+    int32, a term of the scale-index logits in units of 1/1024 scale index. Per channel of hyperlatents:
+    ``hyper_gain`` float32, ``hyper_multiplier`` int32, ``hyper_scale_index`` uint8.
     """
 
     step: np.ndarray
@@ -82,8 +87,9 @@ class Quality:
     scale_offset: np.ndarray
 
     def scaled(self, z: np.ndarray) -> np.ndarray:
-        """Hyperlatents int32 (hyper, hz, wz) -> v, int32 in units of 1/16: the scale network's input; v / 16
-        is that of the hyper_mean graph.
+        """Hyperlatents int32 (hyper, hz, wz) -> v, int32 in units of 1/16.
+
+        v is the input of the scale network, and v / 16 that of the graph hyper_mean.
         """
         v = z.astype(np.int32) * self.hyper_multiplier[:, None, None]
         clipped: np.ndarray = np.clip(v, -LARGEST_INPUT, LARGEST_INPUT)
@@ -91,14 +97,17 @@ class Quality:
 
 
 class GridLayout:
-    """Latents of ``channels`` x h x w and hyperlatents of ``hyper`` x hz x wz, in tiles of ``tile_side`` x
-    ``tile_side`` latents; ``halo`` is how far, in latents, synthesis looks.
+    """Latents of ``channels`` x h x w and hyperlatents of ``hyper`` x hz x wz, in coding tiles.
 
-    A tile is coded one channel group after the other (Minnen and Singh 2020, arXiv 2007.08739);
-    ``channel_groups`` has the channels of each. The first ``checkerboard_groups`` are coded at anchor
-    positions and then at the others (He et al. 2021, arXiv 2103.15306). Scale indices depend on the symbols
-    of the parts before through ``context_width`` planes, and with ``mixed_width`` through so many of a second
-    layer.
+    A coding tile has ``tile_side`` x ``tile_side`` latents. ``halo`` is the receptive field of the synthesis,
+    in latents to each side.
+
+    A tile is coded one channel group after the other (Minnen and Singh 2020, arXiv:2007.08739).
+    ``channel_groups`` has the channels of each. The first ``checkerboard_groups`` are coded in two parts:
+    anchor positions, then the others (He et al. 2021, arXiv:2103.15306).
+
+    Scale indices depend on the symbols of earlier parts through context networks. ``context_width`` is the
+    number of their hidden values, and ``mixed_width`` that of a second layer (0: no such layer).
     """
 
     name = "grid"
@@ -120,7 +129,7 @@ class GridLayout:
         halved = self.channel_groups[: self.checkerboard_groups]
         self.checkerboard_means = CheckerboardMeans.from_tensors(tensors, halved, self.context_width)
         self._quality = _quality_tables(tensors, self.channels, self.hyper)
-        # What decodes streams in C, where that is to be had.
+        # The decoder of streams in C, or None if it is not built.
         sizes = self.channels, self.hyper, self.class_width, self.context_width, self.mixed_width
         self.native = native.decoder_of(tensors, *sizes, self.channel_groups, self.checkerboard_groups)
 
@@ -171,7 +180,7 @@ class GridLayout:
         }
 
     def quality(self, quality: int) -> Quality:
-        """The rows of ``quality`` 1..100. Raises FormatError outside."""
+        """The tables of ``quality`` 1..100. Raises FormatError for another number."""
         if not 1 <= quality <= QUALITIES:
             raise FormatError(f"quality {quality}; 1..{QUALITIES} expected")
         rows = {
@@ -197,7 +206,7 @@ class GridLayout:
         return GridShape(h, w, -(-h // HYPER_LATENTS), -(-w // HYPER_LATENTS), tiles)
 
     def parse(self, payload: bytes, width: int, height: int, source: str) -> GridPayload:
-        """Find the streams in a payload, without decoding any. Raises FormatError."""
+        """Split a payload into its streams, without decoding them. Raises FormatError."""
         view = memoryview(payload)
         side = self.tile_side * LATENT_PIXELS
         count = -(-width // side) * -(-height // side)
@@ -221,7 +230,7 @@ class GridLayout:
         return GridPayload(streams[0], streams[1:])
 
     def write(self, hyper: bytes, tiles: Sequence[bytes]) -> bytes:
-        """The payload of these streams."""
+        """The payload that holds these streams: hyperlatents, then each tile."""
         parts = []
         for stream in (hyper, *tiles[:-1]):
             parts += [_length_bytes(len(stream)), stream]
@@ -230,7 +239,7 @@ class GridLayout:
     def decode_hyper(
         self, payload: GridPayload, shape: GridShape, quality: Quality, source: str
     ) -> np.ndarray:
-        """int32 (hyper, hz, wz), within +-32767. Raises FormatError."""
+        """The hyperlatents z, int32 (hyper, hz, wz), within +-32767. Raises FormatError."""
         scale_indices = self._hyper_scale_indices(quality, (self.hyper, shape.hz, shape.wz))
         source = f"{source}: hyperlatents"
         if self.native is not None:
@@ -243,9 +252,11 @@ class GridLayout:
     def decode_tile(
         self, payload: GridPayload, index: int, v: np.ndarray, shape: GridShape, quality: Quality, source: str
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Of tile ``index``: the symbols, float32 (M, rows, columns) of integers, and what anchors add to the
-        means of the groups with a checkerboard, float32 (their channels, rows, columns). ``v`` is
-        ``quality.scaled`` of the picture's hyperlatents. Raises FormatError.
+        """Decode tile ``index``. ``v`` is ``quality.scaled`` of the picture's hyperlatents.
+
+        Returns the symbols, float32 (M, rows, columns) that hold integers, and the corrections of means by
+        the checkerboard mean context, float32 (channels of groups with a checkerboard, rows, columns).
+        Raises FormatError.
         """
         tile, stream_bytes, source = shape.tiles[index], payload.tiles[index], f"{source}: tile {index}"
         if self.native is not None:
@@ -263,9 +274,13 @@ class GridLayout:
     def choose_symbols(
         self, v: np.ndarray, quality: Quality, tile: tuple[int, int, int, int], choose: Choose
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Symbols of the type that ``choose`` gives, and their scale indices uint8, (M, rows, columns) both,
-        of one tile or any rectangle that is coded as one; ``choose`` is asked for the symbols of one part
-        after the other. ``v`` is ``quality.scaled`` of the picture's hyperlatents.
+        """Quantize one tile, or any rectangle that is coded as a tile.
+
+        ``choose`` is called for one part after the other, with the scale indices that follow from the symbols
+        of the earlier parts. ``v`` is ``quality.scaled`` of the picture's hyperlatents.
+
+        Returns the symbols, of the type that ``choose`` gives, and their scale indices uint8; both have the
+        shape (M, rows, columns).
         """
         anchors = anchor_positions(tile[1] - tile[0], tile[3] - tile[2])
         channel_groups: dict[int, np.ndarray] = {}
@@ -281,7 +296,7 @@ class GridLayout:
     def _scale_indices(
         self, v: np.ndarray, quality: Quality, tile: tuple[int, int, int, int], choose: Choose
     ) -> np.ndarray:
-        """The scale indices that ``choose_symbols`` gives."""
+        """The scale indices uint8 (M, rows, columns) of a tile, whose symbols come from ``choose``."""
         y0, y1, x0, x1 = tile
         frame = self.scales.frame(v, (y0, y1), (x0, x1))
         contexts = self.contexts.tile(frame)
@@ -308,9 +323,7 @@ class GridLayout:
         return self.entropy.encode([(z, self._hyper_scale_indices(quality, z.shape))])
 
     def encode_tile(self, symbols: np.ndarray, scale_indices: np.ndarray) -> bytes:
-        """Integer symbols (M, rows, columns) of a tile with their ``scale_indices``, as ``choose_symbols``
-        gives them -> its stream.
-        """
+        """Symbols (M, rows, columns) and ``scale_indices`` of a tile (``choose_symbols``) -> its stream."""
         anchors, parts = anchor_positions(*symbols.shape[1:]), []
         for i, channels in enumerate(self._channels):
             values, found = symbols[channels], scale_indices[channels]
@@ -359,7 +372,7 @@ def _quality_tables(tensors: Mapping[str, np.ndarray], channels: int, hyper: int
 
 
 def _length_bytes(length: int) -> bytes:
-    """LEB128: 7 bits a byte, lowest first, the high bit set in all but the last."""
+    """LEB128: 7 bits per byte, lowest first. The high bit is set in all bytes but the last."""
     out = bytearray()
     while length > 0x7F:
         out.append(length & 0x7F | 0x80)
@@ -369,7 +382,9 @@ def _length_bytes(length: int) -> bytes:
 
 
 def _read_length(view: memoryview, at: int, source: str) -> tuple[int, int]:
-    """The LEB128 number at byte ``at``, in as few bytes as hold it and at most 5; and the byte after it."""
+    """The LEB128 number at byte ``at``, and the position after it. Raises FormatError for a number that is
+    longer than needed, or than 5 bytes.
+    """
     length = 0
     for shift in range(0, 35, 7):
         if at >= len(view):

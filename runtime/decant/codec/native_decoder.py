@@ -100,7 +100,9 @@ class NativeDecoder:
         try:
             pixels = bytearray(file.height * file.width * _channels(file))
         except MemoryError:
-            raise SizeLimitError(f"{source}: memory is short for {file.width}x{file.height} pixels") from None
+            raise SizeLimitError(
+                f"{source}: not enough memory for {file.width}x{file.height} pixels"
+            ) from None
         self._decode(file, source, whole(file.height, file.width), pixels)
         return pixels
 

@@ -1,11 +1,11 @@
-"""Which errors of pixels count when a picture is encoded, and what is aimed at where pixels clip.
+"""The distortion that the encoder minimizes, and the targets of pixels that clip.
 
-The encoder compares what a decoder makes of a file with the picture, and counts each squared error once,
-with two exceptions. Pixels that alpha hides do not count. Pixels at the border count more: the decoder's
-layers see only one side of them, and at equal weights their squared error is a quarter above that of others.
+The distortion is the squared error of pixels, with two exceptions. Pixels that alpha hides do not count.
+Pixels at the border have a higher weight: the decoder's layers see only one side of them, and with equal
+weights their squared error is a quarter above that of other pixels.
 
-Areas of pure black or white are aimed at from beyond the range of 8 bits (``beyond``). A decoder clips its
-pixels to that range, so small errors on both sides of the aim give pure black or white.
+In areas of pure black or white, the target lies beyond the range of 8 bits (``beyond``). A decoder clips its
+pixels to that range, so small errors on both sides of the target give pure black or white.
 """
 
 from collections.abc import Iterator
@@ -22,10 +22,10 @@ from decant.formats.rectangles import Rectangle
 # The weight of squared errors in the outermost rows and columns. Refinement takes steps of up to 1.5 times
 # the inverse curvature: with weights of 3 they overshoot, and the border becomes worse.
 BORDER_WEIGHT = 1.6
-# How far beyond 0 and 255 flat areas of these values are aimed at. Models trained for MS-SSIM, which hardly
-# sees levels, miss them by more than others: they need 13 for what 10 did.
+# Distance of the target beyond 0 and 255, in flat areas of these values. 10 is enough for most models. Those
+# trained for MS-SSIM, which is almost insensitive to levels, need 13.
 BEYOND = 13
-# The least share of a picture's pixels in such areas, to be looked after.
+# Least share of a picture's pixels in such areas; below it they are ignored.
 LEAST_FLAT = 1 / 1024
 
 # Rows and columns of a picture.
@@ -33,7 +33,7 @@ _Part = tuple[slice, slice]
 
 
 class ErrorMeasure:
-    """The errors of decoded versions of ``picture`` that count."""
+    """The distortion of decoded versions of ``picture``."""
 
     def __init__(self, picture: Picture) -> None:
         self._picture = picture
@@ -43,14 +43,14 @@ class ErrorMeasure:
         self._border = list(_border(picture.height, picture.width))
 
     def lacking(self, decoded: Picture, outer: Rectangle) -> np.ndarray:
-        """float32 (rows, columns, 3) in 0..1: what the pixels of ``decoded`` lack of the picture's in
-        ``outer``, times their weights; 0 beyond the picture.
+        """float32 (rows, columns, 3) in 0..1: the picture minus ``decoded`` within ``outer``, times the
+        weights of pixels; 0 beyond the picture.
         """
         part = (slice(outer.y0, outer.y1), slice(outer.x0, outer.x1))
         return self._weighed(self._lacking(decoded.pixels[part], part), part, outer)
 
     def lacking_in(self, shown: np.ndarray, outer: Rectangle) -> np.ndarray:
-        """As ``lacking``, where only ``shown`` is decoded: uint8 (rows, columns, 3) of ``outer``."""
+        """As ``lacking``, if only the part ``shown``, uint8 (rows, columns, 3) of ``outer``, was decoded."""
         part = (slice(outer.y0, outer.y1), slice(outer.x0, outer.x1))
         rows, columns = self._picture.pixels[part].shape[:2]
         shown = shown[:rows, :columns]
@@ -59,7 +59,7 @@ class ErrorMeasure:
         return self._weighed(self._lacking(shown, part), part, outer)
 
     def _weighed(self, lacking: np.ndarray, part: _Part, outer: Rectangle) -> np.ndarray:
-        """What ``lacking`` gives, of errors in 0..255."""
+        """Errors in 0..255 -> the result of ``lacking``."""
         self._weigh(lacking, part)
         lacking /= 255
         if self._picture.grey:
@@ -69,8 +69,8 @@ class ErrorMeasure:
         return padded
 
     def squared(self, decoded: Picture) -> np.ndarray:
-        """float64 (h, w): squared errors in 0..255 times their weights, summed over the pixels that each
-        latent stands for.
+        """float64 (h, w): squared errors in 0..255 times their weights, summed over the 16 x 16 pixels of
+        each latent.
         """
         size, (height, width) = LATENT_PIXELS, decoded.pixels.shape[:2]
         sums = np.empty((-(-height // size), -(-width // size)))
@@ -85,7 +85,9 @@ class ErrorMeasure:
         return sums
 
     def psnr_db(self, decoded: Picture) -> float:
-        """PSNR of the visible pixels, all of one weight; infinite where they are equal or none is visible."""
+        """PSNR in dB of the visible pixels, with equal weights; infinite if all are equal or none is
+        visible.
+        """
         total, rows = 0.0, 256
         for top in range(0, self._picture.height, rows):
             part = (slice(top, top + rows), slice(None))
@@ -97,8 +99,8 @@ class ErrorMeasure:
         return float(10 * np.log10(255**2 * count / total)) if total else float("inf")
 
     def ssimulacra2(self, decoded: Picture, source: str) -> float:
-        """SSIMULACRA2 of ``decoded``; pixels that alpha hides count as equal. Raises ImageError for pictures
-        that are too small for it.
+        """SSIMULACRA2 of ``decoded``. Pixels that alpha hides count as equal. Raises ImageError for pictures
+        that are too small.
         """
         from decant.ssimulacra2 import SMALLEST, ssimulacra2
 
@@ -117,8 +119,8 @@ class ErrorMeasure:
         return ssimulacra2(original, shown)
 
     def _lacking(self, shown: np.ndarray, part: _Part) -> np.ndarray:
-        """float32 (rows, columns[, 3]) in 0..255: what ``shown`` lacks of a ``part`` of the picture, 0 where
-        nothing is visible.
+        """float32 (rows, columns[, 3]) in 0..255: a ``part`` of the picture minus ``shown``, 0 where alpha
+        hides it.
         """
         lacking: np.ndarray = np.subtract(self._picture.pixels[part], shown, dtype=np.float32)
         if self._hidden is not None:
@@ -132,8 +134,9 @@ class ErrorMeasure:
 
 
 def beyond(picture: Picture) -> Picture | None:
-    """``picture`` with flat areas of 0 or 255 moved inwards by ``BEYOND``; None where there are next to none.
-    Latents of a picture, moved as far again from those of this one, aim beyond the range.
+    """``picture`` with flat areas of 0 or 255 moved inwards by ``BEYOND``; None if there are almost none.
+
+    If y are the latents of the picture and b those of this one, then 2 y - b aims beyond the range of 8 bits.
     """
     areas = [(value, _flat(picture, value)) for value in (0, 255)]
     if all(area is None for _, area in areas):
@@ -146,9 +149,7 @@ def beyond(picture: Picture) -> Picture | None:
 
 
 def padded(picture: Picture, outer: Rectangle) -> np.ndarray:
-    """uint8 (rows, columns, 3) of ``outer``, which may reach past the picture: its last row and column are
-    repeated there.
-    """
+    """uint8 (rows, columns, 3) of ``outer``. Beyond the picture, its last row and column are repeated."""
     pixels = picture.pixels[outer.y0 : outer.y1, outer.x0 : outer.x1]
     margins = [(0, outer.height - pixels.shape[0]), (0, outer.width - pixels.shape[1]), (0, 0)]
     filled: np.ndarray = np.pad(pixels, margins[: pixels.ndim], mode="edge")
@@ -156,15 +157,15 @@ def padded(picture: Picture, outer: Rectangle) -> np.ndarray:
 
 
 def with_neighbours(values: np.ndarray) -> np.ndarray:
-    """Sums of values (h, w) over each and the eight around it."""
+    """Values (h, w) -> sums over 3 x 3 neighbourhoods, of the same shape."""
     near = np.lib.stride_tricks.sliding_window_view(np.pad(values, 1), (3, 3))
     sums: np.ndarray = near.sum((2, 3))
     return sums
 
 
 def _flat(picture: Picture, value: int) -> np.ndarray | None:
-    """bool (H, W): pixels that have ``value`` in all channels, as the eight around them have; None where they
-    are too few.
+    """bool (H, W): pixels that have ``value`` in all channels, and whose eight neighbours have it too. None
+    if they are too few.
     """
     equal = picture.pixels == value
     mask = equal if picture.grey else equal.all(2)
@@ -179,7 +180,7 @@ def _flat(picture: Picture, value: int) -> np.ndarray | None:
 
 
 def _border(height: int, width: int) -> Iterator[_Part]:
-    """The outermost pixels in up to four parts, each pixel once."""
+    """The outermost rows and columns in up to four parts, each pixel once."""
     yield slice(0, 1), slice(0, width)
     if height > 1:
         yield slice(height - 1, height), slice(0, width)

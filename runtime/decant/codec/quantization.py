@@ -1,4 +1,7 @@
-"""Quantization by rate and distortion (RDO quantization): which symbol each latent becomes."""
+"""RDO quantization: each latent becomes the symbol with the least bits + weight x squared error.
+
+The method is that of video coders (rate-distortion optimized quantization, Karczewicz et al. 2008).
+"""
 
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,12 +17,12 @@ from decant.errors import BundleError
 if TYPE_CHECKING:
     from decant.bundles.bundle import Bundle
 
-# Where a correction raises the error by so much, around a latent, those after it go half as far.
+# If an update raises the error around a latent by this factor, the step size there is halved.
 FAR = 1.4
 
 
 def quantized_hyperlatents(z: np.ndarray, quality: Quality) -> np.ndarray:
-    """Hyperlatents float32 (hyper, hz, wz) -> int32, within what can be coded and scaled."""
+    """Hyperlatents float32 (hyper, hz, wz) -> int32, clipped to the range that can be coded and scaled."""
     largest = np.minimum(LARGEST_SYMBOL, LARGEST_INPUT // quality.hyper_multiplier)[:, None, None]
     rounded = np.rint(z * quality.hyper_gain[:, None, None])
     clipped: np.ndarray = np.clip(rounded, -largest, largest).astype(np.int32)
@@ -27,10 +30,10 @@ def quantized_hyperlatents(z: np.ndarray, quality: Quality) -> np.ndarray:
 
 
 def symbol_weight(distortion_weight: float, quality: Quality, curvature: np.ndarray) -> np.ndarray:
-    """Bits that a unit of squared error, in steps, is worth in each channel: float32 (M,).
+    """RDO weight of each channel, float32 (M,): the bits that a squared error of one (in steps) is worth.
 
-    Latents' squared errors, times their ``curvature`` float32 (M,), sum to those of pixels in 0..1; lambda is
-    for the mean of these over three channels in 0..255.
+    Squared errors of latents times their ``curvature`` float32 (M,) sum to the squared error of pixels in
+    0..1. ``distortion_weight`` (lambda) is for the mean over three colours in 0..255. Hence 255^2 / 3.
     """
     weight: np.ndarray = distortion_weight * 255**2 / 3 * np.square(quality.step) * curvature
     return weight
@@ -41,9 +44,10 @@ def quantized(
 ) -> np.ndarray:
     """x float32 (M, rows, columns), in steps -> symbols int32, 0 where the scale index is 0.
 
-    With ``weight`` float32 (M,), bits per unit of squared error in steps, a symbol is its rounding, one or
-    two steps nearer to 0, or 0, whichever has the least bits + weight x error; ``bits`` (32, 2 R + 1) are
-    those of -R..R at each scale index. Without, it is the rounding.
+    Without ``weight``, a symbol is x rounded. With ``weight`` float32 (M,) or (M, rows, columns), from
+    ``symbol_weight``, the candidates are the rounded value, one and two steps nearer to 0, and 0. The symbol
+    is the candidate with the least bits + weight x squared error. ``bits`` float32 (32, 2 R + 1) has the cost
+    of the symbols -R..R at each scale index.
     """
     symbols: np.ndarray = np.clip(np.rint(x), -LARGEST_SYMBOL, LARGEST_SYMBOL).astype(np.int32)
     symbols[scale_indices == 0] = 0
@@ -70,22 +74,24 @@ def quantized(
 
 
 class Prediction(Protocol):
-    """Channel-conditional mean prediction (Minnen and Singh 2020): what latents of the first ``known``
-    channels add to the means of later channel groups.
+    """Channel-conditional mean prediction (Minnen and Singh 2020): residuals of the first ``known`` channels
+    correct the means of later channel groups.
     """
 
     known: int
 
     def __call__(self, residuals: np.ndarray) -> np.ndarray:
-        """How far they are from their means float32 (known, h, w), 0 where that is not known yet -> what to
-        add (predicted, h, w) from the second channel group on; to each group from those before it.
+        """Residuals float32 (known, h, w) -> corrections of means (predicted, h, w), from the second channel
+        group on. Residuals that are not known yet are 0. Each group is corrected from the groups before it.
         """
 
 
 class Quantizer:
-    """``quantized`` of the latents ``y`` of a tile, float32 (M, rows, columns), one part after the other.
-    ``mean``, of the same shape, is what hyperlatents give; anchors add to it once they are chosen. What
-    groups predict, as if this tile were the only one, is ``predicted`` in the end.
+    """Quantizes the latents ``y`` float32 (M, rows, columns) of a tile, one part after the other.
+
+    It is the ``choose`` of ``GridLayout.choose_symbols``. ``mean``, of the same shape, comes from the
+    hyperlatents; once the anchors of a group are chosen, they correct the means of its other positions.
+    In the end, ``predicted`` holds the channel-conditional corrections, as if this tile were the picture.
     """
 
     def __init__(
@@ -127,7 +133,7 @@ class Quantizer:
         return symbols
 
     def _learn(self, channels: slice, symbols: np.ndarray, predict: Prediction) -> None:
-        """Take what these ``symbols`` of a whole channel group say of the means of the groups after it."""
+        """Correct the means of later groups by the ``symbols`` of a whole channel group."""
         own = slice(channels.start, min(channels.stop, predict.known))
         self._residuals[own] = (symbols * self._quality.step[channels, None, None])[: own.stop - own.start]
         before, self.predicted = self.predicted, predict(self._residuals)
@@ -140,8 +146,9 @@ class Quantizer:
 
 
 def prediction_channels_of(bundle: "Bundle", layout: GridLayout) -> int | None:
-    """Of how many channels the graph ``prediction`` of ``bundle`` takes the latents; None where it has none.
-    Raises BundleError where it takes or gives others than the layout has.
+    """Number of input channels of the bundle's ``prediction`` graph, or None if the bundle has no such graph.
+
+    Raises BundleError if the graph's channels do not fit the layout.
     """
     if not bundle.has("prediction"):
         return None
@@ -163,7 +170,7 @@ def prediction_channels_of(bundle: "Bundle", layout: GridLayout) -> int | None:
 
 
 class PredictionGraph:
-    """The graph ``prediction`` of a bundle, on ``known`` channels."""
+    """``Prediction`` by the bundle's ``prediction`` graph, from ``known`` channels."""
 
     def __init__(self, session: Session, known: int) -> None:
         self._session, self.known = session, known

@@ -1,4 +1,6 @@
-"""The quality at which a picture is encoded, given or searched for, and the warning for unfit pictures."""
+"""The quality at which a picture is encoded: given, or found by bisection for a target. Warns about pictures
+that no quality reproduces well.
+"""
 
 import warnings
 from collections.abc import Callable
@@ -7,19 +9,20 @@ from dataclasses import dataclass, field
 from decant.errors import ImageError, QualityWarning
 from decant.settings import DEFAULT_QUALITY, LARGEST_QUALITY, Settings
 
-# Below this PSNR at the highest quality a picture is not held: photographs are above 35 dB there.
+# Below this PSNR at the highest quality, a picture counts as not reproduced well. Photographs reach more than
+# 35 dB there.
 LOWEST_HELD_DB = 25.0
-# From this quality on, a picture below LOWEST_HELD_DB is tried at the highest, to see whether that helps.
-# Lower qualities are meant to lose much.
+# From this quality on, a picture below LOWEST_HELD_DB is tried at the highest quality, to see whether that
+# helps. At lower qualities a low PSNR is what the user asked for.
 ASKING_FOR_FIDELITY = 50
-# How far border weights can take the PSNR of refinement from that of equal weights.
+# Largest difference, in dB, between the PSNR that refinement sees (with border weights) and the true PSNR.
 _ROUGH_DB = 1.0
 _INSTEAD = "store it as PNG or lossless WebP"
 
 
 @dataclass(frozen=True)
 class Coded:
-    """A file, and the PSNR in dB that refinement saw, to ``_ROUGH_DB``; None where nothing decoded it."""
+    """A file, and its PSNR in dB as refinement saw it, within ``_ROUGH_DB``; None if nothing decoded it."""
 
     data: bytes
     psnr_db: float | None = None
@@ -27,10 +30,12 @@ class Coded:
 
 @dataclass
 class Trials:
-    """Files of one picture, each quality made once. ``make`` encodes at a quality; ``draft`` does it faster
-    and not as well; ``float_db`` and ``shown_db`` give the PSNR of a file by the float decoder and by the
-    default decoder here, ``shown_score`` the SSIMULACRA2 by the default decoder. ``source`` names the picture
-    in messages.
+    """Files of one picture. Each quality is encoded once and kept.
+
+    * ``make`` encodes at a quality; ``draft`` does so faster and less well;
+    * ``float_db`` and ``shown_db`` give the PSNR of a file, by the float and by the default decoder;
+    * ``shown_score`` gives its SSIMULACRA2, by the default decoder;
+    * ``source`` names the picture in messages.
     """
 
     make: Callable[[int], Coded]
@@ -54,8 +59,10 @@ class Trials:
 
 
 def file_for(settings: Settings, trials: Trials) -> bytes:
-    """The bytes of the file that ``settings`` ask for. Raises ImageError for a target that no quality meets;
-    warns with QualityWarning where no quality reproduces the picture well.
+    """The bytes of the file that ``settings`` ask for.
+
+    Raises ImageError for a target that no quality meets. Warns with QualityWarning if no quality reproduces
+    the picture well.
     """
     quality = _quality_for(settings, trials)
     _warn_unless_held(trials, quality)
@@ -81,8 +88,8 @@ def _quality_for(settings: Settings, trials: Trials) -> int:
 
 
 def _lowest_reaching(target: float, measured: Callable[[bytes], float], named: str, trials: Trials) -> int:
-    """The lowest quality whose file is ``measured`` at ``target`` or more, where all above it are; ``named``
-    has the target in messages. Raises ImageError where none is.
+    """The lowest quality whose file is ``measured`` at ``target`` or more, by bisection: all higher qualities
+    are taken to reach it too. ``named`` formats the target in messages. Raises ImageError if none reaches it.
     """
     below = highest(lambda quality: measured(trials.data(quality)) < target) or 0
     if below == LARGEST_QUALITY:
@@ -95,7 +102,7 @@ def _lowest_reaching(target: float, measured: Callable[[bytes], float], named: s
 
 
 def _warn_unless_held(trials: Trials, quality: int) -> None:
-    """Warn where the picture at ``quality`` has a low PSNR and the highest quality does not help."""
+    """Warn if the picture has a low PSNR at ``quality``, and the highest quality does not help."""
     if quality < ASKING_FOR_FIDELITY:
         return
     coded = trials.coded(quality)
@@ -121,7 +128,9 @@ def _warn_unless_held(trials: Trials, quality: int) -> None:
 
 
 def highest(fits: Callable[[int], bool]) -> int | None:
-    """The highest quality 1..100 that ``fits``, where all below it do; None where none does."""
+    """The highest quality 1..100 that ``fits``, by bisection: all lower ones are taken to fit. None if none
+    fits.
+    """
     low, high = 0, LARGEST_QUALITY
     while low < high:
         middle = (low + high + 1) // 2

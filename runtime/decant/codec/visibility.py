@@ -1,13 +1,15 @@
-"""How visible errors are: a quadratic form that follows SSIMULACRA2, for RDO quantization and refinement.
+"""Visibility of errors: a quadratic form that approximates SSIMULACRA2, for RDO quantization and refinement.
 
-An error of a pixel is taken to XYB (``decant.ssimulacra2``) and to five scales, each half as fine as the one
-before. Its square counts by colour and by scale. It counts less where the picture itself varies, as SSIM
-divides errors by the variance around them (visual masking). The weights of colours and scales follow those of
-SSIMULACRA2. Its fourth norms, which count the worst places most, are replaced by weights: once a decoded
-picture is known, each place is weighed by the derivative of the norm at its error.
+1. An error of pixels is converted to XYB (``decant.ssimulacra2``) and to five scales, each at half the
+   resolution of the one before.
+2. Its square has a weight for each colour and scale. The weights follow those of SSIMULACRA2.
+3. The weight is lower where the picture itself varies (visual masking): as in SSIM, errors are divided by a
+   power of the local variance.
+4. SSIMULACRA2 also has fourth norms, in which the worst positions count most. They are replaced by weights:
+   once a decoded picture is known, each position gets the derivative of the norm at its error.
 
-The synthesis makes luma and chroma from different latents, and coarse and fine structure too. What an error
-in a latent does to each colour and scale is one number a channel, which the adjoint of the synthesis gives.
+Different channels of latents control luma and chroma, and coarse and fine structure. The effect of an error
+in a latent on each colour and scale is one number per channel. The adjoint of the synthesis gives it.
 """
 
 from dataclasses import dataclass
@@ -20,37 +22,37 @@ from decant.ssimulacra2 import ABSORBANCE, BIAS, linear_light
 
 SCALES = 5
 # Weights by scale and colour (X, Y, B): of the mean error, and of its fourth norm. Y has those of the metric;
-# its edge terms are added to the scale they look at. X and B have more than there, for it hardly
-# sees them.
+# its edge terms are added to the scale on which they work. X and B have larger weights than in the metric,
+# which is almost insensitive to them.
 MEAN_WEIGHTS = np.array([[2, 0, 2], [2, 0, 2], [2, 225, 3], [2, 176, 9], [2, 0, 60]], np.float32)
 NORM_WEIGHTS = np.array([[0, 24, 0], [0, 8, 0], [0, 19, 0], [0, 24, 0], [0, 70, 0]], np.float32)
-# The share of the plain squared error in the whole. It keeps channels that hardly matter from following the
-# errors of those that do.
+# Share of the plain squared error in the distortion. Without it, channels with almost no weight would be
+# changed freely to correct the errors of other channels.
 PLAIN = 0.3
-# SSIM's constant C2, and the power of masking: with 1 bright noise would hide everything.
+# SSIM's constant C2, and the exponent of masking. With the exponent 1, bright noise would hide everything.
 LEAST_VARIANCE = 0.0009
 MASKING = 0.5
-# The most that the derivative of a fourth norm raises a place.
+# Upper limit of the weight that the derivative of a fourth norm gives a position.
 MOST_RAISED = 8.0
-# Weights of latents stay within these, relative to those of the squared error.
+# Range of the weights of latents, relative to those of the squared error.
 WEIGHT_RANGE = (1 / 16, 400.0)
 
 _GREY = 128
-# XYB before its scaling and moving: X, Y, B - Y of cube roots.
+# XYB before its scaling and offset: X, Y, B - Y of cube roots.
 _OPPONENT = np.array([[7, -7, 0], [0.5, 0.5, 0], [-0.5, -0.5, 1]], np.float32)
 
 
 @dataclass(frozen=True)
 class ChannelEffects:
-    """What a squared error of a latent does, relative to the squared error of the picture it makes:
-    ``shares`` float32 (M, SCALES, 3), for mid-grey.
+    """Effect of a squared error of a latent on each scale and colour, relative to the squared error of the
+    pixels that it causes: ``shares`` float32 (M, SCALES, 3), measured at mid-grey.
     """
 
     shares: np.ndarray
 
     @classmethod
     def of(cls, adjoint: Session, channels: int) -> "ChannelEffects":
-        """Measured at latents of 0 by random projections (Hutchinson 1989), the same in every process."""
+        """Measure at latents of 0 by random projections (Hutchinson 1989). The seed is fixed."""
         side, margin, random = 24, 4, np.random.default_rng(0)
         latents = np.zeros((1, channels, side, side), np.float32)
 
@@ -75,7 +77,7 @@ class ChannelEffects:
 
 
 class Visibility:
-    """The measure for one window of a picture, ``pixels`` uint8 (H, W, 3), H and W multiples of
+    """The distortion of one window of a picture, ``pixels`` uint8 (H, W, 3). H and W are multiples of
     LATENT_PIXELS. Errors are float32 (H, W, 3) in 0..1.
     """
 
@@ -84,7 +86,7 @@ class Visibility:
         cones = light.reshape(-1, 3) @ ABSORBANCE.T + BIAS
         roots = np.cbrt(cones)
         xyb = (roots @ _OPPONENT.T).reshape(pixels.shape)
-        # One gain for all colours: by how much more, or less, than at mid-grey a luma error is seen.
+        # One gain for all colours: the visibility of a luma error relative to that at mid-grey.
         slope = 1 / np.square(roots[:, :2]) * (_SLOPE[pixels].reshape(-1, 3)[:, :2])
         grey = 1 / np.cbrt(linear_light()[_GREY] + BIAS) ** 2 * _SLOPE[_GREY]
         gain = np.sqrt(np.square(slope).mean(1) / grey**2).astype(np.float32)
@@ -94,8 +96,8 @@ class Visibility:
         self._weights = [MEAN_WEIGHTS[scale] * mask for scale, mask in enumerate(self._masks)]
 
     def norms(self, errors: np.ndarray) -> np.ndarray:
-        """float64 (SCALES, 3): sums over places of the fourth power of masked errors, and in row SCALES the
-        places; from several windows they add up.
+        """float64 (SCALES + 1, 3): sums over positions of the fourth power of masked errors. Row SCALES has
+        the number of positions. The arrays of several windows can be added.
         """
         sums = np.zeros((SCALES + 1, 3))
         for scale, loss in enumerate(self._losses(errors)):
@@ -105,7 +107,7 @@ class Visibility:
         return sums
 
     def raise_worst(self, errors: np.ndarray, norms: np.ndarray) -> None:
-        """Weigh places by the derivative of the fourth norms ``norms`` at these ``errors``."""
+        """Give each position the derivative of the fourth norms ``norms`` at these ``errors`` as weight."""
         fourth = (norms[:SCALES] / norms[SCALES]) ** 0.75 + 1e-12
         for scale, loss in enumerate(self._losses(errors)):
             raised = np.minimum(loss**3 / fourth[scale].astype(np.float32), np.float32(MOST_RAISED))
@@ -113,8 +115,8 @@ class Visibility:
             self._weights[scale] = _smooth(weight * self._masks[scale])
 
     def weighted(self, errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Half the gradient of the measure at ``errors``, of their shape; and the measure itself, float32
-        (H / 16, W / 16), summed over the pixels of each latent.
+        """Half the gradient of the distortion at ``errors``, of their shape; and the distortion itself,
+        float32 (H / 16, W / 16), summed over the pixels of each latent.
         """
         seen = self._seen(errors)
         total = np.zeros((errors.shape[0] // LATENT_PIXELS, errors.shape[1] // LATENT_PIXELS), np.float32)
@@ -133,8 +135,8 @@ class Visibility:
         return gradient.reshape(errors.shape), total
 
     def latent_weights(self, effects: ChannelEffects) -> np.ndarray:
-        """float32 (M, H / 16, W / 16): what a squared error of each latent is worth by this measure, relative
-        to the squared error of the picture it makes.
+        """float32 (M, H / 16, W / 16): the distortion that a squared error of each latent causes, relative to
+        the squared error of the pixels that it causes.
         """
         gain = block_sums(np.square(self.gain[:, :, 0]), LATENT_PIXELS) / LATENT_PIXELS**2
         maps = []
@@ -149,8 +151,8 @@ class Visibility:
         return weights
 
     def _losses(self, errors: np.ndarray) -> list[np.ndarray]:
-        """Of each scale: masked squared errors around each place, at most 2, at half the scale's
-        resolution but the last.
+        """For each scale, the masked squared errors around each position, at most 2. All scales but the last
+        are at half their resolution.
         """
         seen, found = self._seen(errors), []
         for scale in range(SCALES):
@@ -168,8 +170,8 @@ class Visibility:
 
 
 def _masks(xyb: np.ndarray) -> list[np.ndarray]:
-    """Of each scale, at half its resolution but the last: one over the variance around each place, to the
-    power of MASKING.
+    """For each scale, the inverse of the local variance to the power of MASKING. All scales but the last are
+    at half their resolution.
     """
     masks = []
     for scale in range(SCALES):

@@ -1,20 +1,20 @@
-"""Files of the layout ``grid`` for the eye: ``tune="iq"``.
+"""Encoder of the layout ``grid`` for ``tune="iq"``: it minimizes the visible error.
 
-As ``decant.codec.encoder`` with ``tune="psnr"``, this chooses symbols by rate and distortion and corrects
-latents by the decoder's errors (Yang et al. 2020, arXiv 2006.04240), but errors count as
-``decant.codec.visibility`` sees them: by place, by colour and by scale. One coding tile is finished after the
-other, so memory does not grow with the number of rounds, and only symbols of the tile itself move:
+Like ``decant.codec.encoder`` with ``tune="psnr"``, it has RDO quantization and latent refinement (Yang et al.
+2020, arXiv:2006.04240). Errors have the weights of ``decant.codec.visibility``: by position, colour and
+scale. One coding tile is finished after the other, so memory does not grow with the number of rounds. Only
+the symbols of the current tile change:
 
     latents of the tile, and of the ``halo`` around it: already coded above and to the left, else as analysed
        |
        v
-    RDO quantization by the squared error -> decode -> errors: weights of all places and latents
+    RDO quantization by the squared error -> decode -> errors -> weights of all positions and latents
        |
        v
-    `rounds` times: gradient of the weighed errors -> latents move -> RDO quantization -> decode
+    `rounds` times: gradient of the weighted errors -> update of latents -> RDO quantization -> decode
        |
        v
-    the symbols with the least bits + lambda x weighed error -> stream
+    the symbols with the least bits + lambda x weighted error -> stream
 """
 
 from dataclasses import dataclass
@@ -34,22 +34,23 @@ from decant.formats.rectangles import Rectangle, whole
 if TYPE_CHECKING:
     from decant.codec.encoder import Analysed, GridEncoder, HyperPart
 
-# Lambda of the weighed error, relative to that of the squared error at a quality. Below 1, files of a quality
-# are smaller, and more is gained.
+# Lambda of the weighted error, relative to that of the squared error at the same quality. A value below 1
+# makes files smaller at a quality, and the gain larger.
 LAMBDA = 0.6
-# How much of the inverse curvature a correction goes, and of its last update each latent goes again.
+# Step size relative to the inverse curvature, and share of the last update that is added again.
 STEP_SIZE, MOMENTUM = 0.5, 0.25
-# Where the error around a latent rises by so much, its steps halve.
+# If the error around a latent rises by this factor, its step size is halved.
 RISEN = 1.05
-# Pictures of several tiles: how the whole is weighed is measured on up to so many windows of this side, in
-# latents, and on a quarter of the picture at most.
+# In pictures of several tiles, the weights of the whole are measured on up to SAMPLES windows of SAMPLE_SIDE
+# latents a side, and on a quarter of the picture at most.
 SAMPLES, SAMPLE_SIDE = 20, 16
 
 
 @dataclass(frozen=True)
 class Balance:
-    """What holds for the whole picture: sums of fourth powers of visible errors (``Visibility.norms``), and
-    the plain squared error by the weighed one, after symbols were chosen by the squared error.
+    """Values of the whole picture after RDO quantization by the squared error: ``norms``, sums of fourth
+    powers of visible errors (``Visibility.norms``), and ``factor``, the plain divided by the weighted
+    squared error.
     """
 
     norms: np.ndarray
@@ -58,7 +59,7 @@ class Balance:
 
 @dataclass(frozen=True)
 class VisuallyCoded:
-    """A latents section, and about the PSNR in dB of the picture it makes."""
+    """A latents section, and the approximate PSNR in dB of its picture."""
 
     latents: bytes
     psnr_db: float
@@ -66,7 +67,7 @@ class VisuallyCoded:
 
 @dataclass
 class _Coded:
-    """One choice of symbols of a rectangle: their table bits, and the latents that a decoder has."""
+    """One quantization of a rectangle: its symbols, their bits by the tables, and the decoder's latents."""
 
     symbols: np.ndarray
     scale_indices: np.ndarray
@@ -76,7 +77,7 @@ class _Coded:
 
 
 class VisualEncoder:
-    """Encodes with the graphs of ``encoder``; ``adjoint`` and ``synthesis`` are sessions of its bundle."""
+    """Encodes with the graphs of ``encoder``. ``adjoint`` and ``synthesis`` are sessions of its bundle."""
 
     def __init__(
         self, encoder: "GridEncoder", adjoint: Session, synthesis: Session, bits: np.ndarray
@@ -121,7 +122,7 @@ class _Work:
         self._ones = np.ones((1, self._encoder.layout.channels, 1, 1), np.float32)
 
     def run(self, rounds: int) -> VisuallyCoded:
-        """All tiles, one after the other."""
+        """Encode all tiles, one after the other."""
         layout, tiles = self._encoder.layout, [Rectangle(*tile) for tile in self._hyper.shape.tiles]
         balance = self._sampled() if len(tiles) > 1 else None
         streams, left, squared_error = [], None, 0.0
@@ -140,7 +141,7 @@ class _Work:
         return VisuallyCoded(layout.write(self._hyper.stream, streams), psnr_db)
 
     def _tile(self, tile: Rectangle, left: np.ndarray | None, rounds: int, balance: Balance | None) -> _Coded:
-        """The symbols of one coding tile."""
+        """Quantize one coding tile."""
         outer, window = self._window(tile, left)
         inside = tile.within(outer)
         mean = mean_of_tile(self._encoder.hyper_mean, self._hyperlatents, tile)
@@ -165,7 +166,7 @@ class _Work:
             coded.squared_error = float(plain.sum())
             seen = seen * share + np.float32(PLAIN) * plain
             cost = coded.bits + self._lambda * 255**2 / 3 * float(seen.sum())
-            if (i and cost < least) or not rounds:  # the first was not chosen by this measure
+            if (i and cost < least) or not rounds:  # the first one minimized another distortion
                 best, least = coded, cost
             if i == rounds:
                 break
@@ -184,7 +185,7 @@ class _Work:
         return best
 
     def _sampled(self) -> Balance:
-        """Measured on windows all over the picture."""
+        """Measure the balance on windows that are spread over the picture."""
         h, w, side = self._bounds.height, self._bounds.width, SAMPLE_SIDE
         count = max(1, min(SAMPLES, h * w // (4 * side * side)))
         columns = max(1, round((count * w / h) ** 0.5))
@@ -232,7 +233,7 @@ class _Work:
         return _Coded(symbols, indices, _table_bits(self._tools._bits, symbols, indices), latents)
 
     def _errors(self, tile: Rectangle, outer: Rectangle, window: np.ndarray, coded: _Coded) -> np.ndarray:
-        """float32 (rows, columns, 3) of ``outer`` in pixels: what the decoded tile lacks, 0 outside of it."""
+        """float32 (rows, columns, 3) of ``outer`` in pixels: picture minus decoded tile, 0 outside it."""
         inside = tile.within(outer)
         window[0, :, *inside] = coded.latents
         pixels = self._tools._synthesis.run(np.zeros_like(window), window, self._ones)[0]
@@ -243,12 +244,12 @@ class _Work:
         return errors
 
     def _visibility(self, outer: Rectangle) -> Visibility:
-        """Of the picture in ``outer``, a rectangle of latents."""
+        """The distortion of the picture within ``outer``, a rectangle of latents."""
         return Visibility(padded(self._picture, outer.finer(LATENT_PIXELS)))
 
 
 def _balance(norms: np.ndarray, parts: list[tuple[Visibility, np.ndarray]]) -> Balance:
-    """Of windows of a picture and their errors, whose places it weighs (``Visibility.raise_worst``)."""
+    """The balance of windows with their errors. Updates the weights of the windows (``raise_worst``)."""
     plain = weighed = 0.0
     for shown, errors in parts:
         shown.raise_worst(errors, norms)
@@ -258,7 +259,7 @@ def _balance(norms: np.ndarray, parts: list[tuple[Visibility, np.ndarray]]) -> B
 
 
 def _table_bits(bits: np.ndarray, symbols: np.ndarray, scale_indices: np.ndarray) -> float:
-    """Bits of the symbols by the tables; those of bypass bits count as the largest in a table."""
+    """Bits of the symbols by the tables. Escapes count as the largest symbol of a table."""
     where = np.flatnonzero(scale_indices)
     radius = bits.shape[1] // 2
     column = np.clip(symbols.reshape(-1)[where], -radius, radius) + radius

@@ -19,12 +19,12 @@ def bundle() -> None:
     type=click.Choice(["native", "onnxruntime", "openvino"]),
     default="native",
     show_default=True,
-    help="What the client decodes with.",
+    help="Runtime that the client decodes with.",
 )
 @click.option(
     "--precision",
     type=click.Choice(["int8", "int16", "float32"]),
-    help="Without it: int16 for native, int8 for the others.",
+    help="Precision of the graphs. Default: int16 for native, int8 for the others.",
 )
 @bundle_dir_option
 def slim(name: str, out: str, runtime: str, precision: str | None, bundle_dir: str | None) -> None:

@@ -46,21 +46,21 @@ def _crop(
     "--crop",
     metavar="X,Y,W,H",
     callback=_crop,
-    help="Only so many pixels, w x h, from column x and row y on; decodes no more than these need.",
+    help="Decode the region of W x H pixels whose top left corner is column X, row Y.",
 )
 @click.option(
     "--precision",
     default="auto",
     show_default=True,
     metavar="NAME",
-    help="float, int16, int8, int8-static, float16, int4 or auto.",
+    help="Precision of the graphs: float, int16, int8, int8-static, float16, int4 or auto.",
 )
-@click.option("--upright", is_flag=True, help="Turn the picture as its EXIF orientation says.")
+@click.option("--upright", is_flag=True, help="Rotate the picture by its EXIF orientation.")
 @click.option(
     "--max-size",
     type=click.IntRange(1, 65535),
     metavar="N",
-    help="Make pictures smaller, in proportion, whose width or height is above N.",
+    help="Downscale pictures with a width or height above N, to at most N, in proportion.",
 )
 @png_level_option
 @click.option("--denoise", is_flag=True, help="Run the bundle's denoiser after the decoder.")
@@ -70,7 +70,7 @@ def _crop(
     type=click.Choice(["png", "webp", "tiff", "ppm", "npy"]),
     default="png",
     show_default=True,
-    help="Of the pictures, where OUT is a folder, a device or standard output.",
+    help="Format of the pictures, if OUT is a folder, a device or standard output.",
 )
 @converting_options
 def decode(

@@ -42,28 +42,28 @@ if TYPE_CHECKING:
 @click.option(
     "--model",
     metavar="NAME",
-    help="Bundle to encode with: a name, or a bundle's folder; `decant models` says which can encode. "
-    "Without it: lite, or the only one found.",
+    help="Bundle to encode with: a name, or a bundle's folder; `decant models` shows which can encode. "
+    "Default: lite, or the only bundle found.",
 )
 @click.option(
     "--quality",
     type=click.IntRange(1, LARGEST_QUALITY),
-    help=f"1 to {LARGEST_QUALITY}, for models that have qualities; {DEFAULT_QUALITY} where neither it nor a "
-    "target is given.",
+    help=f"1 to {LARGEST_QUALITY}, for models that have qualities. Without it and without a target: "
+    f"{DEFAULT_QUALITY}.",
 )
 @click.option(
     "--effort",
     type=click.IntRange(0, LARGEST_EFFORT),
-    help="0 rounds latents, 1 chooses them by rate and distortion. "
-    f"{DEFAULT_EFFORT} (the default) also decodes the result and corrects the latents "
-    f"{ROUNDS[DEFAULT_EFFORT]} times; {LARGEST_EFFORT} does so {ROUNDS[LARGEST_EFFORT]} times.",
+    help="More effort takes longer and gives smaller files. 0 rounds latents; 1 quantizes them by rate and "
+    f"distortion; {DEFAULT_EFFORT} (the default) also decodes the result and corrects the latents "
+    f"{ROUNDS[DEFAULT_EFFORT]} times, and {LARGEST_EFFORT} does so {ROUNDS[LARGEST_EFFORT]} times.",
 )
 @target_bpp_option
 @click.option(
     "--target-psnr",
     type=click.FloatRange(0, min_open=True),
     metavar="DB",
-    help="The lowest quality that decodes at so many dB or more.",
+    help="Use the lowest quality whose picture decodes with at least this PSNR.",
 )
 @target_ssimulacra2_option
 @tune_option
@@ -76,7 +76,7 @@ if TYPE_CHECKING:
 @click.option(
     "--refuse-animated",
     is_flag=True,
-    help="Refuse pictures of more than one frame or page; otherwise the first is encoded, with a message.",
+    help="Refuse pictures of several frames or pages. Otherwise the first is encoded, with a message.",
 )
 @converting_options
 def encode(

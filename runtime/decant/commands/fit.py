@@ -18,7 +18,7 @@ from decant.commands.terminal import say, show_lines
     type=click.Choice(["cpu", "npu", "gpu", "emulator", "auto"]),
     default="cpu",
     show_default=True,
-    help="Whose graphs are tried; auto: npu, gpu and cpu.",
+    help="Device whose graphs are tried; auto tries npu, gpu and cpu.",
 )
 @click.option(
     "--for",
@@ -26,19 +26,23 @@ from decant.commands.terminal import say, show_lines
     type=click.Choice(["latency", "throughput"]),
     default="latency",
     show_default=True,
-    help="What is best: the shortest decode, or the most pictures a second.",
+    help="What to optimize: the time of one decode, or the pictures per second.",
 )
 @threads_option
-@click.option("--strict-device", is_flag=True, help="Refuse graphs of which an operator would run elsewhere.")
+@click.option(
+    "--strict-device",
+    is_flag=True,
+    help="Refuse graphs that have an operator which would run on another device.",
+)
 @click.option("--report", type=click.Path(path_type=Path), help="Write the figures to this JSON file too.")
 @click.option(
     "--compare",
     "others",
     multiple=True,
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Show reports of --report in one table instead; may be repeated.",
+    help="Only show these reports of --report in one table; repeatable.",
 )
-@click.option("--forget", is_flag=True, help="Remove what was chosen for BUNDLE and the device instead.")
+@click.option("--forget", is_flag=True, help="Only remove the stored choice for BUNDLE and the device.")
 @bundle_dir_option
 @quiet_option
 @json_option
@@ -57,8 +61,8 @@ def fit(
 ) -> None:
     """Choose the best graph of BUNDLE for this machine and compile it for the next load.
 
-    Every graph that a device takes decodes the golden files and is timed. Compiled graphs and the choice are
-    kept in the user's cache folder, and decoding with --runtime and --precision auto starts from them.
+    Every graph that the device can run decodes the golden files and is timed. Compiled graphs and the choice
+    are stored in the user's cache folder. Decoding with --runtime auto and --precision auto uses them.
     """
     from decant.bundles.bundle import open_bundle
     from decant.commands.describe import table

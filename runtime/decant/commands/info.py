@@ -16,7 +16,7 @@ from decant.commands.terminal import show_lines
 @bundle_dir_option
 @json_option
 def info(paths: tuple[Path, ...], bundle_dir: str | None, as_json: bool) -> None:
-    """Say what .dcn files or bundles hold.
+    """Show what .dcn files or bundles contain.
 
     PATH is a .dcn file, - for standard input, a bundle's folder or a bundle's name.
     """

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @click.group(invoke_without_command=True)
 @bundle_dir_option
 @json_option
-@click.option("--all", "every", is_flag=True, help="Also released models that are not here.")
+@click.option("--all", "every", is_flag=True, help="List released models that are not installed, too.")
 @click.pass_context
 def models(context: click.Context, bundle_dir: str | None, as_json: bool, every: bool) -> None:
     """List the bundles that can be found: name, version, model id, size and terms."""

@@ -25,17 +25,19 @@ def combined(*options: Callable[[_F], _F]) -> Callable[[_F], _F]:
 
 
 bundle_dir_option = click.option(
-    "--bundle-dir", metavar="DIR", help="Look for bundles here first (a bundle, or a folder of bundles)."
+    "--bundle-dir",
+    metavar="DIR",
+    help="Folder in which bundles are looked up first: a bundle, or a folder of bundles.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-quiet_option = click.option("-q", "--quiet", is_flag=True, help="Say nothing but warnings and errors.")
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print warnings and errors only.")
 keep_suffix_option = click.option(
     "--keep-suffix",
     is_flag=True,
-    help="In folders: add the new suffix to the old one (x.jpg.dcn, x.dcn.png) instead of replacing it.",
+    help="In folders, append the new suffix (x.jpg.dcn, x.dcn.png) instead of replacing the old one.",
 )
 skip_existing_option = click.option(
-    "--skip-existing", is_flag=True, help="Leave alone what is already there instead of writing it again."
+    "--skip-existing", is_flag=True, help="Do not write outputs that already exist."
 )
 threads_option = click.option(
     "--threads", type=click.IntRange(0, 1024), default=0, help="CPU threads; 0 means all.", show_default=True
@@ -55,41 +57,41 @@ running_options = combined(
         type=click.Choice(["cpu", "npu", "gpu", "emulator", "auto"]),
         default="cpu",
         show_default=True,
-        help="Where to run.",
+        help="Device to run on.",
     ),
     click.option(
         "--runtime",
         type=click.Choice(["auto", "native", "onnxruntime", "openvino"]),
         default="auto",
         show_default=True,
-        help="What to run with.",
+        help="Runtime to run with.",
     ),
     threads_option,
-    click.option("--strict-device", is_flag=True, help="Fail rather than run anything on another device."),
+    click.option("--strict-device", is_flag=True, help="Fail if any part would run on another device."),
     size_limit_option,
 )
 target_bpp_option = click.option(
     "--target-bpp",
     type=click.FloatRange(0, min_open=True),
     metavar="BITS",
-    help="The highest quality whose file has at most so many bits a pixel.",
+    help="Use the highest quality whose file has at most this many bits per pixel.",
 )
 png_level_option = click.option(
     "--png-level",
     type=click.IntRange(FASTEST, MOST),
     metavar="N",
-    help=f"Of PNG: {FASTEST} stores, {DEFAULT_LEVEL} (the default) is fast, {MOST} is smallest and slow.",
+    help=f"PNG compression: {FASTEST} stores, {DEFAULT_LEVEL} (the default) is fast, {MOST} is smallest.",
 )
 target_ssimulacra2_option = click.option(
     "--target-ssimulacra2",
     type=click.FloatRange(0, 100, min_open=True),
     metavar="SCORE",
-    help="The lowest quality of this SSIMULACRA2 or more: 50 is medium, 70 high, 90 visually lossless.",
+    help="Use the lowest quality that reaches this SSIMULACRA2: 50 is medium, 70 high, 90 visually lossless.",
 )
 tune_option = click.option(
     "--tune",
     type=click.Choice(TUNES),
-    help=f"iq: bits go where errors are seen. psnr: the least squared error. {DEFAULT_TUNE} when left out.",
+    help=f"What the encoder minimizes: the visible error (iq) or the squared error. Default {DEFAULT_TUNE}.",
 )
 # What `decant encode` and `decant decode` share: IN, OUT and how folders are converted.
 converting_options = combined(

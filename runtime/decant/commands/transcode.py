@@ -51,19 +51,19 @@ if TYPE_CHECKING:
 @click.option(
     "--quality",
     type=click.IntRange(1, LARGEST_QUALITY),
-    help=f"1 to {LARGEST_QUALITY}; without it and a target, each file keeps its number.",
+    help=f"1 to {LARGEST_QUALITY}. Without it and without a target, each file keeps its quality.",
 )
 @click.option(
     "--effort",
     type=click.IntRange(0, LARGEST_EFFORT),
-    help=f"As in encode; {DEFAULT_EFFORT} when left out.",
+    help=f"As for decant encode. Default {DEFAULT_EFFORT}.",
 )
 @target_bpp_option
 @click.option(
     "--target-psnr",
     type=click.FloatRange(0, min_open=True),
     metavar="DB",
-    help="The lowest quality of so many dB to what the old file decodes to.",
+    help="Use the lowest quality with at least this PSNR to the pixels of the old file.",
 )
 @target_ssimulacra2_option
 @tune_option
@@ -86,7 +86,7 @@ def transcode(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Encode .dcn files anew with another model: a file, or every .dcn file of a folder into a folder.
+    """Encode .dcn files again with another model: a file, or every .dcn file of a folder.
 
     Each file is decoded with the model that it names. The output gives both sizes, and the PSNR of the
     new file's pixels against the old file's. Files of the new model are copied. EXIF, ICC, XMP and

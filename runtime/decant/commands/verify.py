@@ -44,14 +44,16 @@ class _Checks:
 @click.option(
     "--require-model",
     is_flag=True,
-    help="Fail for a file whose model is not here; otherwise its header, checksums and alpha are checked.",
+    help="Fail for a file whose model is not installed. Otherwise header, checksums and alpha are checked.",
 )
 def verify(paths: tuple[Path, ...], as_json: bool, quiet: bool, **options: Any) -> None:
     """Check .dcn files, folders of them, or bundles.
 
     PATH is a .dcn file, - for standard input, a folder of .dcn files, a bundle's folder or a bundle's name.
-    In a file every checksum is checked and all symbols are decoded; in a bundle every file, and every graph
-    on every runtime and device here. Lines that begin with skip say what could not be checked.
+
+    Of a .dcn file, every checksum is checked and all symbols are decoded. Of a bundle, every file is checked,
+    and every graph runs on every runtime and device of this machine. Lines that begin with skip say what
+    could not be checked.
     """
     reports = []
     total = 0

@@ -131,7 +131,7 @@ def fit(
             trials.append(replace(trial, failed=str(error)))
     usable = [trial for trial in trials if not trial.failed]
     if not usable:
-        raise DeviceError(f"bundle {bundle.name}: no graph can be used here: {trials[0].failed}")
+        raise DeviceError(f"bundle {bundle.name}: no graph of it runs on this machine: {trials[0].failed}")
     chosen = min(usable, key=_cost(goal))
     copy = _adopted(bundle) if _is_made_here(bundle) else ""
     choice = fitted.Choice(chosen.kind, chosen.runtime, chosen.precision, goal, copy)

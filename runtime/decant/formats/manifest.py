@@ -185,7 +185,7 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
         _golden(item, {f.path for f in files}, where) for item in _take(raw, "golden", list, where)
     )
     if not golden:
-        raise BundleError(f"{where}: no golden files, so nothing would show that a runtime decodes right")
+        raise BundleError(f"{where}: no golden files; without them no runtime can be checked")
     return Manifest(
         name=name,
         version=_take(raw, "version", str, where),
@@ -260,7 +260,7 @@ def _take(value: object, key: str, kind: type, where: str) -> Any:
 def _match(value: object, key: str, pattern: re.Pattern[str], where: str) -> str:
     found: str = _take(value, key, str, where)
     if not pattern.fullmatch(found):
-        raise BundleError(f"{where}: {key!r} is {found[:80]!r}, which cannot be")
+        raise BundleError(f"{where}: {key!r} is {found[:80]!r}, which is not valid")
     return found
 
 
@@ -276,7 +276,7 @@ def _number(value: Mapping[str, Any], key: str, where: str) -> float | None:
 def _file(value: object, where: str, *, shared: bool = False) -> FileEntry:
     size = _take(value, "bytes", int, where)
     if size < 0:
-        raise BundleError(f"{where}: {size} bytes cannot be")
+        raise BundleError(f"{where}: a length of {size} bytes is not valid")
     path = checked_path(_take(value, "path", str, where), where)
     assert isinstance(value, dict)
     if "of" in value and not shared:
@@ -284,7 +284,7 @@ def _file(value: object, where: str, *, shared: bool = False) -> FileEntry:
     of = _match(value, "of", NAME_PATTERN, where) if "of" in value else None
     gzip_bytes = _take(value, "gzip_bytes", int, where) if "gzip_bytes" in value else None
     if gzip_bytes is not None and gzip_bytes < 0:
-        raise BundleError(f"{where}: {gzip_bytes} bytes cannot be")
+        raise BundleError(f"{where}: a length of {gzip_bytes} bytes is not valid")
     if gzip_bytes is not None and size > MOST_UNPACKED * gzip_bytes:
         raise BundleError(
             f"{where}: {gzip_bytes} bytes of gzip for {size}; at most {MOST_UNPACKED} times expected"

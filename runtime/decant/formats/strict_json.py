@@ -21,7 +21,7 @@ def load_json(data: bytes, where: str) -> dict[str, Any]:
         return found
 
     def refuse(text: str) -> None:
-        raise ValueError(f"{text} is no JSON number")
+        raise ValueError(f"{text} is not a JSON number")
 
     def finite(text: str) -> float:
         number = float(text)

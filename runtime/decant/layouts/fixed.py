@@ -61,10 +61,12 @@ class FixedLayout(ABC):
         if (file.width, file.height) != image:
             raise FormatError(
                 f"{source}: {file.width}x{file.height} pixels; "
-                f"model {file.name} makes {image[0]}x{image[1]} only"
+                f"model {file.name} decodes to {image[0]}x{image[1]} only"
             )
         if file.grey or file.alpha is not None:
-            raise FormatError(f"{source}: flagged grey or with alpha; model {file.name} makes plain RGB only")
+            raise FormatError(
+                f"{source}: flagged grey or with alpha; model {file.name} decodes to RGB without alpha only"
+            )
         if file.quality:
             raise FormatError(
                 f"{source}: quality {file.quality}; model {file.name} has no qualities, 0 expected"

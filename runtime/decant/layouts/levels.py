@@ -311,14 +311,14 @@ def _check_tables(layout: LevelsLayout) -> None:
         _check_counts(f"levels.counts of depth {depth}", counts, (layout.channels, 1 << depth))
         rising = np.diff(values) > 0
         if values.shape != (1 << depth,) or values.dtype != np.float32 or not rising.all():
-            raise BundleError(f"latent layout levels: levels.values of depth {depth} do not rise")
+            raise BundleError(f"latent layout levels: levels.values of depth {depth} do not ascend")
         if not 0 <= values[0] <= values[-1] <= 1:
             raise BundleError(f"latent layout levels: levels.values of depth {depth} are not all in 0..1")
     thresholds = layout.thresholds
     if thresholds.shape != (k - 1,) or thresholds.dtype != np.float32 or np.isnan(thresholds).any():
         raise BundleError(f"latent layout levels: levels.thresholds is not float32 ({k - 1},) of numbers")
     if (np.diff(thresholds) < 0).any():
-        raise BundleError("latent layout levels: levels.thresholds do not rise")
+        raise BundleError("latent layout levels: levels.thresholds do not ascend")
 
 
 def _check_counts(what: str, counts: np.ndarray, shape: tuple[int, int]) -> None:

@@ -169,7 +169,7 @@ def test_exact_pictures_have_no_psnr_and_are_counted():
     ("arguments", "code", "message"),
     [
         (["{tiny}", "--quality", "50"], 1, "has no qualities"),
-        (["{codec}", "--archive", "{tiny}"], 1, "ready files are not for it"),
+        (["{codec}", "--archive", "{tiny}"], 1, "encodes pictures itself; leave --archive out"),
         (["{codec}", "--quality", "101"], 2, "1 to 100 expected"),
         (["no-such-bundle"], 1, "no-such-bundle is not here"),
         (["{tiny}", "--images", "/no/such/folder"], 1, "is not a folder"),

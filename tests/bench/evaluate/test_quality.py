@@ -123,7 +123,7 @@ def test_q_of_a_worked_example():
     assert q_score([30, 35], [0.8, 0.9], (20, 40)) == pytest.approx(0.5 * 0.625 + 0.5 * 0.85)
     assert q_score([30, 35], [0.8, 0.9], (20, 40), alpha=0.2) == pytest.approx(0.2 * 0.625 + 0.8 * 0.85)
     assert q_score([np.inf, 20], [1, 0.5], (20, 40)) == pytest.approx(0.5 * 0.5 + 0.5 * 0.75)
-    with pytest.raises(ValueError, match="two different points"):
+    with pytest.raises(ValueError, match="two points of different PSNR"):
         q_score([30], [0.9], (30, 30))
 
 

@@ -13,7 +13,7 @@ GOLDEN = ROOT / "artifacts/decant_bundles/nano/golden/000.png"
 
 
 def test_a_program_that_is_not_here_is_named(tmp_path: Path):
-    with pytest.raises(BenchError, match="no-djpeg is not here: apt-get install"):
+    with pytest.raises(BenchError, match="no-djpeg is not installed: apt-get install"):
         measure(GOLDEN, tmp_path / "dcndec", djpeg="no-djpeg")
 
 

@@ -146,6 +146,6 @@ def test_the_command_writes_a_folder(codec: Path, tmp_path: Path):
 
 
 def test_ncnn_is_for_codecs(tiny: Path, tmp_path: Path):
-    with pytest.raises(ExportError, match="codecs alone"):
+    with pytest.raises(ExportError, match="only codecs can be converted to ncnn"):
         convert(Bundle.open(tiny), "ncnn", tmp_path / "none")
     assert not (tmp_path / "none").exists()

@@ -119,7 +119,7 @@ def test_bundles_beside_one_another_share_their_encoder(codec: Path, tmp_path: P
     bundle = Bundle.open(bundle.path)
     bundle.verify()  # what decoding needs is there
     assert np.array_equal(Decoder(bundle).decode(data), decoded)
-    with pytest.raises(BundleError, match=r"it is bundle codec's: put that beside this one"):
+    with pytest.raises(BundleError, match=r"it belongs to bundle codec: put it next to this one"):
         Encoder(bundle)
 
 

@@ -148,7 +148,7 @@ def test_a_file_that_no_list_names_fails_verification(tiny_copy: Path):
 
 def test_a_missing_file_fails_verification(tiny_copy: Path):
     (tiny_copy / "synthesis.int8.onnx").unlink()
-    with pytest.raises(BundleError, match=r"synthesis\.int8\.onnx: listed in bundle\.json and not here"):
+    with pytest.raises(BundleError, match=r"synthesis\.int8\.onnx: listed in bundle\.json, but missing"):
         Bundle.open(tiny_copy).verify()
 
 

@@ -134,7 +134,7 @@ def test_help_states_the_constants():
     assert f"{settings.ROUNDS[settings.DEFAULT_EFFORT]} times" in effort
     assert f"{settings.ROUNDS[-1]} times" in effort
     assert len(settings.ROUNDS) == settings.LARGEST_EFFORT + 1
-    named = set(re.findall(r"[a-z]+\d*(?:-static)?", precision)) - {"or", "auto"}
+    named = set(re.findall(r"[a-z]+\d*(?:-static)?", precision.partition(": ")[2])) - {"or", "auto"}
     assert named == {one for ones in AUTO_PRECISIONS.values() for one in ones}
 
 

@@ -202,7 +202,7 @@ def test_the_perceptual_loss_is_part_of_training(tmp_path: Path) -> None:
     assert done.data["features"] == "vgg.npz"
     assert done.metrics["feature_distance"] > 0
     assert done.metrics["loss"] > done.metrics["feature_distance"] / 2  # MSE alone is far below
-    with pytest.raises(ValueError, match="needs a file of features"):
+    with pytest.raises(ValueError, match="a value above 0 needs --features"):
         run(tmp_path / "none", mu=0.1)
 
 

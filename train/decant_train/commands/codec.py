@@ -31,7 +31,7 @@ PHOTOS = click.option(
 @click.command("codec")
 @click.argument("size")
 @PHOTOS
-@click.option("--steps", default=0, help="Stop after so many steps (0: no limit).")
+@click.option("--steps", default=0, help="Stop after this many steps (0: no limit).")
 @click.option("--crop", type=int, help="Side of the training crops, a multiple of 64 pixels (default 192).")
 @click.option("--optimizer", type=click.Choice(["adam", "muon", "soap"]), help="Default muon.")
 @click.option(
@@ -41,19 +41,19 @@ PHOTOS = click.option(
     "--curriculum-start",
     "--narrow",
     type=float,
-    help="Share of the budget at the middle quality alone (default 0.5).",
+    help="Share of the budget that trains the middle rate point only (default 0.5).",
 )
 @click.option(
     "--curriculum-length",
     "--widen",
     type=float,
-    help="Share after that in which the range of qualities grows (default 0.25).",
+    help="Share after that in which the range of rate points grows (default 0.25).",
 )
 @click.option(
     "--curriculum-range",
     "--reach",
     type=float,
-    help="Share of all qualities that the range grows to (default 0.5).",
+    help="Share of all rate points that the range grows to (default 0.5).",
 )
 @click.option(
     "--matrix-rate", type=float, help="Rate of Muon or SOAP, as a factor of --learning-rate (default 0.8)."
@@ -67,7 +67,9 @@ PHOTOS = click.option(
 @click.option(
     "--warm-start", "--begin", type=FOLDER, help="Codec checkpoint to start from, where shapes agree."
 )
-@click.option("--beside", multiple=True, help="Train this size's synthesis on the same latents; repeatable.")
+@click.option(
+    "--beside", multiple=True, help="Also train the synthesis of this size, on the same latents; repeatable."
+)
 @click.option(
     "--ms-ssim", type=float, help="Share of the distortion that is 1 - MS-SSIM, 0 to 1 (default 0)."
 )
@@ -106,8 +108,8 @@ def train_codec(size: str, **given: Any) -> None:
 @click.argument("checkpoint", type=FOLDER)
 @PHOTOS
 @click.option("--out", required=True, type=FOLDER, help="Folder for the fine-tuned checkpoint.")
-@click.option("--steps", default=0, help="Stop after so many steps (0: no limit).")
-@click.option("--max-minutes", default=0.0, help="Stop after so many minutes (0: no limit).")
+@click.option("--steps", default=0, help="Stop after this many steps (0: no limit).")
+@click.option("--max-minutes", default=0.0, help="Stop after this many minutes (0: no limit).")
 @click.option("--batch-size", type=int, help="Crops per step (default 8).")
 @click.option("--crop", type=int, help="Side of the training crops, a multiple of 64 pixels (default 192).")
 @click.option("--learning-rate", type=float, help="Adam's, for the renderer (default 0.001).")
@@ -120,20 +122,21 @@ def train_codec(size: str, **given: Any) -> None:
 @click.option(
     "--own-prior",
     metavar="SIZE",
-    help='Give this --beside size a finer entropy model of its own; "" for the codec\'s own size.',
+    help='Give this --beside size a separate, finer entropy model; "" means the codec\'s own size.',
 )
 @click.option(
     "--part",
     "parts",
     multiple=True,
-    help='"prior", a --beside size, or "" for the codec\'s own synthesis; repeatable (default all).',
+    help='What to train: "prior" (the entropy model), a --beside size, or "" for the codec\'s own synthesis; '
+    "repeatable (default all).",
 )
 @click.option("--device", default="auto", help="cpu, cuda, or auto.")
 @click.option("--threads", default=1, help="CPU threads.")
 @click.option("--seed", default=0)
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def finetune(checkpoint: Path, **given: Any) -> None:
-    """Fine-tune a codec's decoder on what its encoder sends: entropy model and syntheses."""
+    """Fine-tune a codec's entropy model and syntheses on the symbols that its encoder writes into files."""
     from decant_train.codec import recipe
     from decant_train.codec.finetune import FinetuneOptions
 
@@ -158,7 +161,7 @@ def finetune(checkpoint: Path, **given: Any) -> None:
 @click.option("--part", default=0, help="Which part, from 0.")
 @click.option("--parts", default=1, help="Take every PARTS-th picture only.")
 def pack(folder: Path, out: Path, part: int, parts: int) -> None:
-    """Pack a folder of photos, still compressed, into one file for `train codec`."""
+    """Pack a folder of photos into one file for `train codec`. They stay compressed."""
     from decant_train.data import photos
 
     count = photos.pack(folder, out, part=part, parts=parts)
@@ -170,7 +173,7 @@ def pack(folder: Path, out: Path, part: int, parts: int) -> None:
 @click.option("--out", required=True, type=FOLDER, help="Folder for the smaller checkpoint.")
 @click.option("--of", type=FOLDER, help="Checkpoint to refer to: store only what differs from it.")
 def compact(checkpoint: Path, out: Path, of: Path | None) -> None:
-    """Store a checkpoint's weights in 8 bits: to export, or to warm-start another training."""
+    """Store a checkpoint with 8-bit weights, for export or to warm-start another training."""
     from decant_train.common import checkpoint as checkpoints
 
     checkpoints.save_compact(out, checkpoints.load(checkpoint), of)

@@ -15,14 +15,14 @@ def shared_options(command: Command) -> Command:
     """Decorator: the options that every family has."""
     options = (
         click.option("--out", required=True, type=FOLDER, help="Checkpoint folder."),
-        click.option("--max-minutes", default=0.0, help="Stop after so many minutes (0: no limit)."),
+        click.option("--max-minutes", default=0.0, help="Stop after this many minutes (0: no limit)."),
         click.option("--batch-size", type=int, help="Images per step."),
         click.option("--learning-rate", type=float, help="Adam's learning rate."),
         click.option("--precision", type=click.Choice(["auto", "bf16", "float32"]), default="auto"),
         click.option("--device", default="auto", help="cpu, cuda, or auto."),
-        click.option("--threads", default=1, help="CPU threads. One is as fast as two on a busy machine."),
+        click.option("--threads", default=1, help="CPU threads. On a busy machine one is as fast as two."),
         click.option("--seed", default=0),
-        click.option("--resume", is_flag=True, help="Go on with the checkpoint in --out."),
+        click.option("--resume", is_flag=True, help="Resume from the checkpoint in --out."),
         click.option("--quiet", is_flag=True, help="No progress bar."),
     )
     for option in reversed(options):
@@ -33,11 +33,11 @@ def shared_options(command: Command) -> Command:
 def epoch_options(command: Command) -> Command:
     """Decorator: the options of families that train on a fixed set of images in epochs."""
     options = (
-        click.option("--epochs", default=0, help="Stop after so many epochs (0: no limit)."),
+        click.option("--epochs", default=0, help="Stop after this many epochs (0: no limit)."),
         click.option(
             "--schedule",
             type=click.Choice(["constant", "cosine"]),
-            help="Default: cosine when epochs or minutes are given, else constant.",
+            help="Learning rate over time. Default: cosine if epochs or minutes are given, else constant.",
         ),
         click.option("--no-convergence-stop", is_flag=True, help="Train until epochs or minutes run out."),
     )

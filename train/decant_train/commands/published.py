@@ -16,7 +16,9 @@ from decant_train.commands.options import FOLDER, epoch_options, loop_options, r
 )
 @click.option("--plain", is_flag=True, help="The variant without residual shortcuts.")
 @click.option("--joint", is_flag=True, help="Train encoder and decoder together, as published (slower).")
-@click.option("--ssim-weight", default=0.0, help="Add so much (1 - SSIM) to the loss (0: MSE, as published).")
+@click.option(
+    "--ssim-weight", default=0.0, help="Add this much (1 - SSIM) to the loss (0: MSE, as published)."
+)
 @click.option("--num-layers", type=int, help="Stride-2 blocks.")
 @click.option("--latent-dim", type=int, help="Numbers per latent vector.")
 @click.option("--image-size", type=int, help="Side of the square images, in pixels.")
@@ -50,13 +52,13 @@ def train_set(size: str, **given: Any) -> None:
 @click.command("denoiser")
 @click.argument("size")
 @click.option(
-    "--checkpoint", type=FOLDER, multiple=True, help="Set checkpoint whose pictures it mends; repeatable."
+    "--checkpoint", type=FOLDER, multiple=True, help="Set checkpoint whose pictures it denoises; repeatable."
 )
-@click.option("--images", type=FOLDER, help="Folder of the originals, when not where the checkpoints say.")
+@click.option("--images", type=FOLDER, help="Folder of the originals. Default: the one in the checkpoints.")
 @epoch_options
 @shared_options
 def train_denoiser(size: str, **given: Any) -> None:
-    """Train a denoiser (default, light) on what set checkpoints decode."""
+    """Train a denoiser (default, light) for the pictures that set checkpoints decode."""
     from decant_train.published.denoiser import recipe as denoiser_recipe
 
     done = denoiser_recipe.train_denoiser(
@@ -75,7 +77,7 @@ def train_denoiser(size: str, **given: Any) -> None:
 @click.argument("size")
 @click.option("--images", type=FOLDER, required=True, help="Folder of MNIST's four idx files.")
 @click.option("--latent-dim", type=int, help="Numbers per latent vector.")
-@click.option("--noise-bits", type=int, help="Train the latents to be stored in so many bits (0: no noise).")
+@click.option("--noise-bits", type=int, help="Train the latents for storage in this many bits (0: no noise).")
 @epoch_options
 @shared_options
 def train_digits(size: str, **given: Any) -> None:
@@ -96,12 +98,14 @@ def train_digits(size: str, **given: Any) -> None:
 
 @click.command("digits-denoiser")
 @click.argument("size")
-@click.option("--checkpoint", type=FOLDER, required=True, help="Digit autoencoder whose pictures it mends.")
+@click.option(
+    "--checkpoint", type=FOLDER, required=True, help="Digit autoencoder whose pictures it denoises."
+)
 @click.option("--images", type=FOLDER, required=True, help="Folder of MNIST's four idx files.")
 @epoch_options
 @shared_options
 def train_digits_denoiser(size: str, **given: Any) -> None:
-    """Train the denoiser (default) over the digits that an autoencoder gives back."""
+    """Train the denoiser (default) for the digits that an autoencoder decodes."""
     from decant_train.published.digits import recipe as recipes_digits
 
     done = recipes_digits.train_digits_denoiser(
@@ -118,17 +122,19 @@ def train_digits_denoiser(size: str, **given: Any) -> None:
 
 @click.command("perceptual")
 @click.argument("size")
-@click.option("--images", type=FOLDER, help="Folder of photos; those in the wheels when left out.")
+@click.option("--images", type=FOLDER, help="Folder of photos. Default: samples in installed packages.")
 @click.option(
     "--features",
     type=FOLDER,
-    help="VGG-19 weights for the perceptual loss: .npz of convolutions, layout in docs/training.md.",
+    help="VGG-19 convolutions for the perceptual loss, as .npz; docs/training.md describes the file.",
 )
-@click.option("--bits", default=8, show_default=True, help="Bits a latent, 1 to 8.")
+@click.option("--bits", default=8, show_default=True, help="Bits per latent, 1 to 8.")
 @click.option("--mu", default=0.1, show_default=True, help="Weight of the perceptual loss (0: MSE alone).")
-@click.option("--pictures", default=0, help="Train on so many photos of the folder (0: all).")
-@click.option("--encoder-weights", type=FOLDER, help="State dict of torchvision's ResNet; random without.")
-@click.option("--begin", type=FOLDER, help="Checkpoint of the family to go on from; its bits may differ.")
+@click.option("--pictures", default=0, help="Train on this many photos of the folder (0: all).")
+@click.option(
+    "--encoder-weights", type=FOLDER, help="State dict of torchvision's ResNet. Default: random weights."
+)
+@click.option("--begin", type=FOLDER, help="Checkpoint of the family to start from; its bits may differ.")
 @epoch_options
 @shared_options
 def train_perceptual(size: str, **given: Any) -> None:
@@ -159,13 +165,13 @@ def train_perceptual(size: str, **given: Any) -> None:
     type=FOLDER,
     help="Folder of CIFAR-100 mosaics.  [default: crops of sample photos of scikit-image and scikit-learn]",
 )
-@click.option("--bits-per-pixel", type=float, help="What the latents of a file shall cost on average.")
-@click.option("--depths", help="Bits a latent, from the least complex regions to the most: 6,7,8.")
-@click.option("--shares", help="Which part of the regions has each depth: 0.05,0.2,0.75.")
+@click.option("--bits-per-pixel", type=float, help="Target for the average rate of a file's latents.")
+@click.option("--depths", help="Bits per latent, from the least to the most complex regions: 6,7,8.")
+@click.option("--shares", help="Share of the regions that has each depth: 0.05,0.2,0.75.")
 @epoch_options
 @shared_options
 def train_color(size: str, **given: Any) -> None:
-    """Train the colour autoencoder (base) on small pictures, latents of a depth that follows complexity."""
+    """Train the colour autoencoder (base) on small pictures. The depth of latents follows the complexity."""
     from decant_train.published.color import recipe as recipes_color
 
     limits = {} if given["epochs"] or given["max_minutes"] else {"epochs": recipes_color.EPOCHS}

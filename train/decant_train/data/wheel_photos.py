@@ -49,9 +49,7 @@ def crops(count: int, size: int = 256) -> Pixels:
         while any(grids) and len(taken) < count:
             taken.extend(grid.pop(0) for grid in grids if grid)
     if len(taken) < count:
-        raise ValueError(
-            f"the photographs of the wheels hold {len(taken)} squares of {size} pixels, not {count}"
-        )
+        raise ValueError(f"the sample photos give {len(taken)} squares of {size} pixels; {count} expected")
     return np.stack(taken[:count])
 
 

@@ -103,7 +103,7 @@ def _stored(tensors: Tables, name: str) -> np.ndarray:
         return values * steps.reshape(-1, *[1] * (values.ndim - 1))
     value = tensors.get(f"{name}.half", tensors.get(name))
     if value is None:
-        raise ExportError(f"a float graph has no tensor {name!r}: not that of a codec")
+        raise ExportError(f"a float graph has no tensor {name!r}: it is not the graph of a codec")
     return value.astype(np.float32)
 
 

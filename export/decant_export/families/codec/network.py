@@ -34,7 +34,9 @@ class FloatSynthesis:
         def value(name: str) -> torch.Tensor:
             stored = tensors.get(f"{name}.half", tensors.get(name))
             if stored is None:
-                raise ExportError(f"the float graph synthesis has no tensor {name!r}: not that of a codec")
+                raise ExportError(
+                    f"the float graph synthesis has no tensor {name!r}: it is not the graph of a codec"
+                )
             return torch.from_numpy(stored.astype("float32"))
 
         up, layers = value("up.weight"), 0

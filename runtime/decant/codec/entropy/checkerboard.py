@@ -1,8 +1,8 @@
-"""The checkerboard mean context: what anchor symbols add to the means of non-anchor positions of a tile
-(checkerboard context, He et al. 2021, arXiv 2103.15306).
+"""The checkerboard mean context: anchor symbols correct the means of the non-anchor positions of a tile
+(checkerboard context, He et al. 2021, arXiv:2103.15306).
 
-Means are float and move pixels, never symbols, so this network is float too. It is small enough for numpy,
-and asks for no session of its own.
+Means are float and affect pixels, never symbols. This network may therefore be float too. It is small enough
+to run in numpy, without a session.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,15 +29,18 @@ def mean_context_name(channel_group: int) -> str:
 
 
 def channels_of(channel_groups: Sequence[int]) -> list[slice]:
-    """The channels of each group; ``channel_groups``: how many each has."""
+    """Sizes of channel groups -> the slice of channels of each group."""
     return [
         slice(end - count, end) for end, count in zip(accumulate(channel_groups), channel_groups, strict=True)
     ]
 
 
 class CheckerboardMean:
-    """The four neighbours of each place, 1x1 convolution, ReLU, 1x1 convolution: float16 ``hidden_weight``
-    (D, 4 c), ``hidden_bias`` (D,), ``out_weight`` (c, D) and ``out_bias`` (c,), c the channels of the group.
+    """The network of one channel group with c channels: four neighbours, 1x1 convolution, ReLU, 1x1
+    convolution.
+
+    All tensors are float16: ``hidden_weight`` (D, 4 c), ``hidden_bias`` (D,), ``out_weight`` (c, D) and
+    ``out_bias`` (c,).
     """
 
     def __init__(
@@ -67,9 +70,7 @@ class CheckerboardMean:
     def from_tensors(
         cls, tensors: Mapping[str, np.ndarray], channels: int, width: int, name: str = "near"
     ) -> "CheckerboardMean":
-        """The tables named ``near.*``, or after another ``name``, for a group of ``channels``. Raises
-        BundleError.
-        """
+        """Read the tables ``name``.* of a group of ``channels``. Raises BundleError."""
         return cls(
             tensor_of(tensors, f"{name}.hidden_weight", np.float16, (width, _NEIGHBOURS * channels)),
             tensor_of(tensors, f"{name}.hidden_bias", np.float16, (width,)),
@@ -83,9 +84,10 @@ class CheckerboardMean:
         return dict(self._tensors)
 
     def added(self, symbols: np.ndarray, step: np.ndarray) -> np.ndarray:
-        """float32 (c, rows, columns): what to add to the means of a channel group, 0 at anchor positions,
-        from ``symbols`` (c, rows, columns), of which those of anchors count, and the ``step`` (c,) of
-        their quality.
+        """Corrections of the means of a channel group: float32 (c, rows, columns), 0 at anchor positions.
+
+        Of ``symbols`` (c, rows, columns), only those at anchor positions are used. ``step`` (c,) is that of
+        the quality.
         """
         count, rows, columns = symbols.shape
         first = anchor_positions(rows, columns)
@@ -113,7 +115,7 @@ class CheckerboardMeans:
     def from_tensors(
         cls, tensors: Mapping[str, np.ndarray], channel_groups: Sequence[int], width: int
     ) -> "CheckerboardMeans":
-        """The tables ``near.*`` of the first group and ``near.1.*``, ... of those after it. Raises
+        """Read the tables ``near.*`` of the first group, and ``near.1.*`` ... of the others. Raises
         BundleError.
         """
         found = [
@@ -127,13 +129,13 @@ class CheckerboardMeans:
         return {name: tensor for one in self._networks for name, tensor in one.to_tensors().items()}
 
     def of(self, channels: slice) -> CheckerboardMean | None:
-        """The network of the channel_group with these channels, None where it is coded at once."""
+        """The network of the group with these channels, or None if the group has no checkerboard."""
         both = zip(self._networks, self._channels, strict=True)
         return next((network for network, own in both if own == channels), None)
 
     def added(self, symbols: np.ndarray, step: np.ndarray) -> np.ndarray:
-        """As ``CheckerboardMean.added``, of all groups with a checkerboard: of the first channels of
-        ``symbols`` (M, rows, columns) and ``step`` (M,).
+        """``CheckerboardMean.added`` of all groups with a checkerboard, from ``symbols`` (M, rows, columns)
+        and ``step`` (M,). The result has the channels of these groups, which come first.
         """
         found = [
             network.added(symbols[channels], step[channels])

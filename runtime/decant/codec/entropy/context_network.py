@@ -1,8 +1,9 @@
-"""The context networks: symbols of a tile's earlier parts -> what they add to the scale-index logits of later
-ones, in exact integers, as ``decant.codec.entropy.scale_network`` has them.
+"""The context networks: symbols of a tile's earlier parts -> their term of the scale-index logits of later
+parts, in exact integers.
 
-A part is a channel group (Minnen and Singh 2020, arXiv 2007.08739), or the anchor or non-anchor positions of
-one (He et al. 2021, arXiv 2103.15306).
+A part is a channel group (Minnen and Singh 2020, arXiv:2007.08739), or the anchor or non-anchor positions of
+one (He et al. 2021, arXiv:2103.15306). The other term of the logits comes from the hyperlatents
+(``decant.codec.entropy.scale_network``).
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,10 +32,15 @@ def non_anchor_name(channel_group: int) -> str:
 
 
 class ContextNetwork:
-    """Magnitudes of a place and its four neighbours, 1x1 convolution, shift, in some bundles a second 1x1
-    convolution, of the scale network's hidden values too, and shift, 1x1 convolution (docs/format.md):
-    ``contexts[i]`` adds to the logits of a channel group, or of its anchor positions (the first group has
-    none), ``non_anchors[i]`` to those of the non-anchor positions of a group with a checkerboard.
+    """The context networks of a bundle (docs/format/grid.md).
+
+        magnitudes of a position and its four neighbours
+          -> 1x1 convolution, shift
+          -> 1x1 convolution that also sees the scale network's hidden values, shift (only in some bundles)
+          -> 1x1 convolution: a term of the logits
+
+    ``contexts[i]`` is the network of channel group i, or of its anchor positions (None for the first group).
+    ``non_anchors[i]`` is that of the non-anchor positions of a group with a checkerboard.
     """
 
     def __init__(
@@ -57,8 +63,8 @@ class ContextNetwork:
         checkerboard_groups: int = 1,
         mixed_width: int = 0,
     ) -> "ContextNetwork":
-        """The tables named ``context.*`` of ``channel_groups`` (the channels of each), the first
-        ``checkerboard_groups`` of which have a checkerboard. ``scales`` gives the rest of the logits. Raises
+        """Read the tables ``context.*``. ``channel_groups`` has the channels of each group; the first
+        ``checkerboard_groups`` have a checkerboard. ``scales`` bounds the other term of the logits. Raises
         BundleError.
         """
         widths = scales.class_width, context_width, mixed_width
@@ -90,15 +96,16 @@ class ContextNetwork:
         return found
 
     def tile(self, frame: Frame) -> "TileContexts":
-        """The contexts of a tile of latents, to be filled channel_group after channel_group."""
+        """The contexts of a tile of latents, to be filled one channel group after the other."""
         return TileContexts(self, frame)
 
 
 class PartContext:
-    """The tables of one part of n channels with b known, named ``name``.*: int8 ``hidden_weight`` (D, 3 b),
-    int32 ``hidden_bias`` (D,), int8 ``out_weight`` (n, D); with a second layer of m values ``out_weight`` is
-    (n, m), and there are int8 ``mixed_weight`` (m, D), ``below_weight`` (4 m, class_width), int32
-    ``mixed_bias`` (m,).
+    """The network of one part with n channels, which sees b channels. Its tables are named ``name``.*.
+
+    ``hidden_weight`` int8 (D, 3 b), ``hidden_bias`` int32 (D,) and ``out_weight`` int8 (n, D). With a second
+    layer of m values, ``out_weight`` is (n, m), and there are ``mixed_weight`` int8 (m, D), ``below_weight``
+    int8 (4 m, class_width) and ``mixed_bias`` int32 (m,).
     """
 
     def __init__(self, name: str, tensors: Mapping[str, np.ndarray]) -> None:
@@ -106,7 +113,7 @@ class PartContext:
         self.tensors = {f"{name}.{key}": value for key, value in tensors.items()}
         self._raw = tensors
         self.known = tensors["hidden_weight"].shape[1] // 3
-        # (D, b, 3), (D, 1) and (n, D), with what the shifts divide by in them.
+        # (D, b, 3), (D, 1) and (n, D), already divided by what the shifts divide by.
         hidden_weight, unit = tensors["hidden_weight"], np.float32(1 << HIDDEN_SHIFT)
         taps = hidden_weight.reshape(len(hidden_weight), 3, -1).transpose(0, 2, 1)
         self._taps = np.ascontiguousarray(taps, np.float32) / unit
@@ -129,8 +136,8 @@ class PartContext:
         width: int,
         mixed: int,
     ) -> "PartContext":
-        """The tables named ``name``.*, of a part of ``count`` channels with so many ``known``; ``mixed``: m
-        or 0. Raises BundleError.
+        """Read the tables ``name``.* of a part of ``count`` channels that sees ``known`` channels. ``mixed``
+        is m, or 0 without a second layer. Raises BundleError.
         """
         shapes: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
             "hidden_weight": (np.int8, (width, 3 * known)),
@@ -145,8 +152,8 @@ class PartContext:
         return cls(name, found)
 
     def check(self, largest_logits: np.ndarray) -> None:
-        """Raises BundleError where a sum could exceed what float32 holds exactly. ``largest_logits`` int64
-        (n,) is the largest size of the scale network's part of each channel's sum.
+        """Raises BundleError if a sum could exceed the integers that float32 holds exactly.
+        ``largest_logits`` int64 (n,) bounds the magnitude of the scale network's term, for each channel.
         """
         wide = {key: np.abs(value.astype(np.int64)) for key, value in self._raw.items()}
         what, rounding = f"tables: the sums of {self.name}", 1 << HIDDEN_SHIFT >> 1
@@ -164,8 +171,8 @@ class PartContext:
             raise BundleError(f"{what}.out_weight and scale.out_weight can exceed 2^24")
 
     def context(self, channels: np.ndarray, features: np.ndarray, frame: Frame) -> Context:
-        """``features`` float32 (live, 3, height, width) of the ``channels`` int (live,) that are not 0
-        throughout -> what they add to the logits in ``frame``.
+        """``features`` float32 (live, 3, height, width) -> their term of the logits in ``frame``. Only the
+        ``channels`` int (live,) that are not 0 everywhere are given.
         """
         height, width = features.shape[2:]
         taps = self._taps[:, channels].reshape(len(self._taps), -1)
@@ -180,42 +187,44 @@ class PartContext:
 
 
 def _bias_of(bias: np.ndarray) -> np.ndarray:
-    """float32 (D, 1) of int32 (D,): with the half that rounds, divided by what the shift divides by."""
+    """int32 (D,) -> float32 (D, 1): plus one half for rounding, divided by what the shift divides by."""
     rounded = (bias[:, None].astype(np.int64) + (1 << HIDDEN_SHIFT >> 1)).astype(np.float32)
     shifted: np.ndarray = rounded / np.float32(1 << HIDDEN_SHIFT)
     return shifted
 
 
 def _hidden_of(sums: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """Hidden values of sums, in their place."""
+    """Sums -> hidden values 0..255, in place."""
     sums += bias
     np.floor(np.clip(sums, 0, HIDDEN_MAX, out=sums), out=sums)
     return sums
 
 
 class TileContexts:
-    """The features of one tile's symbols, and the contexts that they give."""
+    """The features of the symbols of one tile so far, and the contexts that follow from them."""
 
     def __init__(self, network: ContextNetwork, frame: Frame) -> None:
         self._network = network
         self._frame = frame
         self._channel_group = 0
         self._before = 0
-        # Of the channels whose magnitudes are not 0 throughout: which they are, and their features.
+        # The channels whose magnitudes are not 0 everywhere, and their features.
         self._channels = np.zeros(0, np.int64)
         most = max(part.known for part in (*network.contexts, *network.non_anchors) if part is not None)
         self._features = np.empty((most, 3, frame.height, frame.width), np.float32)
 
     def after_anchors(self, symbols: np.ndarray) -> Context:
-        """Integer ``symbols`` (n, rows, columns) of the anchor positions of the next channel group, 0
-        elsewhere -> the context of its non-anchor positions.
+        """Integer ``symbols`` (n, rows, columns) of the next channel group at anchor positions, 0 elsewhere
+        -> the context of its non-anchor positions.
         """
         channels = self._with(symbols)
         features = self._features[: len(channels)]
         return self._network.non_anchors[self._channel_group].context(channels, features, self._frame)
 
     def add(self, symbols: np.ndarray) -> Context:
-        """Integer ``symbols`` (n, rows, columns) of the next channel group -> the context after it."""
+        """Integer ``symbols`` (n, rows, columns) of the next channel group -> the context of the group after
+        it.
+        """
         self._channels = self._with(symbols)
         self._before += len(symbols)
         self._channel_group += 1
@@ -224,14 +233,16 @@ class TileContexts:
         return part.context(self._channels, self._features[: len(self._channels)], self._frame)
 
     def _with(self, symbols: np.ndarray) -> np.ndarray:
-        """The channels so far with those of ``symbols`` of the next group, whose features are filled in."""
+        """Fill in the features of ``symbols`` of the next group. Returns all channels so far that are not 0
+        everywhere.
+        """
         live, magnitudes = self._magnitudes(symbols)
         known = len(self._channels)
         self._fill(self._features[known : known + len(live)], magnitudes)
         return np.concatenate([self._channels, live + self._before])
 
     def _magnitudes(self, symbols: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Which channels are not 0 throughout, and the magnitudes of these, uint8."""
+        """The channels that are not 0 everywhere, and their magnitudes uint8."""
         sizes = np.minimum(np.abs(symbols), _MAGNITUDES - 1).astype(np.uint8)
         translated = sizes.tobytes().translate(self._network.translation)
         magnitudes = np.frombuffer(translated, np.uint8).reshape(sizes.shape)
@@ -239,9 +250,9 @@ class TileContexts:
         return live, magnitudes[live]
 
     def _fill(self, features: np.ndarray, magnitudes: np.ndarray) -> None:
-        """Put what becomes of ``magnitudes`` uint8 (n, rows, columns) into ``features`` float32
-        (n, 3, height, width): each, the sum of those to the left and the right, and of those above and below;
-        outside the tile all are 0.
+        """Compute ``features`` float32 (n, 3, height, width) of ``magnitudes`` uint8 (n, rows, columns): the
+        magnitude, the sum of the left and right neighbours, and that of the upper and lower ones. Outside the
+        tile all are 0.
         """
         count, rows, columns = magnitudes.shape
         height, width = self._frame.height, self._frame.width
@@ -251,7 +262,8 @@ class TileContexts:
         inside = padded[:, 1:-1]
         features[:, 0] = inside
         np.add(padded[:, :-2], padded[:, 2:], out=features[:, 2])
-        # Whole planes at a time: only at the ends of rows is the place before or after another row's.
+        # Whole planes at a time. At the ends of rows, the neighbour in memory belongs to another row; these
+        # columns are corrected below.
         flat, last = padded.reshape(count, (height + 2) * width), (height + 1) * width
         sides = features[:, 1]
         found = sides.reshape(count, height * width)

@@ -1,4 +1,4 @@
-"""Probabilities as integer counts, so that every machine builds the same tables."""
+"""Probabilities as integer counts. Integers give the same tables on every machine; floats would not."""
 
 from typing import Any
 
@@ -18,13 +18,15 @@ LARGEST_RUN = 1023
 
 
 def exact_model(counts: np.ndarray) -> Any:
-    """The coder's model with exactly these counts (each >= 1, sum 2^24)."""
+    """constriction's model with exactly these counts (each >= 1, sum 2^24)."""
     return Categorical(counts.astype(np.float64) / TOTAL, perfect=True)
 
 
 def integer_counts(probabilities: np.ndarray, total: int = TOTAL) -> np.ndarray:
-    """uint32 counts (n,), each >= 1 and together ``total`` >= n, nearest to ``probabilities``, which need no
-    sum of 1: what is rarer than one in ``total`` counts 1, and of the rest the largest remainders round up.
+    """uint32 counts (n,), each >= 1 and of sum ``total`` >= n, that are nearest to ``probabilities``.
+
+    The probabilities need not sum to 1. Symbols rarer than one in ``total`` get the count 1. The others are
+    rounded by the method of largest remainders.
     """
     p = np.asarray(probabilities, np.float64)
     counts = np.ones(len(p), np.int64)
@@ -43,17 +45,16 @@ def integer_counts(probabilities: np.ndarray, total: int = TOTAL) -> np.ndarray:
 
 
 def run_counts_of(zero_probability: float, length: int) -> np.ndarray:
-    """uint32 (length + 1,), sum 2^24: how often 0, 1, ..., length - 1 zeros come before a symbol that is not
-    0, where symbols are independent, and last how often more do.
+    """Counts uint32 (length + 1,), sum 2^24, of runs of 0, 1, ..., length - 1 zeros before a nonzero symbol,
+    for independent symbols. The last count is that of all longer runs.
     """
     p = zero_probability ** np.arange(length + 1)
     return integer_counts(np.append(p[:-1] * (1 - zero_probability), p[-1]))
 
 
 def recommended_runs(zero_probability: float) -> int:
-    """Number of lengths of runs that get symbols: so many that 1/512 of the runs escape, at most
-    ``LARGEST_RUN``; 0 (no runs) for scale indices of less than 0.6 zeros, whose symbols cost hardly more
-    than runs would.
+    """Number of run lengths that get a code of their own: 1/512 of the runs escape, and the number is at most
+    ``LARGEST_RUN``. 0 (no runs) if less than 0.6 of the symbols are zeros: runs would save almost nothing.
     """
     if zero_probability < 0.6:
         return 0

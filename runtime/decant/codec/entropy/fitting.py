@@ -7,14 +7,14 @@ import numpy as np
 from decant.codec.entropy.counts import integer_counts, recommended_runs, run_counts_of
 from decant.codec.entropy.rans import SCALES, EntropyTables
 
-MOST_RADIUS = 127  # largest symbol that a table can have without bypass bits
-ESCAPED = 1e-4  # share of the symbols of a scale index that tables leave to bypass bits, about
+MOST_RADIUS = 127  # largest symbol that a table can hold without bypass bits
+ESCAPED = 1e-4  # approximate share of the symbols of a scale index that need bypass bits
 _LEAST_ESCAPED = 1e-7
 
 
 def tensors_of(distributions: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    """Tensors ``entropy.*`` of the probabilities of -MOST_RADIUS..MOST_RADIUS, one row for each scale index.
-    Index 0 is not coded: its row does not count.
+    """The probabilities of symbols -MOST_RADIUS..MOST_RADIUS, one row per scale index -> tensors
+    ``entropy.*``. Scale index 0 is not coded, so its row is ignored.
     """
     radius, runs = np.zeros(SCALES, np.uint8), np.zeros(SCALES, np.uint16)
     counts, run_counts = [], [np.zeros(0, np.uint32)]
@@ -40,8 +40,8 @@ def tensors_of(distributions: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def distributions_of(tables: EntropyTables) -> np.ndarray:
-    """float64 (32, 2 * MOST_RADIUS + 1): the probabilities that ``tables`` give -MOST_RADIUS..MOST_RADIUS.
-    Row 0 holds symbol 0 alone.
+    """The probabilities of symbols -MOST_RADIUS..MOST_RADIUS by ``tables``: float64 (32, 255).
+    In row 0, symbol 0 has probability 1.
     """
     bits = tables.cost_bits().astype(np.float64)
     radius = bits.shape[1] // 2
@@ -55,8 +55,10 @@ def distributions_of(tables: EntropyTables) -> np.ndarray:
 
 
 def refitted(own: EntropyTables, distributions: np.ndarray, changed: np.ndarray) -> dict[str, np.ndarray]:
-    """Tensors ``entropy.*`` of the shape that ``own`` has: of the scale indices that are ``changed`` bool
-    (32,) with counts of ``distributions`` float64 (32, 2 * MOST_RADIUS + 1), of the others as they are.
+    """``own`` with new counts, as tensors ``entropy.*`` of the same shapes.
+
+    Scale indices that are ``changed`` bool (32,) get counts from ``distributions`` float64
+    (32, 2 * MOST_RADIUS + 1). The others keep theirs.
     """
     counts, run_counts = list(own.counts), list(own.run_counts)
     for c in np.flatnonzero(changed[1:]) + 1:
@@ -76,8 +78,8 @@ def refitted(own: EntropyTables, distributions: np.ndarray, changed: np.ndarray)
 
 
 def _symbol_counts(p: np.ndarray, radius: int, runs: bool) -> np.ndarray:
-    """uint32 counts by the probabilities ``p`` of symbols -radius..radius, without 0 where zeros are coded as
-    ``runs``, and of bypass bits.
+    """uint32 counts of symbols -radius..radius and, last, of escapes, from the probabilities ``p``. With
+    ``runs``, zeros are coded as runs, so symbol 0 has no count.
     """
     inside = p[MOST_RADIUS - radius : MOST_RADIUS + radius + 1]
     coded = np.delete(inside, radius) if runs else inside

@@ -1,8 +1,8 @@
-"""Streams of the layout ``grid`` decoded in C: the symbols and the refusals that ``decant.codec.layout``
-gives with numpy and constriction, in less than half of the time.
+"""Decodes streams of the layout ``grid`` in C, in less than half of the time of numpy and constriction.
 
-``decant._libdcn`` is compiled when the package is installed; where there is no C compiler, or where the
-environment says ``DECANT_NATIVE=0``, ``decoder_of`` gives None and numpy decodes.
+The symbols and the refused streams are those of ``decant.codec.layout``. The module ``decant._libdcn`` is
+compiled when the package is installed. Without a C compiler, or with ``DECANT_NATIVE=0`` in the environment,
+``decoder_of`` returns None, and numpy decodes.
 """
 
 import logging
@@ -39,7 +39,7 @@ def available() -> bool:
 
 
 def missing() -> bool:
-    """Whether the C module was not compiled here, though the user did not turn it off."""
+    """Whether the C module is missing although the user did not turn it off."""
     return _KERNELS is None and os.environ.get(VARIABLE, "1") != "0"
 
 
@@ -58,7 +58,9 @@ def decoder_of(
     channel_groups: Sequence[int],
     checkerboard_groups: int,
 ) -> "NativeDecoder | None":
-    """The decoder of a layout's checked ``tensors`` (names of tables.safetensors), where there is one."""
+    """The C decoder for a layout's checked ``tensors`` (names of tables.safetensors), or None if there is no
+    C module.
+    """
     if not available():
         if missing():
             _say_missing()
@@ -97,7 +99,7 @@ def decoder_of(
 
 
 class NativeDecoder:
-    """The tables of one bundle in C, for ``channels`` of which the first ``halved`` are of groups with a
+    """The tables of one bundle in C. The first ``halved`` of the ``channels`` are those of groups with a
     checkerboard. Safe to use from several threads, which do not wait for one another.
     """
 
@@ -105,8 +107,8 @@ class NativeDecoder:
         self._kernels, self._tables, self._channels, self._halved = kernels, tables, channels, halved
 
     def decode_part(self, stream: bytes | memoryview, scale_indices: np.ndarray, source: str) -> np.ndarray:
-        """float32 array of integers, of the shape of ``scale_indices`` (uint8): the symbols of a stream of
-        one part. Raises FormatError.
+        """The symbols of a stream of one part: float32 that hold integers, of the shape of ``scale_indices``
+        (uint8). Raises FormatError.
         """
         check_stream(stream, source)
         scale_indices = np.ascontiguousarray(scale_indices, np.uint8)

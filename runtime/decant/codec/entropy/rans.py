@@ -1,10 +1,12 @@
-"""Symbols to bytes and back: one table of integer counts for each scale index, ANS streams of several parts
-(asymmetric numeral systems, Duda 2013, arXiv 1311.2540).
+"""Entropy coding of symbols by rANS (asymmetric numeral systems, Duda 2013, arXiv:1311.2540).
 
-A symbol's scale index (0..31) is computed from integers alone (``decant.codec.entropy.scale_network``), so
-every machine picks the same table. Index 0 is never coded: its symbols are 0. At indices of mostly zeros only
-the others are coded, each with the run of zeros before it. docs/format.md, "Latent layout `grid`", has the
-order of the symbols in a stream; ``constriction`` codes them, with the stored counts taken exactly.
+Each scale index (0..31) has a table of integer counts. The scale index of a symbol is computed in integers
+(``decant.codec.entropy.scale_network``), so every machine takes the same table. Symbols of index 0 are 0 and
+not coded. At indices where most symbols are 0, only the others are coded, each with the run of zeros before
+it. Symbols outside a table are escapes; their values are bypass bits.
+
+A stream has several parts. docs/format/grid.md has their order and that of the symbols. The coder is
+``constriction``, with exactly the stored counts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,48 +21,34 @@ from decant.formats.tensors import tensor_of
 
 AnsCoder = coding.stack.AnsCoder
 
-
 SCALES = 32
-
-
 LARGEST_SYMBOL = 32767
-
-
 _LENGTHS = 32
-
-
 _PART_BITS = 16  # bypass bits that are coded at once
 
 
-# What is said of streams that are refused.
+# Messages for refused streams.
 TOO_MANY = "{} symbols of scale index {} are not 0; there are {}"
-
-
 TOO_LARGE = f"a symbol of size {{}}; at most {LARGEST_SYMBOL} expected"
-
-
 TOO_FAR = "symbols of scale index {} reach {}; there are {}"
-
-
 NOT_ENDED = "the stream does not end with its last symbol: it is damaged"
 
 
 _NO_SYMBOLS = np.zeros(0, np.int32)
-
-
 _SCALE_ENDS = np.arange(SCALES + 1, dtype=np.uint8)
-
-
 _UNIFORM = [None, *(Uniform(1 << bits) for bits in range(1, _PART_BITS + 1))]  # by their bits
 
 
 class EntropyTables:
-    """The tables of one bundle, with the coder's models, which are built when first used.
+    """The tables of one bundle, and the coder's models, which are built when first used.
 
-    ``radius`` (32,): index c codes -radius..radius directly, and an escape for what is larger. ``runs``
-    (32,): 0 where each symbol is coded by itself; elsewhere zeros are coded as runs, those shorter than this
-    directly. ``counts``: for each index those of its symbols, the last one of bypass bits; ``run_counts``:
-    those of its runs, empty where it has none. Reading is safe from several threads.
+    * ``radius`` (32,): index c has codes for -radius..radius; all other symbols are escapes;
+    * ``runs`` (32,): 0 if each symbol is coded by itself. Else zeros are coded as runs, and shorter runs than
+      this have a code;
+    * ``counts``: for each index, the counts of its symbols; the last one is that of escapes;
+    * ``run_counts``: for each index, the counts of its runs, or an empty array.
+
+    Reading is safe from several threads.
     """
 
     def __init__(
@@ -75,13 +63,13 @@ class EntropyTables:
         self.counts = counts
         self.run_counts = run_counts
         self._models: dict[tuple[int, bool], Any] = {}
-        # As decoding is quickest with them.
+        # The types with which decoding is fastest.
         self.run_lengths: list[int] = runs.tolist()
         self.int_radius, self.int_runs = radius.astype(np.int32), runs.astype(np.int32)
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, np.ndarray]) -> "EntropyTables":
-        """The tables named ``entropy.*`` in tables.safetensors. Raises BundleError."""
+        """Read the tables ``entropy.*`` of tables.safetensors. Raises BundleError."""
         radius = tensor_of(tensors, "entropy.radius", np.uint8, (SCALES,))
         runs = tensor_of(tensors, "entropy.runs", np.uint16, (SCALES,))
         for name, table in (("radius", radius), ("runs", runs)):
@@ -110,10 +98,10 @@ class EntropyTables:
         }
 
     def encode(self, parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> bytes:
-        """Parts of one stream, each integers with their scale indices (uint8, same shape), in the order in
-        which they are to be decoded -> the stream.
+        """Encode the parts of one stream: symbols with their scale indices (uint8, same shape), in the order
+        of decoding.
 
-        Symbols of index 0 are left out, others are clipped to +-32767.
+        Symbols of index 0 are left out. The others are clipped to +-32767.
         """
         coder = AnsCoder()
         for symbols, scale_indices in reversed(parts):
@@ -136,7 +124,7 @@ class EntropyTables:
     def _coded_symbols(
         self, c: int, values: np.ndarray, steps: list[tuple[Any, np.ndarray]], bypass: list[np.ndarray]
     ) -> None:
-        """Append the coded symbols of index ``c`` to ``steps``, and numbers of escapes to ``bypass``."""
+        """Append the codes of scale index ``c`` to ``steps``, and the values of escapes to ``bypass``."""
         radius, limit = int(self.radius[c]), int(self.runs[c])
         if limit:
             at = np.flatnonzero(values)
@@ -157,7 +145,7 @@ class EntropyTables:
         bypass.append(2 * (np.abs(beyond) - radius - 1) + (beyond < 0))
 
     def decoder(self, data: bytes | memoryview, source: str) -> "StreamDecoder":
-        """One stream, to be decoded part after part; ``source`` names it in errors. Raises FormatError."""
+        """A decoder of one stream, part by part. ``source`` names it in errors. Raises FormatError."""
         return StreamDecoder(self, data, source)
 
     def model(self, c: int, runs: bool) -> Any:
@@ -169,10 +157,11 @@ class EntropyTables:
         return model
 
     def cost_bits(self) -> np.ndarray:
-        """float32 (32, 2R + 1): bits that symbols -R..R cost at each scale index, R the largest radius.
+        """Bits that symbols -R..R cost at each scale index, float32 (32, 2R + 1). R is the largest radius.
 
-        At an index with runs a zero costs what it adds to a run's length, any other symbol the end of its run
-        besides its own. At index 0, 0 is free and any other symbol impossible (infinity).
+        At an index with runs, the cost of a zero is what it adds to the length of a run. The cost of any
+        other symbol includes the end of its run. At index 0, a zero is free and any other symbol impossible
+        (infinite cost).
         """
         largest = int(self.radius.max())
         symbols = np.arange(-largest, largest + 1)
@@ -195,7 +184,7 @@ class EntropyTables:
 
 
 class StreamDecoder:
-    """One stream at work: its parts are decoded in their order, and then it is finished."""
+    """Decodes one stream: first its parts in their order, then ``finish``."""
 
     def __init__(self, tables: EntropyTables, data: bytes | memoryview, source: str) -> None:
         self._tables = tables
@@ -203,10 +192,10 @@ class StreamDecoder:
         self._source = source
 
     def decode(self, scale_indices: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """The next part -> float32 array of the shape of ``scale_indices`` (uint8) that holds integers:
-        ``out``, where given, which must be contiguous and hold zeros.
+        """Decode the next part: float32 that hold integers, of the shape of ``scale_indices`` (uint8).
 
-        Raises FormatError for runs and escapes that no encoder writes; other damage shows at the end.
+        ``out``, if given, receives the symbols; it must be contiguous and hold zeros. Raises FormatError for
+        runs and escapes that no encoder writes. Other damage shows in ``finish``.
         """
         symbols = np.zeros(scale_indices.shape, np.float32) if out is None else out
         coded, order, sizes = _by_scale_index(scale_indices.reshape(-1))
@@ -219,17 +208,17 @@ class StreamDecoder:
         return symbols
 
     def finish(self) -> None:
-        """Raises FormatError where the stream goes on after its last part, or ended before."""
+        """Raises FormatError if the stream does not end with its last part."""
         if not self._coder.is_empty():
             raise FormatError(f"{self._source}: {NOT_ENDED}")
 
 
 class _Part:
-    """The coded symbols of one part of a stream, all scale indices in one array: those with runs first.
+    """The coded symbols of one part of a stream, in one array: scale indices with runs first.
 
-    ``symbols`` int32 are all of an index without runs, and those that are not 0 of an index with runs, where
-    ``runs`` int32 says how many zeros stand before each. Until ``read_bypass``, escapes stand as radius + 1
-    and as the longest run with a symbol of its own, + 1.
+    ``symbols`` int32 has all symbols of an index without runs, and the nonzero symbols of an index with runs.
+    ``runs`` int32 has the number of zeros before each of the latter. Before ``read_bypass``, an escaped
+    symbol is radius + 1, and an escaped run is one longer than the longest run that has a code.
     """
 
     symbols: np.ndarray
@@ -246,7 +235,7 @@ class _Part:
         self._counts = sizes.copy()  # how many symbols of each index are coded
 
     def read_symbols(self, coder: Any, source: str) -> None:
-        """Read the codes of all scale_indices. Raises FormatError."""
+        """Read the codes of all scale indices. Raises FormatError."""
         tables, sizes = self._tables, self._sizes.tolist()
         run_lengths, decode = tables.run_lengths, coder.decode
         runs, sparse, dense = [_NO_SYMBOLS], [_NO_SYMBOLS], [_NO_SYMBOLS]
@@ -274,12 +263,12 @@ class _Part:
         others += others >= 0
 
     def read_bypass(self, coder: Any, source: str) -> None:
-        """Read the bypass bits of escapes, and put the numbers in their places. Raises FormatError."""
+        """Read the bypass bits, and replace the escapes by their values. Raises FormatError."""
         limits = self._tables.int_runs.take(self._sparse).repeat(self._coded_counts[: len(self._sparse)])
         long, large = np.flatnonzero(self.runs == limits), np.flatnonzero(self.symbols > self._radius)
         if not len(long) + len(large):
             return
-        # In a stream they stand by scale index, those of its runs before those of its symbols.
+        # In a stream they are sorted by scale index; those of its runs come before those of its symbols.
         both = self._scale_indices_of(np.concatenate([long, large]))
         keys = 2 * both
         keys[len(long) :] += 1
@@ -296,8 +285,9 @@ class _Part:
             self.symbols[large] = np.where(beyond & 1, -size, size)
 
     def places(self, order: np.ndarray, source: str) -> np.ndarray:
-        """Where the symbols are, of ``order``, which has the coded symbols by scale index. Raises
-        FormatError when a run ends beyond the symbols of its index.
+        """The positions of the symbols. ``order`` has the positions of the part, sorted by scale index.
+
+        Raises FormatError if a run ends beyond the symbols of its index.
         """
         dense = [order[self._starts[c] : self._starts[c] + self._sizes[c]] for c in self._dense.tolist()]
         if not len(self.runs):
@@ -318,7 +308,7 @@ class _Part:
         return np.concatenate([order.take(at), *dense])
 
     def _scale_indices_of(self, codes: np.ndarray) -> np.ndarray:
-        """The scale indices of these places in ``symbols``, or in ``runs``."""
+        """The scale indices of these positions in ``symbols`` or ``runs``."""
         ends = np.cumsum(self._coded_counts)
         found: np.ndarray = self._scale_indices[np.searchsorted(ends, codes, side="right")]
         return found
@@ -337,8 +327,8 @@ def _split(tensors: Mapping[str, np.ndarray], name: str, sizes: list[int]) -> li
 
 
 def _by_scale_index(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where the symbols of scale indices 1..31 are; their order by index and then position; and how many each
-    index has, (32,).
+    """The positions of scale indices 1..31; their order by index, then position; the number of each index,
+    (32,).
     """
     coded = np.flatnonzero(flat != 0)
     scale_indices = flat.take(coded)
@@ -354,7 +344,7 @@ def ans_decoder(data: bytes | memoryview, source: str) -> Any:
 
 
 def check_stream(data: bytes | memoryview, source: str) -> None:
-    """Raises FormatError for bytes that no encoder writes, as far as that shows before decoding."""
+    """Raises FormatError for bytes that no encoder writes, as far as this is visible before decoding."""
     if len(data) % 4:
         raise FormatError(f"{source}: a stream of {len(data)} bytes; a multiple of 4 expected")
     if len(data) and not any(data[-4:]):
@@ -368,8 +358,8 @@ def _number_parts(bits: int) -> list[tuple[int, int]]:
 
 
 def _encode_numbers(coder: Any, numbers: np.ndarray) -> None:
-    """Push int64 numbers 0..2^32 - 2: their lengths, the high parts of the long ones, the low parts of all;
-    number + 1 has (length + 1) bits, its leading one implied.
+    """Push int64 numbers 0..2^32 - 2: first all lengths, then the high parts of long numbers, then all low
+    parts. number + 1 has (length + 1) bits; its leading one is implied.
     """
     lengths = np.frexp((numbers + 1).astype(np.float64))[1] - 1
     stored = numbers + 1 - np.left_shift(1, lengths, dtype=np.int64)

@@ -1,11 +1,12 @@
-"""The scale network: integers of the hyperlatents, with what earlier symbols add
-(``decant.codec.entropy.context_network``) -> the scale index of every latent, in integers throughout
-(the hyperprior of Ballé et al. 2018, arXiv 1802.01436).
+"""The scale network: hyperlatents -> the scale index of every latent, in integers throughout (the hyperprior
+of Ballé et al. 2018, arXiv:1802.01436). Earlier symbols add a second term to its logits
+(``decant.codec.entropy.context_network``).
 
-The multiplications run as float matrix products (BLAS), in float32 where no partial sum can reach 2^24 and in
-float64 elsewhere, so that every sum is exact in any order: all machines compute the same scale indices. They
-run in blocks so small that OpenBLAS keeps them on the calling thread: its threads are not the caller's to
-count, and waiting for them costs more than they save.
+All machines must compute the same scale indices. Products run as float matrix products (BLAS), in float32 if
+no partial sum can reach 2^24, else in float64. Every sum is then exact in any order.
+
+Products run in blocks so small that OpenBLAS stays on the calling thread. Its threads are not counted by
+``threads``, and waiting for them costs more than they save.
 """
 
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from decant.formats.tensors import tensor_of
 
 # Hyperlatents times their multiplier, in units of 1/16, are clipped to this.
 LARGEST_INPUT = 1 << 22
-# Of scale.hidden_bias: with the half that rounds it stays far inside int32, in which C adds.
+# Limit of scale.hidden_bias: plus one half for rounding, it stays far inside int32, in which C adds.
 LARGEST_BIAS = 1 << 30
 EXACT_FLOAT32 = 1 << 24
 _EXACT_FLOAT64 = 1 << 53
@@ -29,23 +30,23 @@ LOGIT_SHIFT = 10
 HIDDEN_MAX = 255
 # The largest int16 offset in the unit of the logits.
 _LARGEST_OFFSET = 4 << 15
-# OpenBLAS keeps to one thread up to 2^18 multiplications, or 9215 where one side is a vector. Blocks of this
-# many columns and this depth were about the fastest on an x86-64 core.
+# OpenBLAS uses one thread up to 2^18 multiplications, or 9215 if one side is a vector. Blocks of
+# _BLOCK_COLUMNS and _BLOCK_DEPTH were about the fastest on an x86-64 core.
 _BLOCK, _VECTOR_BLOCK = 1 << 18, 9215
 _BLOCK_COLUMNS, _BLOCK_DEPTH = 128, 192
-# Blocks of columns of wider matrices are read quicker from a copy, unless that is too large for the cache.
+# In matrices wider than this, a copy of a block of columns is read faster, if the copy fits into the cache.
 _FAR_COLUMNS, _COPIED_BYTES = 512, 1 << 19
-# Scale indices are computed for so many channels at once: what is in between stays in a core's cache.
+# Scale indices are computed for this many channels at once, so that intermediate values fit a core's cache.
 _CHANNELS = 96
 
 
 @dataclass(frozen=True)
 class Frame:
-    """What the hyperlatents say of a rectangle of latents, before the scale network's last layer.
+    """The hidden values of the scale network for a rectangle of latents, before its last layer.
 
-    It covers whole hyperlatents: ``height`` x ``width`` latents, in which the rectangle's ``rows`` x
-    ``columns`` begin at ``y``, ``x``. ``hidden`` float32 (class_width, height / 2, width / 2) holds integers;
-    ``reach`` float32 (M,) is what the sums of a channel cannot exceed, in scale indices.
+    A frame covers whole hyperlatents: ``height`` x ``width`` latents. The rectangle of ``rows`` x ``columns``
+    begins at ``y``, ``x`` in it. ``hidden`` float32 (class_width, height / 2, width / 2) holds integers.
+    ``reach`` float32 (M,) is an upper bound of the logits of each channel, in scale indices.
     """
 
     hidden: np.ndarray
@@ -68,30 +69,30 @@ class Frame:
 
 @dataclass(frozen=True)
 class Context:
-    """What symbols decoded before add to the sums of n channels: ``weight`` float32 (n, D), in scale indices,
-    times ``planes`` float32 (D, height, width) of a frame, integers 0..255.
+    """The term that earlier symbols add to the logits of n channels: ``weight`` float32 (n, D), in scale
+    indices, times ``planes`` float32 (D, height, width) of a frame, integers 0..255.
     """
 
     weight: np.ndarray
     planes: np.ndarray
 
     def places(self) -> np.ndarray:
-        """float32 (D, 4 * height / 2 * width / 2): the planes at each of the 2 x 2 places of a hidden value,
-        one after the other.
+        """float32 (D, 4 * height / 2 * width / 2): the planes at each of the 2 x 2 positions of a hidden
+        value, one after the other.
         """
         count, height, width = self.planes.shape
         split = self.planes.reshape(count, height // 2, 2, width // 2, 2).transpose(0, 2, 4, 1, 3)
         return split.reshape(count, -1)
 
     def reach(self) -> np.ndarray:
-        """float32 (n,): what they cannot exceed, in scale indices."""
+        """float32 (n,): an upper bound of the term, in scale indices."""
         most = self.planes.reshape(len(self.planes), -1).max(axis=1)
         bounds: np.ndarray = (np.maximum(self.weight, 0) * most).sum(axis=1)
         return bounds
 
 
 class ScaleNetwork:
-    """3x3 convolution, shift, depth to space, 1x1 convolution, depth to space (docs/format.md)."""
+    """3x3 convolution, shift, depth to space, 1x1 convolution, depth to space (docs/format/grid.md)."""
 
     def __init__(self, hidden_weight: np.ndarray, hidden_bias: np.ndarray, out_weight: np.ndarray) -> None:
         self.hidden_weight = hidden_weight
@@ -105,13 +106,13 @@ class ScaleNetwork:
         if np.abs(hidden_bias.astype(np.int64)).max(initial=0) > LARGEST_BIAS:
             raise BundleError(f"tables: scale.hidden_bias holds a value beyond {LARGEST_BIAS}")
         self._bias = hidden_bias.astype(np.int64) + (1 << HIDDEN_SHIFT >> 1)
-        # (M, 4, class_width): for each of the 2 x 2 places that a logit's position becomes.
+        # (M, 4, class_width): one row for each of the 2 x 2 positions that a position becomes.
         rows = out_weight.reshape(self.channels, 4, -1).astype(np.float32)
         self._rows = rows / np.float32(1 << LOGIT_SHIFT)
-        # (M, class_width): with the largest hidden values, bounds of the logits.
+        # (M, class_width): times the largest hidden values, upper bounds of the logits.
         self._bounds = np.maximum(self._rows, 0).max(axis=1)
         sums = np.abs(out_weight.astype(np.int64)).sum(axis=1).reshape(self.channels, 4).max(axis=1)
-        # (M,): the largest size of each channel's sums, with its offset.
+        # (M,): the largest magnitude of each channel's sums, offset included.
         self.largest_logits = HIDDEN_MAX * sums + _LARGEST_OFFSET
         if self.largest_logits.max() >= EXACT_FLOAT32:
             raise BundleError(
@@ -124,7 +125,7 @@ class ScaleNetwork:
     def from_tensors(
         cls, tensors: Mapping[str, np.ndarray], channels: int, hyper: int, class_width: int
     ) -> "ScaleNetwork":
-        """The tables named ``scale.*``, for M ``channels`` and ``hyper`` hyperlatents. Raises BundleError."""
+        """Read the tables ``scale.*``, for M ``channels`` and ``hyper`` hyperlatents. Raises BundleError."""
         return cls(
             tensor_of(tensors, "scale.hidden_weight", np.int8, (4 * class_width, hyper, 3, 3)),
             tensor_of(tensors, "scale.hidden_bias", np.int32, (4 * class_width,)),
@@ -140,9 +141,9 @@ class ScaleNetwork:
         }
 
     def frame(self, v: np.ndarray, rows: tuple[int, int], columns: tuple[int, int]) -> Frame:
-        """The first layers, for the latents from ``rows[0]`` to before ``rows[1]``, and of ``columns`` alike.
+        """Compute the first layers for the latents in ``rows`` (first, end) and ``columns`` (first, end).
 
-        ``v`` int32 (hyper, hz, wz), the whole picture's, within +-2^22.
+        ``v`` int32 (hyper, hz, wz) are the scaled hyperlatents of the whole picture, within +-2^22.
         """
         top, left = rows[0] // 4, columns[0] // 4
         hidden = self._hidden(v, top, -(-rows[1] // 4), left, -(-columns[1] // 4))
@@ -160,7 +161,7 @@ class ScaleNetwork:
         """
         height, width = frame.hidden.shape[1:]
         offset = scale_offset[channels].astype(np.float32) / np.float32(1 << LOGIT_SHIFT)
-        # Most pictures leave many channels at scale index 0 throughout: those that stay below 1.
+        # In most pictures many channels have scale index 0 everywhere: their bound is below 1. Skip them.
         reach = frame.reach[channels] + offset
         if context is not None:
             reach += context.reach()
@@ -178,7 +179,7 @@ class ScaleNetwork:
             if context is not None and near is not None:
                 logits += exact_product(context.weight[some], near)
             found = np.clip(logits, 0, SCALES - 1, out=logits).astype(np.uint8)
-            # Two neighbours of a row leave as the two bytes of one number.
+            # Two neighbours of a row are written as the two bytes of one number.
             places = found.reshape(len(some), 2, 2, height, width)
             pairs = places[:, :, 1].astype("<u2")
             pairs <<= 8
@@ -190,7 +191,9 @@ class ScaleNetwork:
         return scale_indices
 
     def _hidden(self, v: np.ndarray, top: int, bottom: int, left: int, right: int) -> np.ndarray:
-        """float32 (class_width, 2 * rows, 2 * columns), integers 0..255, of a rectangle of hyperlatents."""
+        """The hidden values of a rectangle of hyperlatents: float32 (class_width, 2 * rows, 2 * columns) that
+        hold integers 0..255.
+        """
         y, x = max(top - 1, 0), max(left - 1, 0)
         near = v[:, y : bottom + 1, x : right + 1]
         largest = np.abs(near).reshape(self.hyper, -1).max(axis=1)
@@ -216,7 +219,9 @@ class ScaleNetwork:
 
 
 def exact_product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """``left`` (m, k) @ ``right`` (k, n) on the calling thread; the sums must be exact in any order."""
+    """``left`` (m, k) @ ``right`` (k, n) on the calling thread. The sums must be exact in any order, since
+    blocks are added in an order of their own.
+    """
     (m, k), n = left.shape, right.shape[1]
     columns, depth = _even(n, _BLOCK_COLUMNS), _even(k, _BLOCK_DEPTH)
     rows = _even(m, (_BLOCK if n > 1 else _VECTOR_BLOCK) // (columns * depth))
@@ -239,12 +244,14 @@ def exact_product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def _stacks(size: int, length: int) -> list[tuple[slice, int]]:
-    """0..size in parts of ``length``: where the whole parts are, and where the rest is, if any; how long."""
+    """Divide 0..size into parts of ``length``: the range of the whole parts and that of the rest, each with
+    the length of its parts.
+    """
     even = size - size % length
     found = [(slice(0, even), length), (slice(even, size), size - even)]
     return [(part, long) for part, long in found if long and part.stop > part.start]
 
 
 def _even(size: int, most: int) -> int:
-    """The length of parts of ``size`` that are as few as those of ``most``, and about equal."""
+    """The length of equal parts of ``size``: as few parts as with the length ``most``."""
     return max(-(-size // max(-(-size // most), 1)), 1)

@@ -54,7 +54,7 @@ class ColorConfig:
             raise ValueError(f"image_size {self.image_size} is not a multiple of {BLOCK}")
         if 2 ** len(self.widths) != BLOCK:
             raise ValueError(
-                f"widths {self.widths}: {BLOCK.bit_length() - 1} of them halve a block to a place"
+                f"widths {self.widths}; {BLOCK.bit_length() - 1} expected, one for each halving of a block"
             )
         if not 1 <= self.channels <= 3 * BLOCK**2:
             raise ValueError(f"channels {self.channels}; 1 to {3 * BLOCK**2} expected")
@@ -63,7 +63,9 @@ class ColorConfig:
             or len(self.depths) != len(self.shares)
             or not all(1 <= depth <= 12 for depth in self.depths)
         ):
-            raise ValueError(f"depths {self.depths} of shares {self.shares}: as many, each depth 1 to 12")
+            raise ValueError(
+                f"depths {self.depths} of shares {self.shares}; equal numbers, and depths of 1 to 12 expected"
+            )
         if min(self.shares) <= 0 or not math.isclose(sum(self.shares), 1, abs_tol=1e-6):
             raise ValueError(f"shares {self.shares} are not positive numbers of sum 1")
 

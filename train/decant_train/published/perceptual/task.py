@@ -40,7 +40,7 @@ class PerceptualTask:
                     f"{what} pictures have shape {pixels.shape}; (n, {side}, {side}, 3) expected"
                 )
         if mu < 0 or (mu and features is None):
-            raise ValueError(f"mu is {mu}: it must not be negative, and above 0 needs a file of features")
+            raise ValueError(f"mu is {mu}: it must not be negative, and a value above 0 needs --features")
         self.model = model
         self.features = features
         self.mu = mu
