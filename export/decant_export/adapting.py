@@ -9,7 +9,6 @@ import torch
 from decant.adaptation.adapting import spread
 from decant.adaptation.writing import card_of
 from decant.bundles.bundle import Bundle
-from decant.codec.layout import QUALITIES
 from decant.process.cores import usable_cores
 from decant_train.codec.adapt import AdaptOptions, adapt
 from decant_train.common.checkpoint import Checkpoint
@@ -20,7 +19,7 @@ from decant_export.errors import ExportError
 from decant_export.exporting import COMMERCIAL_USE, export
 from decant_export.families.codec.importing import codec_of
 from decant_export.families.codec.pictures import CROP
-from decant_export.families.codec.tables import TOP
+from decant_export.families.codec.tables import positions
 
 PRECISIONS, RUNTIMES = ("float", "int16"), ("onnxruntime",)
 CROPS = 12  # on which tables and ranges are measured; decant.adaptation counts tables on files afterwards
@@ -49,7 +48,7 @@ def train(
     crop = GRID * min(max(side // GRID, 1), LARGEST_CROP // GRID)
     options = AdaptOptions(
         level,
-        (quality - 1) * TOP / (QUALITIES - 1),
+        float(positions(model.config)[quality - 1]),
         minutes=minutes,
         crop=crop,
         batch_size=PIXELS // crop**2,

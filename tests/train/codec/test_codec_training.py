@@ -120,6 +120,9 @@ def test_the_curriculum_grows_from_the_middle_rate_point_to_all() -> None:
     assert 0.45 * middle < anchors.abs().max() <= 0.5 * middle
     assert 0.95 * middle < full.abs().max() <= middle
     assert float(full.mean()) == pytest.approx(0, abs=0.1)
+    assert float((full.abs() > middle / 2).float().mean()) == pytest.approx(
+        0.5, abs=0.03
+    )  # as often as the middle
 
 
 def test_rate_points_that_a_batch_lacks_follow_those_it_has() -> None:

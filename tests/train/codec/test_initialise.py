@@ -1,6 +1,7 @@
 """First weights: principal components, warm start, reinitialised units."""
 
 import copy
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,13 @@ from decant_train.codec.initialise import (
 from decant_train.codec.layers import Residual
 from decant_train.codec.model import Codec
 from decant_train.codec.sensitivity import distortion_weight
-from decant_train.codec.warm_start import refined, reinitialise_dead_units, retarget, warm_start_from
+from decant_train.codec.warm_start import (
+    move_rate_points,
+    refined,
+    reinitialise_dead_units,
+    retarget,
+    warm_start_from,
+)
 from decant_train.common.optimizers import Whitened
 from decant_train.data import photos
 from pytorch_msssim import ms_ssim
@@ -167,3 +174,18 @@ def test_a_refined_entropy_model_starts_as_the_one_it_refines() -> None:
         refined(old, replace(finer, render_layers=old.config.render_layers + 1, render_hidden=5))
     with pytest.raises(ValueError, match="cannot be refined again"):
         refined(new, finer)
+
+
+def test_rate_points_move_with_their_lambdas() -> None:
+    """Where both ranges reach, a lambda keeps its gains; beyond, gains go on to rise."""
+    old = Codec(TINY)
+    with torch.no_grad():
+        for i, weight in enumerate(TINY.lambdas):
+            old.log_gain[i] = math.log(weight) / 2
+            old.log_hyper_gain[i] = float(i)
+    new = Codec(replace(TINY, highest_lambda=1.0))
+    warm_start_from(new, old)
+    move_rate_points(new, TINY.highest_lambda)
+    expected = torch.tensor(new.config.lambdas).log()[:, None] / 2
+    torch.testing.assert_close(new.log_gain.detach(), expected.expand_as(new.log_gain))
+    assert float(new.log_hyper_gain[-1].detach().max()) == len(TINY.lambdas) - 1

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from decant_train.codec.config import SCALE_COUNT
+from decant_train.codec.config import RATE_POINTS, SCALE_COUNT, CodecConfig
 from decant_train.codec.entropy_model import index_of_scale, scale_of_index
-from decant_train.codec.rate import rate, symbol_bits
+from decant_train.codec.rate import interpolated_lambdas, rate, symbol_bits
 
 
 def test_symbol_probabilities_sum_to_one_and_keep_a_gradient_in_the_tails() -> None:
@@ -30,6 +30,22 @@ def test_the_rate_counts_symbols_and_has_the_gradient_of_noise_on_average() -> N
     torch.testing.assert_close(slope, expected, atol=0.05, rtol=0.05)
     (exact,) = torch.autograd.grad(symbol_bits(x.round().detach(), scale).sum(), scale)
     assert torch.equal(of_scale, exact)
+
+
+@pytest.mark.parametrize("highest", [0.35, 1.0])
+def test_lambdas_rise_by_equal_factors_to_the_highest(highest: float) -> None:
+    config = CodecConfig(highest_lambda=highest)
+    assert config.lambdas[0] == 0.0009
+    assert config.lambdas[-1] == pytest.approx(highest)
+    found = interpolated_lambdas(config, torch.arange(RATE_POINTS).float())
+    torch.testing.assert_close(found, torch.tensor(config.lambdas))
+    between = interpolated_lambdas(config, torch.tensor([0.5, 1.0, 1.5]))
+    assert float(between[1] ** 2) == pytest.approx(float(between[0] * between[2]))
+
+
+def test_a_range_of_lambdas_without_extent_is_refused() -> None:
+    with pytest.raises(ValueError, match="highest_lambda"):
+        CodecConfig(highest_lambda=0.0009)
 
 
 def test_scale_indices_invert() -> None:

@@ -113,7 +113,7 @@ def test_the_encoder_trades_bits_for_distortion(photo_folder: Path, tmp_path: Pa
     pictures, rate_point = seen.crops(4, 128, torch.Generator().manual_seed(1)), torch.full((4,), 3.0)
     scale_hyperlatents(model, pictures)
     model.synthesis.last.weight += 0.01 * torch.randn_like(model.synthesis.last.weight)
-    weight = 255**2 * interpolated_lambdas(rate_point)
+    weight = 255**2 * interpolated_lambdas(model.config, rate_point)
     y_bits, z_bits, error = model(pictures, rate_point)
     losses = [(y_bits + z_bits + weight * error[0]).mean()]
     for rounds in (0, 3):

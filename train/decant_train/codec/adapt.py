@@ -31,7 +31,7 @@ from decant_train.data.archive_pictures import ArchivePictures
 PRIOR, SYNTHESIS, WHOLE = "prior", "synthesis", "whole"
 LEVELS = (PRIOR, SYNTHESIS, WHOLE)
 PATCHES, PATCH = 4096, 16
-SPREAD = 0.2  # of the range of rate points, around the archive's
+SPREAD = 0.14  # of the range of rate points, around the archive's
 REFINE_FROM = 0.7  # share of the budget after which the whole codec learns on the symbols of files
 MEASURED_EVERY = 200  # steps between measurements of the synthesis' sensitivity
 VALIDATED_ON = 16  # crops
@@ -120,8 +120,10 @@ def adapt(
         points = points.clamp(0, RATE_POINTS - 1)
         trained.train()
         terms = trained.terms(pictures, points, encoding if refining else None, analysis=whole)
-        loss = weighted_loss(points, terms.y_bits + terms.z_bits, terms.error.mean(0))
-        loss = loss + weighted_loss(points, torch.zeros_like(terms.analysis_error), terms.analysis_error)
+        loss = weighted_loss(trained.config, points, terms.y_bits + terms.z_bits, terms.error.mean(0))
+        loss = loss + weighted_loss(
+            trained.config, points, torch.zeros_like(terms.analysis_error), terms.analysis_error
+        )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         share_gradients(trained, 0.0)
@@ -160,5 +162,5 @@ def score(model: Codec, pictures: torch.Tensor, rate_point: float) -> float:
     """
     rate, _, (distorted,) = rate_and_distortion(Encoding(model, pictures, 2), pictures, rate_point)
     points = torch.full_like(rate, rate_point)
-    losses = rate + interpolated_lambdas(points) * 255**2 * distorted
+    losses = rate + interpolated_lambdas(model.config, points) * 255**2 * distorted
     return float(losses.log().mean())

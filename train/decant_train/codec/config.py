@@ -23,9 +23,8 @@ LEAK = 0.05  # gradient of rectifiers that are off
 ANALYSIS_SLOPE = 0.1  # of the analysis' rectifiers below 0
 LEAST_SQUARE = 1e-4  # added to the mean square that features are normalized by
 
-# Distortion weight of each rate point: loss = bits per pixel + lambda * 255^2 * MSE. From about 0.1 bpp to
-# 40 dB on photos.
-LAMBDAS = tuple(0.0009 * (0.35 / 0.0009) ** (i / (RATE_POINTS - 1)) for i in range(RATE_POINTS))
+# Distortion weight of the first rate point: loss = bits per pixel + lambda * 255^2 * MSE. About 0.1 bpp.
+LOWEST_LAMBDA = 0.0009
 
 # Field of CodecConfig -> its key in checkpoints and bundles, which keep the names of the first version.
 CONFIG_KEYS = {
@@ -61,6 +60,7 @@ class CodecConfig:
     beside: tuple[str, ...] = ()  # sizes whose syntheses are trained on the same latents (``part``)
     ms_ssim: float = 0.0  # fields of decant_train.codec.distortion.Measure
     colour: str = "rgb"
+    highest_lambda: float = 0.35  # distortion weight of the last rate point
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "channel_groups", tuple(self.channel_groups))  # from JSON they are lists
@@ -81,6 +81,8 @@ class CodecConfig:
                 f"predicted_channels is {self.predicted_channels}; {latents - groups[0]} latents come after"
                 " the first group"
             )
+        if self.highest_lambda <= LOWEST_LAMBDA:
+            raise ValueError(f"highest_lambda is {self.highest_lambda}; more than {LOWEST_LAMBDA} expected")
         _ = self.measure  # raises
 
     @property
@@ -88,14 +90,22 @@ class CodecConfig:
         """The distortion that the codec is trained for."""
         return Measure(self.ms_ssim, self.colour)
 
+    @property
+    def lambdas(self) -> tuple[float, ...]:
+        """Distortion weight of each rate point. Their logarithms are equally spaced."""
+        ratio = self.highest_lambda / LOWEST_LAMBDA
+        return tuple(LOWEST_LAMBDA * ratio ** (i / (RATE_POINTS - 1)) for i in range(RATE_POINTS))
+
 
 SIZES: dict[str, CodecConfig] = {}
 
 # They differ in their renderers alone, so that all can be trained on the same latents.
 SIZES |= {
-    "nano": CodecConfig(render_layers=0, predicted_channels=112),
-    "lite": CodecConfig(predicted_channels=112),
-    "full": CodecConfig(render_width=32, render_layers=5, render_hidden=64, predicted_channels=112),
+    "nano": CodecConfig(render_layers=0, predicted_channels=112, highest_lambda=1.0),
+    "lite": CodecConfig(predicted_channels=112, highest_lambda=1.0),
+    "full": CodecConfig(
+        render_width=32, render_layers=5, render_hidden=64, predicted_channels=112, highest_lambda=1.0
+    ),
 }
 
 # An entropy model for one bundle alone, for a decoder that affords several times the multiplications.

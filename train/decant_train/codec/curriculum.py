@@ -19,10 +19,10 @@ def curriculum_range(options: CodecOptions, done: float) -> float:
 
 
 def rate_points(count: int, spread: float, generator: torch.Generator) -> Tensor:
-    """Rate points (count,) of a batch, around the middle one. They span all rate points at a ``spread`` of 1,
-    those of the middle more often than those of the ends.
+    """Rate points (count,) of a batch, uniform around the middle one. They span all rate points at a
+    ``spread`` of 1.
     """
-    return MIDDLE * (1 + spread * (torch.rand(2, count, generator=generator).sum(0) - 1))
+    return MIDDLE * (1 + spread * (2 * torch.rand(count, generator=generator) - 1))
 
 
 def share_gradients(model: Codec, spread: float) -> None:

@@ -128,7 +128,7 @@ class Encoding:
         """Per-channel lambda (n, M, 1, 1): bits per unit of squared error, in steps, for gains (n, M, 1, 1)
         at ``rate_point`` (n,).
         """
-        weight = interpolated_lambdas(rate_point)[:, None, None, None] * 255**2 / 3
+        weight = interpolated_lambdas(self.model.config, rate_point)[:, None, None, None] * 255**2 / 3
         return weight * self.rdo_weight[:, None, None] / gain.square()
 
     @torch.no_grad()

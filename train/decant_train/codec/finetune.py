@@ -58,7 +58,7 @@ class FinetuneOptions:
     measured_every: int = 40  # batches between measurements of the synthesis' sensitivity
     plain: float = 0.5  # share of the batches that are encoded without latent refinement
     grainy: float = 0.4  # share of the reduced crops that get noise
-    spread: float = 1.0  # of all rate points, those of the middle more often
+    spread: float = 1.0  # of all rate points
     average: float = 0.995  # of the weights, per step (exponential moving average)
     clip_norm: float = 1.0
     log_every: int = 600  # steps

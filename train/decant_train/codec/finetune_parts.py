@@ -10,7 +10,7 @@ from decant_train.codec.distortion import distortion
 from decant_train.codec.encoder import FILE_ROUNDS, Encoding, Sent
 from decant_train.codec.entropy_model import scale_of_index
 from decant_train.codec.model import Codec
-from decant_train.codec.rate import interpolated_lambdas, rate, weighted_loss
+from decant_train.codec.rate import BALANCE, interpolated_lambdas, rate, weighted_loss
 from decant_train.codec.validation import rate_and_distortion
 from decant_train.common import budget
 
@@ -49,18 +49,18 @@ class SynthesisPart:
         rated += [(linear, learning_rate * linear_rate)]
         self.groups: list[dict[str, Any]] = [{"params": some, "lr": rate} for some, rate in rated if some]
         self.reuse = reuse
-        self._measure = model.config.measure
+        self._config = model.config
 
     def batch(self, sent: Sent, pictures: Tensor, rate_point: Tensor) -> tuple[Tensor, ...]:
         """Latents (n, M, h, w), pictures (n, 3, H, W), weights (n,)."""
-        return sent.latents, pictures, interpolated_lambdas(rate_point).sqrt()
+        return sent.latents, pictures, interpolated_lambdas(self._config, rate_point) ** (1 - BALANCE)
 
     def loss(self, _: Encoding, *batch: Tensor) -> Tensor:
         """Weighted distortion of the decoded pictures."""
         latents, pictures, weight = batch
         with budget.autocast(latents.device, "auto"):
             decoded = self.network(latents)
-        return 255**2 * (distortion(decoded, pictures, self._measure) * weight).mean()
+        return 255**2 * (distortion(decoded, pictures, self._config.measure) * weight).mean()
 
 
 class EntropyModelPart:
@@ -102,7 +102,7 @@ class EntropyModelPart:
         scale = scale_of_index(prior.scale_indices(z_hat, offset, symbols))
         pixels = targets.shape[2] * targets.shape[3] * PATCH**2
         bits = rate(residual, symbols, scale).sum((1, 2, 3)) / pixels
-        return weighted_loss(rate_point, bits, torch.zeros_like(bits))
+        return weighted_loss(self._model.config, rate_point, bits, torch.zeros_like(bits))
 
 
 @torch.no_grad()
@@ -118,7 +118,7 @@ def part_metrics(model: Codec, attribute: str, network: nn.Module, pictures: Ten
     encoder, metrics, scores = Encoding(model, pictures, FILE_ROUNDS), {}, []
     for rate_point in VALIDATED_AT:
         bits, (error,), (distorted,) = rate_and_distortion(encoder, pictures, rate_point)
-        weight = interpolated_lambdas(torch.full_like(bits, rate_point))
+        weight = interpolated_lambdas(model.config, torch.full_like(bits, rate_point))
         metrics[f"psnr_{rate_point:g}"] = float(-10 * error.log10().mean())
         scores.append(float((bits + weight * 255**2 * distorted).log().mean()))
     setattr(model, attribute, replaced)

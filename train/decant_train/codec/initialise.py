@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from decant_train.codec.config import LAMBDAS, PATCH, PIXELS, RATE_POINTS
+from decant_train.codec.config import PATCH, PIXELS, RATE_POINTS
 from decant_train.codec.entropy_model import index_of_scale, scale_of_index
 from decant_train.codec.layers import Residual
 from decant_train.codec.model import Codec
@@ -56,7 +56,7 @@ def start_from_principal_components(model: Codec, patches: Tensor) -> None:
     start_beside(model)
 
     model.hyperprior.deviation.copy_(deviations)
-    for i, weight in enumerate(LAMBDAS):
+    for i, weight in enumerate(config.lambdas):
         gain = weight**0.5 / STEP
         model.log_gain[i] = torch.tensor(gain).log()
         model.scale_offset[i] = index_of_scale((deviations * gain).float())

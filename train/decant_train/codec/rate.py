@@ -9,12 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from decant_train.codec.config import LAMBDAS, RATE_POINTS, SCALE_COUNT, TAIL
+from decant_train.codec.config import LOWEST_LAMBDA, RATE_POINTS, SCALE_COUNT, TAIL, CodecConfig
+
+# Exponent of the weight of an image in the loss. With it, a step at every rate point changes the logarithm of
+# the loss by about as much: 1 would favour low rates, 0 high ones.
+BALANCE = 0.4
 
 
-def interpolated_lambdas(rate_point: Tensor) -> Tensor:
+def interpolated_lambdas(config: CodecConfig, rate_point: Tensor) -> Tensor:
     """Distortion weights (n,) at ``rate_point`` (n,), 0..RATE_POINTS-1, interpolated in their logarithm."""
-    return between_rate_points(torch.tensor(LAMBDAS, device=rate_point.device).log(), rate_point).exp()
+    ratio = config.highest_lambda / LOWEST_LAMBDA
+    lambdas: Tensor = LOWEST_LAMBDA * ratio ** (rate_point / (RATE_POINTS - 1))
+    return lambdas
 
 
 def between_rate_points(rows: Tensor, rate_point: Tensor) -> Tensor:
@@ -24,12 +30,12 @@ def between_rate_points(rows: Tensor, rate_point: Tensor) -> Tensor:
     return torch.lerp(rows[low], rows[low + 1], part)
 
 
-def weighted_loss(rate_point: Tensor, bits_per_pixel: Tensor, error: Tensor) -> Tensor:
-    """Mean of rate + lambda distortion over a batch, all (n,). Each image is weighted by 1 / sqrt(lambda) (1
+def weighted_loss(config: CodecConfig, rate_point: Tensor, bits_per_pixel: Tensor, error: Tensor) -> Tensor:
+    """Mean of rate + lambda distortion over a batch, all (n,). Each image is weighted by lambda**-BALANCE (1
     at 0.0067), so that high rates do not drown low ones.
     """
-    weight = interpolated_lambdas(rate_point)
-    return ((bits_per_pixel + weight * 255**2 * error) * (0.0067 / weight).sqrt()).mean()
+    weight = interpolated_lambdas(config, rate_point)
+    return ((bits_per_pixel + weight * 255**2 * error) * (0.0067 / weight) ** BALANCE).mean()
 
 
 class Clipped(torch.autograd.Function):

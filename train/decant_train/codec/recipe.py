@@ -15,7 +15,7 @@ from decant_train.codec.options import CodecOptions
 from decant_train.codec.sensitivity import probe_pictures
 from decant_train.codec.train import CodecTrainer
 from decant_train.codec.validation import VALIDATION_CROP
-from decant_train.codec.warm_start import refined, retarget, warm_start_from
+from decant_train.codec.warm_start import move_rate_points, refined, retarget, warm_start_from
 from decant_train.common import checkpoint as checkpoints
 from decant_train.common import families
 from decant_train.common.checkpoint import Checkpoint, CheckpointError
@@ -60,6 +60,8 @@ def train_codec(
         if not (isinstance(other, Codec) and isinstance(start.model, Codec)):
             raise CheckpointError(f"{warm_start} is no codec checkpoint")
         warm_start_from(start.model, other)
+        if other.config.highest_lambda != config.highest_lambda:
+            move_rate_points(start.model, other.config.highest_lambda)
         trained_for = other.config.measure
     training, validation = _photos(images, out, options.crop)
     if trained_for != config.measure:

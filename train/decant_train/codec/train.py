@@ -148,9 +148,9 @@ class CodecTrainer(Trainer):
                 analysis=train_analysis,
                 syntheses=self._syntheses() if options.beside_in_turn else None,
             )
-        loss = weighted_loss(rate_point, terms.y_bits + terms.z_bits, terms.error.mean(0))
+        loss = weighted_loss(model.config, rate_point, terms.y_bits + terms.z_bits, terms.error.mean(0))
         no_bits = torch.zeros_like(terms.analysis_error)
-        analysis_loss = weighted_loss(rate_point, no_bits, terms.analysis_error)
+        analysis_loss = weighted_loss(model.config, rate_point, no_bits, terms.analysis_error)
         hyper_loss = options.hyper_decay * terms.hyper_square.mean()
         self.optimizer.zero_grad(set_to_none=True)
         (loss + analysis_loss + hyper_loss).backward()  # type: ignore[no-untyped-call]

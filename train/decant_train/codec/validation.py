@@ -13,7 +13,7 @@ from decant_train.codec.ssimulacra2_score import mean_score
 
 VALIDATION_CROP, VALIDATION_CROPS = 256, 32  # pixels, and how many unless an option says so
 # How many pictures, and which rate points, SSIMULACRA2 is measured on.
-SCORED_PICTURES, SCORED_AT = 8, (1.0, 2.0, 3.0, 5.0)
+SCORED_PICTURES, SCORED_AT = 8, (1.0, 2.0, 3.0, 5.0, 7.0)
 
 
 @torch.no_grad()
@@ -37,7 +37,7 @@ def validate(model: Codec, pictures: Tensor) -> dict[str, float]:
         if rate_point in SCORED_AT:
             metrics[f"seen_bpp_{name}"] = float(rate[:SCORED_PICTURES].mean())
             metrics[f"ssimulacra2_{name}"] = ssimulacra2_at(encoding, pictures[:SCORED_PICTURES], rate_point)
-        loss = float(weighted_loss(torch.full_like(rate, rate_point), rate, distorted.mean(0)))
+        loss = float(weighted_loss(model.config, torch.full_like(rate, rate_point), rate, distorted.mean(0)))
         if name == "middle":
             metrics["score_middle"] = loss
         else:

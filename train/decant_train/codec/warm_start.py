@@ -1,16 +1,18 @@
 """Starting from another codec: warm start, another distortion, dead units, a finer entropy model."""
 
 import itertools
+import math
 
 import torch
 from torch import Tensor, nn
 
-from decant_train.codec.config import RATE_POINTS, CodecConfig
+from decant_train.codec.config import LOWEST_LAMBDA, RATE_POINTS, CodecConfig
 from decant_train.codec.distortion import Measure
 from decant_train.codec.entropy_model import CheckerboardMean, Context, index_of_scale
 from decant_train.codec.initialise import bias_of, copy_synthesis
 from decant_train.codec.layers import Residual
 from decant_train.codec.model import Codec
+from decant_train.codec.rate import between_rate_points
 from decant_train.codec.sensitivity import distortion_weight
 
 REINITIALISED_DEVIATION = 0.15  # of units that start again: at 0.5 their first steps do harm
@@ -27,6 +29,27 @@ def warm_start_from(model: Codec, other: Codec) -> None:
     for name in model.beside:
         if name not in other.beside:
             copy_synthesis(model.syntheses()[name], model.synthesis, model.hyperprior.deviation)
+
+
+@torch.no_grad()
+def move_rate_points(model: Codec, highest_lambda: float) -> None:
+    """Move the rows of ``model``, trained up to ``highest_lambda``, to the lambdas of its own configuration.
+
+    Between the old rate points rows are interpolated. Beyond the last, gains and scale-index offsets of
+    latents go on as they rise over the last two; those of hyperlatents stay.
+    """
+    old = math.log(highest_lambda / LOWEST_LAMBDA)
+    ratio = math.log(model.config.highest_lambda / LOWEST_LAMBDA) / old
+    position = ratio * torch.arange(RATE_POINTS, device=model.log_gain.device)
+    beyond = (position - (RATE_POINTS - 1)).clamp_min(0)[:, None]
+    for rows, rises in (
+        (model.log_gain, True),
+        (model.scale_offset, True),
+        (model.log_hyper_gain, False),
+        (model.hyper_scale_index, False),
+    ):
+        moved = between_rate_points(rows, position.clamp_max(RATE_POINTS - 1))
+        rows.copy_(moved + beyond * (rows[-1] - rows[-3]) / 2 if rises else moved)
 
 
 @torch.no_grad()

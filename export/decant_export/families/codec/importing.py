@@ -12,7 +12,7 @@ import torch
 from decant.bundles.bundle import Bundle
 from decant.codec.entropy.checkerboard import mean_context_name
 from decant.codec.entropy.context_network import non_anchor_name
-from decant.codec.layout import QUALITIES, GridLayout
+from decant.codec.layout import GridLayout
 from decant_train.codec.config import RATE_POINTS, VALUE_BITS, WEIGHT_BITS, CodecConfig
 from decant_train.codec.entropy_model import CheckerboardMean, Context
 from decant_train.codec.model import Codec
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from decant_export.common.onnx_graph import constants
 from decant_export.errors import ExportError
 from decant_export.families.codec.network import FloatSynthesis
-from decant_export.families.codec.tables import CODED_BELOW, OFFSET_UNIT, OFFSET_ZERO, TOP
+from decant_export.families.codec.tables import CODED_BELOW, OFFSET_UNIT, OFFSET_ZERO, positions
 
 Tables = Mapping[str, np.ndarray]
 ROLES = ("analysis", "hyper_analysis", "hyper_mean", "synthesis")
@@ -86,6 +86,7 @@ def _config(
         analysis_blocks=blocks,
         ms_ssim=trained.get("ms_ssim", 0.0),
         colour=trained.get("colour", "rgb"),
+        highest_lambda=trained.get("highest_lambda", CodecConfig.highest_lambda),
     )
 
 
@@ -144,8 +145,7 @@ def _load_hyper_networks(model: Codec, analysis: Tables, mean: Tables) -> None:
 
 def _load_rows(model: Codec, tables: Tables) -> None:
     """The rows of the rate points from those of 100 qualities."""
-    positions = torch.linspace(0, TOP, QUALITIES)
-    basis = between_rate_points(torch.eye(RATE_POINTS), positions).double().numpy()
+    basis = between_rate_points(torch.eye(RATE_POINTS), positions(model.config)).double().numpy()
 
     def fit(parameter: Tensor, rows: np.ndarray) -> None:
         _set(parameter, np.linalg.lstsq(basis, rows.astype(np.float64), rcond=None)[0])

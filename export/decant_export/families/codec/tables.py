@@ -2,6 +2,7 @@
 probability tables counted on hard-quantized latents of training photos (docs/format.md, layout grid).
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,13 +17,14 @@ from decant.codec.entropy.fitting import MOST_RADIUS
 from decant.codec.layout import QUALITIES, GridLayout
 from decant.codec.quantization import Prediction, Quantizer, quantized_hyperlatents, symbol_weight
 from decant_train.codec.config import (
-    LAMBDAS,
+    LOWEST_LAMBDA,
     MAGNITUDE_MAX,
     MULTIPLIER_MAX,
     RATE_POINTS,
     SCALE_COUNT,
     VALUE_BITS,
     WEIGHT_BITS,
+    CodecConfig,
 )
 from decant_train.codec.distortion import distortion
 from decant_train.codec.encoder import Encoding
@@ -39,8 +41,8 @@ PRIOR = 200.0  # symbols that the fitted distribution counts for beside those co
 OFFSET_UNIT, OFFSET_ZERO = 4, 64  # quality.class_offset: steps a class, and the number for none
 # Classes below the first that training tells apart are coded too; what is rarer is 0.
 CODED_BELOW = 4.0
-# Position of quality 100 among the anchors: one beyond the last, where finer steps still gain.
-TOP = RATE_POINTS
+# Lambda of quality 100, unless that of the last rate point is higher.
+TOP_LAMBDA = 0.35 * (0.35 / LOWEST_LAMBDA) ** (1 / (RATE_POINTS - 1))
 COUNTED = tuple(range(4, 101, 8))  # qualities whose symbols are counted
 # How much longer each step is than the one before, on how many pictures that is tried, at which positions.
 LONGER, TRIED_ON, TRIED_AT = 1.15, 8, (2.0, 5.0)
@@ -104,7 +106,7 @@ def _score(encoder: Encoding, pictures: torch.Tensor) -> float:
         sent = encoder.sent(pictures, position)
         made = model.synthesis(sent.latents).clamp(-0.5, 0.5)
         error = distortion(made, pictures, model.config.measure)
-        found.append((sent.bits + 255**2 * interpolated_lambdas(position) * error).log())
+        found.append((sent.bits + 255**2 * interpolated_lambdas(model.config, position) * error).log())
     return float(torch.cat(found).mean())
 
 
@@ -112,7 +114,7 @@ def with_targets(
     encoder: Encoding, pictures: Sequence[np.ndarray], latents: Sequence[Latents]
 ) -> list[Latents]:
     """``latents`` of ``pictures`` with what ``encoder`` makes of them for the qualities that are counted."""
-    position, found = torch.linspace(0, TOP, QUALITIES), []
+    position, found = positions(encoder.model.config), []
     for i, (pixels, item) in enumerate(zip(pictures, latents, strict=True)):
         qualities = COUNTED[i % 3 :: 3]
         several = (centred(pixels) + 0.5).expand(len(qualities), -1, -1, -1)
@@ -146,7 +148,7 @@ def layout_of(encoder: Encoding, latents: Sequence[Latents]) -> tuple[GridLayout
             distributions.append((even / 2 + PRIOR * prior) / (even.sum() / 2 + PRIOR))
     layout = _layout(model, tables | fitting.tensors_of(distributions))
     of_the_encoder = {"synthesis.curvature": curved, "synthesis.bound": bound}
-    return layout, layout.tables() | {"quality.lambda": _lambdas()} | of_the_encoder
+    return layout, layout.tables() | {"quality.lambda": _lambdas(model.config)} | of_the_encoder
 
 
 def symbols_of(
@@ -165,7 +167,7 @@ def symbols_of(
     mean = mean[:, :height, :width]
     bits, weight = np.zeros((0, 1), np.float32), None
     if costs is not None:
-        bits, weight = costs.bits, symbol_weight(_lambdas()[quality - 1], row, costs.curvature)
+        bits, weight = costs.bits, symbol_weight(_lambdas(model.config)[quality - 1], row, costs.curvature)
     y, predict = latents.targets.get(quality, latents.y), _prediction(model)
     quantizer = Quantizer(layout, row, y, mean, weight, bits, predict)
     symbols, scale_indices = layout.choose_symbols(v, row, (0, height, 0, width), quantizer)
@@ -213,7 +215,7 @@ def _layout(model: Codec, tables: dict[str, np.ndarray]) -> GridLayout:
 
 @torch.no_grad()
 def _qualities(model: Codec) -> dict[str, np.ndarray]:
-    position = torch.linspace(0, TOP, QUALITIES)
+    position = positions(model.config)
     gain, hyper_gain, offset, hyper_scale_index = (array(row) for row in model.quality(position))
     step = 1 / gain.astype(np.float64)
     levels = np.geomspace(step.min(), step.max(), 256).astype(np.float32)
@@ -232,10 +234,19 @@ def _qualities(model: Codec) -> dict[str, np.ndarray]:
     }
 
 
-def _lambdas() -> np.ndarray:
+def positions(config: CodecConfig) -> torch.Tensor:
+    """Rate point of each quality (QUALITIES,), from 0. Quality 100 is the last one, or beyond it where the
+    lambda of the last one is below ``TOP_LAMBDA``.
+    """
+    spacing = math.log(config.highest_lambda / LOWEST_LAMBDA) / (RATE_POINTS - 1)
+    top = max(RATE_POINTS - 1, round(math.log(TOP_LAMBDA / LOWEST_LAMBDA) / spacing, 6))
+    return torch.linspace(0, top, QUALITIES)
+
+
+def _lambdas(config: CodecConfig) -> np.ndarray:
     """Distortion weight of each quality: bits per pixel + lambda * 255^2 * mean squared error."""
-    slope, start = np.polyfit(np.arange(RATE_POINTS), np.log(LAMBDAS), 1)
-    lambdas: np.ndarray = np.exp(start + slope * np.linspace(0, TOP, QUALITIES)).astype(np.float32)
+    slope, start = np.polyfit(np.arange(RATE_POINTS), np.log(config.lambdas), 1)
+    lambdas: np.ndarray = np.exp(start + slope * positions(config).double().numpy()).astype(np.float32)
     return lambdas
 
 
