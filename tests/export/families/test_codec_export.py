@@ -29,7 +29,6 @@ from decant_export.families.codec.calibration import evened, measure
 from decant_export.families.codec.channel_copies import EVEN, Copies, balanced, neighbours
 from decant_export.families.codec.int8_graphs import Calibration, StaticCodec
 from decant_export.families.codec.network import FloatSynthesis
-from decant_train.codec.config import CodecConfig
 from decant_train.codec.encoder import Encoding
 from decant_train.codec.layers import Residual
 from decant_train.codec.model import Codec, alone, part
@@ -62,14 +61,6 @@ def latents(model: Codec, crops: list[np.ndarray]) -> list[codec_tables.Latents]
 @pytest.fixture(scope="module")
 def measured(model: Codec, crops: list[np.ndarray]) -> Encoding:
     return codec_tables.encoder_of(model, crops)
-
-
-def test_quality_100_is_the_last_rate_point_or_has_the_lambda_it_always_had():
-    """Codecs up to 0.12 extrapolate by one rate point; higher lambdas are trained."""
-    assert codec_tables.positions(CodecConfig()).tolist() == torch.linspace(0, 8, 100).tolist()
-    assert (
-        codec_tables.positions(CodecConfig(highest_lambda=1.0)).tolist() == torch.linspace(0, 7, 100).tolist()
-    )
 
 
 def test_the_bundle_has_every_graph_and_verifies(codec: Path):
