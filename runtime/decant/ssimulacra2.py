@@ -27,7 +27,7 @@ ABSORBANCE = np.array(
     np.float32,
 )
 BIAS = np.float32(0.0037930732552754493)
-_C2 = np.float32(0.0009)  # of SSIM
+C2 = np.float32(0.0009)  # of SSIM
 _SIGMA = 1.5  # of the blur, pixels
 
 # Weights by channel (X, Y, B), scale and norm (mean, fourth norm): of the SSIM map, of edges that only the
@@ -110,8 +110,8 @@ def _xyb(linear: np.ndarray) -> np.ndarray:
 def _terms(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """The weighed terms of one scale of two XYB pictures (3, h, w): (channel, norm, map) as in WEIGHTS."""
     mean_x, mean_y = _blurred(x), _blurred(y)
-    numerator = 2 * (_blurred(x * y) - mean_x * mean_y) + _C2
-    denominator = (_blurred(x * x) - mean_x * mean_x) + (_blurred(y * y) - mean_y * mean_y) + _C2
+    numerator = 2 * (_blurred(x * y) - mean_x * mean_y) + C2
+    denominator = (_blurred(x * x) - mean_x * mean_x) + (_blurred(y * y) - mean_y * mean_y) + C2
     loss = np.maximum(1 - (1 - np.square(mean_x - mean_y)) * numerator / denominator, 0)
     edges = (1 + np.abs(y - mean_y)) / (1 + np.abs(x - mean_x)) - 1
     maps = (loss, np.maximum(edges, 0), np.maximum(-edges, 0))
@@ -122,7 +122,7 @@ def _terms(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 @cache
-def _taps() -> np.ndarray:
+def blur_taps() -> np.ndarray:
     """The window of the blur: a sum of truncated cosines (Charalampidis 2016), which libjxl computes by a
     recursion of the same response.
     """
@@ -140,7 +140,7 @@ def _taps() -> np.ndarray:
 
 def _blurred(picture: np.ndarray) -> np.ndarray:
     """Blur of (3, h, w); what lies outside counts as 0."""
-    taps = _taps().astype(np.float32)
+    taps = blur_taps().astype(np.float32)
     radius = len(taps) // 2
     for axis in (1, 2):
         margins = [(0, 0), (0, 0), (0, 0)]

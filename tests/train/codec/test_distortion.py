@@ -83,9 +83,11 @@ def test_ms_ssim_of_flat_pictures_keeps_a_finite_gradient() -> None:
     assert bool(opposite.grad.isfinite().all())
 
 
-@pytest.mark.parametrize("change", [{"ms_ssim": 1.5}, {"colour": "hsv"}])
+@pytest.mark.parametrize(
+    "change", [{"ms_ssim": 1.5}, {"ms_ssim": 0.6, "ssimulacra2": 0.6}, {"colour": "hsv"}]
+)
 def test_a_measure_that_does_not_exist_is_refused(change: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=r"share of the distortion|one of rgb, ycbcr"):
+    with pytest.raises(ValueError, match=r"shares of the distortion|one of rgb, ycbcr"):
         replace(CodecConfig(), **change)
 
 

@@ -60,6 +60,7 @@ class CodecConfig:
     beside: tuple[str, ...] = ()  # sizes whose syntheses are trained on the same latents (``part``)
     ms_ssim: float = 0.0  # fields of decant_train.codec.distortion.Measure
     colour: str = "rgb"
+    ssimulacra2: float = 0.0
     highest_lambda: float = 0.35  # distortion weight of the last rate point
 
     def __post_init__(self) -> None:
@@ -88,7 +89,7 @@ class CodecConfig:
     @property
     def measure(self) -> Measure:
         """The distortion that the codec is trained for."""
-        return Measure(self.ms_ssim, self.colour)
+        return Measure(self.ms_ssim, self.colour, self.ssimulacra2)
 
     @property
     def lambdas(self) -> tuple[float, ...]:

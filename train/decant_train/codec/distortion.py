@@ -1,5 +1,6 @@
 """The distortion that a codec is trained for: squared error of pixels, in RGB or with chroma weighted as it
-is seen, mixed with multi-scale structural similarity (MS-SSIM; Wang, Simoncelli and Bovik 2003).
+is seen, mixed with multi-scale structural similarity (MS-SSIM; Wang, Simoncelli and Bovik 2003) or with
+SSIMULACRA2 (``decant_train.codec.ssimulacra2_loss``).
 
 MS-SSIM here blurs by matrix multiplication, which on a CPU takes a fifth of the time of narrow convolutions,
 and measures the original once for several decoded pictures. It always runs in float32: its variances are
@@ -14,10 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from decant_train.codec.ssimulacra2_loss import lost_points
+
 COLOURS = ("rgb", "ycbcr")
 # What 1 - MS-SSIM is multiplied by to stand beside the squared error of pixels in 0..1: on training photos
 # both are then about the same, at every quality.
 DISSIMILARITY = 0.0185
+# What 100 - SSIMULACRA2 is multiplied by, likewise: 0.8 to 1.3 of this, at every quality.
+LOST_POINT = 9e-6
 # Of the squared error in "ycbcr": luma counts as a grey error does in RGB, Cb and Cr a third of what they do
 # there (1.09 and 0.82, from the inverse transform).
 LUMA_WEIGHT, CB_WEIGHT, CR_WEIGHT = 1.0, 0.36, 0.27
@@ -31,23 +36,28 @@ LEAST_SIDE = (WINDOW - 1) * 2 ** (len(SCALES) - 1) + 1  # pixels that five scale
 
 @dataclass(frozen=True)
 class Measure:
-    """Which distortion: a share ``ms_ssim`` (0..1) of it is 1 - MS-SSIM, the rest the squared error in
-    ``colour``: "rgb", or "ycbcr", where chroma counts a third and MS-SSIM is that of luma alone.
+    """Which distortion: a share ``ms_ssim`` (0..1) of it is 1 - MS-SSIM, a share ``ssimulacra2`` is 100 -
+    SSIMULACRA2, the rest the squared error in ``colour``: "rgb", or "ycbcr", where chroma counts a third and
+    MS-SSIM is that of luma alone.
     """
 
     ms_ssim: float = 0.0
     colour: str = "rgb"
+    ssimulacra2: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.ms_ssim <= 1:
-            raise ValueError(f"ms_ssim is a share of the distortion, 0 to 1, got {self.ms_ssim}")
+        if min(self.ms_ssim, self.ssimulacra2) < 0 or self.ms_ssim + self.ssimulacra2 > 1:
+            raise ValueError(
+                "ms_ssim and ssimulacra2 are shares of the distortion, 0 to 1 together, got "
+                f"{self.ms_ssim} and {self.ssimulacra2}"
+            )
         if self.colour not in COLOURS:
             raise ValueError(f"colour must be one of {', '.join(COLOURS)}, got {self.colour!r}")
 
     @property
     def is_squared_error(self) -> bool:
         """Whether it is the squared error of RGB and nothing else."""
-        return not self.ms_ssim and self.colour == "rgb"
+        return not (self.ms_ssim or self.ssimulacra2) and self.colour == "rgb"
 
 
 def picture_error(decoded: Tensor, pictures: Tensor) -> Tensor:
@@ -64,15 +74,18 @@ def distortions(decoded: Sequence[Tensor], pictures: Tensor, measure: Measure) -
     """As ``distortion``, of several syntheses: (syntheses, n). MS-SSIM needs ``LEAST_SIDE`` pixels a side."""
     with torch.autocast(pictures.device.type, enabled=False):
         original, decoded = pictures.float() - 0.5, [x.float() for x in decoded]
+        mixed = torch.zeros(len(decoded), len(pictures), device=pictures.device)
+        if measure.ssimulacra2:
+            lost = lost_points([x + 0.5 for x in decoded], original + 0.5)
+            mixed = mixed + measure.ssimulacra2 * LOST_POINT * lost
         if measure.colour == "ycbcr":
             original, decoded = _ycbcr(original), [_ycbcr(x) for x in decoded]
         errors = torch.stack([_squared_error(x, original, measure.colour) for x in decoded])
-        if not measure.ms_ssim:
-            return errors
-        planes = slice(0, 1 if measure.colour == "ycbcr" else 3)
-        similar = ms_ssim([x[:, planes] + 0.5 for x in decoded], original[:, planes] + 0.5)
-    mixed: Tensor = (1 - measure.ms_ssim) * errors + measure.ms_ssim * DISSIMILARITY * (1 - similar)
-    return mixed
+        if measure.ms_ssim:
+            planes = slice(0, 1 if measure.colour == "ycbcr" else 3)
+            similar = ms_ssim([x[:, planes] + 0.5 for x in decoded], original[:, planes] + 0.5)
+            mixed = mixed + measure.ms_ssim * DISSIMILARITY * (1 - similar)
+        return mixed + (1 - measure.ms_ssim - measure.ssimulacra2) * errors
 
 
 def _ycbcr(pictures: Tensor) -> Tensor:

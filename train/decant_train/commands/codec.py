@@ -12,7 +12,7 @@ import click
 from decant_train.commands.options import FOLDER, report, set_threads, shared_options
 
 # Options of `codec` that change the codec's configuration, and those that say how to train it.
-SHAPE = ("beside", "ms_ssim", "colour", "analysis_width", "analysis_blocks")
+SHAPE = ("beside", "ms_ssim", "ssimulacra2", "colour", "analysis_width", "analysis_blocks")
 TRAINING = (
     *("steps", "max_minutes", "batch_size", "crop", "seed", "precision", "device", "compile"),
     *("optimizer", "learning_rate", "decay", "matrix_rate", "hyper_rate"),
@@ -72,6 +72,9 @@ PHOTOS = click.option(
 )
 @click.option(
     "--ms-ssim", type=float, help="Share of the distortion that is 1 - MS-SSIM, 0 to 1 (default 0)."
+)
+@click.option(
+    "--ssimulacra2", type=float, help="Share of the distortion that is 100 - SSIMULACRA2 (default 0)."
 )
 @click.option(
     "--colour", type=click.Choice(["rgb", "ycbcr"]), help="Squared error of RGB, or of luma and chroma."

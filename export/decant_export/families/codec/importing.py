@@ -86,6 +86,7 @@ def _config(
         analysis_blocks=blocks,
         ms_ssim=trained.get("ms_ssim", 0.0),
         colour=trained.get("colour", "rgb"),
+        ssimulacra2=trained.get("ssimulacra2", 0.0),
         highest_lambda=trained.get("highest_lambda", CodecConfig.highest_lambda),
     )
 
