@@ -1,8 +1,12 @@
 """Files of the layout ``grid`` -> pixels: any size, whole or a rectangle of it, in bounded memory.
 
-A picture is decoded in windows of one coding tile and a halo, so that memory grows with its width and not
-with its area. Symbols are integers and come out the same everywhere; the mean of a tile is computed from the
-same hyperlatents whatever else is asked for, so a rectangle equals the crop of the whole picture.
+    streams --_Coded--> symbols of tiles, hyperlatents --hyper_mean--> means
+                                     |                                   |
+                                     +----> synthesis of a window <------+  -> pixels
+
+A picture is decoded in windows of one coding tile and a halo, so memory grows with its width and not with its
+area. A rectangle equals the crop of the whole picture: symbols are integers, and the mean of a tile always
+comes from the same hyperlatents.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,14 +23,15 @@ from decant.formats.container import DcnFile
 from decant.formats.rectangles import Rectangle, Window, whole, windows
 from decant.process.workers import begin
 
-# How far hyper_mean looks, in hyperlatents: a 3x3 convolution on their grid and one on half of it.
+# Receptive field of hyper_mean, in hyperlatents to each side: two 3x3 convolutions, on two grids.
 MEAN_HALO = 2
 # Pictures of up to this many latents (2048 x 2048 pixels) are one window.
 ONE_WINDOW = 1 << 14
 # What arrays of one picture of 768 x 512 pixels take together is about half of it.
 _KEPT_BYTES = 1 << 24
 
-# mean and symbols of a tile (M, rows, columns), step (M,): the mean gets what the symbols say of it.
+# Corrects the mean of a tile in place, by the checkerboard mean context. Arguments: mean and symbols
+# (M, rows, columns), step (M,).
 AddContext: TypeAlias = Callable[[np.ndarray, np.ndarray, np.ndarray], None]
 
 
@@ -44,7 +49,7 @@ class GridDecoder:
         self.hyper_mean = hyper_mean
         self.synthesis = synthesis
         self.overlap = overlap
-        # The integer hyper synthesis brings the checkerboard mean contexts in integers too.
+        # The integer hyper synthesis has the checkerboard mean contexts in integers, too.
         self.add_context: AddContext | None = getattr(hyper_mean, "add_context", None)
         halved = sum(layout.channel_groups[: layout.checkerboard_groups])
         if self.add_context is not None and getattr(hyper_mean, "halved", 0) != halved:
@@ -55,8 +60,8 @@ class GridDecoder:
         _keep_memory()
 
     def decode(self, file: DcnFile, source: str = "<bytes>", region: Rectangle | None = None) -> np.ndarray:
-        """uint8 (H, W, 3), or (H, W, 4) where the file has alpha, of the picture or a ``region`` of its
-        pixels. Raises FormatError.
+        """Pixels uint8 (H, W, 3), or (H, W, 4) if the file has alpha, of the picture or of a ``region``.
+        Raises FormatError.
         """
         wanted = region or whole(file.height, file.width)
         tiles = _Tiles(self, file, source)
@@ -77,7 +82,7 @@ class GridDecoder:
         window, made = running
         if len(plan) == 1 and not file.grey and opacity is None:
             found: np.ndarray = made()[0]
-            if found.shape == pixels.shape:  # the picture as the graph made it: nothing to crop or copy
+            if found.shape == pixels.shape:  # the output of the graph is the picture: nothing to crop or copy
                 return found
             made = _done(found[None])
         _place(pixels, wanted, window, made, grey=file.grey)
@@ -86,19 +91,19 @@ class GridDecoder:
         return pixels
 
     def synthesise(self, latents: np.ndarray) -> np.ndarray:
-        """Raises BundleError: latents without their file do not say how they were quantized."""
+        """Raises BundleError: without their file, the quantization of latents is unknown."""
         raise BundleError(f"layout {self.layout.name}: latents come in files only; use decode")
 
 
 def mean_of_tile(hyper_mean: Session, hyperlatents: np.ndarray, tile: Rectangle) -> np.ndarray:
-    """Dequantized ``hyperlatents`` float32 (hyper, hz, wz) of a picture -> float32 (M, rows, columns), the
-    mean of one tile's latents, before anchors add to it (``decant.codec.entropy.checkerboard``).
+    """Dequantized ``hyperlatents`` float32 (hyper, hz, wz) of a picture -> the mean of one tile's latents,
+    float32 (M, rows, columns), before its correction by ``decant.codec.entropy.checkerboard``.
     """
     return _mean_begun(hyper_mean, hyperlatents, tile)()
 
 
 def _mean_begun(hyper_mean: Session, hyperlatents: np.ndarray, tile: Rectangle) -> Callable[[], np.ndarray]:
-    """``mean_of_tile``, begun; what is returned waits for it."""
+    """Begin ``mean_of_tile``. The returned function waits for the result."""
     bounds = whole(*hyperlatents.shape[1:])
     outer = tile.coarser(HYPER_LATENTS).grown(MEAN_HALO, bounds)
     pending = hyper_mean.start(np.ascontiguousarray(hyperlatents[None][_cropped(outer, bounds)]))
@@ -107,16 +112,14 @@ def _mean_begun(hyper_mean: Session, hyperlatents: np.ndarray, tile: Rectangle) 
 
 
 def tiles_of(layout: GridLayout, file: DcnFile, source: str) -> Iterator[np.ndarray]:
-    """The symbols float32 (M, rows, columns) of each tile of a file, one after the other. Raises
-    FormatError.
-    """
+    """Yield the symbols float32 (M, rows, columns) of each tile of a file. Raises FormatError."""
     coded = _Coded(layout, file, source)
     for index in range(len(coded.shape.tiles)):
         yield coded.tile(index)[0]
 
 
 class _Coded:
-    """The streams of one file, and the hyperlatents, which are decoded at once."""
+    """The streams of one file. The hyperlatents are decoded in the constructor."""
 
     def __init__(self, layout: GridLayout, file: DcnFile, source: str) -> None:
         if not 1 <= file.quality <= QUALITIES:
@@ -132,13 +135,13 @@ class _Coded:
         self.v = self.quality.scaled(z)
 
     def tile(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """What ``GridLayout.decode_tile`` gives."""
+        """Decode tile ``index``: see ``GridLayout.decode_tile``."""
         return self.layout.decode_tile(self.payload, index, self.v, self.shape, self.quality, self.source)
 
 
 class _Tiles:
-    """Symbols and means of a picture's tiles: read when a window first needs them, dropped after the last
-    that does.
+    """Symbols and means of a picture's tiles. A tile is decoded for the first window that needs it, and
+    dropped after the last one.
     """
 
     def __init__(self, decoder: GridDecoder, file: DcnFile, source: str) -> None:
@@ -152,7 +155,7 @@ class _Tiles:
         self._step = np.ascontiguousarray(self._coded.quality.step, np.float32).reshape(1, -1, 1, 1)
 
     def plan(self, wanted: Rectangle) -> list[Window]:
-        """The windows for these latents, in the order they are to be taken."""
+        """The windows for these latents, in the order of decoding."""
         bounds = self._bounds
         cells = [bounds] if bounds.height * bounds.width <= ONE_WINDOW else self._cells
         found = windows(cells, wanted, self._decoder.layout.halo, bounds)
@@ -162,11 +165,11 @@ class _Tiles:
         return found
 
     def load(self, outer: Rectangle) -> None:
-        """Decode the tiles of a window that are not here yet."""
+        """Decode those tiles of a window that are not decoded yet."""
         for index in self._touched(outer):
             if index not in self._kept:
-                # The graph runs on the session's threads, which need no lock of the interpreter's, while this
-                # one decodes symbols.
+                # The graph runs on the session's threads, without the interpreter's lock, while this thread
+                # decodes symbols.
                 begun = _mean_begun(self._decoder.hyper_mean, self._hyperlatents, self._cells[index])
                 try:
                     symbols, added = self._coded.tile(index)
@@ -179,7 +182,7 @@ class _Tiles:
                 self._kept[index] = symbols, mean
 
     def take(self, outer: Rectangle) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What the synthesis graph takes for a window: symbols, mean and step, with a batch axis."""
+        """The inputs of the synthesis graph for a window: symbols, mean and step, with a batch axis."""
         touched = self._touched(outer)
         if len(touched) == 1 and self._cells[touched[0]] == outer:
             symbols, mean = self._kept[touched[0]]
@@ -199,7 +202,7 @@ class _Tiles:
         return symbols[None], mean[None], self._step
 
     def _touched(self, latents: Rectangle) -> list[int]:
-        """The tiles that hold some of ``latents``."""
+        """The indices of the tiles that overlap ``latents``."""
         side = self._decoder.layout.tile_side
         columns = -(-self._bounds.width // side)
         rows = latents.coarser(side)
@@ -232,15 +235,15 @@ def _cropped(inner: Rectangle, outer: Rectangle) -> tuple[Any, ...]:
 
 
 def grey_of(pixels: np.ndarray) -> np.ndarray:
-    """uint8 (rows, columns, 3) -> uint8 (rows, columns): the rounded mean of the channels, which decoders
-    give for files of grey pictures.
+    """uint8 (rows, columns, 3) -> uint8 (rows, columns): the rounded mean of the channels. It is the pixel of
+    grey files.
     """
     mean: np.ndarray = ((pixels.sum(axis=2, dtype=np.uint16) + 1) // 3).astype(np.uint8)
     return mean
 
 
 def _place(pixels: np.ndarray, wanted: Rectangle, window: Window, made: Pending, *, grey: bool) -> None:
-    """Put the core of a window into ``pixels``, which holds ``wanted``; grey is the mean of the channels."""
+    """Copy the core of a window into ``pixels``, which covers ``wanted``."""
     core = window.core.finer(LATENT_PIXELS).cut(wanted)
     found = made()[0][core.within(window.outer.finer(LATENT_PIXELS))]
     if grey:

@@ -1,7 +1,7 @@
-"""A codec's model file in libdcn: files of the layout ``grid`` -> pixels, in C from the streams on.
+"""Decodes files of the layout ``grid`` in C, from the streams to the pixels, with a codec's model file.
 
-Only arrays need numpy: neither a layout's tables nor a runtime's graphs are read. Pixels are those of
-the integer synthesis (docs/synthesis.md), on every machine.
+Neither a layout's tables nor a runtime's graphs are read, and only arrays need numpy. Pixels are those of the
+integer synthesis (docs/synthesis.md), the same on every machine.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _BAD_FILE, _TOO_LARGE = 3, 5  # of dcn_status in dcn.h
 
 
 def model_path(bundle: Bundle) -> str | None:
-    """The model file of ``bundle``; None where it has none."""
+    """Path of the model file within ``bundle``, or None if it has none."""
     name = bundle.name + MODEL_SUFFIX
     return name if any(entry.path == name for entry in bundle.manifest.entries) else None
 
@@ -38,10 +38,10 @@ def model_path(bundle: Bundle) -> str | None:
 def select(
     bundle: Bundle, wish: GraphRequest, threads: int, check_golden: CheckGolden
 ) -> tuple[SelectedGraph | None, tuple[str, ...]]:
-    """The decoder of a bundle's model file in ``SelectedGraph.session``, where ``wish`` allows it and there
-    is one; and what was passed over.
+    """Load the decoder of a bundle's model file, if there is one and ``wish`` allows it.
 
-    Raises BundleError for a damaged model file, GoldenError where the wish leaves nothing else.
+    Returns it in ``SelectedGraph.session``, or None; and messages on why it was not used. Raises BundleError
+    for a damaged model file, and GoldenError if it fails its check and ``wish`` allows no other graph.
     """
     path, kernels = model_path(bundle), library()
     wishes = (wish.runtime, ("auto", RUNTIME)), (wish.precision, ("auto", PRECISION)), (wish.device, ("cpu",))
@@ -84,9 +84,10 @@ class NativeDecoder:
         self.device_name = f"{kernels.kernels()} kernels"
 
     def decode(self, file: DcnFile, source: str = "<bytes>", region: Rectangle | None = None) -> np.ndarray:
-        """uint8 (H, W, 3), or (H, W, 4) where the file has alpha, of the picture or a ``region`` of its
-        pixels. Where several pictures are decoded at a time, they share the threads. Raises FormatError for
-        a damaged file, SizeLimitError where memory cannot hold it.
+        """Pixels uint8 (H, W, 3), or (H, W, 4) if the file has alpha, of the picture or of a ``region``.
+
+        Pictures that are decoded at the same time share the threads. Raises FormatError for a damaged file,
+        and SizeLimitError if there is not enough memory.
         """
         import numpy as np
 
@@ -96,7 +97,7 @@ class NativeDecoder:
         return pixels
 
     def decode_bytes(self, file: DcnFile, source: str = "<bytes>") -> bytearray:
-        """The same of the whole picture, row after row, without numpy. Raises as ``decode`` does."""
+        """The pixels of the whole picture, row after row, without numpy. Raises like ``decode``."""
         try:
             pixels = bytearray(file.height * file.width * _channels(file))
         except MemoryError:

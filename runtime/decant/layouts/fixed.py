@@ -1,4 +1,4 @@
-"""What the layouts of models for pictures of one size share: latents of one shape, without qualities."""
+"""Base of the layouts for pictures of one size: latents of one shape, without qualities."""
 
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
@@ -45,7 +45,7 @@ class FixedLayout(ABC):
         """Latents float32 of one picture -> payload. Raises ImageError."""
 
     def pack_picture(self, latents: np.ndarray, pixels: np.ndarray) -> bytes:
-        """``pack``, where the stored form depends on the picture uint8 (H, W, 3) too. Raises ImageError."""
+        """``pack``, for layouts that also need the picture uint8 (H, W, 3). Raises ImageError."""
         return self.pack(latents)
 
     @abstractmethod
@@ -53,7 +53,7 @@ class FixedLayout(ABC):
         """Payload -> float32 latents. Raises FormatError."""
 
     def halo_of(self, role: str) -> int:
-        """See ``Layout.halo_of``: pictures are never cut."""
+        """See ``Layout.halo_of``. Pictures of one size are never cut into tiles."""
         return 0
 
     def check(self, file: DcnFile, image: tuple[int, int], source: str) -> None:
@@ -120,7 +120,7 @@ class FixedLayout(ABC):
 
 
 class FixedDecoder:
-    """A ``PictureDecoder`` of the bundle called ``name``: synthesis, and a denoiser after it where given."""
+    """A ``PictureDecoder`` of the bundle called ``name``: synthesis, then the denoiser, if given."""
 
     def __init__(
         self,
@@ -157,7 +157,7 @@ class FixedDecoder:
 
 
 class FixedEncoder:
-    """A ``PictureEncoder`` of the bundle called ``name``, by the graph ``analysis``. It has no settings."""
+    """A ``PictureEncoder`` of the bundle called ``name``, with the graph ``analysis``. It has no settings."""
 
     def __init__(self, layout: FixedLayout, name: str, image: tuple[int, int], analysis: Session) -> None:
         self.layout = layout
@@ -171,7 +171,7 @@ class FixedEncoder:
             raise ImageError(f"{source}: model {self.name} has no quality setting; leave it out")
 
     def accept(self, picture: Picture, source: str) -> Picture:
-        """``picture`` as RGB. Raises ImageError where a pixel is not opaque."""
+        """``picture`` as RGB. Raises ImageError if a pixel is not opaque."""
         return opaque(picture, source)
 
     def encode(self, picture: Picture, settings: Settings, finish: Finish, source: str) -> bytes:
@@ -187,5 +187,5 @@ class FixedEncoder:
 
 
 def is_int(value: object) -> bool:
-    """Whether ``value`` is a whole number and no truth value."""
+    """Whether ``value`` is an integer, and not a bool."""
     return isinstance(value, int) and not isinstance(value, bool)

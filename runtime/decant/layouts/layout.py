@@ -1,8 +1,8 @@
 """The layout interface: how a picture's latents become the payload of a file, and back.
 
-A layout answers everything that depends on how latents are stored, so no other module asks which layout a
-bundle has. ``decant.layouts.registry`` finds the layout that ``model.json`` names. Layouts of pictures of one
-size derive from ``decant.layouts.fixed.FixedLayout``; the codec's layout is ``decant.codec.codec_layout``.
+A layout does everything that depends on how latents are stored, so no other module asks which layout a bundle
+has. ``decant.layouts.registry`` finds the layout that ``model.json`` names. Layouts of pictures of one size
+derive from ``decant.layouts.fixed.FixedLayout``. The codec's layout is ``decant.codec.codec_layout``.
 """
 
 from collections.abc import Callable
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 Load: TypeAlias = Callable[[str], Session]
 # A quality (0: none) and the latents section -> the bytes of the whole file.
 Finish: TypeAlias = Callable[[int, bytes], bytes]
-# A file -> its pixels uint8 (H, W, 3 or 4), by the decoder that users have by default.
+# A file -> its pixels uint8 (H, W, 3 or 4), by the default decoder.
 Show: TypeAlias = Callable[[DcnFile], np.ndarray]
 
 
 class PictureDecoder(Protocol):
-    """The decoding graphs of a bundle at work. Safe to use from several threads."""
+    """Decodes files with the loaded graphs of a bundle. Safe to use from several threads."""
 
     def decode(self, file: DcnFile, source: str = "<bytes>", region: Rectangle | None = None) -> np.ndarray:
-        """Pixels uint8 (H, W, 3), or (H, W, 4) where the file has alpha, of the picture or of a ``region``.
+        """Pixels uint8 (H, W, 3), or (H, W, 4) if the file has alpha, of the picture or of a ``region``.
 
         ``source`` names the file in messages. Raises FormatError for a damaged file.
         """
@@ -40,12 +40,12 @@ class PictureDecoder(Protocol):
     def synthesise(self, latents: np.ndarray) -> np.ndarray:
         """Latents float32 of one picture, without batch axis -> pixels uint8 (H, W, 3).
 
-        Raises FormatError for another shape, BundleError where latents come in files only.
+        Raises FormatError for another shape, BundleError if the layout decodes whole files only.
         """
 
 
 class PictureEncoder(Protocol):
-    """The encoding graphs of a bundle at work. Safe to use from several threads."""
+    """Encodes pictures with the loaded graphs of a bundle. Safe to use from several threads."""
 
     def check(self, settings: Settings, source: str) -> None:
         """Raise ImageError for settings that this encoder does not take."""
@@ -69,7 +69,7 @@ class Layout(Protocol):
 
     @property
     def qualities(self) -> int:
-        """Number of qualities, 1 to this; 0 where files have none."""
+        """The highest quality; 0 if files have no quality."""
 
     @property
     def encoding_floor_db(self) -> float | None:
@@ -82,8 +82,8 @@ class Layout(Protocol):
         """The tensors that it needs in tables.safetensors."""
 
     def halo_of(self, role: str) -> int:
-        """How far a graph of ``role`` looks around, in places of its input; 0 where pictures have one
-        size.
+        """Receptive field of a graph of ``role``, in positions of its input to each side. 0 if all pictures
+        have one size.
         """
 
     def check_graph(self, bundle: "Bundle", graph: Graph) -> None:
@@ -107,10 +107,12 @@ class Layout(Protocol):
     def encoder(
         self, bundle: "Bundle", load: Load, *, overlap: bool = True, show: Show | None = None
     ) -> PictureEncoder:
-        """The encoder of ``bundle``; targets of PSNR hold for what ``show`` decodes. Raises BundleError."""
+        """The encoder of ``bundle``. PSNR targets are measured with the decoder ``show``. Raises
+        BundleError.
+        """
 
     def verify(self, file: DcnFile, image: tuple[int, int], source: str) -> list[str]:
-        """Decode everything in ``file`` that is coded without loss; what was found, in words.
+        """Decode everything in ``file`` that is coded without loss. Returns short descriptions of it.
 
         ``image`` is the model's (width, height), (0, 0) for any. Raises FormatError.
         """

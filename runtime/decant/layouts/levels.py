@@ -1,8 +1,8 @@
-"""The layout ``levels``: a grid of latents for pictures of one size, with as many bits a latent as its region
-of the picture is given.
+"""The layout ``levels``: a grid of latents for pictures of one size. Bits per latent depend on the region.
 
-The grid is cut into square regions. Each has one of the bundle's depths: a latent of depth d is one of 2^d
-stored values. Depths and levels are one ANS stream, whose tables are integer counts (docs/format.md).
+The grid is cut into square regions. Each region has one of the bundle's depths: a latent of depth d is one of
+2^d stored values. Depths and levels are one rANS stream with tables of integer counts
+(docs/format/levels.md).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,14 +25,17 @@ _KEYS = {"layout", "channels", "height", "width", "region", "depths"}
 
 @dataclass(frozen=True, eq=False)
 class LevelsLayout(FixedLayout):
-    """``channels`` x ``height`` x ``width`` latents in 0..1, in regions of ``region`` x ``region`` places
+    """``channels`` x ``height`` x ``width`` latents in 0..1, in regions of ``region`` x ``region`` positions
     (smaller at the right and bottom edges), each with one of ``depths`` (bits, 0..12).
 
-    ``depth_counts`` uint32 (k,): how often each of the k depths is. ``counts``: for each depth d uint32
-    (channels, 2^d), how often each level is in a channel; both sum to 2^24. ``thresholds`` float32 (k - 1,),
-    ascending: a region whose complexity (``complexity_of``) reaches i of them is encoded in depth i.
-    ``values``: for each depth d float32 (2^d,), ascending, what a level stands for; where left out,
-    level / (2^d - 1), and 0.5 for d = 0. Raises BundleError for what does not fit together.
+    * ``depth_counts`` uint32 (k,): counts of the k depths, of sum 2^24;
+    * ``counts``: for each depth d, counts of the levels in a channel, uint32 (channels, 2^d), of sum 2^24;
+    * ``thresholds`` float32 (k - 1,), ascending: a region whose complexity (``complexity_of``) reaches i of
+      them is encoded with depth i;
+    * ``values``: for each depth d, the values of its levels, float32 (2^d,), ascending. The default is
+      level / (2^d - 1), and 0.5 for d = 0.
+
+    Raises BundleError if these do not fit together.
     """
 
     channels: int
@@ -55,7 +58,9 @@ class LevelsLayout(FixedLayout):
 
     @classmethod
     def of_one_depth(cls, counts: np.ndarray, height: int, width: int) -> "LevelsLayout":
-        """The layout of ``counts`` uint32 (channels, 2^d), d the depth of all height x width places."""
+        """The layout in which all height x width positions have depth d, for ``counts`` uint32
+        (channels, 2^d).
+        """
         channels, levels = counts.shape
         return cls(
             channels=channels,
@@ -124,23 +129,25 @@ class LevelsLayout(FixedLayout):
         return self.channels, self.height, self.width
 
     def depths_of(self, pixels: np.ndarray) -> np.ndarray:
-        """The depth map uint8 (rows, columns) that a picture uint8 (H, W, 3) is encoded with: for each region
-        an index into ``depths``.
+        """The depth map uint8 (rows, columns) for a picture uint8 (H, W, 3): an index into ``depths`` for
+        each region.
         """
         complexity = complexity_of(pixels, self.map_shape, self._bounds(pixels.shape[:2]))
         return np.searchsorted(self.thresholds, complexity, side="right").astype(np.uint8)
 
     def nearest(self, latents: np.ndarray, depths: np.ndarray) -> np.ndarray:
-        """Latents float32 (C, h, w) -> what is decoded of them with a depth map."""
+        """Latents float32 (C, h, w) -> their decoded values with a depth map."""
         found = np.empty_like(latents, np.float32)
         for i, places in self._places(depths):
             found[:, places] = self.values[i][self._levels(i, latents[:, places])]
         return found
 
     def pack(self, latents: np.ndarray, depths: np.ndarray | None = None) -> bytes:
-        """float32 (C, h, w) -> payload, the nearest stored value each. ``depths``: a depth map uint8 (rows,
-        columns); where left out, each region gets the least depth that has all its latents exactly, or else
-        the greatest. Raises ImageError for other shapes, and numbers that are not finite.
+        """float32 (C, h, w) -> payload. Each latent is stored as the nearest value.
+
+        ``depths`` is a depth map uint8 (rows, columns). By default, each region gets the smallest depth that
+        holds all its latents exactly, or else the largest. Raises ImageError for other shapes, and for
+        numbers that are not finite.
         """
         shape = (self.channels, self.height, self.width)
         if latents.shape != shape:
@@ -168,7 +175,7 @@ class LevelsLayout(FixedLayout):
         return stream.rstrip(b"\0")
 
     def pack_picture(self, latents: np.ndarray, pixels: np.ndarray) -> bytes:
-        """``pack`` with the picture's own depth map. Raises as that does."""
+        """``pack`` with the picture's own depth map. Raises ImageError."""
         return self.pack(latents, self.depths_of(pixels))
 
     def unpack(self, payload: bytes, source: str = "<bytes>") -> np.ndarray:
@@ -200,7 +207,7 @@ class LevelsLayout(FixedLayout):
         return indices.astype(np.uint8).reshape(self.map_shape)
 
     def _exact_depths(self, latents: np.ndarray) -> np.ndarray:
-        """For each region the least depth that has all its latents, or the greatest of all."""
+        """For each region, the smallest depth that holds its latents exactly, or else the largest."""
         order = np.argsort(self.depths, kind="stable")
         chosen = np.full(self.map_shape, order[-1], np.uint8)
         for i in order[-2::-1].tolist():
@@ -213,12 +220,12 @@ class LevelsLayout(FixedLayout):
         return chosen
 
     def _levels(self, i: int, latents: np.ndarray) -> np.ndarray:
-        """The levels of depth i that are nearest to ``latents``."""
+        """For each of ``latents``, the nearest level of depth i."""
         values = self.values[i].astype(np.float64)
         return np.searchsorted((values[1:] + values[:-1]) / 2, latents, side="right")
 
     def _places(self, depths: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-        """(i, bool (h, w): where depth i is) of every depth that the map has, in order."""
+        """Yield (i, bool (h, w) that is true where depth i is used), for each depth in the map."""
         spread = depths.repeat(self.region, 0).repeat(self.region, 1)[: self.height, : self.width]
         for i in range(len(self.depths)):
             places = spread == i
@@ -226,8 +233,8 @@ class LevelsLayout(FixedLayout):
                 yield i, places
 
     def _bounds(self, size: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-        """First rows and first columns, in pixels of a picture of ``size`` (H, W), of the regions, and the
-        ends of the last.
+        """The first rows and the first columns of the regions, in pixels of a picture of ``size`` (H, W).
+        Each array also has the end of the last region.
         """
         ends = [
             np.minimum(np.arange(count + 1) * self.region, latents) * pixels // latents
@@ -241,7 +248,7 @@ class LevelsLayout(FixedLayout):
 
     @cached_property
     def _models(self) -> list[list[Any]]:
-        """The coder's models by depth and channel; none where nothing is coded."""
+        """The coder's models by depth and channel; an empty list for depth 0."""
         return [
             [exact_model(row) for row in counts] if depth else []
             for depth, counts in zip(self.depths, self.counts, strict=True)
@@ -258,9 +265,10 @@ def uniform_values(depth: int) -> np.ndarray:
 def complexity_of(
     pixels: np.ndarray, shape: tuple[int, int], bounds: tuple[np.ndarray, np.ndarray]
 ) -> np.ndarray:
-    """float32 (rows, columns): how busy the regions of a picture uint8 (H, W, 3) are, 0..255: the mean
-    absolute difference of neighbours within the region, side by side and one above the other, over all
-    channels. ``bounds``: first rows and columns of the regions, and the last ends.
+    """The complexity of the regions of a picture uint8 (H, W, 3): float32 (rows, columns) in 0..255.
+
+    It is the mean absolute difference of horizontal and vertical neighbours within the region, over all
+    channels. ``bounds`` has the first rows and columns of the regions, and the ends of the last.
     """
     found = np.zeros(shape, np.float32)
     rows, columns = bounds
@@ -273,7 +281,7 @@ def complexity_of(
 
 
 def _opened(payload: bytes, source: str) -> Any:
-    """The coder at the beginning of a payload, whose last zero bytes were left out. Raises FormatError."""
+    """The coder at the beginning of a payload, which has no zero bytes at its end. Raises FormatError."""
     if payload.endswith(b"\0"):
         raise FormatError(f"{source}: the latents end in a zero byte, which no encoder writes")
     return ans_decoder(payload + bytes(-len(payload) % 4), source)

@@ -118,8 +118,8 @@ class VectorLayout(FixedLayout):
         return latents
 
     def pack(self, latents: np.ndarray) -> bytes:
-        """float32 (dim,) -> payload; the nearest storable number each. Raises ImageError when one has no such
-        number.
+        """float32 (dim,) -> payload. Each number is stored as the nearest one that the coding holds. Raises
+        ImageError for numbers that it cannot hold.
         """
         if latents.shape != (self.dim,):
             raise ImageError(f"latents of shape {latents.shape}; this model has ({self.dim},)")

@@ -20,8 +20,8 @@ MULTIPLIER_MAX = 255  # largest multiplier of quantized hyperlatents, in the sam
 MAGNITUDE_MAX = 255  # the context networks see larger symbols as this one
 
 LEAK = 0.05  # gradient of rectifiers that are off
-ANALYSIS_SLOPE = 0.1  # of the analysis' rectifiers below 0
-LEAST_SQUARE = 1e-4  # added to the mean square that features are normalized by
+ANALYSIS_SLOPE = 0.1  # slope of the analysis' rectifiers below 0
+LEAST_SQUARE = 1e-4  # added to the mean square by which features are normalized
 
 # Distortion weight of the first rate point: loss = bits per pixel + lambda * 255^2 * MSE. About 0.1 bpp.
 LOWEST_LAMBDA = 0.0009
@@ -100,7 +100,7 @@ class CodecConfig:
 
 SIZES: dict[str, CodecConfig] = {}
 
-# They differ in their renderers alone, so that all can be trained on the same latents.
+# The sizes differ in the synthesis only, so that all can be trained on the same latents.
 SIZES |= {
     "nano": CodecConfig(render_layers=0, predicted_channels=112, highest_lambda=1.0),
     "lite": CodecConfig(predicted_channels=112, highest_lambda=1.0),
@@ -109,7 +109,7 @@ SIZES |= {
     ),
 }
 
-# An entropy model for one bundle alone, for a decoder that affords several times the multiplications.
+# A separate entropy model for one bundle, whose decoder may take several times the multiplications.
 OWN_PRIOR: dict[str, Any] = {
     "channel_groups": (16, 16, 32, 64, 128),
     "checkerboard_groups": 4,

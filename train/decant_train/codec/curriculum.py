@@ -19,15 +19,17 @@ def curriculum_range(options: CodecOptions, done: float) -> float:
 
 
 def rate_points(count: int, spread: float, generator: torch.Generator) -> Tensor:
-    """Rate points (count,) of a batch, uniform around the middle one. They span all rate points at a
-    ``spread`` of 1.
+    """Random rate points (count,) of a batch, uniform around the middle one. With a ``spread`` of 1 they span
+    all rate points.
     """
     return MIDDLE * (1 + spread * (2 * torch.rand(count, generator=generator) - 1))
 
 
 def share_gradients(model: Codec, spread: float) -> None:
-    """Let rate points that a batch lacks follow those it has. At a ``spread`` of 0 the gains and scale
-    indices of every rate point get the sum of all gradients, at 1 their own.
+    """Share gradients between rate points, so that those that are missing in a batch are updated too.
+
+    With a ``spread`` of 0, the gains and scale indices of every rate point get the sum of all gradients. With
+    1, each rate point gets its own gradient.
     """
     for rows in (model.log_gain, model.log_hyper_gain, model.scale_offset, model.hyper_scale_index):
         if rows.grad is not None:

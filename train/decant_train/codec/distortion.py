@@ -1,10 +1,10 @@
-"""The distortion that a codec is trained for: squared error of pixels, in RGB or with chroma weighted as it
-is seen, mixed with multi-scale structural similarity (MS-SSIM; Wang, Simoncelli and Bovik 2003) or with
-SSIMULACRA2 (``decant_train.codec.ssimulacra2_loss``).
+"""The distortion that a codec is trained for: squared error of pixels, in RGB or with a lower weight of
+chroma, optionally mixed with multi-scale structural similarity (MS-SSIM; Wang, Simoncelli and Bovik 2003) or
+with SSIMULACRA2 (``decant_train.codec.ssimulacra2_loss``).
 
-MS-SSIM here blurs by matrix multiplication, which on a CPU takes a fifth of the time of narrow convolutions,
-and measures the original once for several decoded pictures. It always runs in float32: its variances are
-small differences of large numbers, and bfloat16 loses them.
+This MS-SSIM blurs by matrix multiplication, which on a CPU takes a fifth of the time of narrow convolutions.
+It measures the original once for several decoded pictures. It always runs in float32: its variances are small
+differences of large numbers, which bfloat16 loses.
 """
 
 from collections.abc import Sequence
@@ -18,13 +18,14 @@ from torch import Tensor
 from decant_train.codec.ssimulacra2_loss import lost_points
 
 COLOURS = ("rgb", "ycbcr")
-# What 1 - MS-SSIM is multiplied by to stand beside the squared error of pixels in 0..1: on training photos
-# both are then about the same, at every quality.
+# Factor of 1 - MS-SSIM. With it, both terms are about equal on training photos, at every quality; the other
+# term is the squared error of pixels in 0..1.
 DISSIMILARITY = 0.0185
-# What 100 - SSIMULACRA2 is multiplied by, likewise: 0.8 to 1.3 of this, at every quality.
+# Factor of 100 - SSIMULACRA2, chosen in the same way: this term is 0.8 to 1.3 of the squared error, at every
+# quality.
 LOST_POINT = 9e-6
-# Of the squared error in "ycbcr": luma counts as a grey error does in RGB, Cb and Cr a third of what they do
-# there (1.09 and 0.82, from the inverse transform).
+# Weights of squared errors in "ycbcr". Luma has the weight that a grey error has in RGB. Cb and Cr have a
+# third of their weight in RGB (1.09 and 0.82, from the inverse transform).
 LUMA_WEIGHT, CB_WEIGHT, CR_WEIGHT = 1.0, 0.36, 0.27
 BT601 = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
 SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # exponents of MS-SSIM, the finest scale first
@@ -36,9 +37,9 @@ LEAST_SIDE = (WINDOW - 1) * 2 ** (len(SCALES) - 1) + 1  # pixels that five scale
 
 @dataclass(frozen=True)
 class Measure:
-    """Which distortion: a share ``ms_ssim`` (0..1) of it is 1 - MS-SSIM, a share ``ssimulacra2`` is 100 -
-    SSIMULACRA2, the rest the squared error in ``colour``: "rgb", or "ycbcr", where chroma counts a third and
-    MS-SSIM is that of luma alone.
+    """A distortion. A share ``ms_ssim`` (0..1) of it is 1 - MS-SSIM, a share ``ssimulacra2`` is 100 -
+    SSIMULACRA2, and the rest the squared error in ``colour``: "rgb" or "ycbcr". In "ycbcr", chroma has a third
+    of its weight, and MS-SSIM is that of luma.
     """
 
     ms_ssim: float = 0.0

@@ -35,7 +35,7 @@ INDEX_STEPS, COST_SIZES = 8, 48
 
 
 class Sent(NamedTuple):
-    """What an encoder sends of n pictures.
+    """The result of encoding n pictures.
 
     ``targets`` (n, M, h, w): the latents that are quantized in the end; their ``symbols``, like them;
     ``z_hat`` (n, N, h/4, w/4): the dequantized hyperlatents; ``offset`` (n, M): scale-index offsets;

@@ -8,8 +8,8 @@ arXiv:2007.08739) and checkerboard context (He et al. 2021, arXiv:2103.15306), w
                    symbols of earlier groups --------+    (prediction)
                    symbols at anchor positions ------+    (checkerboard_means)
 
-The scale path computes with the integers that the decoder has, so that every machine picks the same table.
-The mean path is float: it moves pixels, never symbols.
+The scale path computes with the decoder's integers, so that every machine takes the same table. The mean path
+is float: it affects pixels, never symbols.
 """
 
 import math
@@ -45,7 +45,8 @@ OLDER_NAMES = {"half_context": "half_contexts.0", "half_mean": "half_means.0"}
 
 
 class Context(nn.Module):
-    """What known symbols add to the scale-index logits of one channel group or its non-anchor positions.
+    """Context network of one channel group, or of its non-anchor positions: known symbols -> a term of the
+    scale-index logits.
 
     The network sees magnitudes at a position, the sum of the left and right neighbours, and the sum of the
     neighbours above and below. With ``mixed`` > 0 a second layer also sees the ``below`` hidden values of the
@@ -79,8 +80,8 @@ class Context(nn.Module):
 
 
 class CheckerboardMean(nn.Module):
-    """Checkerboard mean context: what anchors add to the means of the non-anchors, from the four neighbours
-    of each position.
+    """Checkerboard mean context: corrects the means of non-anchors from the anchors among their four
+    neighbours.
     """
 
     def __init__(self, channels: int, width: int) -> None:
@@ -91,8 +92,8 @@ class CheckerboardMean(nn.Module):
         zero(self.out)
 
     def forward(self, residuals: Tensor) -> Tensor:
-        """Residuals of latents from their means (n, channels, h, w), in deviations, 0 at non-anchors -> what
-        to add to the means (n, channels, h, w). Use the result at non-anchors only.
+        """Residuals (n, channels, h, w) in units of deviations, 0 at non-anchors -> corrections of means
+        (n, channels, h, w). Use the result at non-anchors only.
         """
         padded = F.pad(residuals, (1, 1, 1, 1))
         neighbours = (
@@ -153,10 +154,11 @@ class Hyperprior(nn.Module):
         return z.float()
 
     def means(self, mean: Tensor, symbols: Tensor, gain: Tensor) -> Tensor:
-        """Means of the latents (n, M, h, w) where all ``symbols`` (n, M, h, w) are known.
+        """Means of the latents (n, M, h, w), if all ``symbols`` (n, M, h, w) are known. ``gain`` is
+        (n, M, 1, 1).
 
-        To ``mean``, which the hyperlatents give, anchors add at non-anchors of their group, and earlier
-        groups add to later ones (channel-conditional prediction). ``gain``: (n, M, 1, 1).
+        Two terms are added to ``mean``, which comes from the hyperlatents: the checkerboard mean context at
+        non-anchors, and the channel-conditional prediction from earlier to later groups.
         """
         added = [
             self.checkerboard_mean_of(i, symbols[:, channels], gain[:, channels])
@@ -186,10 +188,10 @@ class Hyperprior(nn.Module):
         return self.prediction.weight * earlier[:, :, None, None]
 
     def predicted(self, symbols: Tensor, gain: Tensor, group: int | None = None) -> Tensor:
-        """Channel-conditional mean prediction: what ``symbols`` (n, inputs, h, w) with gains (n, inputs, 1,
-        1) add to the means of the channels after the first group, (n, predicted, h, w).
+        """Channel-conditional mean prediction: ``symbols`` (n, inputs, h, w) and gains (n, inputs, 1, 1) ->
+        corrections of the means of the channels after the first group, (n, predicted, h, w).
 
-        With ``group``, only its channels are predicted, from as many inputs as are given.
+        With ``group``, only its channels are predicted, from the inputs that are given.
         """
         weight, unit, inputs = self.prediction_weight(), self.deviation[:, None, None], symbols.shape[1]
         start = self.channel_groups[0]
@@ -205,8 +207,8 @@ class Hyperprior(nn.Module):
         return prediction * unit[start:end]
 
     def checkerboard_mean_of(self, group: int, symbols: Tensor, gain: Tensor) -> Tensor:
-        """What the anchors of ``group`` add to its means (n, c, h, w), 0 at anchors. ``symbols`` (n, c, h, w)
-        of the group count at anchors only; ``gain``: (n, c, 1, 1).
+        """Corrections of the means of ``group`` by its anchors (n, c, h, w), 0 at anchors. Of ``symbols``
+        (n, c, h, w) of the group, only the anchors are used. ``gain``: (n, c, 1, 1).
         """
         unit = self.deviation[self.channels()[group], None, None]
         anchors = anchor_positions(symbols)
@@ -226,8 +228,8 @@ class Hyperprior(nn.Module):
         return list(torch.split(logits, list(self.channel_groups), 1)), hidden
 
     def scale_indices(self, z: Tensor, offsets: Tensor, symbols: Tensor) -> Tensor:
-        """Scale index of every latent (n, M, h, w), continuous: ``scale_logits`` and what earlier
-        ``symbols`` (n, M, h, w) add.
+        """Scale index of every latent (n, M, h, w), continuous: ``scale_logits`` plus the contexts of earlier
+        ``symbols`` (n, M, h, w).
         """
         with torch.autocast(z.device.type, enabled=False):
             logits, hidden = self.scale_logits(z, offsets)

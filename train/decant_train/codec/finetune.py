@@ -1,8 +1,8 @@
-"""Fine-tuning a codec's decoder on what its encoder sends: first the entropy model's networks that symbols go
-into, then each synthesis on the latents.
+"""Fine-tuning of a codec's decoder on the symbols that its encoder writes into files: first the networks of
+the entropy model whose input is symbols, then each synthesis.
 
-A step takes a tenth of one that trains the whole codec, and encoded batches serve several steps. The analysis
-is frozen, so that bundles of one checkpoint still share their encoder.
+A step takes a tenth of the time of a step that trains the whole codec, and encoded batches are used for
+several steps. The analysis is frozen, so that bundles of one checkpoint still share their encoder.
 """
 
 import copy
@@ -71,12 +71,13 @@ class FinetuneOptions:
 
 
 class PartTrainer(Trainer):
-    """Fine-tunes one ``part`` of ``checkpoint.model`` and keeps the best averaged weights in ``out``.
+    """Fine-tunes one ``part`` of ``checkpoint.model`` and stores the best averaged weights in ``out``.
 
-    ``single``: a copy of the codec with one synthesis, which encodes; ``share`` (0..1) of the budget is this
-    part's; ``log`` has the lines of the parts before, and gets this part's. The best weights are those with
-    the lowest validation score: the error on training latents falls all the time, since a decoder can learn
-    to use refinements that the encoder cannot follow.
+    ``single`` is a copy of the codec with one synthesis, which encodes. The part gets the ``share`` (0..1) of
+    the budget. ``log`` has the lines of earlier parts, and receives those of this one.
+
+    The best weights are those with the lowest validation score. The error on training latents is no measure:
+    it always falls, since a decoder can learn to use refinements that the encoder cannot follow.
     """
 
     def __init__(

@@ -12,20 +12,21 @@ and 3x3 convolutions, ReLU, Add, Concat and DepthToSpace. Training starts from a
 (``decant_train.codec.initialise``): the principal components of 16x16 patches are the first analysis and
 synthesis, and the branches on top start at 0.
 
-Rate. The mean is a float network of z: it moves pixels, never symbols. The scale index is a network of two
-layers in integers, so that every machine picks the same table (Ballé et al. 2018, arXiv:1802.01436; integer
+Rate. The mean is a float network of z: it affects pixels, never symbols. The scale index is a network of two
+layers in integers, so that every machine takes the same table (Ballé et al. 2018, arXiv:1802.01436; integer
 networks: Ballé et al. 2019, openreview S1zz2i0cY7). Channels are coded in groups; a later group sees the
 magnitudes of the earlier ones (Minnen and Singh 2020, arXiv:2007.08739). The first groups are coded as a
-checkerboard: anchor positions first, which add to scale indices and means of the non-anchors (He et al. 2021,
-arXiv:2103.15306).
+checkerboard: the anchor positions come first, and correct scale indices and means of the non-anchors (He et
+al. 2021, arXiv:2103.15306).
 
 Quality. A rate point is a row of gains for y (Cui et al. 2021, arXiv:2003.02012), gains for z as integer
 multipliers that undo them, and offsets of scale indices. Between the trained rate points rows are
 interpolated.
 
-Training ends on what files hold. First everything learns on rounded latents, straight through the rounding.
-Then the decoder and the entropy model train on the symbols that the real encoder sends (RDO quantization,
-``decant_train.codec.encoder``). The analysis trains separately, to invert the frozen synthesis.
+Training has two phases. In the first one everything trains on rounded latents, with straight-through
+gradients. In the last one the decoder and the entropy model train on the symbols that the real encoder writes
+into files (RDO quantization, ``decant_train.codec.encoder``). The analysis then trains separately, to invert
+the frozen synthesis.
 """
 
 from collections.abc import Callable, Collection
@@ -63,9 +64,12 @@ Encode = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], tupl
 
 
 class Terms(NamedTuple):
-    """Terms of the training loss for n pictures: bits of y and of z per pixel (n,), the distortion of the
-    decoded pictures of each synthesis that ran (syntheses, n), the distortion that trains the analysis
-    where an encoder chooses the symbols (n,), and the mean square of hyperlatents before their gains (n,).
+    """Terms of the training loss for n pictures.
+
+    * ``y_bits``, ``z_bits`` (n,): bits per pixel of latents and of hyperlatents;
+    * ``error`` (syntheses, n): distortion of the pictures of each synthesis that ran;
+    * ``analysis_error`` (n,): the distortion that trains the analysis while an encoder chooses the symbols;
+    * ``hyper_square`` (n,): mean square of hyperlatents before their gains.
     """
 
     y_bits: Tensor
@@ -95,7 +99,7 @@ class Codec(nn.Module):
         keep_tensor_names(self, TENSOR_NAMES, {})
 
     def compile_rate(self) -> None:
-        """Let PyTorch compile the rate of training, a tenth of a step on a CPU; it needs a C++ compiler."""
+        """Let PyTorch compile the rate term. It saves a tenth of a step on a CPU; needs a C++ compiler."""
         self._rate = torch.compile(rate)
 
     def quality(self, rate_point: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -107,13 +111,13 @@ class Codec(nn.Module):
         return gain.exp(), hyper_gain.exp(), offset, hyper_index
 
     def dequantized(self, z_symbols: Tensor, hyper_gain: Tensor) -> Tensor:
-        """Symbols of hyperlatents (n, N, h/4, w/4), gains (n, N) -> the hyperlatents that a decoder has:
+        """Symbols of hyperlatents (n, N, h/4, w/4), gains (n, N) -> the decoder's hyperlatents, which are
         symbols times integer multipliers.
         """
         return z_symbols * grid(1 / hyper_gain, VALUE_BITS, MULTIPLIER_MAX)[:, :, None, None]
 
     def syntheses(self) -> dict[str, Synthesis]:
-        """Its own, under the name "", and those of ``config.beside``."""
+        """All syntheses by name: its own is "", the others are those of ``config.beside``."""
         return {"": self.synthesis, **{name: self._beside(name) for name in self.beside}}
 
     def _beside(self, name: str) -> Synthesis:
@@ -139,21 +143,22 @@ class Codec(nn.Module):
     ) -> Terms:
         """The terms of the loss of ``pictures`` (n, 3, H, W) in [0, 1] at ``rate_point`` (n,).
 
-        Without ``encode`` latents are rounded, and everything gets gradients of rate (``rate``) and, straight
-        through the rounding, of distortion. With ``encode`` everything but the analysis learns from the
-        symbols that it chooses; the analysis has an error of its own. With ``analysis`` False the analysis
-        has no gradient. ``syntheses``: names of those to run; None for all. Gains see the error of rounding
-        shrink as they grow.
+        Without ``encode``, latents are rounded. Everything gets gradients of rate (``rate``) and, straight
+        through the rounding, of distortion. So do gains: the rounding error shrinks as they grow.
 
-        Hyperlatents have no gradient to the analysis. They see latents in units of their deviations, those
-        that are never sent too, which nothing else holds in place: with that gradient such latents drift,
-        hyperlatents follow, and the training diverges within a few thousand steps.
+        With ``encode``, everything but the analysis trains on the symbols that it chooses. The analysis then
+        has an error of its own. If ``analysis`` is False, the analysis gets no gradient. ``syntheses`` names
+        those to run; None means all.
+
+        Hyperlatents pass no gradient to the analysis. Their network sees latents in units of their
+        deviations, also those whose symbols are always 0. No other term constrains the latter. With that
+        gradient they drift, hyperlatents follow, and the training diverges within a few thousand steps.
         """
         names = self.syntheses() if syntheses is None else syntheses
         gain, hyper_gain, offset, hyper_index = self.quality(rate_point)
         with torch.set_grad_enabled(analysis and torch.is_grad_enabled()):
             y = self.analysis(pictures - 0.5)
-        with torch.autocast(y.device.type, enabled=False):  # bfloat16 is too coarse for what is coded
+        with torch.autocast(y.device.type, enabled=False):  # bfloat16 is too coarse for values that are coded
             z = self.hyperprior.hyperlatents(y.detach())
             hyper_square = z.square().mean((1, 2, 3))
             z = z * hyper_gain[:, :, None, None]
@@ -203,10 +208,10 @@ class Codec(nn.Module):
 
     @torch.no_grad()
     def rounded(self, y: Tensor, mean: Tensor, gain: Tensor) -> Tensor:
-        """Symbols (n, M, h, w) of latents y with ``mean`` (both n, M, h, w) and ``gain`` (n, M, 1, 1): every
-        residual rounded, where means depend on the symbols coded before.
+        """Symbols (n, M, h, w): rounded residuals of latents y with ``mean`` (both n, M, h, w) and ``gain``
+        (n, M, 1, 1). Means depend on the symbols of earlier parts, hence the passes.
         """
-        # Each pass settles the next part: anchors, non-anchors, then group after group.
+        # Each pass makes the next part final: anchors, non-anchors, then group after group.
         symbols = ((y - mean) * gain).round()
         groups, checkerboards = len(self.config.channel_groups), self.config.checkerboard_groups
         for _ in range(checkerboards if self.hyperprior.prediction is None else groups + checkerboards - 1):
@@ -215,8 +220,8 @@ class Codec(nn.Module):
 
 
 def part(model: Codec, name: str) -> Codec:
-    """The codec of the synthesis ``name`` of ``model.config.beside``, a copy; all else is shared. Raises
-    ValueError if there is none of that name.
+    """A copy of ``model`` whose synthesis is ``name`` of ``model.config.beside``. All other weights are those
+    of ``model``. Raises ValueError if there is no such synthesis.
     """
     if name not in model.config.beside:
         there = ", ".join(model.config.beside) or "none"
@@ -225,12 +230,12 @@ def part(model: Codec, name: str) -> Codec:
 
 
 def alone(model: Codec) -> Codec:
-    """The codec of ``model``'s own synthesis; a copy."""
+    """A copy of ``model`` with its own synthesis only."""
     return _part(model, replace(model.config, beside=()), "synthesis")
 
 
 def _part(model: Codec, config: CodecConfig, synthesis: str) -> Codec:
-    """A codec of ``config`` with ``model``'s weights, of its syntheses that of the given name."""
+    """A codec of ``config`` with ``model``'s weights and its ``synthesis`` of the given name."""
     single, state = Codec(config), model.state_dict()
     names = {name: name for name in single.state_dict()}
     names |= {

@@ -1,4 +1,4 @@
-"""How to train the codec."""
+"""Options of a codec training, with their defaults."""
 
 from dataclasses import dataclass
 
@@ -71,6 +71,6 @@ class CodecOptions:
 
 
 def check_crop(model: Codec, crop: int) -> None:
-    """Raises ValueError where ``crop`` is too small for the distortion that ``model`` is trained for."""
+    """Raises ValueError if ``crop`` is too small for the distortion that ``model`` is trained for."""
     if model.config.ms_ssim and crop < MS_SSIM_CROP:
         raise ValueError(f"MS-SSIM needs crops of {MS_SSIM_CROP} pixels, got {crop}")

@@ -1,4 +1,4 @@
-"""Which parameters of the codec train together, and at which rate."""
+"""Groups of the codec's parameters, with their optimizer and learning rate."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -31,8 +31,8 @@ def parameter_groups(model: Codec, options: CodecOptions) -> list[dict[str, Any]
     groups: list[dict[str, Any]] = [
         {"params": [p for p in model.parameters() if id(p) not in taken], "lr": rate},
         {"params": matrices, "lr": rate * options.matrix_rate} | orthogonal,
-        # Adam would move all inputs of a latent alike: features have a large common part, so that each step
-        # would shift whole latents.
+        # Adam would change all input weights of a latent in the same way, since features have a large common
+        # part. Each step would then shift whole latents.
         {"params": latents, "lr": rate * options.latent_rate} | orthogonal,
         {"params": [p for p in branches if id(p) not in of_matrices], "lr": rate * options.branch_rate},
         *({"params": parameters, "lr": rate * factor} for factor, parameters in rated),
@@ -43,7 +43,9 @@ def parameter_groups(model: Codec, options: CodecOptions) -> list[dict[str, Any]
 
 
 def encoder_parameters(model: Codec) -> Iterator[nn.Parameter]:
-    """What bundles that share an encoder have in common: both analyses, and the means of hyperlatents."""
+    """The parameters that bundles with a shared encoder have in common: both analyses, and the hyper
+    synthesis of means.
+    """
     prior = model.hyperprior
     for part in (model.analysis, prior.analysis, prior.mean):
         yield from part.parameters()

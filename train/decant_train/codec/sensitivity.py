@@ -1,6 +1,6 @@
-"""Sensitivity of the synthesis: what an error in a latent does to the picture.
+"""Sensitivity of the synthesis: squared error of the picture per squared error of a latent.
 
-RDO quantization weighs errors by it, and latent refinement divides its gradients by it, as a diagonal
+It is the weight of errors in RDO quantization. Latent refinement divides its gradients by it, as a diagonal
 preconditioner.
 """
 
@@ -13,17 +13,17 @@ from decant_train.codec.model import Codec
 from decant_train.codec.transforms import Synthesis
 from decant_train.data.photos import Photos
 
-# RDO's weight is this share of ``curvature``: the bound holds for errors that add up, and most do not.
+# The RDO weight is this share of ``curvature``, which bounds errors that all add up. Most do not.
 RDO_SHARE = 0.7
-# Gradients are divided by ``curvature`` times at least LEAST_DIVISOR, and by more where a latent's peak
-# sensitivity exceeds that at latents of 0: by DIVISOR times this ratio to the power of CAUTION. Where
-# rectifiers let through, a few latents have several times the effect, and would diverge.
+# Gradients are divided by ``curvature`` times a factor of at least LEAST_DIVISOR. If a latent's peak
+# sensitivity exceeds that at latents of 0, the factor is DIVISOR times their ratio to the power of CAUTION.
+# The reason: where rectifiers are on, a few latents have several times the effect, and would diverge.
 LEAST_DIVISOR, DIVISOR, CAUTION = 0.7, 0.49, 1.3
 PROBES = 48  # random projections whose squared gradients are averaged
 PROBES_EXCESS = 1.6  # the largest of some hundred such averages exceeds the true peak by this factor
 MEASURED_ON = 12  # pictures whose latents are probed
 WEIGHTS_MEASURED_ON = 4  # pictures for ``distortion_weight``
-_WINDOW = 9  # latents a side: no synthesis looks further than half of it
+_WINDOW = 9  # latents a side: every receptive field is at most half of it to each side
 _POWER_STEPS = 40
 
 

@@ -1,8 +1,8 @@
 """The codec's trainer: random crops of packed photos, one rate point per image, steps until the budget ends.
 
-Everything lives on one device. A checkpoint has the averaged weights, which are exported, and the raw weights
-and the optimizer's state, to resume from. Beside it, ``best`` is the checkpoint of the averaged weights that
-validated best: a run that diverges, or ends on a bad step, still leaves them.
+All tensors are on one device. A checkpoint has the averaged weights, which are exported, and the raw weights
+and the optimizer's state, to resume from. ``best``, next to it, is the checkpoint of the averaged weights
+with the best validation. It stays useful if a run diverges or ends on a bad step.
 """
 
 import json
@@ -44,10 +44,10 @@ PATCHES = 60_000  # of 16x16 pixels, from which principal components and coordin
 
 
 class CodecTrainer(Trainer):
-    """Trains ``checkpoint.model``, a Codec, and keeps it in the folder ``out``.
+    """Trains ``checkpoint.model``, a Codec, and stores it in the folder ``out``.
 
-    A new network starts from the principal components of ``training``; ``warm_started``: it already has the
-    weights of another codec; ``resume``: ``checkpoint`` came from ``out`` and the run goes on.
+    A new network starts from the principal components of ``training``. ``warm_started`` says that it already
+    has the weights of another codec, and ``resume`` that ``checkpoint`` came from ``out``.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class CodecTrainer(Trainer):
         factor = budget.rate_factor(checkpoint.step, done, warmup=options.warmup, decay=options.decay)
         for group, rate in zip(self.optimizer.param_groups, self.base_rates, strict=True):
             group["lr"] = rate * factor
-        refining = done >= options.refine_from  # on the symbols that the encoder of files sends
+        refining = done >= options.refine_from  # last phase: train on the symbols that files hold
         if refining and (self.encoding is None or checkpoint.step % options.measured_every == 0):
             self.encoding = Encoding(model.eval(), self.probes, options.rounds)
         pictures = self.training.reduced(options.batch_size, options.crop, self.draw)

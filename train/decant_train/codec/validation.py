@@ -1,4 +1,4 @@
-"""Validation of the codec: estimated rate, PSNR, loss and SSIMULACRA2 of what the encoder of files sends."""
+"""Validation of the codec: estimated rate, PSNR, loss and SSIMULACRA2, as files would have them."""
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ SCORED_PICTURES, SCORED_AT = 8, (1.0, 2.0, 3.0, 5.0, 7.0)
 
 @torch.no_grad()
 def validate(model: Codec, pictures: Tensor) -> dict[str, float]:
-    """Metrics of ``pictures`` (n, 3, H, W) in [0, 1] as the encoder of files sends them (effort 2).
+    """Metrics of ``pictures`` (n, 3, H, W) in [0, 1] as files of effort 2 would hold them.
 
     "bpp_*" (estimated bits per pixel) and "psnr_*" (dB) at every rate point and at the middle quality;
     "score": the mean of the training loss over the rate points; "ssimulacra2_*" of the codec's own synthesis

@@ -125,9 +125,11 @@ def _rectified(model: Codec) -> list[tuple[nn.Conv2d, nn.Conv2d]]:
 
 @torch.no_grad()
 def refined(model: Codec, config: CodecConfig) -> Codec:
-    """A codec of ``config`` with a finer entropy model that starts with the function of ``model``, a codec of
-    one synthesis. Its channel groups split those of ``model``, more of them have a checkerboard, and its
-    context networks are wider, mix, and see the groups coded before. Raises ValueError where ``config`` is no
+    """A codec of ``config`` with a finer entropy model than ``model``, a codec with one synthesis. At the
+    start it computes the same function.
+
+    Its channel groups split those of ``model``, and more of them have a checkerboard. Its context networks
+    are wider, have a second layer, and see all earlier groups. Raises ValueError if ``config`` is no
     refinement.
     """
     old, codec = model.hyperprior, Codec(config)
@@ -171,7 +173,7 @@ def refined(model: Codec, config: CodecConfig) -> Codec:
 
 
 def _widen(old: nn.Module, new: nn.Module, rows: slice) -> None:
-    """Have the context network ``new`` add what ``old`` adds to the logits of its channels ``rows``."""
+    """Make the context network ``new`` compute the term that ``old`` has for its channels ``rows``."""
     assert isinstance(old, Context)
     assert isinstance(new, Context)
     if old.mixed is not None:
@@ -190,7 +192,7 @@ def _widen(old: nn.Module, new: nn.Module, rows: slice) -> None:
 
 
 def _copy_into(new: nn.Module, old: nn.Module) -> None:
-    """Have the checkerboard mean context ``new`` do what ``old`` does."""
+    """Make the checkerboard mean context ``new`` compute the same as ``old``."""
     assert isinstance(old, CheckerboardMean)
     assert isinstance(new, CheckerboardMean)
     width = old.hidden.out_channels

@@ -125,8 +125,8 @@ class NativeDecoder:
         step: np.ndarray,
         source: str,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Of a ``tile`` (y0, y1, x0, x1) of latents: the symbols, float32 (M, rows, columns) of integers, and
-        what anchors add to the means of groups with a checkerboard, float32 (halved, rows, columns).
+        """Decode a ``tile`` (y0, y1, x0, x1) of latents. Returns the symbols, float32 (M, rows, columns) that
+        hold integers, and the corrections of means by anchors, float32 (halved, rows, columns).
 
         ``v`` int32 (hyper, hz, wz) are the picture's hyperlatents, ``offset`` int32 (M,) and ``step`` float32
         (M,) the quality's. Raises FormatError.
