@@ -38,8 +38,8 @@ LEAST_SIDE = (WINDOW - 1) * 2 ** (len(SCALES) - 1) + 1  # pixels that five scale
 @dataclass(frozen=True)
 class Measure:
     """A distortion. A share ``ms_ssim`` (0..1) of it is 1 - MS-SSIM, a share ``ssimulacra2`` is 100 -
-    SSIMULACRA2, and the rest the squared error in ``colour``: "rgb" or "ycbcr". In "ycbcr", chroma has a third
-    of its weight, and MS-SSIM is that of luma.
+    SSIMULACRA2, and the rest the squared error in ``colour``: "rgb" or "ycbcr". In "ycbcr", chroma has a
+    third of its weight, and MS-SSIM is that of luma.
     """
 
     ms_ssim: float = 0.0
