@@ -1,4 +1,4 @@
-/* libdcn: decodes pictures in the format .dcn (docs/format.md) with the model of a codec (docs/format/dcnm.md).
+/* libdcn: decodes .dcn files (docs/format/file.md) with the model file of a codec (docs/format/dcnm.md).
  *
  *     dcn_model *model;
  *     dcn_info info;
@@ -10,16 +10,19 @@
  *     if (dcn_decode(model, file, size, NULL, DCN_RGB, pixels, 0, &error)) ...
  *     dcn_model_close(model);
  *
- * Integers throughout: every processor gives the same pixels. C11, no dependency but libc; threads are optional.
+ * All arithmetic is in integers, so every processor gives the same pixels. C11, no dependency but libc; threads are
+ * optional.
  *
- * Threads: a model may be used by any number of threads at once; nothing else is shared. A process may fork between
- * calls. No function installs signal handlers, keeps threads after it returns, prints, or reads files.
+ * Threads: any number of threads may use a model at once. Nothing else is shared. A process may fork between calls. No
+ * function installs signal handlers, keeps threads after it returns, prints, or reads files.
  *
- * Memory: what a decode takes is known from the header before it is taken (dcn_decode_memory) and grows with the
- * width of a picture; limits are checked first. While a model is open, up to 16 MB of released memory are kept for the
- * next decode, unless the caller has an allocator of its own. There is no recursion. No input is trusted, models included.
+ * Memory: dcn_decode_memory gives an upper bound from the header. It grows with the width of a picture, and limits are
+ * checked before memory is allocated. While a model is open, up to 16 MB of released memory are kept for the next
+ * decode, unless the caller has its own allocator. There is no recursion.
  *
- * Errors: functions return DCN_OK or what is wrong; `error`, which may be NULL, gets a sentence for people.
+ * Input is not trusted, models included.
+ *
+ * Errors: functions return DCN_OK or a status. `error`, which may be NULL, receives a sentence for people.
  */
 #ifndef DCN_H
 #define DCN_H
@@ -41,8 +44,8 @@ extern "C" {
 
 typedef enum {
     DCN_OK,
-    DCN_BAD_MODEL,     /* not a model file, damaged, or numbers that no model can have */
-    DCN_OUT_OF_MEMORY, /* the allocator gave NULL */
+    DCN_BAD_MODEL,     /* not a model file, damaged, or invalid numbers */
+    DCN_OUT_OF_MEMORY, /* the allocator returned NULL */
     DCN_BAD_FILE,      /* not a .dcn file, or damaged */
     DCN_WRONG_MODEL,   /* the file names another model than the one given */
     DCN_TOO_LARGE,     /* more pixels or memory than the options allow */
@@ -61,32 +64,31 @@ DCN_API const char *dcn_version(void);
 /* A few words for a status. */
 DCN_API const char *dcn_status_text(dcn_status status);
 
-/* The kernels that models opened from now on use: "portable", "avx2", "avx512", "neon", ... */
+/* The kernels of models that are opened from now on: "portable", "avx2", "avx512", "neon", ... */
 DCN_API const char *dcn_kernels_in_use(void);
 
 /* ---- memory ---- */
 
 typedef struct {
-    void *(*allocate)(void *context, size_t size); /* aligned for any type; NULL where memory is short */
+    void *(*allocate)(void *context, size_t size); /* aligned for any type; NULL without enough memory */
     void (*release)(void *context, void *memory);  /* takes NULL */
     void *context;
 } dcn_allocator;
 
-/* All memory comes from `allocator` from now on; NULL: from malloc. For the whole process: call it before any other
- * function, or when no model is open and no other call runs. Both functions may be called by several threads at
- * once. */
+/* Takes all memory of this process from `allocator` from now on; NULL means malloc. Call it before any other function,
+ * or when no model is open and no other call runs. Several threads may call both functions at once. */
 DCN_API void dcn_set_allocator(const dcn_allocator *allocator);
 
 /* ---- models ---- */
 
 typedef struct dcn_model dcn_model;
 
-/* Opens the model file in `bytes` (a .dcnm file), which may be freed afterwards. On success `*model` is to be closed
- * with dcn_model_close; else it is NULL. */
+/* Opens the model file in `bytes` (a .dcnm file), which may be freed afterwards. On success, close `*model` with
+ * dcn_model_close; else it is NULL. */
 DCN_API dcn_status dcn_model_open(const void *bytes, size_t size, dcn_model **model, dcn_error *error);
 DCN_API void dcn_model_close(dcn_model *model); /* takes NULL */
 
-/* The name that files give the model, valid while it is open; and its id, 8 bytes. */
+/* The model's name in files, valid while it is open; and its id, 8 bytes. */
 DCN_API const char *dcn_model_name(const dcn_model *model);
 DCN_API const uint8_t *dcn_model_id(const dcn_model *model);
 
@@ -94,7 +96,7 @@ DCN_API const uint8_t *dcn_model_id(const dcn_model *model);
 
 enum { DCN_MOST_NAME = 64, DCN_ID_BYTES = 8 };
 
-/* Bytes of a section of a file; they lie in the file's memory. `bytes` is NULL where the file has none. */
+/* Bytes of a section, within the memory of the file. `bytes` is NULL if the file has no such section. */
 typedef struct {
     const uint8_t *bytes;
     size_t size;
@@ -111,8 +113,8 @@ typedef struct {
     dcn_bytes exif, icc, xmp;      /* metadata, as the encoder got it; not checked */
 } dcn_info;
 
-/* Reads the header of a file from its first bytes: enough are header_size of them, at most 89. The sections of `info`
- * stay empty. DCN_BAD_FILE where `size` bytes are too few. */
+/* Reads the header of a file from its first bytes: 89 are always enough. The sections of `info` stay empty. Returns
+ * DCN_BAD_FILE if `size` bytes are too few. */
 DCN_API dcn_status dcn_read_header(const void *bytes, size_t size, dcn_info *info, dcn_error *error);
 
 /* Reads a whole file, checks all its checksums and finds its sections. No pixel is decoded. */
@@ -125,9 +127,9 @@ typedef enum {
     DCN_RGBA = 4 /* not premultiplied; 255 in files without alpha */
 } dcn_pixels;
 
-/* Called while a picture is decoded: when rows up to `rows` of the region are final, and, where `preview_groups` asks
- * for it, once before with `preview` 1, when all rows show a coarse picture. Return 0 to go on, else decoding ends with
- * DCN_STOPPED. Calls come from the thread that decodes, in order. */
+/* Called while a picture is decoded, when the first `rows` rows of the region are final. With `preview_groups` it is
+ * called once before, with `preview` 1, when all rows show a coarse picture. Return 0 to continue; any other value ends
+ * decoding with DCN_STOPPED. Calls come from the thread that decodes, in order. */
 typedef int (*dcn_progress)(void *context, uint32_t rows, int preview);
 
 /* Zero means the default, for every field: `dcn_options options = {0};` */
@@ -141,19 +143,19 @@ typedef struct {
     int preview_groups; /* channel groups of a preview before the picture: 1 is the coarsest; 0: no preview */
 } dcn_options;
 
-/* Decodes a file in memory. `pixels` gets the rows of the picture or of the region, top down, `stride` bytes apart; 0:
- * the pixels of a row. It needs stride * (height - 1) + width * 3 or 4 bytes. What it holds after an error is
- * unspecified. A region has the pixels of the whole picture, cropped; only the coding tiles that it needs are
+/* Decodes a file in memory. `pixels` receives the rows of the picture or of the region, top down, `stride` bytes apart.
+ * 0 means rows without gaps. It needs stride * (height - 1) + width * 3 or 4 bytes; its content after an error is
+ * unspecified. A region has the same pixels as that part of the whole picture. Only the coding tiles that it needs are
  * decoded. */
 DCN_API dcn_status dcn_decode(const dcn_model *model, const void *file, size_t size, const dcn_options *options,
                               dcn_pixels format, uint8_t *pixels, size_t stride, dcn_error *error);
 
-/* The same for a file whose information dcn_read_info gave. */
+/* The same for a file that dcn_read_info has read. */
 DCN_API dcn_status dcn_decode_info(const dcn_model *model, const dcn_info *info, const dcn_options *options,
                                    dcn_pixels format, uint8_t *pixels, size_t stride, dcn_error *error);
 
-/* An upper bound of the memory that dcn_decode takes for a file with this header, beside the model and the caller's
- * own. */
+/* An upper bound of the memory that dcn_decode allocates for a file with this header, without the model and the
+ * caller's memory. */
 DCN_API uint64_t dcn_decode_memory(const dcn_model *model, const dcn_info *info, const dcn_options *options);
 
 #ifdef __cplusplus

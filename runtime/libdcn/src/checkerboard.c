@@ -6,7 +6,7 @@
 #include "memory.h"
 #include "products.h"
 
-/* Residuals of the neighbours of every non-anchor position: planes (4 * channels, padded). */
+/* Gathers the residuals of the neighbours of every non-anchor position: planes (4 * channels, padded). */
 static void neighbours(const dcn_checkerboard *network, const int16_t *symbols, const float *step, int rows,
                        int columns, size_t padded, float *planes)
 {
@@ -25,7 +25,7 @@ static void neighbours(const dcn_checkerboard *network, const int16_t *symbols, 
     }
 }
 
-/* Weights (rows, depth) as panels, with their bias. */
+/* Arranges weights (rows, depth) as panels, with their bias. */
 static void panels_from(const float *weight, const float *bias, int rows, size_t depth, float *panels, float *padded)
 {
     for (int row = 0; row < dcn_panels_of(rows) * DCN_PANEL; row++) {

@@ -1,5 +1,5 @@
-/* The checkerboard mean context (He et al. 2021, arXiv 2103.15306) in float32: what anchor symbols add to the means of
- * non-anchor positions, for runtimes whose means are float. The integer synthesis has its own (synthesis.h). */
+/* The checkerboard mean context (He et al. 2021, arXiv:2103.15306) in float32: anchor symbols correct the means of
+ * non-anchor positions. It is for runtimes with float means; the integer synthesis has its own (synthesis.h). */
 #ifndef DCN_CHECKERBOARD_H
 #define DCN_CHECKERBOARD_H
 
@@ -13,8 +13,8 @@ typedef struct {
     const float *hidden_weight, *hidden_bias, *out_weight, *out_bias;
 } dcn_checkerboard;
 
-/* symbols (channels, rows, columns) and their step (channels) -> added (channels, rows, columns), which holds zeros.
- * Returns -1 where memory is short. */
+/* symbols (channels, rows, columns) and their step (channels) -> corrections `added` (channels, rows, columns), which
+ * must hold zeros before. Returns -1 without enough memory. */
 int dcn_checkerboard_add(const dcn_checkerboard *network, const int16_t *symbols, const float *step, int rows,
                          int columns, float *added);
 

@@ -1,5 +1,6 @@
-/* Contexts: what the symbols of earlier channel groups (Minnen and Singh 2020, arXiv 2007.08739) and of anchor positions
- * (He et al. 2021, arXiv 2103.15306) add to scale-index logits. decant.codec.entropy.context_network is the same in numpy. */
+/* Context networks: symbols of earlier channel groups (Minnen and Singh 2020, arXiv:2007.08739) and of anchor positions
+ * (He et al. 2021, arXiv:2103.15306) -> a term of the scale-index logits. decant.codec.entropy.context_network is the
+ * same in numpy. */
 #include <string.h>
 
 #include "tile_work.h"
@@ -11,7 +12,7 @@ WIDE static void add_rows(int16_t *restrict out, const int16_t *left, const int1
         out[i] = (int16_t)(left[i] + right[i]);
 }
 
-/* in (2 * count) -> every second one from the first and from the second on. */
+/* in (2 * count) -> its elements of even and of odd index. */
 WIDE static void pairs_apart(int16_t *restrict first, int16_t *restrict second, const int16_t *restrict in,
                              size_t count)
 {
@@ -34,7 +35,7 @@ static int magnitudes_of(const dcn_entropy_model *model, const int16_t *symbols,
     return any;
 }
 
-/* Whether a channel has a symbol; most channels of most pictures have none. */
+/* Whether a channel has a nonzero symbol. In most pictures most channels have none. */
 static int has_symbols(const int16_t *symbols, size_t count)
 {
     int any = 0;
@@ -43,7 +44,7 @@ static int has_symbols(const int16_t *symbols, size_t count)
     return any != 0;
 }
 
-/* The features of channel `c` in the lines of channel `second` of a pair. Returns whether it has any. */
+/* Writes the features of channel `c` to the lines of channel `second` of a pair. Returns whether it has any. */
 static int lines_of(dcn_tile_work *work, int c, int second)
 {
     const dcn_entropy_model *model = work->model;
@@ -70,7 +71,7 @@ static int lines_of(dcn_tile_work *work, int c, int second)
     return 1;
 }
 
-/* The lines of two channels become the next features. */
+/* Appends the lines of two channels as features. */
 static void add_pair(dcn_tile_work *work, int first, int second)
 {
     const int16_t *other = work->lines + DCN_PLACES * DCN_TAPS * work->padded;
@@ -84,7 +85,7 @@ static void add_pair(dcn_tile_work *work, int first, int second)
     work->live[work->live_count++] = second;
 }
 
-/* Appends the features of the channels from `from` to before `to`. */
+/* See tile_work.h. */
 void dcn_add_features(dcn_tile_work *work, int from, int to)
 {
     int first = -1;
@@ -96,10 +97,10 @@ void dcn_add_features(dcn_tile_work *work, int from, int to)
         first = first >= 0 ? -1 : c;
     }
     if (first >= 0)
-        add_pair(work, first, -1); /* the other has weights of 0 */
+        add_pair(work, first, -1); /* the missing channel has weights of 0 */
 }
 
-/* The weights of a context's first layer for the live channels; returns their depth. */
+/* Gathers the weights of a context's first layer for the live channels. Returns their depth. */
 static int live_weights(dcn_tile_work *work, const dcn_context *context)
 {
     size_t known = (size_t)context->known, depth = DCN_TAPS * (size_t)work->live_count;
@@ -116,7 +117,7 @@ static int live_weights(dcn_tile_work *work, const dcn_context *context)
     return (int)depth;
 }
 
-/* The values of a context that logits see, as inputs at the places of `which`. */
+/* See tile_work.h. */
 void dcn_add_context(dcn_tile_work *work, const dcn_context *context, const int *which, int places)
 {
     const dcn_entropy_model *model = work->model;

@@ -1,5 +1,5 @@
-/* The functions of dcn.h that decode. A picture is decoded in strips, one row of coding tiles after the other: a strip
- * holds the latents of those tiles and the last rows before them, as many as pixels depend on. */
+/* The decoding functions of dcn.h. A picture is decoded in strips, one row of coding tiles after the other. A strip
+ * holds the latents of its tiles, and the last rows before them on which its pixels depend. */
 #include <string.h>
 
 #include "alpha.h"
@@ -62,7 +62,7 @@ static dcn_status check_options(const dcn_info *info, const dcn_options *given, 
     return DCN_OK;
 }
 
-/* Sets what follows from the sizes of the picture and the region. */
+/* Sets the fields that follow from the sizes of the picture and the region. */
 static void place(decoding *work)
 {
     const dcn_options *options = &work->options;
@@ -109,7 +109,7 @@ uint64_t dcn_decode_memory(const dcn_model *model, const dcn_info *info, const d
 
 /* ---- tiles of a strip ---- */
 
-/* The tiles of one row, which `count` threads share. */
+/* The tiles of one row, shared by `count` threads. */
 typedef struct {
     const decoding *work;
     int tile_row, first, end, count;
@@ -117,7 +117,7 @@ typedef struct {
     dcn_error error[MOST_TILE_THREADS];
 } tile_row;
 
-/* Copies the latents of a tile that the strip has. */
+/* Copies those latents of a tile that belong to the strip. */
 static void copy_tile(const decoding *work, const dcn_tile_latents *tile)
 {
     size_t channels = (size_t)work->model->entropy->channels, columns = (size_t)(work->right - work->left);
@@ -166,7 +166,7 @@ static void decode_some_tiles(void *context, int index)
         tiles->status[index] = decode_tile(tiles->work, tiles->tile_row, column, &tiles->error[index]);
 }
 
-/* The latents of the tiles of one row go to the strip. */
+/* Decodes the tiles of one row into the strip. */
 static dcn_status decode_tiles(const decoding *work, int row, dcn_error *error)
 {
     int side = work->model->tile;
@@ -181,7 +181,7 @@ static dcn_status decode_tiles(const decoding *work, int row, dcn_error *error)
 
 /* ---- strips ---- */
 
-/* The rows of the strip from `from` on become the first rows of the next, which ends before `end`. */
+/* Moves the rows of the strip from `from` on to the beginning of the next strip, which ends before `end`. */
 static void next_strip(decoding *work, int from, int end)
 {
     size_t channels = (size_t)work->model->entropy->channels, columns = (size_t)(work->right - work->left);
@@ -197,7 +197,7 @@ static void next_strip(decoding *work, int from, int end)
     work->begin = from, work->end = end;
 }
 
-/* Colours of three bytes a pixel become grey, and four bytes a pixel where the format has alpha. */
+/* Converts pixels of three bytes to grey if the file is grey, and to four bytes if the format has alpha. */
 static dcn_status finish_row(decoding *work, uint8_t *row, dcn_error *error)
 {
     uint32_t width = work->options.width;
@@ -221,7 +221,7 @@ static dcn_status finish_row(decoding *work, uint8_t *row, dcn_error *error)
     return DCN_OK;
 }
 
-/* The pixels of the latent rows from `from` to before `to` of the strip. */
+/* Computes the pixels of the latent rows `from` to `to` - 1 of the strip. */
 static dcn_status render(decoding *work, int from, int to, dcn_error *error)
 {
     const dcn_options *options = &work->options;
@@ -242,7 +242,7 @@ static dcn_status render(decoding *work, int from, int to, dcn_error *error)
     return status;
 }
 
-/* All rows of the region from the first `work->groups` channel groups. */
+/* Decodes all rows of the region from the first `work->groups` channel groups. */
 static dcn_status decode_strips(decoding *work, dcn_error *error)
 {
     int side = work->model->tile, rendered = work->first_row;
@@ -284,7 +284,7 @@ static dcn_status decode_passes(decoding *work, dcn_error *error)
     return decode_strips(work, error);
 }
 
-/* The rest of the alpha plane below a region, whose bytes must be there and end. */
+/* Reads the alpha plane below a region: its bytes must be complete, and nothing may follow. */
 static dcn_status finish_alpha(decoding *work, uint32_t height, dcn_error *error)
 {
     for (; work->alpha && work->alpha_rows < height; work->alpha_rows++)

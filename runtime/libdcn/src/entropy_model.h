@@ -1,6 +1,6 @@
-/* The entropy model of a codec: scale network (Ballé et al. 2018, arXiv 1802.01436), context networks of channel groups
- * (Minnen and Singh 2020, arXiv 2007.08739) and of the checkerboard (He et al. 2021, arXiv 2103.15306), tables of
- * symbols. Everything that chooses a table is exact integer arithmetic (docs/format.md, layout `grid`).
+/* The entropy model of a codec: the scale network (Ballé et al. 2018, arXiv:1802.01436), the context networks of
+ * channel groups (Minnen and Singh 2020, arXiv:2007.08739) and of the checkerboard (He et al. 2021, arXiv:2103.15306),
+ * and the tables of symbols. Everything that chooses a table is exact integer arithmetic (docs/format/grid.md).
  */
 #ifndef DCN_ENTROPY_MODEL_H
 #define DCN_ENTROPY_MODEL_H
@@ -9,7 +9,7 @@
 #include "rans.h"
 
 enum { DCN_MOST_GROUPS = 8, DCN_MOST_WIDTH = 4096, DCN_MAGNITUDES = 256, DCN_PLACES = 4 };
-/* How many elements hold so many features. */
+/* Number of features, rounded up to an even number: products take pairs. */
 static inline int dcn_even(int count)
 {
     return (count + 1) / 2 * 2;
@@ -18,7 +18,7 @@ static inline int dcn_even(int count)
 enum { DCN_FORM_UNIT = 1 << 10, DCN_HIDDEN_UNIT = 1 << 6, DCN_HIDDEN_MAX = 255 };
 enum { DCN_LARGEST_OFFSET = 4 << 15, DCN_LARGEST_BIAS = 1 << 30, DCN_LARGEST_INPUT = 1 << 22 };
 
-/* The tensors `context.*` of one part, as docs/format.md has them; the last three only with a mixed width. */
+/* The tensors `context.*` of one part (docs/format/grid.md). The last three exist only with a mixed width. */
 typedef struct {
     const int8_t *hidden_weight;
     const int32_t *hidden_bias;
@@ -26,14 +26,14 @@ typedef struct {
     const int32_t *mixed_bias;
 } dcn_context_tensors;
 
-/* One channel group. `context`: of all of it, or of its anchor positions; none (hidden_weight NULL) in the first group.
- * `non_anchors`: of its non-anchor positions; none where the group is coded at once. */
+/* One channel group. `context` is that of the whole group, or of its anchor positions; the first group has none
+ * (hidden_weight NULL). `non_anchors` is that of its non-anchor positions; a group without checkerboard has none. */
 typedef struct {
     int channels;
     dcn_context_tensors context, non_anchors;
 } dcn_group_tensors;
 
-/* The tensors of an entropy model. `halves`: the first groups, which are coded in two halves. */
+/* The tensors of an entropy model. `halves`: number of first groups that have a checkerboard. */
 typedef struct {
     int channels, hyper, class_width, context_width, mixed_width, groups, halves;
     const uint8_t *radius, *magnitude;   /* (32), (256) */
@@ -44,9 +44,9 @@ typedef struct {
     dcn_group_tensors group[DCN_MOST_GROUPS];
 } dcn_entropy_tensors;
 
-/* The networks of a part, prepared for products (planes.h): widths are rounded up to even ones, with zeros. `known` is
- * 0 in the first group, whose logits follow from hyperlatents alone. Logits see the hidden values of the scale network
- * and then those of the context: `depth` in all. */
+/* The networks of a part, prepared for products (planes.h): widths are rounded up to even numbers, with zeros. `known`
+ * is 0 in the first group, whose logits come from hyperlatents alone. The inputs of logits are the hidden values of the
+ * scale network, then those of the context: `depth` together. */
 typedef struct {
     int known, depth;
     int16_t *hidden_weight; /* (context_width, 3 * known): the position, beside, above and below */
@@ -65,7 +65,7 @@ typedef struct {
 typedef struct {
     dcn_symbol_tables symbols;
     int channels, hyper, class_width, context_width, mixed_width, groups, halves, most_known;
-    int halved;            /* channels of the groups in halves */
+    int halved;            /* channels of the groups with a checkerboard */
     int32_t *hyper_weight; /* (hyper, 9, PLACES * class_width) */
     int32_t *hyper_bias;   /* (PLACES * class_width), with the half that rounds */
     dcn_kernels kernels;
@@ -74,22 +74,22 @@ typedef struct {
     uint8_t magnitude[DCN_MAGNITUDES];
 } dcn_entropy_model;
 
-/* What is wrong with tensors; a text for the message. */
+/* Faults of tensors; dcn_model_fault_text gives the message. */
 typedef enum {
     DCN_MODEL_GOOD,
     DCN_MODEL_SIZES,  /* a width, or the channels of the groups */
     DCN_MODEL_COUNTS, /* an alphabet that does not add up to 2^24 */
     DCN_MODEL_BIAS,   /* beyond 2^30 */
-    DCN_MODEL_SUMS,   /* sums that float32 products do not hold exactly */
+    DCN_MODEL_SUMS,   /* sums that float32 does not hold exactly */
     DCN_MODEL_NO_MEMORY
 } dcn_model_fault;
 
 const char *dcn_model_fault_text(dcn_model_fault fault);
 
-/* Whether the sizes in `tensors` are possible: to be asked before sizes of its arrays are computed. */
+/* Whether the sizes in `tensors` are valid. Call it before sizes of its arrays are computed. */
 int dcn_entropy_sizes_fit(const dcn_entropy_tensors *tensors);
 
-/* Numbers of elements of counts and run_counts that radius and runs ask for. */
+/* Lengths of counts and run_counts that follow from radius and runs. */
 void dcn_entropy_counts_of(const dcn_entropy_tensors *tensors, size_t *counts, size_t *run_counts);
 
 /* Checks the tensors and prepares them. `*made` is NULL unless DCN_MODEL_GOOD is returned. */

@@ -17,7 +17,7 @@ typedef struct {
     int groups, halves, group[DCN_MOST_GROUPS];
 } sizes;
 
-/* A model file while it is read. Tensors are kept until the networks are made of them. */
+/* State while a model file is read. Tensors are kept until the networks are created from them. */
 typedef struct {
     dcn_rice rice;
     sizes sizes;
@@ -43,7 +43,7 @@ static void *room(reader *reader, size_t count, size_t element)
     return made;
 }
 
-/* The next row, in memory of the reader; NULL where it cannot be read. */
+/* The next row, in memory of the reader; NULL if it cannot be read. */
 static const int64_t *row_of(reader *reader, size_t count, int64_t low, int64_t high)
 {
     if (count > reader->row_size) {
@@ -78,7 +78,7 @@ DEFINE_TENSOR(int32_tensor, int32_t, INT32_MIN, INT32_MAX)
 DEFINE_TENSOR(uint8_tensor, uint8_t, 0, UINT8_MAX)
 DEFINE_TENSOR(uint16_tensor, uint16_t, 0, UINT16_MAX)
 
-/* Counts of all alphabets: a row for each scale index, or for each that has runs. */
+/* Counts of all alphabets: one row for each scale index, or for each that has runs. */
 static const uint32_t *counts_tensor(reader *reader, const dcn_entropy_tensors *tensors, int runs)
 {
     size_t count, run_count, at = 0;
@@ -262,7 +262,7 @@ static dcn_status make_synthesis(reader *reader, const uint8_t *exponent, dcn_mo
 
 /* ---- the file ---- */
 
-/* Reads the header; the sizes of the networks are checked where they are made. */
+/* Reads the header. The sizes of the networks are checked where they are created. */
 static dcn_status read_head(const uint8_t *data, size_t size, dcn_model *model, reader *reader, dcn_error *error)
 {
     if (size < sizeof MAGIC || memcmp(data, MAGIC, sizeof MAGIC))

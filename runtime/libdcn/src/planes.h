@@ -1,6 +1,6 @@
-/* Products of 16-bit weights with planes of 16-bit features, for scale indices and contexts. Planes lie in blocks of
- * columns, as kernels read them: (blocks, pairs of features, width, 2). Weights are rows of an even depth, one a product;
- * behind the last there must be room for DCN_TILE_ROWS more, which are read and not used. */
+/* Products of 16-bit weights with planes of 16-bit features, for scale indices and contexts. Planes are stored in
+ * blocks of columns, as kernels read them: (blocks, pairs of features, width, 2). Weights are rows of an even depth, one for
+ * each product. After the last row there must be room for DCN_TILE_ROWS more, which are read and not used. */
 #ifndef DCN_PLANES_H
 #define DCN_PLANES_H
 
@@ -18,11 +18,11 @@ typedef struct {
     void *memory;
 } dcn_planes;
 
-/* Zeros for so many features; -1 where memory is short. */
+/* Allocates planes of zeros for this many features. Returns -1 without enough memory. */
 int dcn_planes_make(dcn_planes *planes, dcn_kernels kernels, int features, size_t columns);
 void dcn_planes_free(dcn_planes *planes);
 
-/* Features 2 `pair` and 2 `pair` + 1 of all columns. */
+/* Sets features 2 `pair` and 2 `pair` + 1 of all columns. */
 void dcn_planes_set(const dcn_planes *planes, dcn_kernels kernels, int pair, const int16_t *even, const int16_t *odd,
                     size_t columns);
 
@@ -33,8 +33,8 @@ void dcn_planes_copy(const dcn_planes *to, int to_first, const dcn_planes *from,
 void dcn_planes_scales(dcn_kernels kernels, uint8_t *out, const int32_t *bias, const int16_t *weights, int depth,
                        int rows, const dcn_planes *in, size_t columns);
 
-/* (bias + products) >> 6, clipped to hidden values: features of `out` from pair `first` on; `most` (rows) is raised to
- * the largest. An odd last row goes with a row of zeros, which `weights` and `bias` have. */
+/* (bias + products) >> 6, clipped to hidden values: features of `out` from pair `first` on. `most` (rows) is raised to
+ * the largest value. If the number of rows is odd, `weights` and `bias` have one more row, of zeros. */
 void dcn_planes_hidden(dcn_kernels kernels, const dcn_planes *out, int first, int32_t *most, const int32_t *bias,
                        const int16_t *weights, int depth, int rows, const dcn_planes *in, size_t columns);
 

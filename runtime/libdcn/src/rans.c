@@ -31,7 +31,7 @@ static inline uint32_t quantile(const dcn_coder *coder)
     return (uint32_t)coder->state & ((1u << DCN_TOTAL_BITS) - 1);
 }
 
-/* The symbol that has `count` quantiles from `start` on is taken. */
+/* Updates the state after a symbol that has `count` quantiles from `start` on. */
 static inline void take(dcn_coder *coder, uint32_t start, uint32_t count)
 {
     coder->state = (coder->state >> DCN_TOTAL_BITS) * count + (quantile(coder) - start);
@@ -55,7 +55,7 @@ static inline uint32_t found(const dcn_alphabet *alphabet, uint32_t rest, uint32
     return symbol;
 }
 
-/* A symbol takes at most one word, so as many as there are words need no look at the end of the stream. */
+/* A symbol takes at most one word, so as many symbols as words are left need no check of the end of the stream. */
 static inline void take_symbols(dcn_coder *coder, dcn_alphabet alphabet, size_t count, int32_t *out)
 {
     const uint32_t mask = (1u << DCN_TOTAL_BITS) - 1;
@@ -158,13 +158,13 @@ void dcn_symbol_tables_free(dcn_symbol_tables *tables)
 
 /* ---- the positions of a part, sorted by scale index ---- */
 
-/* Positions are counted and sorted in lanes, stretches of the part side by side: in one after the other, a position
- * would wait for the counter that the position before, mostly of its scale index, has just moved. */
+/* Positions are counted and sorted in lanes: stretches of the part, taken in turn. Neighbouring positions mostly have
+ * the same scale index. In one lane, each would wait for the counter that the one before has just changed. */
 enum { LANES = 4 };
 
 typedef struct {
     const uint8_t *scales;
-    size_t size, stretch;                         /* of all; of a lane, the last one's is what is left */
+    size_t size, stretch;                         /* of all; of a lane (the last one has the rest, too) */
     size_t counts[LANES][DCN_SCALES];             /* positions of each scale index */
     size_t sizes[DCN_SCALES], starts[DCN_SCALES]; /* of all lanes; where they begin among the coded positions */
 } sorting;
@@ -205,8 +205,8 @@ static size_t count_scales(sorting *sorting, const uint8_t *scales, size_t size)
     return coded;
 }
 
-/* The coded positions, one scale index after the other and in order, go to `order`. Those of scale index 0 are written
- * too, to `spare`. */
+/* Writes the coded positions to `order`, sorted by scale index, then position. Those of scale index 0 are
+ * written too, to `spare`. */
 static void sort_positions(const sorting *sorting, uint32_t *order, uint32_t *spare)
 {
     const uint8_t *scales = sorting->scales;
@@ -237,7 +237,7 @@ static void sort_positions(const sorting *sorting, uint32_t *order, uint32_t *sp
 
 /* ---- symbols ---- */
 
-/* A part while it is decoded: table entries first, then what escapes add, then symbols at their positions. */
+/* State while a part is decoded: first the table entries, then the values of escapes, then symbols at positions. */
 typedef struct {
     const dcn_symbol_tables *tables;
     sorting sorting;
@@ -245,10 +245,10 @@ typedef struct {
     size_t escapes;
     uint32_t *order;
     int32_t *symbols, *zeros;
-    int64_t *beyond; /* what follows the table entries of escapes */
+    int64_t *beyond; /* values of escapes */
 } part;
 
-/* Runs of zeros and symbols, as entries of their tables. */
+/* Reads runs of zeros and symbols, as entries of their tables. */
 static dcn_stream_fault take_entries(part *part, dcn_coder *coder, dcn_stream_result *result)
 {
     const dcn_symbol_tables *tables = part->tables;
@@ -274,7 +274,7 @@ static dcn_stream_fault take_entries(part *part, dcn_coder *coder, dcn_stream_re
     return DCN_STREAM_GOOD;
 }
 
-/* The bypass bits of all escapes. Returns -1 where memory is short. */
+/* Reads the bypass bits of all escapes. Returns -1 without enough memory. */
 static int take_escapes(part *part, dcn_coder *coder)
 {
     size_t count = part->escapes;
@@ -299,7 +299,7 @@ static int take_escapes(part *part, dcn_coder *coder)
     return 0;
 }
 
-/* Table entries become runs and symbols. */
+/* Converts table entries to runs and symbols. */
 static dcn_stream_fault resolve(part *part, dcn_stream_result *result)
 {
     const dcn_symbol_tables *tables = part->tables;
@@ -329,7 +329,7 @@ static dcn_stream_fault resolve(part *part, dcn_stream_result *result)
     return DCN_STREAM_GOOD;
 }
 
-/* Symbols go to their positions. */
+/* Writes the symbols to their positions. */
 static dcn_stream_fault place(const part *part, int16_t *out, dcn_stream_result *result)
 {
     for (int scale = 1; scale < DCN_SCALES; scale++) {

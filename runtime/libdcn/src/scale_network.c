@@ -1,4 +1,4 @@
-/* The scale network (Ballé et al. 2018, arXiv 1802.01436): hidden values from the hyperlatents that a tile sees.
+/* The scale network (Ballé et al. 2018, arXiv:1802.01436): hyperlatents around a tile -> hidden values.
  * decant.codec.entropy.scale_network is the same in numpy. */
 #include "memory.h"
 #include "tile_work.h"
@@ -10,7 +10,7 @@ WIDE static void add_scaled_wide(int64_t *restrict sums, const int32_t *restrict
         sums[i] += (int64_t)weight[i] * value;
 }
 
-/* Hidden values (PLACES * class_width) at hyperlatent y, x of the tile, to the planes of all of them. */
+/* Writes the hidden values (PLACES * class_width) of hyperlatent y, x of the tile to the planes. */
 static void keep_hidden(dcn_tile_work *work, int y, int x, const int16_t *values, int16_t *planes)
 {
     size_t at = (size_t)(2 * y) * (size_t)work->width + (size_t)(2 * x);
@@ -24,7 +24,7 @@ static void keep_hidden(dcn_tile_work *work, int y, int x, const int16_t *values
     }
 }
 
-/* Hidden values where sums may need more than 32 bits or inputs more than 16. */
+/* Hidden values in 64-bit sums: for sums that may exceed 32 bits, or inputs that exceed 16. */
 static int sum_hidden(dcn_tile_work *work, const dcn_tile *tile, int16_t *planes)
 {
     const dcn_entropy_model *model = work->model;
@@ -54,8 +54,8 @@ static int sum_hidden(dcn_tile_work *work, const dcn_tile *tile, int16_t *planes
     return made ? 0 : -1;
 }
 
-/* The hyperlatents that the tile sees, channels last with one around, and 0 outside of them. Returns whether all have
- * 16 bits. */
+/* Copies the hyperlatents of the tile and one around it, channels last, with 0 outside the picture. Returns whether
+ * all fit into 16 bits. */
 static int hyper_rows(const dcn_tile_work *work, const dcn_tile *tile, int16_t *to, size_t row)
 {
     size_t inputs = (size_t)work->model->hyper_layer.inputs, plane = (size_t)tile->hyper_rows * (size_t)tile->hyper_columns;
@@ -76,7 +76,7 @@ static int hyper_rows(const dcn_tile_work *work, const dcn_tile *tile, int16_t *
     return !beyond;
 }
 
-/* Hidden values by a convolution. Returns 1 where this cannot be, -1 where memory is short. */
+/* Hidden values by a 16-bit convolution. Returns 1 if that cannot be exact, -1 without enough memory. */
 static int convolve_hidden(dcn_tile_work *work, const dcn_tile *tile, int16_t *planes)
 {
     const dcn_convolution *layer = &work->model->hyper_layer;
@@ -98,7 +98,7 @@ static int convolve_hidden(dcn_tile_work *work, const dcn_tile *tile, int16_t *p
     return status;
 }
 
-/* The inputs that follow from hyperlatents. Returns -1 where memory is short. */
+/* See tile_work.h. */
 int dcn_add_hyper(dcn_tile_work *work, const dcn_tile *tile)
 {
     const dcn_entropy_model *model = work->model;

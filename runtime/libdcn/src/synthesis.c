@@ -1,5 +1,5 @@
-/* See synthesis.h. A picture is computed in bands of rows, one a thread. Within a band rows flow through the layers:
- * each layer keeps its last few rows only, so memory grows with the width of a picture and not with its height. */
+/* See synthesis.h. A picture is computed in bands of rows, one for each thread. Within a band, rows pass through all
+ * layers. Each layer keeps its last few rows only, so memory grows with the width of a picture, not with its height. */
 #include "synthesis.h"
 
 #include <string.h>
@@ -18,7 +18,7 @@ typedef struct {
     const dcn_synthesis *net;
     const dcn_latents *given;
     const int32_t *step;
-    int h, w, from, to; /* latent rows and columns; rows at 1/4 resolution that this band makes */
+    int h, w, from, to; /* latent rows and columns; rows at 1/4 resolution that this band computes */
     const dcn_view *view;
     /* scratch */
     int16_t *residuals; /* ring of DCN_RING rows (w + 2 + tile, known) */
@@ -87,8 +87,8 @@ static int16_t *stage_row(const band *band, int stage, int y)
     return y < 0 || y >= 4 * band->h ? band->zeros : band->row[stage] + (size_t)(y % DCN_RING) * ring_row(band);
 }
 
-/* Adds the residuals of row `y` of channel `c` to the latents, and keeps them where the prediction reads them. Most
- * symbols are 0. */
+/* Adds the residuals of row `y` of channel `c` to the latents, and stores them for the prediction. Most symbols are
+ * 0. */
 static void add_residuals(const band *band, int c, int y, int16_t *latents, int16_t *residuals)
 {
     const dcn_synthesis *net = band->net;
@@ -111,7 +111,7 @@ static void add_residuals(const band *band, int c, int y, int16_t *latents, int1
     }
 }
 
-/* Row `y` of latents, from symbols and means. */
+/* Computes row `y` of latents from symbols and means. */
 static void fill_row(const band *band, int y)
 {
     const dcn_synthesis *net = band->net;
@@ -129,7 +129,7 @@ static void pad_right(int16_t *row, int count, int channels)
     memset(row + (size_t)(count + 1) * (size_t)channels, 0, (size_t)channels * sizeof *row);
 }
 
-/* Row `y` of latents becomes the four rows 4 y .. 4 y + 3 of stage 0. */
+/* Computes the rows 4 y .. 4 y + 3 of stage 0 from row `y` of latents. */
 static void raise_row(const band *band, int y)
 {
     const dcn_synthesis *net = band->net;
@@ -147,7 +147,7 @@ static void raise_row(const band *band, int y)
         pad_right(stage_row(band, 0, 4 * y + i), 4 * band->w, net->width);
 }
 
-/* A 3x3 convolution of rows y - 1 .. y + `count` of `stage` to `count` rows, 1 or 2. */
+/* A 3x3 convolution of rows y - 1 .. y + `count` of `stage`. It gives `count` rows, 1 or 2. */
 static void convolve_rows(const band *band, const dcn_convolution *convolution, int stage, int y, int count,
                           dcn_epilogue epilogue, void *const *outputs)
 {
@@ -162,7 +162,7 @@ static void convolve_rows(const band *band, const dcn_convolution *convolution, 
                             convolution->outputs);
 }
 
-/* Rows `y` and, if `rows` is 2, `y` + 1 of stage `stage` + 1. */
+/* Computes rows `y` and, if `rows` is 2, `y` + 1 of stage `stage` + 1. */
 static void residual_layer_rows(const band *band, int stage, int y, int rows)
 {
     const dcn_synthesis *net = band->net;
@@ -179,7 +179,7 @@ static void residual_layer_rows(const band *band, int stage, int y, int rows)
     }
 }
 
-/* One row of pixels from blocks of four, which lie 48 bytes apart. */
+/* Copies one row of pixels from blocks of four pixels, which are 48 bytes apart. */
 static void store_pixels(const dcn_view *view, const uint8_t *blocks, uint8_t *to)
 {
     int x = view->left, end = view->left + view->width;
@@ -191,7 +191,7 @@ static void store_pixels(const dcn_view *view, const uint8_t *blocks, uint8_t *t
         memcpy(to, blocks + x / 4 * 48 + x % 4 * 3, 3);
 }
 
-/* Rows `y` and, if `rows` is 2, `y` + 1 at 1/4 resolution become four rows of pixels each. */
+/* Computes four rows of pixels from each of the rows `y` and, if `rows` is 2, `y` + 1 at 1/4 resolution. */
 static void pixel_rows(const band *band, int y, int rows)
 {
     const dcn_synthesis *net = band->net;
@@ -206,8 +206,8 @@ static void pixel_rows(const band *band, int y, int rows)
     }
 }
 
-/* Every stage takes two rows after two others, as far as the rows before allow: so none runs ahead of its reader by
- * more than a ring holds. `done`: rows that each stage has, `ends`: rows that it is to have. */
+/* Every stage computes two rows at a time, if the stage before has the rows that it needs. So no stage is ahead of its
+ * reader by more rows than a ring holds. `done` are the rows that each stage has, `ends` the rows that it will have. */
 static void advance(const band *band, int *done, const int *ends)
 {
     int layers = band->net->layers, moved = 1;

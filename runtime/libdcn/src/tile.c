@@ -9,7 +9,7 @@
 
 enum { MOST_SIDE = 1 << 16 };
 
-/* Inputs at a place: those from hyperlatents, then those from a context. */
+/* Number of inputs at a place: from hyperlatents, then from a context. */
 static inline int depth_of(const dcn_entropy_model *model)
 {
     int width = model->context_width > model->mixed_width ? model->context_width : model->mixed_width;
@@ -27,7 +27,7 @@ static void free_work(dcn_tile_work *work)
     dcn_planes_free(&work->hidden);
 }
 
-/* Channels of features: every group may leave half a pair. */
+/* Number of channels of features. Every group may leave half a pair, hence the reserve. */
 static inline int features_of(const dcn_entropy_model *model)
 {
     return DCN_TAPS * (dcn_even(model->most_known) + 2 * DCN_MOST_GROUPS);
@@ -55,7 +55,7 @@ static void set_sizes(dcn_tile_work *work, int rows, int columns)
     work->size = (size_t)rows * (size_t)columns;
 }
 
-/* Returns -1 where memory is short. */
+/* Returns -1 without enough memory. */
 static int make_work(dcn_tile_work *work)
 {
     const dcn_entropy_model *model = work->model;
@@ -109,7 +109,7 @@ WIDE static void pairs_together(uint8_t *restrict out, const uint8_t *restrict f
     }
 }
 
-/* One part of a tile: a channel group, or its positions of one half. */
+/* One part of a tile: a channel group, or its anchor or non-anchor positions. */
 typedef struct {
     int first, channels;        /* first channel, and how many */
     const dcn_context *context;
@@ -117,8 +117,8 @@ typedef struct {
     int places;
 } part;
 
-/* The channels of a part whose scale indices are not 0 throughout, as are most channels of most pictures: those whose
- * sums can reach 1. */
+/* Finds the channels of a part whose scale indices are not 0 everywhere: those whose logits can reach 1. In most
+ * pictures they are few. */
 static int find_channels(dcn_tile_work *work, const part *part, const int32_t *offset)
 {
     int count = 0, depth = part->context->depth;
@@ -133,7 +133,7 @@ static int find_channels(dcn_tile_work *work, const part *part, const int32_t *o
     return count;
 }
 
-/* The scale indices of a part; 0 at the positions that it does not have. */
+/* Computes the scale indices of a part; 0 at positions outside it. */
 static void find_scales(dcn_tile_work *work, const part *part, const int32_t *offset)
 {
     size_t depth = (size_t)part->context->depth, half = (size_t)work->width;

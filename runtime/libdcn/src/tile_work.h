@@ -5,19 +5,19 @@
 #include "planes.h"
 #include "tile.h"
 
-enum { DCN_TAPS = 3 }; /* features of a channel at a position: its magnitude, those beside it, those above and below */
+enum { DCN_TAPS = 3 }; /* features at a position: magnitude, sum of left and right, sum of upper and lower neighbour */
 
-/* A tile while it is decoded. Planes are those of a frame: `height` x `width` hidden values of the scale network, each
- * of which covers 2 x 2 latents, its four places. Rows of latents take `step` numbers here, two for each hidden
+/* State while a tile is decoded. Planes have the shape of a frame: `height` x `width` hidden values of the scale
+ * network. Each covers 2 x 2 latents, its four places. A row of latents takes `step` numbers, two for each hidden
  * value. */
 typedef struct {
     const dcn_entropy_model *model;
     int rows, columns, height, width;
     size_t padded;                   /* height * width, rounded up to whole blocks */
     size_t step, size;               /* size: rows * columns */
-    dcn_planes inputs[DCN_PLACES];   /* what logits are sums of */
-    dcn_planes features[DCN_PLACES]; /* of pairs of channels that are not 0 throughout, DCN_TAPS each */
-    dcn_planes hidden;               /* of a context's second layer */
+    dcn_planes inputs[DCN_PLACES];   /* inputs of the last layer, whose outputs are logits */
+    dcn_planes features[DCN_PLACES]; /* of pairs of channels that are not 0 everywhere, DCN_TAPS each */
+    dcn_planes hidden;               /* input of a context's second layer */
     int16_t *lines;                  /* (2 channels, PLACES, DCN_TAPS, padded): of the next pair */
     int *live;                       /* the channels of all pairs; -1 where there is none */
     int live_count;                  /* even */
@@ -33,19 +33,19 @@ typedef struct {
     int16_t *symbols; /* (channels, rows, columns) */
 } dcn_tile_work;
 
-/* Values of a context that logits see. */
+/* Number of a context's hidden values that are inputs of logits. */
 static inline int seen_of(const dcn_entropy_model *model)
 {
     return model->mixed_width ? model->mixed_width : model->context_width;
 }
 
-/* The inputs of logits that follow from hyperlatents. Returns -1 where memory is short. */
+/* Computes the inputs of logits that come from hyperlatents. Returns -1 without enough memory. */
 int dcn_add_hyper(dcn_tile_work *work, const dcn_tile *tile);
 
-/* Appends the features of the channels from `from` to before `to`. */
+/* Appends the features of the channels `from` to `to` - 1. */
 void dcn_add_features(dcn_tile_work *work, int from, int to);
 
-/* The values of a context that logits see, as inputs at the places of `which`. */
+/* Computes the inputs of logits that come from a context, at the places of `which`. */
 void dcn_add_context(dcn_tile_work *work, const dcn_context *context, const int *which, int places);
 
 #endif
