@@ -1,8 +1,8 @@
 """The one-call functions ``decant.encode``, ``decode``, ``info``, ``open`` and ``save``.
 
-Each finds the model by itself: in a file's header, or by name. Decoders and encoders stay loaded between
-calls (the last four of each), and the Pillow plugin uses the same ones. For many pictures of one model, hold
-a ``decant.Encoder`` or ``decant.Decoder``.
+Each function finds the model itself: from a file's header, or by name. Decoders and encoders stay loaded
+between calls (the last four of each). The Pillow plugin uses the same ones. For many pictures of one model,
+create a ``decant.Encoder`` or ``decant.Decoder``.
 """
 
 import os
@@ -41,14 +41,17 @@ def encode(
 ) -> bytes:
     """A picture -> the bytes of a ``.dcn`` file.
 
-    ``image`` is uint8 (H, W) grey or (H, W, n), n = 1 to 4, or a Pillow image of any 8-bit mode. ``quality``
-    is 1 to 100 (60 where no target is given); ``target_bpp`` bits per pixel, ``target_psnr`` dB or a score of
-    ``target_ssimulacra2`` come in its place. ``tune`` is "iq" or "psnr", ``effort`` 0 to 9 (2). ``to_srgb``
-    converts colours by the ICC profile, ``depth`` 8 rounds 16 bits. ``metadata`` replaces the image's own.
-    ``options`` are Encoder's: ``threads``, ``bundle_dir`` ...
+    ``image`` is uint8 (H, W) grey or (H, W, n), n = 1 to 4, or a Pillow image of any 8-bit mode.
 
-    Raises ImageError, SizeLimitError, ModelNotFoundError, BundleError, DeviceError or MissingExtraError;
-    warns as ``Encoder.encode`` does.
+    * ``quality`` is 1 to 100; 60 without a target. A target replaces it: ``target_bpp`` (bits per pixel),
+      ``target_psnr`` (dB) or ``target_ssimulacra2`` (score).
+    * ``tune`` is "psnr" (the default) or "iq", and ``effort`` 0 to 9 (2).
+    * ``to_srgb`` converts colours by the ICC profile. ``depth`` 8 rounds 16 bits to 8.
+    * ``metadata`` replaces the image's own.
+    * ``options`` are those of ``Encoder``: ``threads``, ``bundle_dir`` ...
+
+    ``Encoder.encode`` describes them. Raises ImageError, SizeLimitError, ModelNotFoundError, BundleError,
+    DeviceError or MissingExtraError, and warns like ``Encoder.encode``.
     """
     from decant import cache
 
@@ -70,8 +73,8 @@ def decode(data: bytes, *, upright: bool = False, **options: Any) -> "np.ndarray
     """The bytes of a ``.dcn`` file -> uint8 (H, W, 3), or (H, W, 4) with alpha; the channels of grey pictures
     are equal.
 
-    The bundle that the file names decodes it. ``upright`` turns the pixels as EXIF orientation says.
-    ``options`` are Decoder's: ``device``, ``precision``, ``threads``, ``bundle_dir`` ...
+    The file names the bundle that decodes it. ``upright`` rotates the pixels by the EXIF orientation.
+    ``options`` are those of ``Decoder``: ``device``, ``precision``, ``threads``, ``bundle_dir`` ...
 
     Raises FormatError for damaged data, ModelNotFoundError, SizeLimitError, BundleError, DeviceError or
     MissingExtraError.
@@ -82,18 +85,18 @@ def decode(data: bytes, *, upright: bool = False, **options: Any) -> "np.ndarray
 
 
 def open(source: Source, *, upright: bool = False, **options: Any) -> "np.ndarray":
-    """A ``.dcn`` file -> what ``decode`` gives. ``source`` is a path, an open binary file or the bytes.
+    """Decode a ``.dcn`` file, like ``decode``. ``source`` is a path, an open binary file or the bytes.
 
-    Raises OSError when the file cannot be read, and what ``decode`` raises.
+    Raises OSError if the file cannot be read, and the errors of ``decode``.
     """
     return _decode(*_read(source), upright, options)
 
 
 def info(source: Source) -> "FileInfo":
-    """What a ``.dcn`` file says of itself; no pixel is decoded, and no bundle is needed.
+    """Read the header and the sections of a ``.dcn`` file. No pixel is decoded, and no bundle is needed.
 
     ``source`` is a path, an open binary file or the bytes. All checksums are checked. Raises FormatError, and
-    OSError when the file cannot be read.
+    OSError if the file cannot be read.
     """
     from decant.commands.describe import FileInfo
 
@@ -107,11 +110,11 @@ def save(
     model: "str | os.PathLike[str] | Bundle" = DEFAULT_MODEL,
     **settings: Any,
 ) -> None:
-    """Encode ``image`` into the file ``target``: a path, where it appears whole or not at all, or an open
-    binary file. ``settings`` are those of ``encode``.
+    """Encode ``image`` into the file ``target``: a path or an open binary file. ``settings`` are those of
+    ``encode``. A file at a path is written completely or not at all.
 
-    Raises OSError when the file cannot be written, ImageError for the name of another picture format, and
-    what ``encode`` raises.
+    Raises OSError if the file cannot be written, ImageError for the name of another picture format, and the
+    errors of ``encode``.
     """
     if not isinstance(target, str | os.PathLike):
         if not hasattr(target, "write"):

@@ -6,9 +6,9 @@
 >>> decoder = cache.decoder("lite", model_id)                  # doctest: +SKIP
 >>> encoder = cache.encoder("lite", device="cpu", threads=2)   # doctest: +SKIP
 
-A coder is kept under its bundle (folder and checksum of bundle.json, so that a bundle replaced on disk is
-loaded anew) and all options that decide how it runs: device, runtime, precision, threads and the rest.
-``size_limit`` only says which pictures are taken, so coders that differ in nothing else share one load.
+The key of an entry is the bundle (folder and checksum of bundle.json, so that a bundle replaced on disk is
+loaded again) and all options that decide how it runs: device, runtime, precision, threads and the rest.
+``size_limit`` only decides which pictures are accepted, so it is no part of the key.
 
 At most ``MOST_KEPT`` of each kind stay loaded; the one unused for longest goes first. All functions may be
 called from several threads at once, which load a coder once between them, and after a fork: a child uses what
@@ -67,7 +67,7 @@ def encoder(
 
 
 def clear() -> None:
-    """Drop every kept coder. Those in use elsewhere go on working."""
+    """Empty the cache. Decoders and encoders that are in use continue to work."""
     for kept in list(_kept.values()):
         kept.clear()
 

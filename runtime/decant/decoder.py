@@ -1,6 +1,6 @@
 """Bytes of a ``.dcn`` file -> pixels.
 
-numpy is imported where arrays are made: the Pillow plugin, which takes bytes, does without.
+numpy is imported only where arrays are created: the Pillow plugin takes bytes and does not need it.
 """
 
 from __future__ import annotations
@@ -36,9 +36,10 @@ if TYPE_CHECKING:
 class Decoder(RuntimeInfo):
     """A bundle's decoder, loaded and ready; safe to use from several threads.
 
-    ``requested_device`` and ``device`` are what was asked for and what runs; ``runtime`` and ``precision``
-    are those of the graph chosen, ``golden_psnr_db`` what the golden check gave (None where it was not run),
-    ``notes`` what was passed over and why.
+    * ``requested_device`` and ``device``: the device that was asked for, and the one that runs;
+    * ``runtime`` and ``precision``: those of the selected graph;
+    * ``golden_psnr_db``: result of the golden check, or None if it was not run;
+    * ``notes``: graphs that were skipped, and why.
     """
 
     def __init__(
@@ -57,9 +58,9 @@ class Decoder(RuntimeInfo):
     ) -> None:
         """Load the decoder of ``bundle``: a name, a bundle's folder, or an open Bundle.
 
-        ``threads`` 0 means all cores this process may use; ``size_limit`` is in pixels; ``bundle_dir`` is
-        where names are looked up first. Raises ModelNotFoundError, BundleError, GoldenError, DeviceError or
-        MissingExtraError.
+        ``threads`` 0 means all cores that this process may use. ``size_limit`` is in pixels. ``bundle_dir``
+        is the folder in which names are looked up first. Raises ModelNotFoundError, BundleError, GoldenError,
+        DeviceError or MissingExtraError.
         """
         self.bundle = open_bundle(bundle, bundle_dir)
         self.threads = threads or usable_cores()
@@ -108,8 +109,9 @@ class Decoder(RuntimeInfo):
         return f"<Decoder {self.bundle.name} {self._runs()}>"
 
     def decode(self, data: bytes, source: str = "<bytes>", *, upright: bool = False) -> np.ndarray:
-        """One file -> uint8 (H, W, 3), or (H, W, 4) where it has alpha; the channels of a grey picture are
-        equal. ``source`` names the file in messages; ``upright`` turns the pixels as EXIF orientation says.
+        """One file -> uint8 (H, W, 3), or (H, W, 4) if it has alpha. Channels of grey pictures are equal.
+
+        ``source`` names the file in messages. ``upright`` rotates the pixels by the EXIF orientation.
 
         Raises FormatError for a damaged file, ModelNotFoundError for one of another model, SizeLimitError.
         """
@@ -122,12 +124,12 @@ class Decoder(RuntimeInfo):
         return turned(pixels, orientation_of(file.exif, file.xmp))
 
     def decode_file(self, file: DcnFile, source: str = "<bytes>") -> np.ndarray:
-        """A parsed file -> what ``decode`` gives. Raises as that does."""
+        """As ``decode``, for a parsed file. Raises the same errors."""
         self._check(file, source)
         return self._pipeline.decode(file, source)
 
     def decode_file_bytes(self, file: DcnFile, source: str = "<bytes>") -> bytearray | bytes:
-        """A parsed file -> the bytes of what ``decode`` gives, row after row. Raises as that does."""
+        """As ``decode``, for a parsed file; the pixels as bytes, row after row. Raises the same errors."""
         if isinstance(self._pipeline, native_decoder.NativeDecoder):
             self._check(file, source)
             return self._pipeline.decode_bytes(file, source)
@@ -136,17 +138,17 @@ class Decoder(RuntimeInfo):
     def decode_region(
         self, data: bytes, region: tuple[int, int, int, int], source: str = "<bytes>"
     ) -> np.ndarray:
-        """The pixels of ``region`` (x, y, width, height): what ``decode`` gives, cropped. Only the coding
-        groups that they need are decoded.
+        """The pixels of ``region`` (x, y, width, height), equal to a crop of the whole picture. Only the
+        coding tiles that it needs are decoded.
 
-        Raises as ``decode`` does, and ImageError for a region that is not within the picture.
+        Raises the errors of ``decode``, and ImageError for a region that is not within the picture.
         """
         return self.decode_file_region(container.parse(check_bytes(data, source), source), region, source)
 
     def decode_file_region(
         self, file: DcnFile, region: tuple[int, int, int, int], source: str = "<bytes>"
     ) -> np.ndarray:
-        """A parsed file -> what ``decode_region`` gives. Raises as that does."""
+        """As ``decode_region``, for a parsed file. Raises the same errors."""
         self._check(file, source)
         x, y, width, height = _whole_numbers(region, source)
         wanted = Rectangle(y, y + height, x, x + width)
@@ -158,17 +160,19 @@ class Decoder(RuntimeInfo):
         return self._pipeline.decode(file, source, wanted)
 
     def decode_batch(self, datas: Sequence[bytes]) -> list[np.ndarray]:
-        """Many files -> their pictures, bit for bit those of ``decode``.
+        """Many files -> their pictures, equal to those of ``decode`` bit for bit.
 
-        Each picture is run by itself, several at a time over ``threads``: a dynamically quantized graph takes
-        its scales from the whole tensor, so a picture in a batch of tensors would depend on its neighbours.
+        Each picture is decoded by itself, several at a time over ``threads``. The reason: a dynamically
+        quantized graph takes its scales from the whole tensor, so a picture in a batch would depend on the
+        others.
         """
         return self._spread(lambda pair: self.decode(pair[1], f"<bytes {pair[0]}>"), list(enumerate(datas)))
 
     def decode_iter(self, datas: Iterable[bytes]) -> Iterator[np.ndarray]:
-        """Many files -> their pictures one by one, in order, as ``decode_batch`` makes them: for more files
-        than memory holds. Files are taken a few ahead of the pictures; entropy decoding of one picture runs
-        beside the synthesis of another. Raises as ``decode`` does, at the picture that failed.
+        """Yield the pictures of many files in order, like ``decode_batch``, for more files than memory holds.
+
+        A few files are read ahead. Entropy decoding of one picture runs in parallel with the synthesis of
+        another. Raises the errors of ``decode`` at the picture that failed.
         """
 
         def one(pair: tuple[int, bytes]) -> np.ndarray:
@@ -178,11 +182,10 @@ class Decoder(RuntimeInfo):
         return map(one, pairs) if self.threads == 1 else in_order(one, pairs, self.threads)
 
     def decode_latents(self, latents: np.ndarray) -> np.ndarray:
-        """Latents float32 (n, ...) as the synthesis graph of a bundle of one picture size takes them ->
-        uint8 (n, H, W, 3); each picture by itself.
+        """Latents float32 (n, ...) -> uint8 (n, H, W, 3), for bundles of one picture size. Each picture is
+        decoded by itself.
 
-        Raises FormatError when the latents have another shape than the graph takes, BundleError for a bundle
-        of another layout.
+        Raises FormatError if the graph takes another shape, BundleError for a bundle of another layout.
         """
         import numpy as np
 

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 
 class Encoder(RuntimeInfo):
-    """A bundle's encoder, loaded and ready; safe to use from several threads. Attributes as Decoder's."""
+    """A bundle's encoder, loaded and ready; safe to use from several threads. It has the attributes of
+    ``Decoder``.
+    """
 
     def __init__(
         self,
@@ -45,10 +47,12 @@ class Encoder(RuntimeInfo):
     ) -> None:
         """Load the encoding graphs of ``bundle``: a name, a bundle's folder, or an open Bundle.
 
-        Latents are float unless another ``precision`` is asked for: an encoder runs once, its errors stay in
-        the file. What decoding gives is looked at in float too: where an int8 graph clips, corrections for it
-        would ruin the picture for every other decoder. Raises ModelNotFoundError, BundleError (a decoder-only
-        bundle among others), DeviceError or MissingExtraError.
+        The default ``precision`` is float, because an encoder runs once and its errors stay in the file.
+        Latent refinement decodes in float, too: corrections for the clipping of an int8 graph would be wrong
+        for every other decoder.
+
+        Raises ModelNotFoundError, BundleError (for example for a decoder-only bundle), DeviceError or
+        MissingExtraError.
         """
         self.bundle = open_bundle(bundle, bundle_dir)
         _require_encoder(self.bundle, bundle_dir)
@@ -84,27 +88,31 @@ class Encoder(RuntimeInfo):
         depth: int | None = None,
         metadata: Metadata | None = None,
     ) -> bytes:
-        """A picture -> the bytes of a file. EXIF, ICC and XMP of a Pillow image are kept, or ``metadata``
-        instead; EXIF orientation is kept as metadata, and the pixels are not rotated.
+        """A picture -> the bytes of a file.
 
         ``image`` is uint8 (H, W) or (H, W, n): grey, grey with alpha, RGB or RGB with alpha for n of 1 to 4;
         or a Pillow image of any 8-bit mode. ``to_srgb`` converts colours to sRGB by the ICC profile, CMYK and
-        Lab included; ``depth`` 8 rounds 16 bits to 8. Bundles of one picture size take opaque pictures only,
-        and grey as RGB.
+        Lab included. ``depth`` 8 rounds 16 bits to 8. Bundles of one picture size take opaque pictures only,
+        and store grey as RGB.
 
-        The settings are for bundles with qualities: ``quality`` 1 to 100 (60), or a target: the highest
-        quality whose file has at most ``target_bpp`` bits a pixel, all of it counted, or the lowest that
-        decodes at ``target_psnr`` dB, or at the score ``target_ssimulacra2``, with the default decoder here,
-        of visible pixels. ``tune`` "iq" spends bits where errors are seen, "psnr" has the least squared
-        error. ``effort`` 0 rounds latents, 1 chooses them by rate and distortion, 2 (the default) and above
-        by the decoder's errors besides, round after round: more rounds the higher it is.
+        EXIF, ICC and XMP of a Pillow image are kept; ``metadata`` replaces them. EXIF orientation is kept as
+        metadata, and the pixels are not rotated. Colours under alpha 0 are filled from their surroundings.
 
-        Colours under alpha 0 are filled from their surroundings. A picture that no quality reproduces well
-        (noise, patterns of single pixels) is encoded with a QualityWarning.
+        These settings are for bundles with qualities:
 
-        A picture of several frames or pages is encoded by its first, with an AnimationWarning; a
-        MetadataWarning names metadata that is damaged. Raises ImageError for a size, mode or setting that the
-        model does not take and a target that cannot be met, SizeLimitError.
+        * ``quality``: 1 to 100; 60 without a target;
+        * ``target_bpp``: the highest quality whose file has at most this many bits per pixel, headers
+          included;
+        * ``target_psnr``, ``target_ssimulacra2``: the lowest quality that reaches this PSNR in dB, or this
+          score, over visible pixels with the default decoder on this machine;
+        * ``tune``: "psnr" (the default) minimizes the squared error, "iq" the visible error;
+        * ``effort``: 0 rounds latents; 1 quantizes them by rate and distortion; 2 (the default) and above
+          also refine them by the decoder's errors, in more rounds for higher efforts.
+
+        Warns with QualityWarning about a picture that no quality reproduces well (noise, patterns of single
+        pixels), with AnimationWarning about several frames or pages, of which the first is encoded, and with
+        MetadataWarning about damaged metadata. Raises SizeLimitError, and ImageError for a size, mode or
+        setting that the model does not take, or a target that cannot be met.
         """
         warn_of_frames(image, source)
         settings = Settings(quality, effort, target_bpp, target_psnr, target_ssimulacra2, tune)
@@ -162,7 +170,7 @@ class Encoder(RuntimeInfo):
 
 
 def _require_encoder(bundle: Bundle, bundle_dir: str | os.PathLike[str] | None) -> None:
-    """Raise BundleError for a bundle that only decodes, with the names of those here that encode."""
+    """Raise BundleError for a decoder-only bundle. The message names the bundles that can encode."""
     if bundle.has("analysis"):
         return
     able = [other.name for other in list_bundles(bundle_dir) if other.has("analysis")]

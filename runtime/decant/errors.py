@@ -40,7 +40,7 @@ class BundleError(DecantError):
 
 
 class ModelNotFoundError(BundleError):
-    """No bundle was found for a model; the message says its name, its id and the folders looked in."""
+    """No bundle was found for a model. The message has its name, its id and the searched folders."""
 
 
 class GoldenError(BundleError):
@@ -48,7 +48,7 @@ class GoldenError(BundleError):
 
 
 class DeviceError(DecantError):
-    """The device or runtime asked for is not here, or strict mode refused to run on another."""
+    """The requested device or runtime is not present, or strict mode refused to run on another one."""
 
 
 class ImageError(DecantError):
@@ -75,8 +75,8 @@ class AnimationWarning(DecantWarning):
 
 
 class MetadataWarning(DecantWarning):
-    """Metadata of a picture is damaged, or has no place in the file; the pixels are not concerned."""
+    """Metadata of a picture is damaged, or the file cannot hold it. The pixels are not affected."""
 
 
 class QualityWarning(DecantWarning):
-    """No quality of the model holds a picture; the file was made, and another format would serve better."""
+    """No quality of the model reproduces a picture well. The file was written; another format is better."""

@@ -1,4 +1,4 @@
-"""What an encoder can be asked for, where its model has qualities."""
+"""The settings of an encoder whose model has qualities."""
 
 import math
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ RATES = ("quality", "target_bpp", "target_psnr", "target_ssimulacra2")
 
 @dataclass(frozen=True)
 class Settings:
-    """What ``Encoder.encode`` was asked for; None where nothing was said."""
+    """The settings of one call of ``Encoder.encode``; None means not given."""
 
     quality: int | None = None
     effort: int | None = None
@@ -37,7 +37,7 @@ class Settings:
     tune: str | None = None
 
     def checked(self, source: str) -> "Settings":
-        """The same settings as whole numbers and floats. Raises ImageError for settings that cannot be."""
+        """The same settings as whole numbers and floats. Raises ImageError for invalid settings."""
         if sum(getattr(self, name) is not None for name in RATES) > 1:
             raise ImageError(f"{source}: give one of {', '.join(RATES[:-1])} and {RATES[-1]}")
         if self.tune is not None and self.tune not in TUNES:

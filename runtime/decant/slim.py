@@ -1,8 +1,8 @@
-"""Decoder-only bundles for clients: one runtime and precision, the same model id, as few bytes as can be.
+"""Decoder-only bundles for clients: one runtime and precision, the same model id, as few bytes as possible.
 
-What decoding needs is taken over bit for bit: model.json, tables, the graphs of one runtime in one precision,
-two golden files and the card. Tables and graphs lie there as gzip; their hashes are those of the content, so
-they are still the released files (``decant.bundles.shipped``).
+Everything that decoding needs is copied without change: model.json, tables, the graphs of one runtime in one
+precision, two golden files and the card. Tables and graphs are stored as gzip. Their hashes are those of the
+content, so they still count as released files (``decant.bundles.shipped``).
 """
 
 import gzip
@@ -43,8 +43,8 @@ def slim(
     """Write the decoder of ``bundle`` (a name, a bundle's folder, or an open Bundle) into the new folder
     ``out``, for one ``runtime`` (native, onnxruntime or openvino) and ``precision`` (int8, int16 or float32).
 
-    The runtime has to be installed: the golden files are decoded with it. Raises BundleError where the bundle
-    has no such graphs or ``out`` is taken, GoldenError, ModelNotFoundError, MissingExtraError, OSError.
+    The runtime must be installed, because the golden files are decoded with it. Raises BundleError if the
+    bundle has no such graphs or ``out`` exists, GoldenError, ModelNotFoundError, MissingExtraError, OSError.
     """
     opened = open_bundle(bundle, bundle_dir)
     graphs = _graphs(opened, runtime, _stored_name(runtime, precision))

@@ -1,8 +1,8 @@
-"""Moving files to another model: decode with the model that a file names, encode with the new one, and
-measure what that loses.
+"""Moves files to another model: decodes with the model that a file names, encodes with the new one, and
+measures the loss.
 
-Every transcoding loses a little, as saving a JPEG again does. Keep the old files, or the package of earlier
-decoders, where that matters.
+Every transcoding loses a little, like saving a JPEG again. If that matters, keep the old files, and the
+package of earlier decoders.
 """
 
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ from decant.settings import RATES
 
 @dataclass(frozen=True)
 class Transcoded:
-    """What became of one file. ``psnr_db`` compares what the new file decodes to with what the old one
-    decodes to, visible pixels alone; None where they are equal. ``unchanged``: the file was of the new model
-    already. Model ids are 16 hexadecimal digits; quality is None for models without one.
+    """The result for one file. ``psnr_db`` compares the visible pixels of the new and of the old file; None
+    if they are equal. ``unchanged`` says that the file already had the new model. Model ids are 16
+    hexadecimal digits. The quality is None for models without one.
     """
 
     source: str
@@ -44,8 +44,8 @@ class Transcoded:
 
 
 class FileTranscoder:
-    """Encodes files anew with one encoder, loading the decoder of each old model once. Safe to use from
-    several threads. ``records`` has what became of each file, in the order in which they were done.
+    """Encodes files again with one encoder, and loads the decoder of each old model once. Safe to use from
+    several threads. ``records`` has the results, in the order in which files were finished.
     """
 
     def __init__(
@@ -57,8 +57,8 @@ class FileTranscoder:
         decoder_options: dict[str, Any] | None = None,
         **settings: Any,
     ) -> None:
-        """``quality`` and ``settings`` are those of ``Encoder.encode``; without a quality or target each file
-        keeps its number. ``decoder_options`` are Decoder's.
+        """``quality`` and ``settings`` are those of ``Encoder.encode``. Without a quality or target, each
+        file keeps its quality. ``decoder_options`` are those of ``Decoder``.
         """
         self._encoder = encoder
         self._settings = {"quality": quality, **settings}
@@ -66,7 +66,7 @@ class FileTranscoder:
         self.records: list[Transcoded] = []
 
     def __call__(self, source: Path, target: Path) -> Done:
-        """Encode the file ``source`` anew into the file ``target``. Raises DecantError, OSError."""
+        """Encode the file ``source`` again, into the file ``target``. Raises DecantError, OSError."""
         check_output(source, target)
         data, record = self.transcode(read_dcn(source), str(source), str(target))
         write_atomically(target, lambda out: out.write(data))
@@ -77,8 +77,8 @@ class FileTranscoder:
     def transcode(
         self, data: bytes, source: str = "<bytes>", target: str = "<bytes>"
     ) -> tuple[bytes, Transcoded]:
-        """The bytes of a file -> the bytes of the new file, and what was lost. A file of the new model is
-        given back as it is. Raises FormatError, ModelNotFoundError and what the coders raise.
+        """The bytes of a file -> the bytes of the new file, and the result. A file of the new model is
+        returned unchanged. Raises FormatError, ModelNotFoundError and the errors of encoder and decoder.
         """
         file = container.parse(data, source)
         new = self._encoder.bundle

@@ -19,13 +19,14 @@ MODES = {(False, False): "RGB", (False, True): "RGBA", (True, False): "L", (True
 
 @dataclass(frozen=True)
 class FileInfo:
-    """What a ``.dcn`` file says of itself.
+    """The header and the sections of a ``.dcn`` file.
 
-    ``path`` is ``<bytes>`` or ``<stream>`` where the file has no name. ``model_id`` is 16 hexadecimal digits.
-    ``width`` and ``height`` are those of the stored pixels; ``orientation`` 1..8 says how they are turned for
-    viewing (EXIF; 1 is upright). ``quality`` is 1..100, or None where the model has none. ``mode`` is
-    Pillow's: RGB, RGBA, L or LA. ``dpi`` is in pixels per inch, or None. ``sections`` maps what the file
-    holds (latents, alpha, exif, icc, xmp) to its bytes; ``bytes`` counts the whole file.
+    * ``path``: ``<bytes>`` or ``<stream>`` if the file has no name;
+    * ``model_id``: 16 hexadecimal digits;
+    * ``width``, ``height``: of the stored pixels; ``orientation``: EXIF orientation 1..8 (1 is upright);
+    * ``quality``: 1..100, or None if the model has no qualities;
+    * ``mode``: Pillow's mode, RGB, RGBA, L or LA; ``dpi``: pixels per inch, or None;
+    * ``sections``: sizes in bytes by name (latents, alpha, exif, icc, xmp); ``bytes``: size of the file.
     """
 
     path: str
@@ -42,12 +43,12 @@ class FileInfo:
 
     @property
     def metadata(self) -> tuple[str, ...]:
-        """Which of exif, icc and xmp the file has."""
+        """The names of the metadata sections of the file: exif, icc, xmp."""
         return tuple(name for name in ("exif", "icc", "xmp") if name in self.sections)
 
     @property
     def bits_per_pixel(self) -> float:
-        """Bits of the whole file for each pixel."""
+        """Bits of the whole file per pixel."""
         return 8 * self.bytes / (self.width * self.height)
 
     @classmethod

@@ -1,6 +1,6 @@
 /* Products of 16-bit weights with planes of 16-bit features, for scale indices and contexts. Planes are stored in
- * blocks of columns, as kernels read them: (blocks, pairs of features, width, 2). Weights are rows of an even depth, one for
- * each product. After the last row there must be room for DCN_TILE_ROWS more, which are read and not used. */
+ * blocks of columns, as kernels read them: (blocks, pairs of features, width, 2). Weights are rows of an even depth, one
+ * for each product. After the last row there must be room for DCN_TILE_ROWS more, which are read and not used. */
 #ifndef DCN_PLANES_H
 #define DCN_PLANES_H
 
