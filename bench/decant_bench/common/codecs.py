@@ -27,9 +27,13 @@ _buffer_lock = threading.Lock()
 
 
 class Codec(Protocol):
-    """A codec under test. ``qualities`` is its range, None where it has none; ``threaded``: decoding can use
-    threads; ``timed_apart``: decodes are timed in a process of their own, as a program has that only opens
-    this format; ``version``: of the library, and what decides the bytes besides the quality.
+    """A codec under test.
+
+    * ``qualities``: its range, or None;
+    * ``threaded``: decoding can use several threads;
+    * ``timed_apart``: decodes are timed in a process of their own, like those of a program that opens this
+      format only;
+    * ``version``: of the library, and settings besides the quality that decide the bytes.
     """
 
     @property
@@ -191,7 +195,7 @@ class JpegXl:
 
 @cache
 def avif_default_tune() -> str:
-    """For what libaom tunes where nobody asks: the tune that gives the default's bytes, or ``unknown``."""
+    """libaom's default tune: the one that gives the same bytes as the default, or ``unknown``."""
     sample = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
 
     def coded(options: tuple[tuple[str, Any], ...]) -> bytes:

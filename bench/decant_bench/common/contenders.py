@@ -1,4 +1,4 @@
-"""What takes part in a rate-distortion run: codecs, and bundles behind the interface of a codec."""
+"""The entries of a rate-distortion run: codecs, and bundles behind the interface of a codec."""
 
 import os
 from collections.abc import Iterator, Sequence

@@ -1,12 +1,13 @@
 """A distance between two pictures in the features of SqueezeNet 1.1, given its ImageNet weights.
 
-Features are taken where LPIPS takes them (Zhang, Isola, Efros, Shechtman, Wang 2018): after the first
-convolution and after the fires that end each scale and follow it, seven in all. Each is divided by its length
-over the channels at every place; the squared differences are summed over channels, averaged over places and
-summed over the seven. That is the distance of the paper's "baseline" networks, not LPIPS: LPIPS weighs the
-channels by what people said of pictures, and its weights fit torchvision's network only. A file that has them
-beside the network (``lin0.model.1.weight`` to ``lin6.model.1.weight``) is taken at its word: then they weigh
-the channels, and the distance is called LPIPS.
+Features are taken at the seven layers of LPIPS (Zhang, Isola, Efros, Shechtman, Wang 2018, arXiv:1801.03924):
+after the first convolution, and after the fires that end each scale and follow it. Each is divided by its
+length over the channels at every position. Squared differences are summed over channels, averaged over
+positions, and summed over the seven.
+
+This is the distance of the paper's "baseline" networks, not LPIPS. LPIPS has weights of channels that were
+fitted to people's judgements, and to torchvision's network only. If a file also has these weights
+(``lin0.model.1.weight`` to ``lin6.model.1.weight``), they are used, and the distance is called LPIPS.
 """
 
 from pathlib import Path
@@ -58,7 +59,7 @@ class FeatureDistance:
         self.name = LEARNT if given else PLAIN
 
     def __call__(self, original: np.ndarray, decoded: np.ndarray) -> float | None:
-        """Of two pictures, uint8 (H, W, 3): 0 where they are equal; None where a side is below SMALLEST."""
+        """Distance of two pictures, uint8 (H, W, 3): 0 if equal; None if a side is below SMALLEST."""
         import torch
 
         if min(original.shape[:2]) < SMALLEST:

@@ -1,20 +1,20 @@
-"""Ratios of times with intervals that a second run on the same machine confirms.
+"""Ratios of times, with intervals that say where a second run on the same machine would lie.
 
-Times of one process are not those of the next: addresses, pages and clocks differ, by 30 % for a decoder that
-takes a millisecond. Single samples, or rounds of one process, therefore promise too narrow an interval. Here
-a run has several processes for each decoder; a round visits all decoders within about a second, so its ratios
-do not see what slows the whole machine. The steps, all on logarithms:
+Times differ between processes, because addresses, pages and clocks differ: by 30 % for a decoder that takes a
+millisecond. Intervals from single samples, or from rounds of one process, are therefore too narrow. Here a
+run has several processes for each decoder. A round measures all decoders within about a second, so that a
+slowdown of the whole machine cancels in its ratios. The steps, all on logarithms:
 
 1. A round gives the median of one decoder over the median of the other.
 2. A process gives the median over its rounds.
 3. The ratio is the mean over processes.
 4. Its standard error is that of a two-stage bootstrap (processes, then rounds in them; Davison and Hinkley,
    "Bootstrap Methods and their Application", 1997, section 3.8).
-5. The interval has Student's quantile for so many processes and the factor sqrt(n / (n - 1)), which a
-   bootstrap of few units lacks (Hesterberg, "What Teachers Should Know about the Bootstrap", 2014,
+5. The interval has Student's quantile for the number of processes, and the factor sqrt(n / (n - 1)) that a
+   bootstrap of few units needs (Hesterberg, "What Teachers Should Know about the Bootstrap", 2014,
    arXiv:1411.5279).
-6. Where one process resembles the one before, because the machine drifts, n processes tell less than n
-   independent ones; the lag-1 correlation widens the interval.
+6. If the machine drifts, a process resembles the one before. n processes then carry less information than n
+   independent ones, so the lag-1 correlation widens the interval.
 """
 
 from collections.abc import Sequence

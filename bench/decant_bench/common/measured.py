@@ -1,7 +1,7 @@
-"""The one measuring engine: pictures through files at one quality, and what came back, picture by picture.
+"""The measuring engine: encodes and decodes pictures at one quality, and measures each result.
 
-`decant bench quality`, `decant bench rd` and `decant evaluate` all measure here. What they add is their own:
-which codecs, which qualities, and what is made of the points.
+`decant bench quality`, `decant bench rd` and `decant evaluate` all use it. They choose codecs and qualities,
+and evaluate the points.
 """
 
 import math
@@ -24,8 +24,8 @@ Decode = Callable[[bytes], np.ndarray]  # a file -> uint8 (H, W, 3)
 
 @dataclass(frozen=True)
 class MeasuredPicture:
-    """One picture as a file and back. A metric is None where the picture is too small for it or nobody asked
-    for it; ``psnr_db`` is None, too, where the picture came back bit for bit (JSON has no infinity).
+    """One picture, encoded and decoded. A metric is None if the picture is too small or it was not requested.
+    ``psnr_db`` is also None if the decoded picture is equal to the original (JSON has no infinity).
     """
 
     bytes: int

@@ -1,4 +1,4 @@
-"""HTML files that fetch nothing: what they are made of, and writing them."""
+"""HTML reports that load nothing from elsewhere: their parts, and writing them."""
 
 import base64
 import io
@@ -72,7 +72,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class SplitPicture:
-    """A picture of a split view in several states of one size, of which two are seen at a time
+    """A split view: several versions of one picture, of which two are visible at a time
     (templates/split_view.html), and a table of them.
     """
 

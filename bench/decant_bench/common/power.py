@@ -1,6 +1,7 @@
-"""What power a machine runs on: supply, governor, clocks, temperature and energy, where the system tells.
+"""The power state of a machine: supply, governor, clocks, temperature and energy.
 
-Linux only: sysfs and procfs. Elsewhere, in virtual machines and without permission every value is None.
+The values come from sysfs and procfs of Linux. On other systems, in virtual machines and without permission
+they are None.
 """
 
 import time

@@ -1,7 +1,7 @@
-"""Is the machine quiet? A fixed piece of work, timed many times, and what the system says of interruptions.
+"""Is the machine quiet? Times a fixed piece of work many times, and reads the system's counters.
 
-A busy machine makes times long and scattered, and two codecs differently so. A record has this check from
-before and after its measurement, so that a reader can tell.
+On a busy machine times are longer and vary more, and not equally for all codecs. A record has this check from
+before and after its measurement, so that readers can judge it.
 """
 
 import hashlib
@@ -21,9 +21,11 @@ QUIET_STOLEN = 0.01
 
 @dataclass(frozen=True)
 class Quiet:
-    """``spread``: 90th percentile of equal pieces of work over the quickest; ``core_share``: what this
-    process got of a core, 1 where nobody else wanted one; ``stolen``: share of time that a virtual machine's
-    host took, None where the system does not say.
+    """The result of the check.
+
+    * ``spread``: 90th percentile of equal pieces of work, divided by the fastest;
+    * ``core_share``: share of a core that this process got; 1 without competition;
+    * ``stolen``: share of time that a virtual machine's host took; None if the system does not report it.
     """
 
     spread: float
@@ -65,7 +67,7 @@ def check(seconds: float = 0.25) -> Quiet:
 
 
 def told(before: dict[str, Any] | None, after: dict[str, Any] | None) -> str:
-    """In a sentence, of the checks in a record; empty where it has none."""
+    """The checks of a record in a sentence; empty if it has none."""
     if before is None or after is None:
         return ""
     noisy = [when for when, found in (("before", before), ("after", after)) if not found["quiet"]]

@@ -1,4 +1,4 @@
-"""What is compared before anything is quantized, and the choice that static int8 leaves open."""
+"""The comparison of float graphs with PyTorch, and the choice of ranges for static int8."""
 
 from collections.abc import Mapping
 
@@ -46,8 +46,8 @@ def against_torch(
 def calibrated(static: StaticGraph, latents: np.ndarray, expected: np.ndarray, where: str) -> onnx.ModelProto:
     """The static graph whose pixels for ``latents`` come closest to ``expected``, uint8 (n, H, W, 3).
 
-    One greedy pass: for each stored tensor in turn, the part of its range that gives the best PSNR stays. The
-    rounding of one layer meets that of the next, so the choice is made on the pixels and not layer by layer.
+    It is one greedy pass: each stored tensor in turn gets the part of its range with the best PSNR of pixels.
+    The measure is pixels, not the error of the layer, because rounding errors of layers interact.
     """
     kept: dict[str, float] = {}
 

@@ -1,8 +1,8 @@
 """Pictures unlike photos: flat colours, edges, stripes, checks, text, modules of a QR code, dither.
 
-int8 graphs are calibrated and judged on such pictures beside photos. A graph that saw photos alone has shown
-grey for pure green and noise for stripes. Pictures of another ``seed`` have other colours, words and places:
-those that judge are not those that calibrate.
+int8 graphs are calibrated and checked on such pictures as well as on photos. A graph that was calibrated on
+photos alone showed grey for pure green, and noise for stripes. Pictures of another ``seed`` have other
+colours, words and positions: the pictures of the gate are not those of calibration.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def extremes(seed: int) -> Extremes:
 
 
 def pictures(seed: int = 0) -> dict[str, np.ndarray]:
-    """The pictures of one seed, and noise, which no codec holds, but whose values no range may exceed."""
+    """The pictures of one seed, and noise. No codec reproduces noise, but ranges must hold its values."""
     random = np.random.default_rng(seed)
     noise = {
         "noise": random.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8),
@@ -56,7 +56,7 @@ def pictures(seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def saturated() -> dict[str, np.ndarray]:
-    """Flat colours all over the faces of the RGB cube, and each two of its corners side by side."""
+    """Flat colours on all faces of the RGB cube, and pictures of every two of its corners side by side."""
     faces = {(*rest[:axis], end, *rest[axis:]) for axis in range(3) for end in (0, 255) for rest in _RESTS}
     found = {f"flat {r} {g} {b}": np.full((FLAT, FLAT, 3), (r, g, b), np.uint8) for r, g, b in sorted(faces)}
     columns = np.mgrid[:HEIGHT, :WIDTH][1]

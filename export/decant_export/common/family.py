@@ -42,7 +42,7 @@ DENOISERS = {
 
 @dataclass(frozen=True)
 class Options:
-    """What ``export`` was asked for. ``own`` has the options of single families, those given only."""
+    """The options of ``export``. ``own`` has those options of single families that were given."""
 
     name: str
     precisions: Sequence[str]
@@ -56,8 +56,9 @@ class Options:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One graph in one form, and how it is judged: ``decode`` makes pictures with its session, which are
-    compared with ``expected``; ``checks`` are further comparisons. Without ``decode`` it is written unjudged.
+    """One graph in one form, and its check by the gate. ``decode`` decodes pictures with its session; they
+    are compared with ``expected``. ``checks`` are further comparisons. Without ``decode`` the graph is
+    written without a check.
     """
 
     variant: Variant
@@ -68,8 +69,8 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a checkpoint becomes. ``candidates`` are made while they are judged, so that quantization of one
-    begins when the one before has passed.
+    """The bundle to be made of a checkpoint. ``candidates`` is lazy: a graph is quantized when the gate has
+    checked the one before.
 
     ``model``: the content of model.json. ``image``: (width, height) in pixels that kMAC are counted on;
     ``sizes``: the free dimensions of the graphs for that size. ``floors`` and ``margins``: dB by precision

@@ -1,4 +1,4 @@
-"""Writing a bundle's folder so that it appears whole or not at all."""
+"""Writes a bundle's folder completely or not at all."""
 
 import shutil
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from decant_export.errors import ExportError
 
 
 def check_target(out: Path, force: bool) -> None:
-    """Raise ExportError when ``out`` is there: always for what is no bundle, a bundle without ``force``."""
+    """Raise ExportError if ``out`` exists. With ``force``, a bundle is allowed, and nothing else."""
     if not out.exists():
         return
     if not (out / "bundle.json").is_file():
@@ -21,7 +21,7 @@ def check_target(out: Path, force: bool) -> None:
 
 @contextmanager
 def appearing(out: Path) -> Iterator[Path]:
-    """An empty folder beside ``out``, to take its place when the block ends well; removed otherwise."""
+    """An empty folder next to ``out``. It replaces ``out`` if the block succeeds, else it is removed."""
     out = out.absolute()
     out.parent.mkdir(parents=True, exist_ok=True)
     building = out.with_name(f".{out.name}.{token_hex(4)}.new")

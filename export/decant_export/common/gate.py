@@ -1,7 +1,7 @@
-"""The gate: a graph is written only where it was run and gave the float graph's pixels, to its floor.
+"""The gate: a graph is written only if it was run, and its pixels match the float graph's down to its floor.
 
-A quantized file is not one picture: the same one can be right in one runtime and garbage in another. So each
-is run on the runtime that it is meant for, as the runtime package would run it.
+The same quantized graph can be right in one runtime and wrong in another. So each graph is run on the runtime
+that it is meant for, as the runtime package would run it.
 """
 
 import math
@@ -22,8 +22,8 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Check:
-    """A comparison with float over pictures of one kind: the largest loss of PSNR to the originals in dB, of
-    the picture ``worst``, and the most that is allowed.
+    """A comparison with float over pictures of one kind: the largest loss of PSNR to the originals, in dB,
+    the picture ``worst`` that has it, and the limit.
     """
 
     pictures: str
@@ -57,7 +57,7 @@ def no_checks(_: Session) -> Sequence[Check]:
 
 
 class Gate:
-    """Keeps the variants that passed, with their PSNR on the golden pictures, and why others did not."""
+    """Collects the variants that passed, with their PSNR on the golden pictures, and why others failed."""
 
     def __init__(
         self,
@@ -151,14 +151,14 @@ def session_of(variant: Variant, where: str) -> Session:
 
 
 def run_each(session: Session, inputs: np.ndarray) -> np.ndarray:
-    """Outputs (n, ...) of inputs (n, ...), one by one: dynamic int8 takes its scales from the whole batch."""
+    """Inputs (n, ...) -> outputs (n, ...), one by one, since dynamic int8 takes its scales from the batch."""
     return np.concatenate([session.run(inputs[i : i + 1]) for i in range(len(inputs))])
 
 
 def psnr_db(
     pixels: "np.ndarray | Sequence[np.ndarray]", expected: "np.ndarray | Sequence[np.ndarray]"
 ) -> float:
-    """PSNR in dB of the mean squared error over pictures uint8 (H, W, 3), each counting alike; infinity when
+    """PSNR in dB of the mean squared error over pictures uint8 (H, W, 3), with equal weights; infinity if
     they are equal.
     """
     pairs = zip(pixels, expected, strict=True)

@@ -1,4 +1,4 @@
-"""Small weights for the Linear layers of a float graph: int8 with dynamic activations, or 4 bits.
+"""Linear layers of a float graph with smaller weights: int8 with dynamic activations, or 4 bits.
 
 The int8 form is what ONNX Runtime's ``quantize_dynamic`` makes of a Gemm (DynamicQuantizeLinear,
 MatMulInteger, one scale per tensor), with two exact changes before it:
@@ -9,7 +9,7 @@ MatMulInteger, one scale per tensor), with two exact changes before it:
   dimension of an 8-bit product to 64 when they pack the weights at load: with 16 inputs that is four times
   the memory, and most of the load time.
 
-Every other operator, ConvTranspose among them, is left as it is: in float.
+All other operators, ConvTranspose included, stay in float.
 """
 
 from collections.abc import Callable
@@ -65,8 +65,8 @@ def has_linears(model: onnx.ModelProto) -> bool:
 def balanced(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Weight (inputs, outputs) -> (rows that all use the range [-1, 1], factor per input (inputs,)).
 
-    Their product is ``weight``. A few values of a row may lie outside: quantization clips them, where that
-    costs the row less than a coarser step would.
+    Their product is ``weight``. A few values of a row may lie outside the range. Quantization clips them if
+    that costs the row less than a coarser step.
     """
     ranges = np.abs(weight).max(axis=1)
     sample = weight[:, :: max(1, weight.shape[1] // 65536)]

@@ -15,8 +15,8 @@ def kmac_per_pixel(
     """Thousands of multiply-accumulates for each of the ``pixels`` of one picture, rounded to three digits
     after the point.
 
-    Counted are convolutions and matrix products, as the graph computes them; the batch is 1. ``sizes`` are
-    those of the free dimensions for such a picture. Of an ``If`` the other branch counts, which is the usual.
+    Convolutions and matrix products are counted, as the graph computes them, with a batch of 1. ``sizes`` are
+    the free dimensions for such a picture. Of an ``If``, the else branch is counted, which is the usual one.
     """
     model = _usual(model)
     shapes = _shapes(model, sizes)

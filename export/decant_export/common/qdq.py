@@ -70,9 +70,10 @@ class Rounded:
 
 
 def rounded(weight: np.ndarray, bias: np.ndarray, x: Scale, moment: np.ndarray | None = None) -> Rounded:
-    """Weight float32 (out, in, h, w), beside a bias (out,), on inputs of scale ``x``: rounded to the nearest
-    step, or with ``moment``, the second moment (in * h * w, same) of what it is multiplied with, so that the
-    products change least.
+    """Round a weight float32 (out, in, h, w), with a bias (out,), for inputs of scale ``x``.
+
+    Without ``moment``, values are rounded to the nearest step. ``moment`` is the second moment of the inputs,
+    (in * h * w, same); with it, the rounding changes the products least.
     """
     ranges = np.abs(weight).max(axis=(1, 2, 3))
     # A channel without weights gets a step that leaves its bias, which is counted in it, exact enough.
@@ -153,8 +154,8 @@ def compensated(
     second moment (k, k). Given ``taps``, columns of a channel, those of channels 2 i and 2 i + 1 add up to at
     most PAIR.
 
-    One column after another is rounded, and its error taken up by those that are left (GPTQ, Frantar et al.
-    2023).
+    Columns are rounded one after another. The remaining columns compensate the error of each (GPTQ, Frantar
+    et al. 2022, arXiv:2210.17323).
     """
     rows = rows.astype(np.float64)
     damped = moment + np.eye(len(moment)) * 1e-4 * np.diag(moment).mean()

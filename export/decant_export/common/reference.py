@@ -1,4 +1,4 @@
-"""What PyTorch makes of latents and pixels, a batch at a time: graphs are compared with it."""
+"""PyTorch's outputs for latents and pixels, a batch at a time. Graphs are compared with them."""
 
 from collections.abc import Callable
 

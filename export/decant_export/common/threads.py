@@ -1,4 +1,4 @@
-"""How many threads PyTorch computes with."""
+"""Runs PyTorch on one thread."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

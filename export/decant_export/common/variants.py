@@ -91,8 +91,8 @@ def variants(
     precisions: Sequence[str],
     runtimes: Sequence[str],
 ) -> Iterator[Variant]:
-    """All forms asked for that the float graph ``model`` has; ``static`` makes its static int8 form and is
-    called at most once.
+    """All requested forms that exist for the float graph ``model``. ``static`` builds its static int8 form
+    and is called at most once.
     """
     for precision in precisions:
         rewritten = static() if precision == "int8-static" else None

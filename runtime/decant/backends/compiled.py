@@ -37,8 +37,9 @@ def decant_version() -> str:
 
 @dataclass(frozen=True)
 class CompiledStore:
-    """Compiled graphs in ``folder``. ``machine`` has what decides whether one fits: processor, instruction
-    sets, switches of the environment. ``write``: whether a graph that is missing is compiled into it.
+    """Compiled graphs in ``folder``. ``machine`` is the part of the key that describes this machine:
+    processor, instruction sets, environment variables. ``write`` says whether missing graphs are compiled and
+    stored.
     """
 
     folder: Path

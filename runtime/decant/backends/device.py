@@ -7,10 +7,11 @@ from dataclasses import dataclass
 class Device:
     """A device as a runtime sees it: ``id`` is the runtime's own word for it.
 
-    ``kind`` is cpu, gpu, npu, ``emulator`` (an NPU computed by the processor), or ``virtual`` (a device that
-    graphs can be compiled for and that is not here). ``provider`` and ``driver`` name what drives it and in
-    which version, ``precisions`` what it computes in, where the runtime says so. ``static_shapes``: whether
-    it takes graphs of static shapes alone.
+    * ``kind``: cpu, gpu, npu, ``emulator`` (an NPU emulated by the processor), or ``virtual`` (a device for
+      which graphs can be compiled, but which is not present);
+    * ``provider``, ``driver``: the software that drives it, with its version;
+    * ``precisions``: its arithmetic, if the runtime reports it;
+    * ``static_shapes``: whether it takes graphs of static shapes only.
     """
 
     runtime: str

@@ -1,4 +1,4 @@
-"""What a graph may hold: the operators that the exports of decant use, with bounds for their attributes.
+"""The allow-list of graphs: the operators that the exports of decant use, with bounds for their attributes.
 
 An export that needs another operator adds it here; nothing else decides. ``decant.backends.onnx_check`` and
 ``decant.backends.ir_check`` read these tables.

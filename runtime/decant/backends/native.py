@@ -1,9 +1,9 @@
 """The runtime ``native``: a codec's integer synthesis and hyper synthesis in C (runtime/libdcn).
 
 Both are in the bundle's model file ``NAME.dcnm``. Activations have 16 bits, weights 8 or 16, sums 32;
-rescaling is a rounding shift (docs/synthesis.md). So every processor gives the same pixels, and pictures far
-beyond photographs stay within the range. Float arrays go in and out as for the other runtimes; means are
-exact multiples of a power of two.
+rescaling is a rounding shift (docs/synthesis.md). So every processor gives the same pixels, and pictures that
+are very unlike photographs stay within the range. Inputs and outputs are float arrays, as for the other
+runtimes. Means are exact multiples of a power of two.
 """
 
 from collections.abc import Sequence
@@ -135,9 +135,9 @@ class IntegerSession(CheckedSession):
         return means
 
     def add_context(self, mean: np.ndarray, symbols: np.ndarray, step: np.ndarray) -> None:
-        """Add to ``mean`` float32 (M, rows, columns) of one coding tile, in place, what the checkerboard mean
-        contexts give at its non-anchor positions: from ``symbols`` float32 of that shape and ``step`` float32
-        (M,).
+        """Correct ``mean`` float32 (M, rows, columns) of one coding tile in place, at its non-anchor
+        positions, by the checkerboard mean contexts. ``symbols`` float32 has the same shape; ``step`` is
+        float32 (M,).
         """
         first, (rows, columns) = slice(0, self.halved), mean.shape[1:]
         known = np.ascontiguousarray(symbols[first], np.float32)

@@ -1,8 +1,8 @@
-"""What every runtime offers: a loaded graph with one output, checked against what the bundle says of it.
+"""The interface of every runtime: a loaded graph with one output, checked against its entry in bundle.json.
 
-A session is made from bytes that were checked against the bundle's hashes, so what was checked is what runs.
-Sessions may be used from several threads at once. The device asked for and the device that runs are two
-attributes.
+A session is created from bytes, after these were checked against the bundle's hashes. So the bytes that run
+are the bytes that were checked. Several threads may use a session at once. The requested device and the
+device that runs are two attributes.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,8 +36,8 @@ class Session(Protocol):
         """
 
     def start(self, *inputs: np.ndarray) -> "Pending":
-        """Begin ``run`` on the session's own threads, where it has more than one; what is returned gives the
-        result when called, and must be called.
+        """Begin ``run``, on the session's own threads if it has several. The returned function gives the
+        result, and must be called.
         """
 
 
@@ -62,7 +62,7 @@ Tensor = tuple[str, str, Sequence[int | None]]  # name, dtype, shape (None: open
 
 
 class CheckedSession:
-    """What both sessions share: names, the check of what the graph is, and the mapping of errors."""
+    """Base of the sessions of ONNX Runtime and OpenVINO: names, check of tensors, mapping of errors."""
 
     runtime: str
 

@@ -1,8 +1,8 @@
 """Pictures of any size through a graph of static shapes: tiles with a halo.
 
-Such a graph has the inputs of the graph that it was made from, with fixed sizes, and one more, ``inside``: 1
-where the tile lies within the picture, 0 outside of it (``decant_export.devices.tiles``). A tile is run and
-its core kept. With a halo as wide as the receptive field, the tiles together are what one run gives.
+Such a graph has the inputs of its source graph, with fixed sizes, and one more input, ``inside``: 1 within
+the picture, 0 outside (``decant_export.devices.tiles``). Each tile is run, and its core is kept. With a halo
+as wide as the receptive field, the tiles together equal the result of one run.
 """
 
 from collections.abc import Callable, Sequence
