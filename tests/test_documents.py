@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,34 @@ def test_the_guides_name_files_and_symbols_that_exist() -> None:
             if not any(re.search(rf"\b{name}\b", file.read_text(encoding="utf-8")) for file in files):
                 missing.append(f"{page}: {path} {symbol}")
     assert not missing
+
+
+def sentences(page: str) -> Iterator[str]:
+    """The sentences of the prose and the table cells of a Markdown page, without code blocks and headings."""
+    prose = re.sub(r"^```.*?^```$", "", page, flags=re.DOTALL | re.MULTILINE)
+    prose = re.sub(r"^#.*$", "", prose, flags=re.MULTILINE)
+    prose = re.sub(r"^\|", "\n\n", prose, flags=re.MULTILINE).replace("|", "\n\n")
+    for paragraph in re.split(r"\n\s*\n|\n\s*(?=(?:[*-]|\d+\.) )", prose):
+        text = re.sub(r"\s+", " ", re.sub(r"`[^`]*`", "X", re.sub(r"\]\([^)]*\)", "]", paragraph)))
+        yield from re.split(r"(?<=[.!?:;]) (?=[A-Z0-9*\[(])", text)
+
+
+def test_sentences_of_the_pages_are_short() -> None:
+    """CONTRIBUTING.md asks for at most 25 words; a few sentences need some more."""
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    pages = [page for page in pages if "notebook" not in page.parts and page.name != "CHANGELOG.md"]
+    assert len(pages) > 25
+    long = [
+        f"{page.relative_to(ROOT)}: {sentence}"
+        for page in pages
+        for sentence in sentences(page.read_text(encoding="utf-8"))
+        if sum(bool(re.search(r"\w", word)) for word in sentence.split()) > 32
+    ]
+    assert not long
+
+
+def test_sentences_are_told_apart() -> None:
+    page = "# A title\n\nOne `code here` two. Three\nfour\n\n```\nnot this\n```\n\n| five | six |\n"
+    page += "* seven\n* eight"
+    found = [sentence.strip() for sentence in sentences(page) if sentence.strip()]
+    assert found == ["One X two.", "Three four", "five", "six", "* seven", "* eight"]
