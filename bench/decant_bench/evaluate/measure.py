@@ -1,7 +1,7 @@
-"""How well a bundle keeps pictures, whatever its family: every picture through real files, JPEG beside.
+"""The quality of a bundle of any family, and of JPEG: every picture is encoded to a real file and decoded.
 
-A bundle of one picture size takes the pictures fitted to it, once each; one with qualities takes them whole,
-at several. JPEG codes the same pixels at its own qualities.
+A bundle of one picture size gets each picture once, fitted to its size. A bundle with qualities gets whole
+pictures at several qualities. JPEG codes the same pixels at its own qualities.
 """
 
 from collections.abc import Callable, Sequence
@@ -121,8 +121,8 @@ def measure(
 ) -> Record:
     """A record of kind ``evaluation``: a row a coder, a point a quality, a value a picture.
 
-    Values of FIGURES are null where a picture is too small for the metric, where there are no features, and
-    for the PSNR of a picture that came out to the bit; means are of the others.
+    A value of FIGURES is null if the picture is too small for the metric, if there are no features, and for
+    the PSNR of a picture that decodes without any difference. Means are those of the others.
     """
     chosen = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(options).items()}
     config = {

@@ -1,9 +1,9 @@
-"""What a set looks like after coding, and what it costs: every variant of a bundle beside JPEG, real files.
+"""Quality and size of a set of pictures: every variant of a bundle and JPEG, from real files.
 
 The compression ratio and the Q score are those of the set autoencoder's publication. Its Q spans the PSNR
-from the worst to the best of "all measured points". A point is taken to be one codec at one setting (its mean
-PSNR), because only so does JPEG reach the published Q > 0.99: at quality 100, whose ratio is 0.17 on 25
-images of the published set.
+from the worst to the best of "all measured points". A point is taken to be one codec at one setting, with its
+mean PSNR. Only then does JPEG reach the published Q > 0.99: at quality 100, with a ratio of 0.17 on 25 images
+of the published set.
 """
 
 import math
@@ -108,8 +108,10 @@ def measure(
 
 @takes_paths
 def encode(bundle: Bundle, images: PictureSet, archive: Path | None = None) -> list[bytes]:
-    """One .dcn file per image: made by the bundle, or read from ``archive``, where files are matched by name
-    (``a/b.png`` to ``a/b.dcn``), or by order where no name matches and there are as many files as images.
+    """One .dcn file per image: encoded by the bundle, or read from ``archive``.
+
+    Files of an archive are matched by name (``a/b.png`` to ``a/b.dcn``). If no name matches and the numbers
+    are equal, they are matched by order.
 
     Raises BenchError when an image has no file or a bundle without encoder no archive, and what encoding
     raises.

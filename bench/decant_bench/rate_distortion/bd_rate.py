@@ -1,8 +1,9 @@
-"""BD-rate: by how much one codec's files are larger than another's at the same quality, on average.
+"""BD-rate: the average difference of file size between two codecs at equal quality. -0.5 means half the
+bytes.
 
-Bjontegaard's measure (G. Bjontegaard, VCEG-M33, 2001) with the interpolation of JCTVC-L1100: the
-logarithm of the rate as a piecewise cubic Hermite function (PCHIP) of the quality. It cannot overshoot
-between points as the cubic polynomial of the first proposal does. -0.5 means half the bytes.
+It is Bjontegaard's measure (G. Bjontegaard, VCEG-M33, 2001) with the interpolation of JCTVC-L1100: the
+logarithm of the rate is a piecewise cubic Hermite function (PCHIP) of the quality. Unlike the cubic
+polynomial of the first proposal, it cannot overshoot between points.
 """
 
 import math
@@ -56,9 +57,9 @@ class Curve:
 def curve(label: str, rates: Sequence[float], values: Sequence[float], unit: str = "dB") -> Curve:
     """The curve through points in any order.
 
-    Points that nobody would choose are left out: those that cost at least as much as another and are no
-    better. So are points without loss, whose quality is infinite. Raises BenchError when fewer than
-    FEWEST_POINTS stay, ValueError for rates that are not positive.
+    Dominated points are left out: those that cost at least as much as another point and are no better. So are
+    lossless points, whose quality is infinite. Raises BenchError if fewer than FEWEST_POINTS are left, and
+    ValueError for rates that are not positive.
     """
     if not all(rate > 0 for rate in rates):
         raise ValueError(f"{label}: rates above 0 expected")
@@ -73,10 +74,10 @@ def curve(label: str, rates: Sequence[float], values: Sequence[float], unit: str
 
 
 def bd_rate(anchor: Curve, test: Curve, span: Span) -> float:
-    """By what fraction ``test`` costs more than ``anchor`` over the qualities ``span``; negative: less.
+    """The BD-rate of ``test`` relative to ``anchor`` over the qualities ``span``, as a fraction; negative
+    means fewer bytes.
 
-    Raises BenchError when a curve does not reach from one end of ``span`` to the other: nothing is
-    extrapolated.
+    Nothing is extrapolated: raises BenchError if a curve does not reach both ends of ``span``.
     """
     low, high = span
     if not low < high:
@@ -90,7 +91,7 @@ def bd_rate(anchor: Curve, test: Curve, span: Span) -> float:
 
 
 def common_span(anchor: Curve, test: Curve, span: Span, least: float) -> Span:
-    """What both curves reach of ``span``. Raises BenchError when it is shorter than ``least`` (dB)."""
+    """The part of ``span`` that both curves reach. Raises BenchError if it is shorter than ``least`` (dB)."""
     low = max(span[0], anchor.span[0], test.span[0])
     high = min(span[1], anchor.span[1], test.span[1])
     if high - low < least:

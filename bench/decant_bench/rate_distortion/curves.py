@@ -28,8 +28,8 @@ _WORST = {"ssimulacra2": 30.0}  # below this score nobody looks
 
 
 def averaged(row: dict[str, Any], metric: str) -> Curve:
-    """Through the means over the pictures at each quality at which every picture has the metric. Raises
-    BenchError for too few points.
+    """The averaged curve: means over the pictures, at each quality for which all of them have the metric.
+    Raises BenchError for too few points.
     """
     points = [
         (point["mean"]["bits_per_pixel"], point["mean"].get(metric))
@@ -40,7 +40,7 @@ def averaged(row: dict[str, Any], metric: str) -> Curve:
 
 
 def of_picture(row: dict[str, Any], index: int, metric: str = "psnr_db") -> Curve:
-    """Through the points of one picture. Raises BenchError for too few points."""
+    """The curve of one picture. Raises BenchError for too few points."""
     points = [(point["bits_per_pixel"][index], point[metric][index]) for point in row["points"]]
     return _curve(row["label"], points, metric)
 
@@ -49,12 +49,12 @@ def add_bd_rates(record: Record, anchor: str, psnr_range: Span, score_range: Spa
     """Add to every measured row ``bd_rate``, relative to the row ``anchor``, and to the record
     ``bd_rate_matrix``.
 
-    ``psnr`` and ``ssimulacra2``: of the averaged curves over exactly ``psnr_range`` (dB) and ``score_range``:
-    ``average``, or None, ``why``, and ``shared``, the BD-rate over what both reach of it. ``pictures`` (PSNR)
-    and ``pictures_ssimulacra2``: of single pictures, over what both curves reach of it, at least LEAST_SHARE;
-    None where they do not. MS-SSIM and, where it was measured, the feature distance
-    (in dB) are compared between the values that the anchor has at the ends of ``psnr_range``, at least
-    LEAST_SHARE_MS_SSIM of that.
+    * ``psnr``, ``ssimulacra2``: from averaged curves, over exactly ``psnr_range`` (dB) and ``score_range``:
+      ``average``; or None, the reason ``why``, and ``shared``, the BD-rate over the part that both reach.
+    * ``pictures`` (PSNR), ``pictures_ssimulacra2``: of single pictures, over the part of the range that both
+      curves reach. It must be at least LEAST_SHARE; else the value is None.
+    * ``ms_ssim`` and, if it was measured, ``features``: between the values that the anchor has at the ends of
+      ``psnr_range``, over the part that both reach. It must be at least LEAST_SHARE_MS_SSIM.
     """
     rows = [row for row in record["rows"] if row["refused"] is None]
     base = next(row for row in rows if row["label"] == anchor)

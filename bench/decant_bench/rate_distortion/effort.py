@@ -1,7 +1,7 @@
-"""What an encoder's effort buys: time to encode against BD-rate, of a bundle and of the field's encoders.
+"""Encoding time against BD-rate for each effort of a bundle, and of other encoders.
 
-Every encoder has one thread, and every effort is a contender of its own in one rate-distortion run: files of
-a ladder of qualities, then encodes near one rate in interleaved rounds.
+Every encoder has one thread. Every effort is an entry of its own in one rate-distortion run: first files at a
+ladder of qualities, then interleaved rounds of encodes near one rate.
 """
 
 from collections.abc import Callable, Sequence

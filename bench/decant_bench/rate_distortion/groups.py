@@ -1,7 +1,7 @@
 """Rate and distortion by content: each folder of pictures is a group with its own averaged curves.
 
-Drawings and text lie above or below the dB of photographs, so a group has no fixed range: two curves are
-compared over all that both reach, and the range is given with the figure.
+The PSNR of drawings and text lies above or below that of photographs, so a group has no fixed range. Two
+curves are compared over all that both reach, and the range is given with the figure.
 """
 
 from typing import Any

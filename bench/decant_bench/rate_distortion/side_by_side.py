@@ -1,4 +1,4 @@
-"""One detail of a picture as two codecs keep it in files of equal size, beside the original."""
+"""One detail of a picture: the original, and two codecs in files of equal size."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,6 +1,4 @@
-"""What training loops share: the device, the budget used, the rate that follows from it, and averaged
-weights.
-"""
+"""Helpers of training loops: the device, the used part of the budget, the learning rate, averaged weights."""
 
 import ctypes
 import logging
@@ -30,7 +28,7 @@ PRECISIONS = ("auto", "bf16", "float32")
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """What networks run under: bfloat16, float32, or bfloat16 where that is fast ("auto")."""
+    """The autocast context of networks: bfloat16, float32, or bfloat16 if that is fast ("auto")."""
     enabled = precision == "bf16" or (precision == "auto" and bfloat16_is_fast(device))
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
@@ -49,8 +47,8 @@ def rate_factor(step: int, done: float, *, warmup: int, decay: float) -> float:
 
 
 def bfloat16_is_fast(device: torch.device) -> bool:
-    """Whether ``device`` multiplies bfloat16 itself; a CPU that does not takes three times as long with it as
-    with float32.
+    """Whether ``device`` has bfloat16 multiplications. A CPU without them takes three times as long as with
+    float32.
     """
     if device.type != "cpu":
         return True
@@ -60,7 +58,7 @@ def bfloat16_is_fast(device: torch.device) -> bool:
 
 @torch.no_grad()
 def average(averaged: nn.Module, model: nn.Module, keep: float) -> None:
-    """Move the parameters of ``averaged`` towards those of ``model``, which has the same; ``keep`` stays."""
+    """Move the parameters of ``averaged`` towards those of ``model``; their old weight is ``keep``."""
     for mean, value in zip(averaged.parameters(), model.parameters(), strict=True):
         mean.lerp_(value, 1 - keep)
 

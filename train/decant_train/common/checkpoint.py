@@ -1,4 +1,4 @@
-"""A checkpoint: a folder with weights, a description, and what is needed to go on training.
+"""A checkpoint: a folder with weights, a description, and the state that is needed to resume training.
 
     weights.safetensors      parameters of the network, by name
     checkpoint.json          family, configuration, progress, metrics, data
@@ -65,10 +65,12 @@ def save(
     same: Mapping[str, str] | None = None,
     weights: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write ``checkpoint`` to ``folder``, made when missing. ``trained``: the network that ``optimizer``
-    moves, where it is another than the checkpoint's. ``of``: the folder, seen from this one, of a checkpoint
-    that has the weights which are not here; ``same``: what those are called there that have another name.
-    ``weights``: what is written of the weights instead of all as they are.
+    """Write ``checkpoint`` to ``folder``, which is created if missing.
+
+    * ``trained``: the network that ``optimizer`` trains, if it is not the checkpoint's;
+    * ``of``: relative path of a checkpoint that has the weights which are not stored here;
+    * ``same``: names of those weights there, if they differ;
+    * ``weights``: tensors to write instead of all weights of the network.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if weights is None:
@@ -88,7 +90,9 @@ def save(
 
 
 def load(folder: Path | str) -> Checkpoint:
-    """Read the checkpoint in ``folder``; the model is on the CPU and evaluates. Raises CheckpointError."""
+    """Read the checkpoint in ``folder``. The model is on the CPU, in evaluation mode. Raises
+    CheckpointError.
+    """
     folder = Path(folder)
     description = read_description(folder)
     try:
@@ -109,8 +113,8 @@ def load(folder: Path | str) -> Checkpoint:
 
 
 def load_same(folder: Path | str, config: Any) -> Checkpoint:
-    """The checkpoint in ``folder``, to go on with as ``config``. Raises CheckpointError where it is of
-    another.
+    """Read the checkpoint in ``folder``, to resume its training. Raises CheckpointError if its configuration
+    is not ``config``.
     """
     checkpoint = load(folder)
     if checkpoint.config != config:
@@ -120,10 +124,12 @@ def load_same(folder: Path | str, config: Any) -> Checkpoint:
 
 @takes_paths
 def save_compact(folder: Path, checkpoint: Checkpoint, of: Path | None = None) -> None:
-    """Write ``checkpoint`` to ``folder`` to keep or begin with, as precise as bundles are: kernels of
-    convolutions with many inputs in 8 bits, one scale an output channel, transforms in half precision, what
-    decoders have as integers as these, all else as it is; no optimizer. What is the same in the checkpoint
-    ``of`` stays there, and the description says where that lies.
+    """Write ``checkpoint`` to ``folder`` in the precision of bundles, without an optimizer, for export or a
+    warm start.
+
+    Kernels of convolutions with many inputs have 8 bits, with one scale per output channel. Transforms have
+    half precision, and the decoder's integer networks stay integers. All else is unchanged. Tensors that are
+    equal in the checkpoint ``of`` are not written; the description refers to it.
     """
     shared = {} if of is None else load(of).model.state_dict()
     named = {_content(value): name for name, value in shared.items()}
@@ -149,7 +155,7 @@ def _content(tensor: Tensor) -> tuple[tuple[int, ...], bytes]:
 
 
 def _compact(name: str, tensor: Tensor) -> dict[str, Tensor]:
-    """How ``save_compact`` keeps a tensor of this name."""
+    """The tensors that ``save_compact`` writes for a tensor of this name."""
     whole = name.endswith(_WHOLE) or any(part in name for part in _WHOLE_PARTS)
     if tensor.ndim == 4 and whole:
         values = (tensor / _UNIT).round().clamp(-127, 127)
@@ -163,7 +169,7 @@ def _compact(name: str, tensor: Tensor) -> dict[str, Tensor]:
 
 
 def load_optimizer(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> bool:
-    """Give ``optimizer`` the state saved in ``folder``; False when only weights were kept there."""
+    """Load the state of ``optimizer`` from ``folder``. Returns False if only weights are stored there."""
     path = folder / OPTIMIZER
     if not path.exists():
         return False
@@ -186,7 +192,7 @@ def save_raw(folder: Path, name: str, model: nn.Module) -> None:
 
 
 def load_raw(folder: Path, name: str, model: nn.Module) -> bool:
-    """Give ``model`` the weights of ``folder``/``name``; False when they were not kept."""
+    """Load the weights of ``model`` from ``folder``/``name``. Returns False if there are none."""
     if not (folder / name).exists():
         return False
     model.load_state_dict(load_file(folder / name))

@@ -37,8 +37,10 @@ class Coordinates(Protocol):
 
 
 class Clip:
-    """Cuts gradients to a norm of at most ``most``, and of ``unusual`` times what it was lately: a running
-    mean over about ``over`` steps, of norms after the cut, so that a few wild batches do not raise it.
+    """Clips gradients to a norm of at most ``most``, and of ``unusual`` times the usual norm.
+
+    The usual norm is a running mean over about ``over`` steps. It takes norms after clipping, so that a few
+    outliers do not raise it.
     """
 
     def __init__(self, most: float, unusual: float, over: int = 100) -> None:
