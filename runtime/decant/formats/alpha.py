@@ -1,4 +1,4 @@
-"""The alpha section of a ``.dcn`` file: one plane of 8 bits per pixel, kept exactly (docs/format.md).
+"""The alpha section of a ``.dcn`` file: one plane of 8 bits per pixel, kept exactly (docs/format/file.md).
 
 A method byte, then what the method says. Differences are taken modulo 256 over whole rows and columns, so
 that both directions are a few numpy calls. Deflate streams are raw (RFC 1951).

@@ -1,7 +1,7 @@
-"""The ``.dcn`` file: header and sections, their checksums, parse and write (docs/format.md, version 1).
+"""The ``.dcn`` file: header and sections, their checksums, parse and write (docs/format/file.md, version 1).
 
-Nothing here knows what latents mean; that is ``decant.layouts.latents``. The module needs the standard
-library alone, so that a header is read in microseconds and without numpy.
+Nothing here knows what latents mean: that is the task of a layout (``decant.layouts``). The module needs the
+standard library only, so that a header is read in microseconds and without numpy.
 """
 
 import io
@@ -36,7 +36,7 @@ MAX_HEADER_BYTES = _FIXED.size + MAX_NAME + _CRC.size
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says before its sections; ``size`` is the header's length in bytes."""
+    """The header of a file; ``size`` is its length in bytes."""
 
     name: str
     model_id: bytes  # the first 8 bytes of the bundle's model id
@@ -195,7 +195,7 @@ def check_lengths(stream: IO[bytes], header: Header, source: str) -> None:
 def parse(data: bytes, source: str = "<bytes>") -> DcnFile:
     """Read a whole file and check every checksum in it. ``source`` names the file in messages.
 
-    Raises FormatError for anything that docs/format.md does not allow.
+    Raises FormatError for anything that docs/format/file.md does not allow.
     """
     data = bytes(data)
     header = parse_header(data, source)

@@ -1,4 +1,4 @@
-"""Pictures made smaller, for thumbnails."""
+"""Downscaling of pictures, for thumbnails."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Pictures of several frames or pages: a ``.dcn`` file holds one, and the others are not lost in silence."""
+"""Pictures of several frames or pages: a ``.dcn`` file holds the first, and a warning names the loss."""
 
 import warnings
 from typing import Any

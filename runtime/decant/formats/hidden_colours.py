@@ -1,8 +1,9 @@
-"""Colours that alpha hides: replaced, before encoding, by a smooth continuation of the visible ones.
+"""Colours of pixels with alpha 0: before encoding, they are replaced by a smooth continuation of visible
+ones.
 
-Pixels of alpha 0 show nothing, so whatever an editor left there would cost bits and, at the edge of what is
-seen, quality. They are filled by push-pull (Gortler, Grzeszczuk, Szeliski and Cohen, "The Lumigraph", 1996):
-means of the visible pixels on ever coarser grids, interpolated back into the gaps.
+These pixels are invisible. Whatever an editor left there would cost bits, and quality at the edge of the
+visible part. They are filled by push-pull (Gortler, Grzeszczuk, Szeliski and Cohen, "The Lumigraph", 1996):
+means of the visible pixels on ever coarser grids are interpolated back into the gaps.
 """
 
 from dataclasses import replace
@@ -16,8 +17,8 @@ _STRIP = 256
 
 
 def filled(picture: Picture) -> Picture:
-    """``picture`` with other colours where its alpha is 0: those around, smoothly continued. Visible pixels
-    and alpha stay as they are; a picture without hidden pixels is returned as it is.
+    """``picture`` with new colours where its alpha is 0: a smooth continuation of those around. Visible
+    pixels and alpha do not change. A picture without hidden pixels is returned unchanged.
     """
     if picture.alpha is None or picture.alpha.all():
         return picture

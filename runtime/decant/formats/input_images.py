@@ -69,8 +69,8 @@ def read(
     depth: int | None = None,
     metadata: Metadata | None = None,
 ) -> tuple[Picture, Metadata]:
-    """Pixels of a picture, RGB or grey, with its transparency as alpha, and its metadata, or ``metadata``
-    where that is given.
+    """Pixels of a picture, RGB or grey, with its transparency as alpha, and its metadata. ``metadata``, if
+    given, replaces the latter.
 
     ``to_srgb`` converts colours to sRGB by the ICC profile, CMYK and Lab included; the profile goes.
     ``depth`` 8 rounds 16 bits to 8. Raises ImageError, SizeLimitError.
@@ -116,7 +116,7 @@ def opaque(picture: Picture, source: str) -> Picture:
 
 
 def why_refused(image: "Image.Image", *, to_srgb: bool, depth: int | None) -> str:
-    """Why a Pillow image cannot be encoded as it is, and what to do; empty where it can."""
+    """Why a Pillow image cannot be encoded without conversion, and what to do; empty if it can."""
     if not image.width * image.height:
         return f"mode {image.mode} of {image.width}x{image.height} pixels; an empty picture"
     is_16_bit = image.mode in _DEEP_MODES or is_deep(image)

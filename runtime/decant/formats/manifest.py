@@ -1,6 +1,6 @@
 """The two JSON files of a bundle, read into dataclasses and checked field by field (docs/format.md).
 
-Nothing here opens a file or needs numpy, so ``decant info`` stays quick.
+Nothing here opens a file or needs numpy, so that ``decant info`` is fast.
 """
 
 import hashlib
@@ -39,8 +39,8 @@ OTHER_FLOOR_DB = 40.0
 class FileEntry:
     """A file of the bundle: path relative to its folder, length and SHA-256 (hex) of its content.
 
-    ``of``: the folder beside this one that has it, for a graph of the encoder that two bundles share.
-    ``gzip_bytes``: the length of the gzip file that lies there instead, under the same name and ``.gz``.
+    ``of`` is the neighbouring folder that has the file, for a graph of an encoder that several bundles share.
+    ``gzip_bytes`` is the length of the gzip file that is stored instead, under the same name and ``.gz``.
     """
 
     path: str
@@ -51,12 +51,12 @@ class FileEntry:
 
     @property
     def stored_path(self) -> str:
-        """The name of the file that lies in the folder."""
+        """The name of the stored file."""
         return self.path if self.gzip_bytes is None else f"{self.path}.gz"
 
     @property
     def stored_bytes(self) -> int:
-        """The length of the file that lies in the folder."""
+        """The length of the stored file."""
         return self.bytes if self.gzip_bytes is None else self.gzip_bytes
 
     def described(self) -> dict[str, Any]:
@@ -80,7 +80,7 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Graph:
-    """One graph of a bundle: what it does, for which runtime, and what was measured when it was exported."""
+    """One graph of a bundle: its role, precision and runtime, and its measurements at export."""
 
     role: str
     precision: str
@@ -158,7 +158,7 @@ def seal(manifest: Mapping[str, Any]) -> bytes:
 
 
 def parse_manifest(data: bytes, where: str) -> Manifest:
-    """Read bundle.json. Raises BundleError for a wrong checksum, a missing field or one that cannot be."""
+    """Read bundle.json. Raises BundleError for a wrong checksum, or a missing or invalid field."""
     raw = load_json(data, where)
     _check_schema(raw, where)
     if _take(raw, "checksum", str, where) != manifest_checksum(raw):
@@ -207,7 +207,7 @@ def require_listed_once(paths: Iterable[str], where: str) -> None:
 
 
 def parse_model(data: bytes, where: str) -> dict[str, Any]:
-    """Read model.json. Raises BundleError where a field is missing, unknown or cannot be."""
+    """Read model.json. Raises BundleError if a field is missing, unknown or invalid."""
     model = load_json(data, where)
     _check_schema(model, where)
     if unknown := set(model) - {"schema", "image", "latent", "tables", "synthesis"}:

@@ -1,4 +1,4 @@
-"""Writes the model file ``.dcnm`` of a codec's bundle: all that libdcn needs of it (docs/format/dcnm.md).
+"""Writes the model file ``.dcnm`` of a codec's bundle: everything that libdcn needs (docs/format/dcnm.md).
 
 Integers are stored row by row as Rice codes (Rice and Plaunt 1971); libdcn (``rice.c``, ``model.c``) reads
 them.

@@ -1,7 +1,8 @@
-"""Cutting a picture for graphs that look a limited way around: rectangles, windows with a halo, tiles.
+"""Cutting a picture for graphs with a limited receptive field: rectangles, windows with a halo, tiles.
 
-A window is run and its core kept. Where a picture ends, its windows end: graphs pad there with zeros as they
-do for a whole picture, so windows with a wide enough halo give what one run over everything would.
+A window is run, and its core is kept. Windows end at the border of the picture, where graphs pad with zeros
+as they do for a whole picture. So windows with a halo of the receptive field give the same values as one run
+over the whole picture.
 """
 
 from collections.abc import Iterable, Iterator
@@ -9,7 +10,7 @@ from typing import NamedTuple
 
 
 class Rectangle(NamedTuple):
-    """Rows ``y0`` to before ``y1``, columns ``x0`` to before ``x1``, of any grid."""
+    """Rows ``y0`` to ``y1`` - 1 and columns ``x0`` to ``x1`` - 1 of any grid."""
 
     y0: int
     y1: int
@@ -32,22 +33,22 @@ class Rectangle(NamedTuple):
         return self.y0 >= self.y1 or self.x0 >= self.x1
 
     def cut(self, other: "Rectangle") -> "Rectangle":
-        """What both hold; it may be empty."""
+        """The intersection; it may be empty."""
         return Rectangle(
             max(self.y0, other.y0), min(self.y1, other.y1), max(self.x0, other.x0), min(self.x1, other.x1)
         )
 
     def grown(self, margin: int, bounds: "Rectangle") -> "Rectangle":
-        """``margin`` more on each side, within ``bounds``."""
+        """The rectangle with ``margin`` more on each side, within ``bounds``."""
         wide = Rectangle(self.y0 - margin, self.y1 + margin, self.x0 - margin, self.x1 + margin)
         return wide.cut(bounds)
 
     def finer(self, factor: int) -> "Rectangle":
-        """The same rectangle on a grid with ``factor`` places a place."""
+        """The same rectangle on a grid that is ``factor`` times finer."""
         return Rectangle(*(factor * edge for edge in self))
 
     def coarser(self, factor: int) -> "Rectangle":
-        """The places of a grid ``factor`` times coarser that hold any of it."""
+        """The positions of a grid ``factor`` times coarser that overlap it."""
         return Rectangle(self.y0 // factor, -(-self.y1 // factor), self.x0 // factor, -(-self.x1 // factor))
 
     def within(self, outer: "Rectangle") -> tuple[slice, slice]:
@@ -59,7 +60,7 @@ class Rectangle(NamedTuple):
 
 
 class Window(NamedTuple):
-    """``outer`` is run, ``core`` is kept of it."""
+    """A window: ``outer`` is computed, and ``core`` is kept of it."""
 
     core: Rectangle
     outer: Rectangle
@@ -73,7 +74,7 @@ def whole(height: int, width: int) -> Rectangle:
 def windows(
     cells: Iterable[tuple[int, int, int, int]], wanted: Rectangle, halo: int, bounds: Rectangle
 ) -> list[Window]:
-    """A window for each of ``cells`` that ``wanted`` touches, its core what ``wanted`` needs of it."""
+    """A window for each of ``cells`` that overlaps ``wanted``. Its core is their intersection."""
     cores = (Rectangle(*cell).cut(wanted) for cell in cells)
     return [Window(core, core.grown(halo, bounds)) for core in cores if not core.empty]
 

@@ -1,4 +1,4 @@
-"""Writing files: each appears whole under its name or not at all.
+"""Writing files: each is written completely or not at all.
 
 A regular file is written as a temporary file in the same folder and then renamed. The temporary file has a
 short name derived from the final one (``.decant-<hash>-<slot>.tmp``) and stays locked while it is written. A

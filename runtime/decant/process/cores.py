@@ -1,5 +1,5 @@
-"""How many processor cores this process may use: those it may run on (taskset, container CPU sets), and no
-more than its container's CPU quota pays for.
+"""The number of processor cores that this process may use: those that it may run on (taskset, container CPU
+sets), limited by its container's CPU quota.
 """
 
 import math

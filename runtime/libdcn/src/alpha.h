@@ -1,4 +1,4 @@
-/* The alpha plane of a file, row by row (docs/format.md, alpha section). */
+/* The alpha plane of a file, row by row (docs/format/file.md). */
 #ifndef DCN_ALPHA_H
 #define DCN_ALPHA_H
 

@@ -1,4 +1,4 @@
-/* The container of a .dcn file (docs/format.md): header, sections, checksums. decant.formats.container is the same in
+/* The container of a .dcn file (docs/format/file.md): header, sections, checksums. decant.formats.container is the same in
  * Python. */
 #include <string.h>
 

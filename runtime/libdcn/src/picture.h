@@ -1,4 +1,4 @@
-/* The latents of one picture (docs/format.md, layout `grid`): its streams, hyperlatents, and coding tiles. */
+/* The latents of one picture (docs/format/grid.md): its streams, hyperlatents, and coding tiles. */
 #ifndef DCN_PICTURE_H
 #define DCN_PICTURE_H
 
