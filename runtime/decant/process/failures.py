@@ -1,7 +1,7 @@
-"""Whose exception is it? Errors of a library become decant's; those of the user pass through unchanged.
+"""The origin of an exception. Errors of a library become decant's errors; those of the user pass unchanged.
 
-A signal handler (a timeout, say) raises its exception wherever the main thread happens to be, inside a
-runtime or a reader of pictures as well. That is no failure of the picture.
+A signal handler (for example a timeout) raises its exception wherever the main thread is at that moment. That
+can be inside a runtime or an image reader, and then it is no fault of the picture.
 """
 
 import signal

@@ -1,8 +1,8 @@
-"""What happens to native objects and threads when the process forks or ends.
+"""Native objects and threads when the process forks or ends.
 
 A fork copies memory and one thread. Objects of ONNX Runtime and OpenVINO own threads, which do not exist in
-the child: running or destroying such an object there waits for them for ever. A child therefore leaks the
-native objects of its parent on purpose, and makes its own when it first needs them (``Native``).
+the child. Running or destroying such an object there would wait for them forever. A child therefore leaks the
+native objects of its parent on purpose, and creates its own when it first needs them (``Native``).
 
 Python 3.11 to 3.13 ends threads that come back from native code after the interpreter has begun to end, which
 C++ answers with an abort. Native code therefore runs between ``enter`` and ``leave``: when the interpreter

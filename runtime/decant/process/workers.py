@@ -81,8 +81,8 @@ def in_order(work: Callable[[_Item], _T], items: Iterable[_Item], workers: int) 
 
 
 def share_of(threads: int) -> int:
-    """Of so many threads, those that work in a worker of ``in_order`` may take now: they are divided among
-    the items that are being worked on. All of them outside of workers.
+    """The share of ``threads`` that the current worker of ``in_order`` may use: they are divided among the
+    items in progress. Outside of workers, all of them.
     """
     busy: Callable[[], int] = getattr(_here, "busy", int)
     return max(1, threads // max(1, busy()))

@@ -1,1 +1,1 @@
-"""Which device, runtime, graph and precision decode: candidates, the golden check, the graph selected."""
+"""Selection of device, runtime, graph and precision: candidates, the golden check, the selected graph."""

@@ -1,8 +1,8 @@
-"""Which devices are here, and which graphs of a bundle suit the one asked for (docs/devices.md).
+"""The devices that are present, and the graphs of a bundle that fit the requested one (docs/devices.md).
 
-``cpu``, ``gpu``, ``npu`` and ``emulator`` mean that device or an error by name. ``auto`` means the first of
-npu, gpu, cpu that is here, has a graph, and decodes the bundle's golden files; ending on the cpu is said, and
-is an error in strict mode.
+``cpu``, ``gpu``, ``npu`` and ``emulator`` mean that device, or an error that names it. ``auto`` means the
+first of npu, gpu, cpu that is present, has a graph, and decodes the bundle's golden files. If it ends on the
+cpu, a message says so; in strict mode that is an error.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ AUTO_PRECISIONS = {
 
 @dataclass(frozen=True)
 class GraphRequest:
-    """What the user asked for."""
+    """The request of the user."""
 
     runtime: str = "auto"
     device: str = "cpu"

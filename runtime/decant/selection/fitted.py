@@ -1,7 +1,7 @@
-"""What ``decant fit`` chose for this machine: one small file for a model and a device asked for.
+"""The choices of ``decant fit`` for this machine: one small file for each model and requested device.
 
-A choice holds for the version of decant, the processor and the bundle that it was made with. One of other
-versions is passed over, as is one that the user does not own; ``decant fit`` makes it anew.
+A choice is valid for the version of decant, the processor and the bundle that it was made with. Choices of
+other versions are ignored, and so are files that the user does not own. ``decant fit`` replaces them.
 """
 
 import hashlib
@@ -39,7 +39,9 @@ class Choice:
 
 
 def remember(bundle: Bundle, device: str, choice: Choice) -> Path:
-    """Keep ``choice`` for the model of ``bundle`` where ``device`` is asked for; its file. Raises OSError."""
+    """Store ``choice`` for the model of ``bundle`` and the requested ``device``. Returns its file. Raises
+    OSError.
+    """
     path = _path(bundle.model_id, device)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     content = _key(bundle) | asdict(choice)
@@ -50,7 +52,7 @@ def remember(bundle: Bundle, device: str, choice: Choice) -> Path:
 
 
 def forget(bundle: Bundle, device: str) -> bool:
-    """Remove what was chosen; whether there was something."""
+    """Remove the stored choice. Returns whether there was one."""
     path = _path(bundle.model_id, device)
     there = path.exists()
     path.unlink(missing_ok=True)
@@ -58,9 +60,7 @@ def forget(bundle: Bundle, device: str) -> bool:
 
 
 def choice_for(bundle: Bundle, device: str) -> tuple[Choice, Bundle] | None:
-    """What was chosen for ``device``, and the bundle that has the graph; None where nothing that still holds
-    was.
-    """
+    """The valid choice for ``device``, and the bundle that has the graph; None if there is none."""
     path = _path(bundle.model_id, device)
     try:
         if not is_ours(path.stat()) or path.stat().st_size > _LONGEST:
@@ -80,7 +80,7 @@ def choice_for(bundle: Bundle, device: str) -> tuple[Choice, Bundle] | None:
 
 
 def folder() -> Path:
-    """Where choices, and fitted copies of bundles, are kept."""
+    """The folder of choices and of fitted copies of bundles."""
     return user_cache_folder() / "fitted"
 
 

@@ -1,9 +1,8 @@
-"""The golden check: does this graph, on this runtime and device, decode the bundle's golden files as it
-should?
+"""The golden check: does this graph decode the bundle's golden files correctly on this runtime and device?
 
-The same graph can give other pixels on another runtime or processor (references: 31.7 dB in one, 7.0 dB in
-another), so a graph is trusted where it was tried. The first load of a pair decodes the golden files and
-remembers the result in the user's cache folder.
+The same graph can give other pixels on another runtime or processor (one reference had 31.7 dB in one, 7.0 dB
+in another). A graph is therefore used only where it was checked. The first load decodes the golden files, and
+stores the result in the user's cache folder.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ CheckGolden = Literal["once", "always", "never"]
 
 
 def psnr_db(a: np.ndarray, b: np.ndarray) -> float:
-    """PSNR of two uint8 arrays of one shape, in dB, over all their values; infinity when they are equal."""
+    """PSNR in dB of two uint8 arrays of one shape, over all values; infinity if they are equal."""
     return _mse_to_db(_mse(a, b))
 
 
@@ -191,7 +190,7 @@ def _remembered(place: Path) -> float | None:
 
 
 def _remember(place: Path, psnr: float) -> None:
-    """Keep the result; a cache that cannot be written is no error."""
+    """Store the result. A cache that cannot be written is no error."""
     from decant.formats.writing import write_atomically
 
     mse = 0.0 if math.isinf(psnr) else 255**2 / 10 ** (psnr / 10)

@@ -1,5 +1,5 @@
-"""From what the user asked for to a session that passed the golden check: try the fitting graphs in order,
-and say what was passed over.
+"""From a request to a session that passed the golden check: tries the fitting graphs in order, and reports
+those that were skipped.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _log = logging.getLogger("decant")
 
 @dataclass(frozen=True)
 class SelectedGraph:
-    """A session, the graph in it, and what the golden check gave (None: not checked now); ``notes`` says what
-    was passed over.
+    """A session, its graph, and the result of the golden check (None: not checked now). ``notes`` names the
+    graphs that were skipped.
     """
 
     session: Session
@@ -67,10 +67,9 @@ def load_session(
 ) -> SelectedGraph:
     """Load the best graph of ``role`` for ``wish``.
 
-    A graph that this runtime or device cannot take, or that fails its golden check there, is passed over
-    where the wish leaves another to try; ``SelectedGraph.notes`` says so. Raises what the last one raised
-    when none is left, and BundleError at once for a file that is not the one bundle.json names: damage is no
-    matter of choice.
+    A graph that this runtime or device cannot run, or that fails its golden check, is skipped if ``wish``
+    allows another one. ``SelectedGraph.notes`` names it. If none is left, the error of the last one is
+    raised. BundleError is raised at once for a file that differs from bundle.json: damage is never skipped.
     """
     from decant.selection.opening import open_graph
 
@@ -110,10 +109,10 @@ def load_companion(
     threads: int = 0,
     check_golden: golden.CheckGolden = "once",
 ) -> SelectedGraph:
-    """Load the graph of ``role`` that works beside a synthesis chosen for ``wish`` in ``runtime``.
+    """Load the graph of ``role`` that goes with a synthesis that was selected for ``wish`` in ``runtime``.
 
-    It runs in the same runtime: the integer synthesis, for one, takes the means of the integer hyper
-    synthesis. Its precision is that of ``wish`` where it has one. Raises as ``load_session`` does.
+    It runs in the same runtime. For example, the integer synthesis takes the means of the integer hyper
+    synthesis. Its precision is that of ``wish``, if the role has it. Raises the errors of ``load_session``.
     """
     same = any(
         (graph.role, graph.precision, graph.runtime) == (role, wish.precision, runtime)
