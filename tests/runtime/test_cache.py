@@ -8,7 +8,7 @@ import decant
 import numpy as np
 import pytest
 from decant import cache
-from decant.bundles.bundle import Bundle
+from decant.bundles.bundle import Bundle, find_bundle, seal
 from decant.decoder import Decoder
 from decant.encoder import Encoder
 
@@ -107,3 +107,15 @@ def test_errors_are_not_kept(tiny: Path, tmp_path: Path):
         cache.encoder("mine", bundle_dir=tmp_path)
     shutil.copytree(tiny, tmp_path / "mine")
     assert cache.encoder(str(tmp_path / "mine"))
+
+
+def test_a_manifest_is_parsed_once_while_it_stays_the_same(tiny: Path, tiny_copy: Path):
+    first = find_bundle(str(tiny_copy))
+    assert find_bundle(str(tiny_copy)).manifest is first.manifest
+    raw = dict(first.manifest.raw) | {"licence": "another"}
+    (tiny_copy / "bundle.json").write_bytes(seal(raw))
+    assert find_bundle(str(tiny_copy)).manifest.raw["licence"] == "another"
+    damaged = (tiny_copy / "bundle.json").read_bytes().replace(b"another", b"damaged")
+    (tiny_copy / "bundle.json").write_bytes(damaged)
+    with pytest.raises(decant.BundleError, match="checksum"):
+        find_bundle(str(tiny_copy))

@@ -9,7 +9,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +50,10 @@ __all__ = [
 ]
 
 _MANIFEST_LIMIT = 16 << 20
+_MOST_REMEMBERED = 1 << 18
 _log = logging.getLogger("decant")
+# Every decode that finds its bundle by name reads bundle.json again; the same bytes are parsed once.
+_parse_once = lru_cache(maxsize=16)(parse_manifest)
 
 
 class Bundle:
@@ -86,7 +89,8 @@ class Bundle:
         if not (folder / "bundle.json").is_file():
             raise ModelNotFoundError(f"{folder}: no bundle here (no bundle.json); give a bundle's folder")
         data = read_limited(folder / "bundle.json", _MANIFEST_LIMIT)
-        manifest = parse_manifest(data, f"{folder / 'bundle.json'}")
+        parse = _parse_once if len(data) <= _MOST_REMEMBERED else parse_manifest
+        manifest = parse(data, f"{folder / 'bundle.json'}")
         entry = next((file for file in manifest.files if file.path == "model.json"), None)
         if entry is None:
             raise BundleError(f"{folder / 'bundle.json'}: model.json is not in 'files'")

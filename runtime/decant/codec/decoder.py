@@ -21,14 +21,13 @@ from decant.errors import BundleError, FormatError
 from decant.formats import alpha
 from decant.formats.container import DcnFile
 from decant.formats.rectangles import Rectangle, Window, whole, windows
+from decant.process.memory import keep_freed_memory
 from decant.process.workers import begin
 
 # Receptive field of hyper_mean, in hyperlatents to each side: two 3x3 convolutions, on two grids.
 MEAN_HALO = 2
 # Pictures of up to this many latents (2048 x 2048 pixels) are one window.
 ONE_WINDOW = 1 << 14
-# What arrays of one picture of 768 x 512 pixels take together is about half of it.
-_KEPT_BYTES = 1 << 24
 
 # Corrects the mean of a tile in place, by the checkerboard mean context. Arguments: mean and symbols
 # (M, rows, columns), step (M,).
@@ -57,7 +56,7 @@ class GridDecoder:
                 f"graph hyper_mean.{hyper_mean.precision} ({hyper_mean.runtime}): mean contexts of the first "
                 f"{halved} channels expected, as the layout has them"
             )
-        _keep_memory()
+        keep_freed_memory()
 
     def decode(self, file: DcnFile, source: str = "<bytes>", region: Rectangle | None = None) -> np.ndarray:
         """Pixels uint8 (H, W, 3), or (H, W, 4) if the file has alpha, of the picture or of a ``region``.
@@ -213,16 +212,6 @@ def dequantized(v: np.ndarray) -> np.ndarray:
     """Hyperlatents in units of 1/16 (int32) -> float32, as the hyper_mean graph takes them."""
     values: np.ndarray = v.astype(np.float32) * np.float32(1 / 16)
     return values
-
-
-def _keep_memory() -> None:
-    """Have glibc keep freed memory for the next arrays, up to twice ``_KEPT_BYTES``.
-
-    A block of that size, freed, tells its allocator that such blocks come and go. Else it gives all arrays of
-    a decode back to the system and takes them anew: a tenth of the time. Elsewhere this does nothing; the
-    block itself is never touched, so that it takes no memory.
-    """
-    np.empty(_KEPT_BYTES, np.uint8)
 
 
 def _done(made: np.ndarray) -> Pending:

@@ -14,6 +14,7 @@ from decant.formats.container import DcnFile
 from decant.formats.manifest import MODEL_SUFFIX
 from decant.formats.rectangles import Rectangle, whole
 from decant.libdcn import library
+from decant.process.memory import keep_freed_memory
 from decant.process.workers import share_of
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class NativeDecoder:
             raise BundleError(f"{where}: the model file of another bundle; export this one again")
         self._kernels, self._model, self._threads, self._where = kernels, model, threads, where
         self.device_name = f"{kernels.kernels()} kernels"
+        keep_freed_memory()
 
     def decode(self, file: DcnFile, source: str = "<bytes>", region: Rectangle | None = None) -> np.ndarray:
         """Pixels uint8 (H, W, 3), or (H, W, 4) if the file has alpha, of the picture or of a ``region``.
