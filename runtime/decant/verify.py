@@ -13,9 +13,10 @@ from decant.backends.devices import available_devices
 from decant.backends.session import Session
 from decant.backends.tiling import is_static
 from decant.bundles.bundle import Bundle, find_bundle
+from decant.bundles.shipped import foreign_files
 from decant.errors import BundleError, DecantError, MissingExtraError, ModelNotFoundError
 from decant.formats import container
-from decant.formats.manifest import Graph
+from decant.formats.manifest import DEVICE_PRECISIONS, Graph
 from decant.formats.reading import read_dcn
 from decant.process import lifecycle
 from decant.selection import golden
@@ -133,16 +134,24 @@ def verify_bundle(path: str | PathLike[str], threads: int = 0) -> Iterator[Findi
     against the golden files.
 
     Files are checked even where no runtime can be loaded. Raises BundleError when the bundle cannot be opened
-    at all.
+    at all. Static graphs that ``decant export --to npu`` adds to a released bundle were not released: a
+    finding says so, and the released golden files check them.
     """
     bundle = Bundle.open(path)
+    added = _added_for_devices(bundle)
     try:
-        bundle.verify()
+        if added:
+            bundle.verify_files()
+        else:
+            bundle.verify()
     except DecantError as error:
         yield Finding(False, "files", str(error))
         return
     count = len(bundle.manifest.entries)
     yield Finding(True, "files", f"{count} files, all hashes right, model id {bundle.model_id[:16]}")
+    if added:
+        detail = "not released under this model id: made for devices, checked against released golden files"
+        yield Finding(None, ", ".join(added), detail)
     for runtime in dict.fromkeys(graph.runtime for graph in bundle.graphs):
         graphs = [graph for graph in bundle.graphs if graph.runtime == runtime]
         try:
@@ -162,6 +171,16 @@ def verify_bundle(path: str | PathLike[str], threads: int = 0) -> Iterator[Findi
                     yield Finding(None, what, f"not run: {device.name} takes static shapes alone")
                 else:
                     yield _try(bundle, graph, device, threads)
+
+
+def _added_for_devices(bundle: Bundle) -> list[str]:
+    """The static graphs of a bundle with a released model id that were not released; empty where another file
+    was not released either.
+    """
+    foreign = set(foreign_files(bundle.manifest))
+    static = [g for g in bundle.graphs if g.precision in DEVICE_PRECISIONS and is_static(g)]
+    added = [g for g in static if any(entry.path in foreign for entry in g.files)]
+    return [g.label for g in added] if foreign <= {entry.path for g in added for entry in g.files} else []
 
 
 def _try(bundle: Bundle, graph: Graph, device: Device, threads: int) -> Finding:

@@ -1,7 +1,7 @@
 """Which ONNX operators the compilers of NPUs take, each table with its source, and the check against them.
 
 A table is what its source lists; a compiler may take more. Operators of LiteRT and CoreML are given by the
-ONNX operators that the exports here make them of.
+ONNX operators of the float graphs that the exports here make them of.
 """
 
 from dataclasses import dataclass, field
@@ -65,7 +65,7 @@ TARGETS = {
         "https://apple.github.io/coremltools/source/coremltools.converters.mil.mil.ops.defs.html (iOS 16: "
         "conv, pixel_shuffle, add, mul, relu, sigmoid, pad, slice_by_index, matmul, reshape, transpose)",
         _words("Add Conv DepthToSpace MatMul Mul Pad QuantizeLinear Relu Reshape Sigmoid Slice Transpose"),
-        precisions=("float16",),
+        precisions=("float",),
         limits={"QuantizeLinear": "of pixels alone: made of mul, clip and round"},
     ),
     "litert": Target(
@@ -74,7 +74,7 @@ TARGETS = {
         "litert/vendors/qualcomm/compiler/Qualcomm_QNN_Compiler.md#supported-operations (Conv2d, "
         "DepthToSpace, Add, Mul, Relu, Logistic, Pad, Slice, BatchMatmul, Reshape, Round)",
         _words("Add Conv DepthToSpace MatMul Mul Pad QuantizeLinear Relu Reshape Sigmoid Slice Transpose"),
-        precisions=("float16",),
+        precisions=("float",),
         limits={"QuantizeLinear": "of pixels alone: made of Mul and Round"},
     ),
 }

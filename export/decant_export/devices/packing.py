@@ -17,21 +17,22 @@ from decant.backends.session import Session
 from decant.backends.sessions import create_session
 from decant.backends.tiling import INSIDE
 from decant.bundles.bundle import Bundle, seal
-from decant.formats.manifest import ENCODER_ROLES, FileEntry, Graph
+from decant.formats.manifest import DEVICE_PRECISIONS, FileEntry, Graph
 from decant.selection import golden
 from decant.selection.opening import open_graph
+from decant.verify import ENCODING_ROLES
 
 from decant_export.common import folder
 from decant_export.common.onnx_graph import serialise
 from decant_export.common.variants import make
 from decant_export.devices import calibration
 from decant_export.devices.operators import TARGETS, unsupported
-from decant_export.devices.simplify import without_dynamic, without_transposed
+from decant_export.devices.simplify import centred, without_dynamic, without_transposed
 from decant_export.devices.static_int8 import quantized
 from decant_export.devices.tiles import static, tile
 from decant_export.errors import ExportError
 
-PRECISIONS = ("int8-static", "float16")
+PRECISIONS = DEVICE_PRECISIONS
 PICTURE = "picture"  # the float tensor that becomes pixels
 SIDE = 32  # of a tile, in latents: 512 pixels
 _LATENT_PIXELS, _HYPER_LATENTS = 16, 4
@@ -123,17 +124,22 @@ def _graphs(
     models = float_graphs(bundle, side)
     feeds = _feeds(bundle, models) if "int8-static" in precisions else {}
     for role, model in models.items():
+        _require_operators(model, role, "float", targets)
         for precision in precisions:
-            wanted = model
+            wanted = centred(model)
             if precision == "int8-static":
                 wanted = quantized(model, calibration.ranges(model, feeds[role]), PICTURE)
-            for target in targets:
-                if refused := unsupported(wanted, target, precision):
-                    raise ExportError(f"{role}.{precision}: {TARGETS[target].name} has no {refused[0]}")
+            _require_operators(wanted, role, precision, targets)
             variant = make(role, precision, "onnxruntime", wanted)
             described = replace(variant.described(), opset=wanted.opset_import[0].version)
             report(f"{described.label}: {len(serialise(wanted))} bytes")
             yield replace(described, floor_db=FLOORS_DB[precision]), variant.blobs[0]
+
+
+def _require_operators(model: onnx.ModelProto, role: str, precision: str, targets: Sequence[str]) -> None:
+    for target in targets:
+        if refused := unsupported(model, target, precision):
+            raise ExportError(f"{role}.{precision}: {TARGETS[target].name} has no {refused[0]}")
 
 
 def _feeds(bundle: Bundle, models: dict[str, onnx.ModelProto]) -> dict[str, list[dict[str, np.ndarray]]]:
@@ -190,7 +196,7 @@ def _write(bundle: Bundle, building: Path, made: list[tuple[Graph, bytes]]) -> N
         _add(building, entry.path, bundle.read(entry))
     graphs = []
     for graph in bundle.graphs:
-        if graph.role in ENCODER_ROLES or (graph.role, graph.precision, graph.runtime) in new:
+        if graph.role in ENCODING_ROLES or (graph.role, graph.precision, graph.runtime) in new:
             continue
         described = next(
             item

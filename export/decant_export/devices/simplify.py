@@ -97,6 +97,39 @@ def without_transposed(model: onnx.ModelProto) -> onnx.ModelProto:
     return _rebuilt(model, nodes, constants)
 
 
+def centred(model: onnx.ModelProto) -> onnx.ModelProto:
+    """``model`` for half precision: a Sigmoid that becomes 8-bit pixels is computed around 0, as Tanh.
+
+    The steps of half precision are 1/8 of a pixel's level near 1, and finer near 0. Pixels are
+    255 sigmoid(x) = 127.5 tanh(x / 2) + 127.5.
+    """
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    sigmoids = {node.output[0]: node for node in model.graph.node if node.op_type == "Sigmoid"}
+    nodes: list[onnx.NodeProto] = []
+    for node in model.graph.node:
+        if node.op_type != "QuantizeLinear" or node.input[0] not in sigmoids:
+            nodes.append(node)
+            continue
+        step, zero = (constants[name] for name in node.input[1:3])
+        if zero.dtype != np.uint8 or zero.any() or not np.allclose(step, 1 / 255):
+            nodes.append(node)
+            continue
+        name = node.output[0]
+        half, tanh, shifted = (f"{name}.{part}" for part in ("half", "tanh", "shifted"))
+        given = {"factor": 0.5, "offset": -0.5 / 127.5, "step": 1 / 127.5}
+        constants |= {f"{name}.{part}": np.array(value, np.float32) for part, value in given.items()}
+        constants[f"{name}.zero"] = np.array(128, np.uint8)
+        x = sigmoids[node.input[0]].input[0]
+        nodes += [
+            helper.make_node("Mul", [x, f"{name}.factor"], [half], name=half),
+            helper.make_node("Tanh", [half], [tanh], name=tanh),
+            helper.make_node("Add", [tanh, f"{name}.offset"], [shifted], name=shifted),
+            helper.make_node("QuantizeLinear", [shifted, f"{name}.step", f"{name}.zero"], [name], name=name),
+        ]
+    read = {name for node in nodes for name in node.input} | {value.name for value in model.graph.output}
+    return _rebuilt(model, [node for node in nodes if read & set(node.output)], constants)
+
+
 def _rebuilt(
     model: onnx.ModelProto, nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray]
 ) -> onnx.ModelProto:

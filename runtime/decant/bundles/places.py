@@ -52,6 +52,12 @@ def bundles_in(folders: list[Path], name: str = "") -> list[Path]:
     return sorted(paths, key=lambda path: path.name != name)
 
 
+def folder_of(name: str, bundle_dir: str | os.PathLike[str] | None = None) -> Path | None:
+    """The first bundle's folder called ``name``, whatever is in it; None where there is none."""
+    paths = (path for folders in places(bundle_dir) for path in bundles_in(folders, name))
+    return next((path for path in paths if path.name == name), None)
+
+
 def _of_folder(folder: Path) -> list[Path]:
     """``folder`` itself when it is a bundle, else the bundles in it, by name."""
     if (folder / "bundle.json").is_file():

@@ -52,22 +52,22 @@ def checked_files(manifest: "Manifest") -> "Iterator[FileEntry]":
     yield from (entry for entry in manifest.files if entry.path in deciding)
 
 
-def foreign_file(manifest: "Manifest") -> str | None:
-    """The path of the first file that was never released under the bundle's model id; None where there is
-    none, or the id is not of a released bundle.
+def foreign_files(manifest: "Manifest") -> list[str]:
+    """The paths of the files that were never released under the bundle's model id; none where the id is not
+    of a released bundle.
     """
     known = released().get(manifest.model_id)
     if known is None:
-        return None
-    return next((entry.path for entry in checked_files(manifest) if entry.sha256 not in known.files), None)
+        return []
+    return [entry.path for entry in checked_files(manifest) if entry.sha256 not in known.files]
 
 
 def require_released(bundle: "Bundle") -> None:
     """Raise BundleError for a bundle that has a released bundle's model id and other files."""
-    path = foreign_file(bundle.manifest)
-    if path is not None:
+    paths = foreign_files(bundle.manifest)
+    if paths:
         name = released()[bundle.model_id].name
         raise BundleError(
-            f"{bundle.path}: has the model id of the released bundle {name}, and {path} is not {name}'s; "
+            f"{bundle.path}: has the model id of the released bundle {name}, and {paths[0]} is not {name}'s; "
             "give a changed model an id of its own, or take the released bundle"
         )

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from decant.commands.options import bundle_dir_option, json_option, quiet_option, threads_option
+from decant.commands.options import DEVICES, bundle_dir_option, json_option, quiet_option, threads_option
 from decant.commands.plugins import Failure
 from decant.commands.terminal import say, show_lines
 
@@ -15,7 +15,7 @@ from decant.commands.terminal import say, show_lines
 @click.argument("name", metavar="BUNDLE", required=False)
 @click.option(
     "--device",
-    type=click.Choice(["cpu", "npu", "gpu", "emulator", "auto"]),
+    type=click.Choice(DEVICES),
     default="cpu",
     show_default=True,
     help="Device whose graphs are tried; auto tries npu, gpu and cpu.",

@@ -24,6 +24,8 @@ def combined(*options: Callable[[_F], _F]) -> Callable[[_F], _F]:
     return decorate
 
 
+DEVICES = ("cpu", "npu", "gpu", "emulator", "auto")  # what --device takes
+
 bundle_dir_option = click.option(
     "--bundle-dir",
     metavar="DIR",
@@ -54,7 +56,7 @@ running_options = combined(
     bundle_dir_option,
     click.option(
         "--device",
-        type=click.Choice(["cpu", "npu", "gpu", "emulator", "auto"]),
+        type=click.Choice(DEVICES),
         default="cpu",
         show_default=True,
         help="Device to run on.",

@@ -62,18 +62,26 @@ def bundle_or_file(path: Path, bundle_dir: str | None) -> Path:
     """``path``, or the folder of the bundle of that name where no such file or folder is here."""
     from decant.bundles.bundle import find_bundle, search_folders
     from decant.bundles.names import parse_name
-    from decant.errors import ModelNotFoundError
+    from decant.bundles.places import folder_of
+    from decant.errors import BundleError, ModelNotFoundError
 
     if path == STANDARD or path.exists():
         return path
     missing = f"{path}: no such file or folder"
-    if parse_name(str(path)) is None:
+    name = parse_name(str(path))
+    if name is None:
         raise Failure(missing)
     try:
         return find_bundle(str(path), bundle_dir=bundle_dir).path
     except ModelNotFoundError:
         looked = ", ".join(map(str, search_folders(bundle_dir)))
         raise Failure(f"{missing}, and no bundle of that name; looked for bundles in {looked}") from None
+    except BundleError:
+        # Decoding passes this bundle over. Whoever asks for it by name wants to know what is wrong with it.
+        folder = folder_of(name.name, bundle_dir)
+        if folder is None:
+            raise
+        return folder
 
 
 @contextmanager

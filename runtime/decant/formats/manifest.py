@@ -30,6 +30,9 @@ _KINDS = {str: "text", int: "a whole number", dict: "an object", list: "a list"}
 # Graphs that bundles side by side may share: decoding needs none of them.
 ENCODER_ROLES = ("analysis", "hyper_analysis", "prediction")
 
+# Of the static graphs that ``decant export --to npu`` adds.
+DEVICE_PRECISIONS = ("int8-static", "float16")
+
 # The lowest PSNR, in dB, at which a runtime may decode the golden files, where bundle.json gives none.
 DEFAULT_FLOOR_DB = {"float": 48.0}
 OTHER_FLOOR_DB = 40.0

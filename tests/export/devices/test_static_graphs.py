@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import bundles
 import numpy as np
 import onnx
 import pytest
@@ -15,6 +16,8 @@ from decant_export.devices import packing
 from decant_export.devices.operators import TARGETS, unsupported
 from decant_export.errors import ExportError
 from device_packs import packed
+
+SHIPPED = Path(__file__).parents[3] / "artifacts" / "decant_bundles"
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +119,8 @@ def test_no_operator_is_left_that_a_target_does_not_take(pack: Bundle, fixed: Bu
             if graph.precision in packing.PRECISIONS:
                 model = model_of(bundle, graph.role, graph.precision)
                 assert unsupported(model, target, graph.precision) == []
+        for model in packing.float_graphs(bundle, side=12).values():
+            assert unsupported(model, target, "float") == []
 
 
 def test_what_a_target_does_not_take_is_named(codec: Path):
@@ -144,3 +149,25 @@ def test_the_command_writes_the_bundle(codec: Path, tmp_path: Path):
     again = CliRunner().invoke(main, call)
     assert again.exit_code == 1
     assert "--force" in again.output
+
+
+def test_pixels_of_half_precision_are_computed_around_zero(fixed: Bundle):
+    """There its steps are finest: near 1, where a sigmoid ends, one is 1/8 of a pixel's level."""
+    model = model_of(fixed, "synthesis", "float16")
+    operators = [node.op_type for node in model.graph.node]
+    assert ("Tanh" in operators, "Sigmoid" in operators) == (True, False)
+    assert "Sigmoid" in [node.op_type for node in model_of(fixed, "synthesis", "int8-static").graph.node]
+
+
+def test_verify_checks_a_released_bundle_with_graphs_for_devices(tmp_path: Path):
+    """By folder and by name: its own graphs were not released, and the released golden files check them."""
+    folder = packed(SHIPPED / "small", tmp_path / "small-npu").path
+    for arguments in ([str(folder)], ["--bundle-dir", str(tmp_path), "small-npu"]):
+        run = CliRunner().invoke(main, ["verify", *arguments])
+        assert run.exit_code == 0, run.output
+        assert "synthesis.float16 (onnxruntime): not released under this model id" in run.output
+    (folder / "synthesis.int8.onnx").write_bytes((folder / "synthesis.float16.onnx").read_bytes())
+    bundles.reseal(folder, lambda manifest: None, rehash=["synthesis.int8.onnx"])
+    run = CliRunner().invoke(main, ["verify", str(folder)])
+    assert run.exit_code == 1
+    assert "has the model id of the released bundle small" in run.output
