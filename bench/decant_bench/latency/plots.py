@@ -12,9 +12,10 @@ from decant_bench.latency import breakdown, equal
 from decant_bench.latency import table as latency_table
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+# Of a name from its point, in typographic points, the nearest first.
+_PLACES = [(across, up) for up in (3, -10, 13, -20, 23, -30, 33, -40) for across in (5, -5)]
 _COLD = {"imports": "imports", "fresh_load": "load, cold file cache", "first_decode": "first decode"}
 
 
@@ -71,10 +72,10 @@ def load_svg(found: Record) -> str | None:
     axes = figure.subplots()
     points = [(one.decode.median, one.load, one.row["label"]) for one in figures if one.decode and one.load]
     kinds = [one.row["subject"]["kind"] == "model" for one in figures]
-    _points(axes, points, [COLOURS[0] if model else COLOURS[1] for model in kinds])
     logarithmic(axes, "x")
     logarithmic(axes, "y")
     dress(axes, "ms a decode", "ms to load, files in the cache (a codec: reading the picture)")
+    _points(figure, points, [COLOURS[0] if model else COLOURS[1] for model in kinds])
     return as_svg(figure, "load against decode")
 
 
@@ -91,9 +92,9 @@ def pareto_svg(found: Record) -> str | None:
     best = front([(ms, rate) for ms, rate, _ in points])
     axes.plot(*zip(*best, strict=True), color="#808080", linewidth=1, drawstyle="steps-post", zorder=1)
     on = [(ms, rate) in best for ms, rate, _ in points]
-    _points(axes, points, [COLOURS[0] if is_best else COLOURS[1] for is_best in on])
     logarithmic(axes, "x")
     dress(axes, "ms a decode", "bits per pixel (lower is smaller)")
+    _points(figure, points, [COLOURS[0] if is_best else COLOURS[1] for is_best in on])
     return as_svg(figure, "pareto")
 
 
@@ -171,12 +172,31 @@ def _bars(labels: Sequence[str], parts: dict[str, list[float]], across: str, sal
     return as_svg(figure, salt)
 
 
-def _points(axes: "Axes", points: Sequence[tuple[float, float, str]], colours: Sequence[str]) -> None:
-    """Points with their names beside them."""
-    for (x, y, label), colour in zip(points, colours, strict=True):
+def _points(figure: "Figure", points: Sequence[tuple[float, float, str]], colours: Sequence[str]) -> None:
+    """Points, and beside each its name at the first place where it covers no point and no other name. Scales
+    and labels of the axes are set before.
+    """
+    from matplotlib.transforms import Bbox
+
+    (axes,) = figure.axes
+    for (x, y, _), colour in zip(points, colours, strict=True):
         axes.plot([x], [y], "o", color=colour, markersize=6)
-        axes.annotate(label, (x, y), (5, 3), textcoords="offset points", color=INK, fontsize=8)
     axes.margins(x=0.18, y=0.15)
+    figure.draw_without_rendering()  # the layout, on which places in pixels depend
+    taken = [Bbox(axes.transData.transform([(x, y)] * 2)).padded(4) for x, y, _ in points]
+    for x, y, label in points:
+        for across, up in _PLACES:
+            side = "left" if across > 0 else "right"
+            name = axes.annotate(
+                label, (x, y), (across, up), textcoords="offset points", ha=side, color=INK, fontsize=8
+            )
+            box = name.get_window_extent()
+            if not any(box.overlaps(other) for other in taken):
+                break
+            name.remove()
+        else:
+            axes.add_artist(name)
+        taken.append(box)
 
 
 def _legend(figure: "Figure") -> None:

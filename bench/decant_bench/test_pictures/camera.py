@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from decant_bench.test_pictures import srgb
+
 READ_NOISE = 3.0  # electrons, standard deviation
 # Electrons behind each filter from the same white light; developing evens them out, noise included.
 SENSITIVITY = (0.55, 1.0, 0.7)
@@ -42,13 +44,12 @@ def take(scene: Pixels, exposure: Exposure, seed: int) -> Pixels:
     """The photograph of ``scene`` (uint8 (H, W, 3), sRGB), of the same shape; the same for the same seed."""
     random = np.random.default_rng(seed)
     full = exposure.white * np.array(SENSITIVITY)
-    electrons = _linear(scene) * full
+    electrons = srgb.linear(scene) * full
     masks = _bayer(scene.shape[0], scene.shape[1])
     light = (electrons * masks).sum(axis=2)
     counted = random.poisson(light) + random.normal(0, READ_NOISE, light.shape)
     developed = np.stack([_demosaic(counted / full[c], masks[..., c], c) for c in range(3)], axis=2)
-    shown = _srgb(np.clip(exposure.brightness * developed, 0, 1))
-    return np.asarray(np.rint(255 * shown), np.uint8)
+    return srgb.pixels(exposure.brightness * developed)
 
 
 def _bayer(height: int, width: int) -> npt.NDArray[np.float64]:
@@ -66,13 +67,3 @@ def _demosaic(
     kernel = _KERNELS[int(channel == 1)]
     spread = convolve(values * mask, kernel, mode="constant")
     return np.asarray(spread / convolve(mask, kernel, mode="constant"), np.float64)
-
-
-def _linear(pixels: Pixels) -> npt.NDArray[np.float64]:
-    """IEC 61966-2-1, from 8 bits to linear light."""
-    coded = pixels / 255.0
-    return np.where(coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** 2.4)
-
-
-def _srgb(light: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)

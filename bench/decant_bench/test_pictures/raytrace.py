@@ -13,6 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from decant_bench.test_pictures import srgb
+
 Array = npt.NDArray[np.floating[Any]]  # float32
 Paint = Callable[[Array, Array], Array]  # points (n, 3) on a surface and its normals (n, 3) -> albedo (n, 3)
 
@@ -166,7 +168,7 @@ def render(scene: Scene, width: int, height: int, rays: int, seed: int) -> npt.N
             direction = _unit(forward + across[:, None] * right + above[:, None] * up)
             light += _seen(scene, np.broadcast_to(eye, direction.shape), direction, sample, mirrors=True)
         rows.append((light / rays).reshape(*y.shape, 3))
-    return _srgb(np.concatenate(rows))
+    return srgb.pixels(np.concatenate(rows))
 
 
 def _seen(scene: Scene, origin: Array, direction: Array, sample: Array, mirrors: bool) -> Array:
@@ -237,9 +239,3 @@ def _first_root(along: Array, beyond: Array, squared: Array) -> Array:
 
 def _unit(vectors: Array) -> Array:
     return np.asarray(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True), np.float32)
-
-
-def _srgb(light: Array) -> npt.NDArray[np.uint8]:
-    shown = np.clip(light, 0, 1)
-    coded = np.where(shown <= 0.0031308, 12.92 * shown, 1.055 * shown ** (1 / 2.4) - 0.055)
-    return np.asarray(np.rint(255 * coded), np.uint8)

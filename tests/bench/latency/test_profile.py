@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 from decant.bundles.bundle import Bundle
 from decant.commands.cli import main
+from decant_bench.common import plots as common_plots
 from decant_bench.common import record
 from decant_bench.latency import (
     breakdown,
@@ -152,6 +153,19 @@ def test_thread_counts_are_powers_of_two_and_all_cores():
 def test_the_front_has_what_no_other_beats():
     points = [(1.0, 2.0), (2.0, 1.0), (2.5, 1.5), (0.5, 3.0), (1.0, 2.5)]
     assert plots.front(points) == [(0.5, 3.0), (1.0, 2.0), (2.0, 1.0)]
+
+
+def test_names_of_points_that_lie_close_cover_neither_each_other_nor_points():
+    figure = common_plots.blank(7.0, 4.2)
+    axes = figure.subplots()
+    points = [(1 + 0.01 * i, 2 + 0.01 * (i % 3), f"decoder {i}") for i in range(8)] + [(3.0, 4.0, "another")]
+    plots._points(figure, points, ["#000000"] * len(points))
+    boxes = [name.get_window_extent() for name in axes.texts]
+    assert len(boxes) == len(points)
+    places = axes.transData.transform([point[:2] for point in points])
+    for index, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:index])
+        assert not any(box.contains(*place) for place in places)
 
 
 def test_squares_are_filled_by_mirrored_photographs():
