@@ -7,7 +7,14 @@ import click
 
 from decant_bench.common.cli_types import Integers, Names, Pair
 from decant_bench.common.refusals import require_measured
-from decant_bench.common.shared_options import known_codecs, known_runtimes, open_bundles, say, shared
+from decant_bench.common.shared_options import (
+    allocator_option,
+    known_codecs,
+    known_runtimes,
+    open_bundles,
+    say,
+    shared,
+)
 from decant_bench.devices.cli import devices
 from decant_bench.latency.cli import latency
 from decant_bench.latency.compare_cli import compare
@@ -131,6 +138,7 @@ def quality(
 @click.option("--threads", type=Integers(), default=(1, 2), help="Thread counts.  [default: 1,2]")
 @click.option("--rounds", type=_POSITIVE, default=12, show_default=True, help="Rounds of decodes.")
 @click.option("--encode-rounds", type=_POSITIVE, default=3, show_default=True, help="Rounds of encodes.")
+@allocator_option
 @click.option("--seed", default=0, show_default=True, help="Seed of the order of cases.")
 @click.option("--features", metavar="NPZ", type=_PATH, help="SqueezeNet 1.1: adds a feature distance.")
 @click.option("--show", metavar="NAME", help="Picture of side_by_side.png.  [default: the first]")

@@ -120,6 +120,15 @@ def peak_memory_kib() -> int | None:
     return peak // 1024 if sys.platform == "darwin" else peak
 
 
+def page_faults() -> int | None:
+    """Pages that the system has given this process without reading a file; None where it does not say."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
 def _cores_usable() -> int | None:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 

@@ -60,11 +60,17 @@ def measure(
     for (one, _), row in zip(contenders, rows[:-1], strict=True):
         datas = [coded.data for coded in made[one.files]]
         for threads in options.threads if one.codec.threaded else (1,):
-            decodes.append((row, threads, _decoding(one, threads, datas)))
+            decodes.append((row, threads, _decoding(one, threads, datas, options.allocator)))
         items = list(zip(pictures.pictures, made[one.files], strict=True))
         encodes.append((row, Work(one.label, items, _encoder(one))))
     datas = [coded.data for coded in reference]
-    decodes.append((rows[-1], 1, PeerWork(REFERENCE.label, CODECS[REFERENCE.codec], 1, datas)))
+    decodes.append(
+        (
+            rows[-1],
+            1,
+            PeerWork(REFERENCE.label, CODECS[REFERENCE.codec], 1, datas, allocator=options.allocator),
+        )
+    )
     if options.rounds:
         say(f"decode times: {options.rounds} rounds")
         with ExitStack() as peers:
@@ -154,11 +160,11 @@ def _row(
     }
 
 
-def _decoding(one: CodecEntry, threads: int, datas: list[bytes]) -> Work:
+def _decoding(one: CodecEntry, threads: int, datas: list[bytes], allocator: str) -> Work:
     """Decodes of a bundle in this process, or of a codec in one of its own."""
     key = f"{one.label} {threads}"
     if one.codec.timed_apart:
-        return PeerWork(key, one.codec, threads, datas)
+        return PeerWork(key, one.codec, threads, datas, allocator=allocator)
     return Work(key, datas, lambda data: one.codec.decode(data, threads))
 
 

@@ -1,13 +1,14 @@
 """A codec's decodes timed in a process of its own.
 
-In the benchmark's process a codec's times depend on what else lives there: decant's decoders change how the
-allocator keeps memory, and the runtimes' threads go on spinning for a while after each run. A process of its
-own, renewed every few rounds, is what a program that only opens JPEG has.
+In the benchmark's process a codec's times depend on what else lives there: the runtimes' threads go on
+spinning for a while after each run, and memory is laid out otherwise. So each codec has a process of its own,
+renewed every few rounds.
 
 ``python -m decant_bench.common.peer`` is the other side: it reads pickled requests from stdin and writes
 pickled answers to stdout. Both ends are this program.
 """
 
+import os
 import pickle
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any
 
+from decant_bench.common import allocator as allocators
 from decant_bench.common.codecs import Codec
 from decant_bench.common.visits import Work
 from decant_bench.errors import BenchError
@@ -37,9 +39,13 @@ class PeerWork(Work):
         threads: int,
         datas: Sequence[bytes],
         rounds_ns: list[list[int]] | None = None,
+        *,
+        allocator: str = allocators.ALLOCATORS[0],
     ) -> None:
+        """``allocator``: of common/allocator.py."""
         super().__init__(key, datas, elsewhere, [] if rounds_ns is None else rounds_ns)
         self._task = (key, codec, threads, list(datas))
+        self._environment = os.environ | allocators.variables(allocator)
         self._process: subprocess.Popen[bytes] | None = None
         self._visits = 0
 
@@ -78,7 +84,9 @@ class PeerWork(Work):
 
     def _start(self) -> "subprocess.Popen[bytes]":
         command = [sys.executable, "-P", "-m", "decant_bench.common.peer"]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self._environment
+        )
         self._process = process
         if self._ask(self._task) != "ready":
             raise BenchError(f"{self.key}: its process did not start")

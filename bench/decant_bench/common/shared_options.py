@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 
 import click
 
+from decant_bench.common.allocator import ALLOCATORS
+
 _PATH = click.Path(path_type=Path)
 _POSITIVE = click.IntRange(1)
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -39,6 +41,15 @@ def shared(command: _Command) -> _Command:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+allocator_option = click.option(
+    "--allocator",
+    type=click.Choice(ALLOCATORS),
+    default=ALLOCATORS[0],
+    show_default=True,
+    help="kept: keep freed memory for the next decode (glibc). default: glibc's own choice.",
+)
 
 
 def say(line: str) -> None:

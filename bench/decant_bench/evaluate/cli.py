@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from decant.commands.options import DEVICES
 
 from decant_bench.common.cli_types import Integers
 
@@ -46,7 +47,7 @@ _PATH = click.Path(path_type=Path)
     default="auto",
     show_default=True,
 )
-@click.option("--device", type=click.Choice(["cpu", "npu", "gpu", "auto"]), default="cpu", show_default=True)
+@click.option("--device", type=click.Choice(DEVICES), default="cpu", show_default=True)
 @click.option("--features", metavar="NPZ", type=_PATH, help="SqueezeNet 1.1: adds a feature distance.")
 @click.option("--archive", metavar="DIR", type=_PATH, help="Take the pictures as ready .dcn files from here.")
 @click.option("--bundle-dir", metavar="DIR", help="Folder in which bundles are looked up first.")

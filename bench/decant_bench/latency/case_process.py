@@ -1,8 +1,7 @@
 """A case measured in a process of its own, from the start of its interpreter to as many decodes as asked.
 
 In one process the cases would change each other's times: decant's decoders change how the allocator keeps
-memory, and the threads of runtimes go on spinning for a while after each run. A process of its own is what a
-program has that only opens this format.
+memory, and the threads of runtimes go on spinning for a while after each run.
 """
 
 import json
@@ -18,19 +17,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from decant_bench.common import allocator as allocators
 from decant_bench.common.cases import Case
 from decant_bench.common.peer import elsewhere, end
 from decant_bench.common.visits import Work
 
 TIMEOUT_S = 300.0  # of one request
-ALLOCATORS = ("kept", "default")
-# glibc gives freed memory at the end of the heap back to the system, or not, by what lies above it. JPEG of
-# 512x512 pixels takes 1.9 ms where every decode faults its pages in again, 1.0 ms where not. All keep it.
-_KEPT = {
-    "MALLOC_MMAP_THRESHOLD_": str(1 << 28),
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 28),
-    "MALLOC_TOP_PAD_": str(1 << 26),
-}
 
 
 class CaseProcess(Work):
@@ -48,10 +40,10 @@ class CaseProcess(Work):
         dropped: Sequence[Path] = (),
         rounds_ns: list[list[int]] | None = None,
         timeout_s: float = TIMEOUT_S,
-        allocator: str = ALLOCATORS[0],
+        allocator: str = allocators.ALLOCATORS[0],
     ) -> None:
         """``files``: the pictures; ``dropped``: what leaves the file cache just before the first load;
-        ``allocator``: kept, where glibc keeps freed memory for the next decode, or default.
+        ``allocator``: of common/allocator.py.
         """
         super().__init__(case.key, files, elsewhere, [] if rounds_ns is None else rounds_ns)
         self.case = case
@@ -62,7 +54,7 @@ class CaseProcess(Work):
             "cold": [str(path) for path in dropped],
         }
         self._timeout_s = timeout_s
-        self._environment = os.environ | (_KEPT if allocator == "kept" else {})
+        self._environment = os.environ | allocators.variables(allocator)
         self._process: subprocess.Popen[str] | None = None
         self._errors: IO[str] | None = None
 
@@ -101,6 +93,11 @@ class CaseProcess(Work):
         """See Work."""
         spent: int = self._exchange(["quickest", [count]])
         return spent
+
+    def page_faults(self, count: int) -> float | None:
+        """Page faults of a steady decode, mean of ``count`` pictures; None where the system counts none."""
+        found: float | None = self._exchange(["page_faults", [count]])
+        return found
 
     def load(self, number: int, dropped: Sequence[Path] = ()) -> int:
         """Nanoseconds of loading once more in that process."""

@@ -4,10 +4,18 @@ from pathlib import Path
 from typing import Any
 
 import click
+from decant.commands.options import DEVICES
 
 from decant_bench.common.cli_types import Integers, Names
 from decant_bench.common.refusals import require_measured
-from decant_bench.common.shared_options import known_codecs, known_runtimes, open_bundles, say, shared
+from decant_bench.common.shared_options import (
+    allocator_option,
+    known_codecs,
+    known_runtimes,
+    open_bundles,
+    say,
+    shared,
+)
 
 RUNTIMES = ("native", "onnxruntime", "openvino")
 _POSITIVE = click.IntRange(1)
@@ -25,7 +33,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--out", metavar="DIR", type=_PATH, help="Write JSON, Markdown and an HTML page here.")
 @click.option("--threads", type=Integers(), default=(1, 2), help="Thread counts.  [default: 1,2]")
 @click.option("--runtime", "runtimes", type=Names(), default=RUNTIMES, help="Runtimes.  [default: all]")
-@click.option("--device", type=click.Choice(["cpu", "npu", "gpu", "auto"]), default="cpu", show_default=True)
+@click.option("--device", type=click.Choice(DEVICES), default="cpu", show_default=True)
 @click.option("--codecs", type=Names(), help="Codecs to compare with: jpeg-q90, png, avif, jxl ...")
 @click.option("--rounds", type=_POSITIVE, default=20, show_default=True, help="Rounds of decodes.")
 @click.option("--load-rounds", type=_POSITIVE, default=10, show_default=True, help="Rounds of loads.")
@@ -59,13 +67,7 @@ _PATH = click.Path(path_type=Path)
     type=click.FloatRange(0.1),
     help="With --profile: also run MLPerf LoadGen's single stream, this long per decoder.",
 )
-@click.option(
-    "--allocator",
-    type=click.Choice(["kept", "default"]),
-    default="kept",
-    show_default=True,
-    help="kept: keep freed memory for the next decode (glibc). default: glibc's own choice.",
-)
+@allocator_option
 @click.option("--seed", default=0, show_default=True, help="Seed of the order of cases.")
 @click.option("--breakdown", is_flag=True, help="Measure the stages of a codec's decode instead.")
 @click.option("--match", "match_bpp", default=0.6, show_default=True, help="Bits per pixel of --breakdown.")

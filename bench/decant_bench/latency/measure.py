@@ -58,7 +58,7 @@ class Options:
     load_rounds: int = 10
     fresh_rounds: int = 5  # processes of each case; rounds and loads are divided among them
     batch_rounds: int = 5
-    allocator: str = "kept"  # of case_process.ALLOCATORS
+    allocator: str = "kept"  # of common/allocator.py
     seed: int = 0
     max_minutes: float = 0.0
 
@@ -156,6 +156,7 @@ def new_row(case: Case, bundle: Bundle | None) -> dict[str, Any]:
         "fresh_load_ns": [],
         "first_decode_ns": [],
         "peak_memory_kib": [],
+        "page_faults": [],  # of a steady decode, one figure a process
         "load_ns": [],
         "load_cold_ns": [],
         "load_processes": [],  # of each round of load_ns and load_cold_ns, the number of its process

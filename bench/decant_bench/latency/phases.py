@@ -82,6 +82,7 @@ def processes(
             for state, process in started:
                 state.row["decode_ns"] += process.rounds_ns
                 state.row["decode_processes"] += [number] * len(process.rounds_ns)
+                state.row["page_faults"].append(process.page_faults(options.images_per_visit))
         if budget.used_up(share):
             return
 

@@ -29,6 +29,7 @@ class Figures:
     to_avif: Ratio | None  # to AVIF on as many threads
     load_ratio: Ratio | None
     load_cold_ratio: Ratio | None
+    page_faults: float | None = None  # of a steady decode
     megapixels: float | None = None  # of a picture, where all have one size
 
     @property
@@ -74,7 +75,7 @@ def refused(record: Record) -> list[tuple[str, str]]:
 
 DECODE_HEADERS = (
     "decode, ms", "runtime", "asked>ran", "threads", "file\nbytes", "first", "median", "p90", "p95", "min",
-    "MP/s", "samples", "whole set\nper image", "to\nJPEG q90", "to AVIF,\nsame threads",
+    "MP/s", "page\nfaults", "samples", "whole set\nper image", "to\nJPEG q90", "to AVIF,\nsame threads",
 )  # fmt: skip
 LOAD_HEADERS = (
     "load, ms", "runtime", "threads", "model\nMB", "cold\nprocess", "import",
@@ -104,6 +105,7 @@ def decode_rows(found: Sequence[Figures]) -> list[list[str]]:
                 number(decode.p95 if decode else None),
                 number(decode.minimum if decode else None),
                 number(f.megapixels_per_s),
+                number(f.page_faults),
                 str(decode.count if decode else 0),
                 ", ".join(sets) or "-",
                 with_interval(f.to_jpeg),
@@ -220,6 +222,7 @@ def _figures(
         to_avif=to_avif,
         load_ratio=load_ratio,
         load_cold_ratio=load_cold_ratio,
+        page_faults=_middle([count for count in row.get("page_faults", []) if count is not None]),
         megapixels=megapixels,
     )
 

@@ -36,6 +36,19 @@ class _Server:
         """See visits.Work."""
         return self._work.quickest(count)
 
+    def page_faults(self, count: int) -> float | None:
+        """Page faults of a decode: the mean of the first ``count`` pictures, each decoded once before."""
+        from decant_bench.common import machine
+
+        datas = self._datas[:count]
+        for data in datas:
+            self._work.run(data)
+        before = machine.page_faults()
+        for data in datas:
+            self._work.run(data)
+        after = machine.page_faults()
+        return None if before is None or after is None else (after - before) / len(datas)
+
     def load(self, number: int, cold: list[str]) -> int:
         """Nanoseconds of loading once more; the files ``cold`` are dropped from the file cache before, the
         others read.

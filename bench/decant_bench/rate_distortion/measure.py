@@ -37,7 +37,8 @@ class Options:
     their default). BD-rates are integrated over ``psnr_range`` (dB) and ``score_range`` (SSIMULACRA2).
     ``match_bpp``: bits per pixel at which times are taken (0: no times), met by a search that ends between
     two qualities ``match_within`` of each other; ``rounds`` of decodes (0: none) and ``encode_rounds`` of
-    encodes, for each number of ``threads``. ``groups``: also by the folders that pictures lie in (rd_groups).
+    encodes, for each number of ``threads``; ``allocator`` of the codecs' processes (common/allocator.py).
+    ``groups``: also by the folders that pictures lie in (rd_groups).
     """
 
     against: tuple[str, ...] = AGAINST
@@ -53,6 +54,7 @@ class Options:
     threads: tuple[int, ...] = (1, 2)
     rounds: int = 12
     encode_rounds: int = 3
+    allocator: str = "kept"
     seed: int = 0
     groups: bool = False
 

@@ -42,6 +42,7 @@ def test_every_row_has_samples_of_every_kind(latency_record, quick):
             isinstance(sample, int) and sample > 0 for samples in row["decode_ns"] for sample in samples
         )
         assert row["peak_memory_kib"][0] > 10_000
+        assert len(row["page_faults"]) == 2
         assert all(len(samples) == quick.batch_rounds for samples in row["batch_ns_per_image"].values())
 
 
