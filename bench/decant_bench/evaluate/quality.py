@@ -8,14 +8,15 @@ of the published set.
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from decant.bundles.bundle import Bundle
+from decant.bundles.bundle import Bundle, find_bundle
 from decant.encoder import Encoder
-from decant.errors import DecantError
+from decant.errors import BundleError, DecantError
 from decant.formats import container
 from decant.formats.paths import takes_paths
 from decant.process.cores import usable_cores
@@ -108,7 +109,7 @@ def measure(
 
 @takes_paths
 def encode(bundle: Bundle, images: PictureSet, archive: Path | None = None) -> list[bytes]:
-    """One .dcn file per image: encoded by the bundle, or read from ``archive``.
+    """One .dcn file per image: encoded by the bundle or one of the same model, or read from ``archive``.
 
     Files of an archive are matched by name (``a/b.png`` to ``a/b.dcn``). If no name matches and the numbers
     are equal, they are matched by order.
@@ -117,11 +118,7 @@ def encode(bundle: Bundle, images: PictureSet, archive: Path | None = None) -> l
     raises.
     """
     if archive is None:
-        if not bundle.has("analysis"):
-            raise BenchError(
-                f"bundle {bundle.name} has no encoder; give --archive with a .dcn file per image"
-            )
-        encoder = Encoder(bundle)
+        encoder = Encoder(_with_encoder(bundle))
         return [
             encoder.encode(picture, source=name)
             for name, picture in zip(images.names, images.pixels, strict=True)
@@ -137,6 +134,17 @@ def encode(bundle: Bundle, images: PictureSet, archive: Path | None = None) -> l
             f"many as there are images ({len(images)}; it holds {len(ordered)})"
         )
     return [path.read_bytes() for path in ordered]
+
+
+def _with_encoder(bundle: Bundle) -> Bundle:
+    """``bundle``, or the bundle of the same model that encodes: a bundle for clients or devices does not."""
+    if bundle.has("analysis"):
+        return bundle
+    with suppress(BundleError):
+        found = find_bundle(bundle.name, bundle.model_id)
+        if found.has("analysis"):
+            return found
+    raise BenchError(f"bundle {bundle.name} has no encoder; give --archive with a .dcn file per image")
 
 
 def pick(count: int, size: int, seed: int) -> list[int]:

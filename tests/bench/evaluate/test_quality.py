@@ -6,10 +6,11 @@ import shutil
 import bundles
 import numpy as np
 import pytest
-from decant.bundles.bundle import Bundle
+from decant.bundles.bundle import Bundle, find_bundle
 from decant.decoder import Decoder
 from decant.encoder import Encoder
 from decant.formats import container
+from decant.slim import slim
 from decant_bench.common import metrics, record
 from decant_bench.common.baselines import setting
 from decant_bench.common.pictures import PictureSet, wheel_crops
@@ -241,3 +242,11 @@ def test_the_table_shows_the_published_figures_beside_ours(measured):
     assert "small int8" in text
     assert "0.43" in text
     assert "Q > 0.99" in text
+
+
+def test_a_bundle_for_clients_has_its_pictures_encoded_by_the_same_model(tmp_path):
+    source = find_bundle("nano")
+    client = slim(source, tmp_path / "client")
+    assert not client.has("analysis")
+    pictures = PictureSet.of(["a"], [np.full((32, 32, 3), 90, np.uint8)], "made here")
+    assert encode(client, pictures) == encode(source, pictures)
