@@ -62,7 +62,7 @@ def test_the_codec_names_its_papers() -> None:
         "checkerboard.py": "He et al. 2021",
         "rans.py": "Duda 2013",
         "layout.py": "Cui et al. 2021",
-        "encoder.py": "Yang et al. 2020",
+        "refinement.py": "Yang et al. 2020",
         "quantization.py": "RDO quantization",
     }
     for name, paper in places.items():

@@ -117,6 +117,11 @@ def _floors(context: click.Context, parameter: click.Parameter, values: tuple[st
     "from its float graphs.",
 )
 @click.option(
+    "--keep-weights",
+    is_flag=True,
+    help="With --requantize: only the limits beyond which int8 graphs compute in floats are chosen anew.",
+)
+@click.option(
     "--to",
     "target",
     type=click.Choice(TARGETS),
@@ -140,6 +145,7 @@ def export(
     card: Path | None,
     as_json: bool,
     requantize: bool,
+    keep_weights: bool,
     target: str | None,
     tile_side: int,
     **given: Any,
@@ -150,6 +156,8 @@ def export(
     """
     if archive is not None and not encoder:
         raise click.UsageError("--archive encodes images, which --no-encoder leaves out")
+    if keep_weights and not requantize:
+        raise click.UsageError("--keep-weights is for --requantize")
     if target is not None:
         _convert(str(checkpoint), target, given["out"], tile_side, given["force"])
         return
@@ -171,7 +179,7 @@ def export(
     options = {key: value for key, value in given.items() if value is not None and value != {}}
     options |= {"images": images, "report": lambda line: click.echo(line, err=True)}
     if requantize:
-        bundle = _requantized(checkpoint, options)
+        bundle = _requantized(checkpoint, options | {"keep_weights": keep_weights})
     else:
         if archive is not None:
             named_images(checkpoint, images)  # refuses a family that has none, before the export
@@ -212,7 +220,7 @@ def _requantized(source: Path, options: dict[str, Any]) -> Any:
 
     source_of = click.get_current_context().get_parameter_source
     given = [n for n in ("version", "precisions") if source_of(n) is click.core.ParameterSource.COMMANDLINE]
-    chosen = {name: options[name] for name in ("images", "force", "report", *given)}
+    chosen = {name: options[name] for name in ("images", "force", "report", "keep_weights", *given)}
     return requantize(source, options["out"], **chosen)
 
 

@@ -37,8 +37,8 @@ def file_by_squared_error(encoder: Encoder, pixels: np.ndarray, quality: int = 6
     weight = symbol_weight(distortion, row, grid.curvature) if effort else None
     head = encoder._file(Picture(pixels), Metadata())
 
-    def coded(targets: np.ndarray) -> tuple[bytes, bytes, np.ndarray]:
-        quantizer = Quantizer(grid.layout, row, targets, mean, weight, grid._bits, grid.predict)
+    def coded(targets: np.ndarray) -> tuple[float, bytes, np.ndarray]:
+        quantizer = Quantizer(grid.layout, row, targets, mean, weight, grid.bits, grid.predict)
         symbols, indices = grid.layout.choose_symbols(scaled, row, shape.tiles[0], quantizer)
         latents = (symbols * row.step[:, None, None] + quantizer.mean).astype(np.float32)
         if grid.predict is not None:
@@ -48,9 +48,11 @@ def file_by_squared_error(encoder: Encoder, pixels: np.ndarray, quality: int = 6
         payload = grid.layout.write(
             grid.layout.encode_hyper(z, row), [grid.layout.encode_tile(symbols, indices)]
         )
-        return payload, container.write(replace(head, quality=quality, latents=payload)), latents
+        radius = grid.bits.shape[1] // 2
+        bits = grid.bits[indices, np.clip(symbols, -radius, radius) + radius][indices > 0].sum()
+        return float(bits), container.write(replace(head, quality=quality, latents=payload)), latents
 
-    payload, file, y = coded(aims)
+    bits, file, y = coded(aims)
     rounds = ROUNDS[effort]
     if not rounds:
         return file
@@ -63,7 +65,7 @@ def file_by_squared_error(encoder: Encoder, pixels: np.ndarray, quality: int = 6
         lacking = pixels.astype(np.float32) - grid._decode(file).pixels
         squared = (lacking**2 * border).sum(2)
         errors = squared.reshape(shape.h, 16, shape.w, 16).sum((1, 3), dtype=np.float64)
-        cost = 8 * len(payload) / (width * height) + distortion * float(errors.sum()) / pixels.size
+        cost = bits + distortion * float(errors.sum()) / 3
         if cost < least:
             best, least = file, cost
         if i == rounds:
@@ -79,5 +81,5 @@ def file_by_squared_error(encoder: Encoder, pixels: np.ndarray, quality: int = 6
         update *= step_size
         update += y
         aims, last = update, update - aims
-        payload, file, y = coded(aims)
+        bits, file, y = coded(aims)
     return best

@@ -42,47 +42,48 @@ class ErrorMeasure:
             self._hidden = np.equal(picture.alpha, 0)
         self._border = list(_border(picture.height, picture.width))
 
-    def lacking(self, decoded: Picture, outer: Rectangle) -> np.ndarray:
-        """float32 (rows, columns, 3) in 0..1: the picture minus ``decoded`` within ``outer``, times the
-        weights of pixels; 0 beyond the picture.
-        """
-        part = (slice(outer.y0, outer.y1), slice(outer.x0, outer.x1))
-        return self._weighed(self._lacking(decoded.pixels[part], part), part, outer)
-
     def lacking_in(self, shown: np.ndarray, outer: Rectangle) -> np.ndarray:
-        """As ``lacking``, if only the part ``shown``, uint8 (rows, columns, 3) of ``outer``, was decoded."""
-        part = (slice(outer.y0, outer.y1), slice(outer.x0, outer.x1))
+        """float32 (rows, columns, 3) in 0..1: what ``shown`` lacks of the picture, times the weights of
+        pixels; 0 beyond the picture. ``shown``: uint8 (rows, columns, 3) of ``outer``, decoded.
+        """
+        part = _part(outer)
+        lacking = self._lacking_of(shown, part)
+        self._weigh(lacking, part)
+        return self._filled(lacking, outer)
+
+    def errors_in(self, shown: np.ndarray, outer: Rectangle) -> tuple[np.ndarray, np.ndarray]:
+        """What ``lacking_in`` gives, and float64 (h, w): squared errors in 0..255 times their weights, summed
+        over the three channels of the pixels that each latent stands for.
+        """
+        part, size = _part(outer), LATENT_PIXELS
+        lacking = self._lacking_of(shown, part)
+        squared = np.square(lacking)
+        self._weigh(squared, part)
+        self._weigh(lacking, part)
+        rows, columns = lacking.shape[:2]
+        sums = np.empty((-(-rows // size), -(-columns // size)))
+        starts = np.arange(0, columns, size) * (lacking.size // (rows * columns))
+        for i in range(len(sums)):
+            line = squared[size * i : size * (i + 1)].reshape(-1, squared[0].size).sum(0)
+            np.add.reduceat(line, starts, dtype=np.float64, out=sums[i])
+        return self._filled(lacking, outer), 3 * sums if self._picture.grey else sums
+
+    def _lacking_of(self, shown: np.ndarray, part: _Part) -> np.ndarray:
+        """As ``_lacking``, of ``shown`` that may reach beyond the picture and has three channels."""
         rows, columns = self._picture.pixels[part].shape[:2]
         shown = shown[:rows, :columns]
-        if self._picture.grey:
-            shown = grey_of(shown)
-        return self._weighed(self._lacking(shown, part), part, outer)
+        return self._lacking(grey_of(shown) if self._picture.grey else shown, part)
 
-    def _weighed(self, lacking: np.ndarray, part: _Part, outer: Rectangle) -> np.ndarray:
-        """Errors in 0..255 -> the result of ``lacking``."""
-        self._weigh(lacking, part)
+    def _filled(self, lacking: np.ndarray, outer: Rectangle) -> np.ndarray:
+        """Weighed errors in 0..255 -> float32 (rows, columns, 3) of ``outer`` in 0..1."""
         lacking /= 255
         if self._picture.grey:
             lacking = np.repeat(lacking[:, :, None], 3, axis=2)
         rows, columns = lacking.shape[:2]
+        if (rows, columns) == (outer.height, outer.width):
+            return lacking
         padded: np.ndarray = np.pad(lacking, [(0, outer.height - rows), (0, outer.width - columns), (0, 0)])
         return padded
-
-    def squared(self, decoded: Picture) -> np.ndarray:
-        """float64 (h, w): squared errors in 0..255 times their weights, summed over the 16 x 16 pixels of
-        each latent.
-        """
-        size, (height, width) = LATENT_PIXELS, decoded.pixels.shape[:2]
-        sums = np.empty((-(-height // size), -(-width // size)))
-        starts = np.arange(0, width, size) * (decoded.pixels.size // (height * width))
-        for row in range(len(sums)):
-            part = (slice(size * row, size * (row + 1)), slice(0, width))
-            errors = self._lacking(decoded.pixels[part], part)
-            errors *= errors
-            self._weigh(errors, part)
-            line = errors.reshape(len(errors), -1).sum(0)
-            np.add.reduceat(line, starts, dtype=np.float64, out=sums[row])
-        return sums
 
     def psnr_db(self, decoded: Picture) -> float:
         """PSNR in dB of the visible pixels, with equal weights; infinite if all are equal or none is
@@ -188,6 +189,10 @@ def _border(height: int, width: int) -> Iterator[_Part]:
         yield slice(1, height - 1), slice(0, 1)
         if width > 1:
             yield slice(1, height - 1), slice(width - 1, width)
+
+
+def _part(outer: Rectangle) -> _Part:
+    return slice(outer.y0, outer.y1), slice(outer.x0, outer.x1)
 
 
 def _cut(line: slice, part: slice) -> slice:

@@ -3,7 +3,6 @@
 import io
 import struct
 import zlib
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +10,15 @@ import pytest
 from decant import Decoder, Encoder, ImageError, SizeLimitError
 from decant.bundles.bundle import Bundle
 from decant.codec import encoder as grid_encoder
+from decant.codec.decoder import GridDecoder
 from decant.codec.encoder import GridEncoder
 from decant.codec.pixel_errors import ErrorMeasure
 from decant.codec.quantization import quantized
+from decant.codec.refinement import RefiningEncoder
 from decant.errors import BundleError
 from decant.formats import container
 from decant.formats.input_images import Picture
+from decant.formats.rectangles import Rectangle
 from decant.selection.golden import psnr_db
 from PIL import Image
 from soft_photos import photo
@@ -227,48 +229,46 @@ class TestSettings:
 
 
 class TestCorrection:
-    def test_it_is_the_way_down(self, grid: GridEncoder, decoder: Decoder):
+    def test_it_is_the_way_down(self, grid: GridEncoder):
         """Along it, what the decoder makes comes nearer to the picture, at the rate that it says."""
         picture = Picture(photo(90, 70))
         analysed, measure = grid.analyse(picture), ErrorMeasure(picture)
+        outer = Rectangle(0, analysed.shape.h, 0, analysed.shape.w).finer(16)
         mean, step = np.zeros_like(analysed.y)[None], np.ones((1, grid.layout.channels, 1, 1), np.float32)
+        synthesis, adjoint = grid._load("synthesis"), grid._load("synthesis_adjoint")
 
-        def decoded(y: np.ndarray) -> Picture:
-            return Picture(grid_encoder_synthesis.run(y[None], mean, step)[0][:70, :90])
+        def errors(y: np.ndarray) -> tuple[np.ndarray, float]:
+            lacking, squared = measure.errors_in(synthesis.run(y[None], mean, step)[0], outer)
+            return lacking, float(squared.sum()) / 255**2
 
-        grid_encoder_synthesis = grid._load("synthesis")
         y = analysed.y * np.float32(0.9)
-        there = decoded(y)
-        correction = grid._correction(y, measure, analysed.shape, there)
+        lacking, before = errors(y)
+        correction = adjoint.run(y[None], lacking[None])[0]
         descent = 0.5 * correction / grid.bound[:, None, None]
+        gain, slope = before - errors(y + descent)[1], float((correction * descent).sum())
+        assert gain > 0
+        assert gain >= 0.9 * slope  # what a step within the bound promises, but for rounding
 
-        def error(made: Picture) -> float:
-            return float(measure.squared(made).sum()) / 255**2
-
-        after, slope = error(decoded(y + descent)), float((correction * descent).sum())
-        assert error(there) - after > 0
-        assert error(there) - after >= 0.9 * slope  # what a step within the bound promises, but for rounding
-
-    def test_it_knows_the_latents_that_a_decoder_has(
-        self, encoder: Encoder, grid: GridEncoder, decoder: Decoder
-    ):
-        """Predictions too, which reach from one tile of 1024 pixels into the next."""
+    def test_it_knows_the_latents_that_a_decoder_has(self, grid: GridEncoder):
+        """Of each tile, but for what predictions take from the tile beside it."""
         picture = Picture(np.tile(photo(), (1, 4, 1)))
-        analysed = grid.analyse(picture)
+        analysed, measure = grid.analyse(picture), ErrorMeasure(picture)
+        tools = grid, grid._load("synthesis_adjoint"), grid._load("synthesis")
+        hyper = grid.hyper_part(analysed, 100)
+        work = RefiningEncoder(*tools, picture, measure, analysed, hyper, rounds=0)
+        refined = work.run()
         assert len(analysed.shape.tiles) == 2
-        coded = np.empty_like(analysed.y)
-        latents = grid.code(grid.hyper_part(analysed, 100), analysed.y, 1, coded)
-        empty = container.parse(encoder.encode(picture.pixels, 100, effort=0))
-        decoded = decoder.decode(container.write(replace(empty, latents=latents)))
-        step = np.ones((1, grid.layout.channels, 1, 1), np.float32)
-        made = grid._load("synthesis").run(np.zeros_like(coded)[None], coded[None], step)[0]
-        assert psnr_db(made[: picture.height, : picture.width], decoded) > 55
+        file = container.DcnFile("x", bytes(8), picture.width, picture.height, refined.latents, 100)
+        decoded = GridDecoder(grid.layout, grid.hyper_mean, tools[2]).decode(file)
+        assert abs(psnr_db(decoded, picture.pixels) - refined.psnr_db) < 0.02
 
-    def test_pixels_beyond_the_picture_do_not_count(self, grid: GridEncoder):
-        shape = grid.layout.grid(20, 20)
-        picture, other = (Picture(np.full((20, 20, 3), grey, np.uint8)) for grey in (100, 100))
-        y = np.zeros((grid.layout.channels, shape.h, shape.w), np.float32)
-        assert not grid._correction(y, ErrorMeasure(picture), shape, other).any()
+    def test_pixels_beyond_the_picture_do_not_count(self):
+        grey = np.full((20, 20, 3), 100, np.uint8)
+        shown = np.full((32, 32, 3), 100, np.uint8)
+        shown[20:] = shown[:, 20:] = 0
+        lacking, squared = ErrorMeasure(Picture(grey)).errors_in(shown, Rectangle(0, 32, 0, 32))
+        assert not lacking.any()
+        assert not squared.any()
 
     @pytest.mark.parametrize("missing", ["quality.lambda", "synthesis.curvature"])
     def test_without_its_tables_nothing_is_encoded(self, codec: Path, missing: str):

@@ -19,6 +19,11 @@ def noise(height: int, width: int, channels: int = 3) -> np.ndarray:
     return RANDOM.integers(0, 256, (height, width, channels)[: 3 if channels > 1 else 2], dtype=np.uint8)
 
 
+def three(pixels: np.ndarray) -> np.ndarray:
+    """What a decoder's graph gives for a picture, grey or not: three channels."""
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
+
+
 def border_of(height: int, width: int) -> np.ndarray:
     inside = np.zeros((height, width), bool)
     inside[1:-1, 1:-1] = True
@@ -31,9 +36,12 @@ class TestMeasure:
     def test_squared_errors_of_latents(self, height: int, width: int, channels: int):
         one, other = noise(height, width, channels), noise(height, width, channels)
         alpha = RANDOM.integers(0, 2, (height, width), dtype=np.uint8)
-        found = ErrorMeasure(Picture(one, alpha)).squared(Picture(other))
+        shown = np.pad(three(other), [(0, -height % 16), (0, -width % 16), (0, 0)])
+        outer = Rectangle(0, shown.shape[0], 0, shown.shape[1])
+        lacking, found = ErrorMeasure(Picture(one, alpha)).errors_in(shown, outer)
+        np.testing.assert_array_equal(ErrorMeasure(Picture(one, alpha)).lacking_in(shown, outer), lacking)
         errors = np.square(one.astype(float) - other).reshape(height, width, -1).sum(2) * alpha
-        weighted = errors * np.where(border_of(height, width), BORDER_WEIGHT, 1)
+        weighted = errors * np.where(border_of(height, width), BORDER_WEIGHT, 1) * (3 // channels)
         assert found.shape == (-(-height // 16), -(-width // 16))
         np.testing.assert_allclose(found[0, 0], weighted[:16, :16].sum(), rtol=1e-5)
         np.testing.assert_allclose(found.sum(), weighted.sum(), rtol=1e-5)
@@ -41,7 +49,8 @@ class TestMeasure:
     @pytest.mark.parametrize("channels", [1, 3])
     def test_lacking_is_the_slope_of_squared_errors(self, channels: int):
         one, other = noise(50, 40, channels), noise(50, 40, channels)
-        lacking = ErrorMeasure(Picture(one)).lacking(Picture(other), Rectangle(32, 64, 16, 48))
+        shown = np.pad(three(other), [(0, 14), (0, 8), (0, 0)])[32:64, 16:48]
+        lacking = ErrorMeasure(Picture(one)).lacking_in(shown, Rectangle(32, 64, 16, 48))
         assert lacking.shape == (32, 32, 3)
         expected = (one.astype(float) - other).reshape(50, 40, -1) / 255
         expected = np.broadcast_to(

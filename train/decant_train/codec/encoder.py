@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from decant.codec.encoder import MOMENTUM, overshoot
 from decant.codec.quantization import FAR
+from decant.codec.refinement import MOMENTUM, overshoot
 from decant.settings import DEFAULT_EFFORT, ROUNDS
 from torch import Tensor
 

@@ -26,10 +26,10 @@ from decant.formats.paths import takes_paths
 from decant_export.common import folder, writing
 from decant_export.common.gate import Gate
 from decant_export.common.threads import one_thread
-from decant_export.common.variants import make
+from decant_export.common.variants import Variant, make
 from decant_export.errors import ExportError
 from decant_export.families.codec import native as codec_native
-from decant_export.families.codec.choosing import choose
+from decant_export.families.codec.choosing import choose, choose_again
 from decant_export.families.codec.family import FLOORS, IMAGE, MARGINS, PICTURES, SIZES
 from decant_export.families.codec.int8_graphs import StaticCodec
 from decant_export.families.codec.judging import Files
@@ -41,6 +41,7 @@ from decant_export.families.codec.pictures import (
     golden_photos,
     judged_photos,
 )
+from decant_export.families.codec.relimiting import LimitedGraph
 
 EFFORT = 1  # of the encoder, for files that calibrate and judge; limits are chosen at the default effort
 
@@ -56,6 +57,7 @@ def requantize(
     version: str | None = None,
     precisions: Sequence[str] = ("int8", codec_native.PRECISION),
     force: bool = False,
+    keep_weights: bool = False,
     report: Callable[[str], None] = lambda line: None,
 ) -> Bundle:
     """Write the bundle in the folder ``source`` to ``out``, which may be the same folder, with graphs of
@@ -63,7 +65,8 @@ def requantize(
 
     ``images``: photos as for ``export``, of which ``pictures`` crops calibrate. ``version`` of the new
     bundle; that of the old one when None. Every runtime that has an int8 synthesis gets a new one; int16
-    graphs stay where ``precisions`` does not name them.
+    graphs stay where ``precisions`` does not name them. ``keep_weights``: only the limits are chosen anew, of
+    the int8 graphs alone (``relimiting``).
     Raises ExportError when the bundle is no codec's, has no encoder, or when a graph does not pass the gate;
     BundleError, OSError, MissingExtraError.
     """
@@ -90,10 +93,13 @@ def requantize(
     coded = Files(layout, mean, synthesis, encode, bundle.name)
     as_shipped = Files(layout, mean, synthesis, partial(encode, effort=None), bundle.name)
     crops = calibration_crops(images, pictures)
-    photos = coded.latents([encode(crop, 100 - 7 * i % 60) for i, crop in enumerate(crops)])
-    report(f"calibrated on {len(photos)} crops and on extremes")
-    static = StaticCodec(synthesis, coded.calibration(photos))
-    share = choose(static, as_shipped, photos)
+    photos = [encode(crop, 100 - 7 * i % 60) for i, crop in enumerate(crops)]
+    if keep_weights:
+        limited, precisions = LimitedGraph(bundle), ("int8",)
+        share, variant_for = choose_again(limited, as_shipped, photos), limited.variant
+    else:
+        static, share = _calibrated(synthesis, coded, as_shipped, photos, report)
+        variant_for = partial(_variant, static)
     report(f"float branch: {share:.1%} of {len(photos)} crops")
     judge = coded.judged(judged_photos())
     # The golden files are those of the bundle: they are to decode to the same symbols for ever.
@@ -103,9 +109,7 @@ def requantize(
     expected = coded.decode(coded.exact, files)
     gate = Gate(bundle.name, IMAGE, FLOORS, len(files), report, MARGINS)
     for runtime in runtimes:
-        model = static.build(rearranged=runtime == "onnxruntime")
-        variant = make("synthesis", "int8", runtime, model)
-        gate.judge(variant, lambda session: coded.decode(session, files), expected, judge)
+        gate.judge(variant_for(runtime), lambda session: coded.decode(session, files), expected, judge)
     if codec_native.PRECISION in precisions:
         hyper = onnx.load_from_string(bundle.read(described.files[0]))
         shown = [encode(*item) for item in calibration(crops)]
@@ -129,6 +133,24 @@ def requantize(
         _write(bundle, building, gate, cases, version or bundle.version)
         Bundle.open(building)
     return Bundle.open(out)
+
+
+def _calibrated(
+    synthesis: FloatSynthesis,
+    coded: Files,
+    as_shipped: Files,
+    photos: Sequence[bytes],
+    report: Callable[[str], None],
+) -> tuple[StaticCodec, float]:
+    """An int8 synthesis with ranges and limits of its own; the share of ``photos`` in its float branch."""
+    latents = coded.latents(photos)
+    report(f"calibrated on {len(latents)} crops and on extremes")
+    static = StaticCodec(synthesis, coded.calibration(latents))
+    return static, choose(static, as_shipped, latents)
+
+
+def _variant(static: StaticCodec, runtime: str) -> Variant:
+    return make("synthesis", "int8", runtime, static.build(rearranged=runtime == "onnxruntime"))
 
 
 def _write(bundle: Bundle, building: Path, gate: Gate, cases: list[writing.GoldenCase], version: str) -> None:
