@@ -95,12 +95,7 @@ def adapt(
     if level not in LEVELS:
         raise BundleError(f"level {level!r} is unknown; one of {', '.join(LEVELS)} expected")
     learned, tested = split(pictures)
-    note = {
-        "level": level,
-        "quality": quality,
-        "pictures": len(pictures),
-        "from": {"name": opened.name, "version": opened.version, "model_id": opened.model_id},
-    } | ({} if level == TABLES else {"minutes": minutes})
+    note = described(opened, level, quality, minutes, len(pictures))
     target.absolute().parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=".decant-") as scratch:
         current = opened
@@ -122,6 +117,16 @@ def adapt(
         report(f"tables counted on {len(learned)} pictures")
         gain = measured(opened, made, tested, quality, effort=effort, threads=threads)
     return Adapted(made, level, gain, time.monotonic() - started)
+
+
+def described(base: Bundle, level: str, quality: int, minutes: float, pictures: int) -> dict[str, Any]:
+    """What bundle.json of an adapted bundle says of its adaptation (entry ``adapted``)."""
+    return {
+        "level": level,
+        "quality": quality,
+        "pictures": pictures,
+        "from": {"name": base.name, "version": base.version, "model_id": base.model_id},
+    } | ({} if level == TABLES else {"minutes": minutes})
 
 
 def split(pictures: Sequence[Path]) -> tuple[list[Path], list[Path]]:

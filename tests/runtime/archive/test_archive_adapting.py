@@ -76,6 +76,21 @@ def test_an_interrupted_run_keeps_to_what_it_decided(
         assert (resumed / path.relative_to(made[0])).read_bytes() == path.read_bytes()
 
 
+def test_a_run_interrupted_while_measuring_adapts_no_second_time(
+    codec: Path, pictures: Path, made: tuple[Path, str], tmp_path: Path
+) -> None:
+    shutil.copytree(f"{made[0]}.bundle", tmp_path / "archive.bundle")
+    said: list[str] = []
+    settings = PackSettings(str(codec), quality=70, effort=1)
+    done = adapted([pictures], tmp_path / "archive", settings, resume=True, report=said.append)
+    assert done.used
+    assert done.gain is not None
+    assert not said  # adapting reports what it does
+    found = MEASURED.search(made[1])
+    assert found
+    assert [round(done.gain.bytes_before), round(done.gain.bytes_after)] == [int(found[1]), int(found[2])]
+
+
 def test_pictures_come_back(pictures: Path, made: tuple[Path, str], tmp_path: Path) -> None:
     """Where the bundle beside the archive is gone: the archive has its own."""
     out, back = tmp_path / "archive", tmp_path / "back"
