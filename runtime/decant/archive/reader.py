@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from decant.archive.manifest import Manifest, read_manifest
 from decant.archive.schema import INDEX, index_name
@@ -16,7 +16,7 @@ from decant.archive.storage import Store, parquet_file, store_at
 from decant.errors import FormatError
 from decant.formats import container
 
-# Indexes of parts that stay in memory: about 20 bytes for each row.
+# Indexes of parts that stay in memory: keys and about 35 bytes for each row.
 _MOST_INDEXES = 256
 SMALL_COLUMNS = ("key", "width", "height", "bytes", "model_id", "source_bytes", "date", "status", "same_as")
 
@@ -43,13 +43,19 @@ class Index:
         self._offsets = table.column("offset").combine_chunks()
         self._lengths = table.column("length").combine_chunks()
         self._same_as = table.column("same_as").combine_chunks()
-        self._rows: dict[str, int] | None = None
+        self._hashes: tuple[np.ndarray, np.ndarray] | None = None
 
     def row_of(self, key: str) -> int | None:
         """The row of a key, or None."""
-        if self._rows is None:
-            self._rows = {name: row for row, name in enumerate(self.keys.to_pylist())}
-        return self._rows.get(key)
+        if self._hashes is None:
+            # Sorted hashes and their rows: a dictionary of the keys takes ten times the memory.
+            values = np.fromiter(map(hash, self.keys.to_pylist()), np.int64, len(self))
+            order = np.argsort(values).astype(np.int32)
+            self._hashes = values[order], order
+        hashes, rows = self._hashes
+        wanted = hash(key)
+        first, end = hashes.searchsorted(wanted, "left"), hashes.searchsorted(wanted, "right")
+        return next((int(row) for row in rows[first:end] if self.keys[int(row)].as_py() == key), None)
 
     def at(self, row: int) -> tuple[str, int | None, int | None, str | None]:
         """(key, offset, length, same_as) of a row; a duplicate has no offset."""
@@ -212,9 +218,11 @@ class Archive:
         return None
 
     def _read_index(self, part: int) -> Any:
+        name = index_name(self.manifest.parts[part].name)
         try:
-            with self.store.open(index_name(self.manifest.parts[part].name)) as stream:
-                return pq.read_table(stream, page_checksum_verification=True).cast(INDEX)
+            # One thread: the start of others takes longer than the reading of so small a file.
+            with parquet_file(self.store, name, page_checksum_verification=True) as file:
+                return file.read(use_threads=False).cast(INDEX)
         except (pa.ArrowException, OSError, ValueError) as error:
             from decant.archive.recovery import index_of_part
 

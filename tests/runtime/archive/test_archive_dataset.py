@@ -2,12 +2,16 @@
 
 import multiprocessing
 import pickle
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from archive_pictures import NANO
 from decant import Decoder, archive
+from decant.archive.reader import Index
+from decant.archive.schema import INDEX
 from decant.errors import ImageError
 
 
@@ -40,6 +44,20 @@ def test_what_is_not_there_is_an_index_or_key_error(packed: Path):
         dataset["nothing"]
     with pytest.raises(ImageError, match="kind 'jax'"):
         archive.Dataset(packed, kind="jax")
+
+
+def test_keys_are_found_in_little_memory():
+    keys = [f"folder/{number * 7919 % 20_000:06d}.png" for number in range(20_000)]
+    columns = {"key": keys, "offset": range(20_000), "length": range(20_000), "same_as": [None] * 20_000}
+    index = Index(pa.table(columns, schema=INDEX))
+    tracemalloc.start()
+    try:
+        found = [index.row_of(key) for key in (keys[0], keys[12_345], keys[-1], "folder/020000.png")]
+        kept = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert found == [0, 12_345, 19_999, None]
+    assert kept < 20 * len(keys)  # a hash and a row number each
 
 
 def test_rows_say_what_is_known_of_a_picture(packed: Path):
