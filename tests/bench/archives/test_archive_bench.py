@@ -9,7 +9,8 @@ import pytest
 
 pytest.importorskip("pyarrow", reason="archives need pyarrow (extra archive)")
 
-from decant_bench.archives import inputs, kills, measure, plot
+from decant.archive import pack
+from decant_bench.archives import against, inputs, kills, measure, plot
 
 NANO = str(Path(__file__).parents[3] / "artifacts" / "decant_bundles" / "nano")
 
@@ -39,6 +40,17 @@ def test_kills_are_counted_and_harmless():
     assert found["packed_alike"]
     assert found["unpacked_alike"]
     assert found["unpacked"] == 30
+
+
+def test_an_archive_is_compared_with_its_decoder_included(tmp_path: Path):
+    inputs.write_pictures(tmp_path / "pictures", 3, 64)
+    pack(tmp_path / "pictures", tmp_path / "archive", model=NANO, quality=50, effort=0, engine="serial")
+    found = against.against(tmp_path / "archive", tmp_path / "pictures", ["jpeg"], 3)
+    assert found["bytes_each"] == pytest.approx(found["decoder_bytes"] / 3 + found["of_sample"]["bytes"])
+    assert found["archive_bytes_each"] > found["bytes_each"]
+    jpeg = found["jpeg"]["psnr_db"]
+    assert jpeg["ratio"] == pytest.approx(found["bytes_each"] / jpeg["bytes"])
+    assert against._ratio([{"psnr_db": 30.0, "bytes": 100.0}], "psnr_db", 31.0, 50.0) is None
 
 
 def test_the_command_of_outputs_says_what_it_takes():
