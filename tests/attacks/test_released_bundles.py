@@ -44,7 +44,7 @@ def test_the_table_lists_every_file_of_the_shipped_bundles(name: str):
 
 
 def test_another_synthesis_under_a_released_id_fails_verification(tmp_path: Path):
-    copy = beside("lite", "lite-ms-ssim", tmp_path)
+    copy = beside("lite", "nano", tmp_path)
     assert (copy / "model.json").read_bytes() == (ARTIFACTS / "lite/model.json").read_bytes()
     result = CliRunner().invoke(main, ["verify", str(copy)])
     assert result.exit_code == 1
@@ -56,7 +56,7 @@ def test_another_synthesis_under_a_released_id_fails_verification(tmp_path: Path
 def test_it_never_shadows_the_released_bundle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, given: bool
 ):
-    copy = beside("lite", "lite-ms-ssim", tmp_path / "user")
+    copy = beside("lite", "nano", tmp_path / "user")
     if not given:
         monkeypatch.setenv("DECANT_BUNDLES", str(copy.parent))
     file = container.parse((ARTIFACTS / "lite/golden/000.dcn").read_bytes())

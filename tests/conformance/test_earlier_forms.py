@@ -1,4 +1,7 @@
-"""Bundles that hold the integer networks in files of their own, as 0.12.0 had them at first, still decode."""
+"""Bundles that hold the integer networks in files of their own, as 0.12.0 had them at first, still decode.
+
+Of the released ``nano`` 0.12.0, from the repository's history: both forms of it were released.
+"""
 
 import json
 from pathlib import Path
@@ -10,19 +13,32 @@ import pytest
 import reference_synthesis
 from decant.backends.sessions import create_session
 from decant.bundles.bundle import Bundle
+from decant.bundles.known_models import known_by_version
 from decant.codec.decoder import GridDecoder
 from decant.errors import BundleError
 from decant.formats import container
 from decant.formats.manifest import parse_manifest, seal
 from decant.slim import slim
+from decant_export.earlier_models import is_in_history, take_from_history
 
-BUNDLES = Path(__file__).parents[2] / "artifacts" / "decant_bundles"
+ROOT = Path(__file__).parents[2]
+BUNDLES = ROOT / "artifacts" / "decant_bundles"
 pytest.importorskip("decant._libdcn", reason="libdcn is not built here")
 
 
 @pytest.fixture(scope="module")
-def earlier(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return Bundle.open(earlier_form.write(BUNDLES / "nano", tmp_path_factory.mktemp("earlier") / "nano"))
+def released(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """``nano`` 0.12.0 with its model file."""
+    (model,) = known_by_version("nano", "0.12.0")
+    if not is_in_history(model, ROOT):
+        pytest.skip("the history is cut short, or this is no git checkout: git fetch --unshallow")
+    return take_from_history(model, ROOT, tmp_path_factory.mktemp("released"))
+
+
+@pytest.fixture(scope="module")
+def earlier(released: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The same as it was released before, with the integer networks in files of their own."""
+    return Bundle.open(earlier_form.write(released.path, tmp_path_factory.mktemp("earlier") / "nano"))
 
 
 def in_python(bundle: Bundle) -> GridDecoder:
@@ -41,14 +57,13 @@ def test_its_files_are_those_that_were_released(earlier: Bundle):
     earlier.verify()
 
 
-def test_every_form_decodes_to_the_same_pixels(earlier: Bundle, tmp_path: Path):
-    now = Bundle.open(BUNDLES / "nano")
+def test_every_form_decodes_to_the_same_pixels(released: Bundle, earlier: Bundle, tmp_path: Path):
     client = slim(earlier, tmp_path / "client")
     assert "synthesis.int16.safetensors.gz" in {path.name for path in client.path.iterdir()}
-    whole = [decant.Decoder(bundle, runtime="native").decode for bundle in (now, earlier, client)]
-    parts = [in_python(bundle).decode for bundle in (now, earlier, client)]
-    for golden in now.golden[4:]:
-        data = now.read(golden.file)
+    whole = [decant.Decoder(bundle, runtime="native").decode for bundle in (released, earlier, client)]
+    parts = [in_python(bundle).decode for bundle in (released, earlier, client)]
+    for golden in released.golden[4:]:
+        data = released.read(golden.file)
         expected = whole[0](data)
         for decode in whole[1:]:
             np.testing.assert_array_equal(decode(data), expected)

@@ -65,7 +65,8 @@ def test_files_find_their_earlier_model_by_id(earlier: Path, monkeypatch: pytest
     assert find_bundle("lite").has("analysis")  # a name alone is the newest version
     assert find_bundle("lite@0.8").version == "0.8.0"
     # The same model, its graphs exported anew.
-    assert find_bundle("lite@0.10").model_id == find_bundle("lite").model_id
+    assert find_bundle("lite@0.10").model_id == find_bundle("lite@0.12").model_id
+    assert find_bundle("lite@0.12").model_id != find_bundle("lite").model_id
 
 
 def test_the_wheel_of_earlier_decoders_installs_and_is_found(earlier: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from decant.bundles.bundle import Bundle
 from decant.errors import BundleError
 from decant.formats import model_file
 
-LARGEST = {"nano": 800_000, "lite": 1_000_000, "lite-ms-ssim": 1_000_000, "full": 1_500_000}
+LARGEST = {"nano": 800_000, "lite": 1_000_000, "full": 1_500_000}
 
 
 @pytest.fixture(scope="module")
