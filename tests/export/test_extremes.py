@@ -31,11 +31,13 @@ from decant_export.families.codec.network import FloatSynthesis
 from decant_export.families.codec.pictures import calibration_crops
 from decant_export.families.codec.relimiting import LimitedGraph
 from decant_export.families.codec.requantize import requantize
+from shipped_codecs import CODECS, SHIPPED, decoders
 
 pytestmark = pytest.mark.slow
 
-CODECS = ("nano", "lite", "full", "lite-ms-ssim")
-SHIPPED = Path(__file__).parents[2] / "artifacts" / "decant_bundles"
+INTEGERS = [(name, *of) for name in CODECS for of in decoders(name) if of[1] != "float"]
+INT8 = [(name, runtime) for name, runtime, precision in INTEGERS if precision == "int8"]
+INT8_CODECS = [name for name, runtime in INT8 if runtime == "onnxruntime"]
 
 
 def _files(bundle: Bundle) -> tuple[FloatSynthesis, Files]:
@@ -48,12 +50,11 @@ def _files(bundle: Bundle) -> tuple[FloatSynthesis, Files]:
     return synthesis, Files(bundle.layout, mean, synthesis, encode, bundle.name)
 
 
-@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
-@pytest.mark.parametrize("name", CODECS)
-def test_flat_colours_come_back_in_int8(name: str, runtime: str):
+@pytest.mark.parametrize(("name", "runtime", "precision"), INTEGERS)
+def test_flat_colours_come_back_in_integers(name: str, runtime: str, precision: str):
     """Colours of a grid that neither calibration nor the gate looked at."""
     encoder = Encoder(name, runtime="onnxruntime", threads=1)
-    decoder = Decoder(name, precision="int8", runtime=runtime, threads=1, check_golden="never")
+    decoder = Decoder(name, precision=precision, runtime=runtime, threads=1, check_golden="never")
     exact = Decoder(name, precision="float", runtime="onnxruntime", threads=1, check_golden="never")
     for colour in [*CORNERS, (0, 128, 255), (191, 0, 64), (255, 191, 128), (64, 255, 0)]:
         data = encoder.encode(np.full((64, 64, 3), colour, np.uint8), 90, effort=0)
@@ -61,8 +62,7 @@ def test_flat_colours_come_back_in_int8(name: str, runtime: str):
         assert np.abs(means[0] - means[1]).max() < 1
 
 
-@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
-@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize(("name", "runtime"), INT8)
 def test_stripes_text_and_edges_look_as_in_float(name: str, runtime: str):
     bundle = Bundle.open(SHIPPED / name)
     _, files = _files(bundle)
@@ -79,13 +79,15 @@ def test_stripes_text_and_edges_look_as_in_float(name: str, runtime: str):
 UNSEEN = 99  # a seed of extremes that ranges, limits and the gate were not made with
 
 
-@pytest.mark.parametrize("name", CODECS)
-def test_unseen_extremes_look_as_in_float_at_the_default_effort(name: str):
+@pytest.mark.parametrize(
+    ("name", "runtime", "precision"), [of for of in INTEGERS if of[1] in ("native", "onnxruntime")]
+)
+def test_unseen_extremes_look_as_in_float_at_the_default_effort(name: str, runtime: str, precision: str):
     """Squares of green and edges at every fourth row saturated layers whose inputs were within range."""
     bundle = Bundle.open(SHIPPED / name)
-    exact, int8 = (
-        Decoder(bundle, precision=precision, runtime="onnxruntime", threads=1, check_golden="never")
-        for precision in ("float", "int8")
+    exact, integers = (
+        Decoder(bundle, runtime=of[0], precision=of[1], threads=1, check_golden="never")
+        for of in (("onnxruntime", "float"), (runtime, precision))
     )
     encoder = Encoder(bundle, runtime="onnxruntime", threads=1)
     chosen = [(f"squares {colour}", 100) for colour in CORNERS[1:]] + [("rows 16", 60), ("modules 4", 100)]
@@ -97,7 +99,7 @@ def test_unseen_extremes_look_as_in_float_at_the_default_effort(name: str):
     for kind, quality in [*chosen, ("edge", 60), ("edge", 100)]:
         file = encoder.encode(pictures[kind], quality)
         cases.append(Case(f"{kind}, quality {quality}", pictures[kind], file, exact.decode(file)))
-        decoded.append(int8.decode(file))
+        decoded.append(integers.decode(file))
     check = compared("extremes", cases, decoded)
     assert check.passed, check
 
@@ -169,7 +171,7 @@ def test_latents_beyond_their_ranges_are_computed_in_floats(codec: Path):
     assert 0 < errors[1].mean() < errors[0].mean() < 0.5  # weights are rounded, activations are not
 
 
-@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize("name", INT8_CODECS)
 def test_sums_of_two_products_fit_16_bits(name: str):
     """Two products of 8 bits are added in 16 by processors without VNNI."""
     tensors = constants(onnx.load(str(SHIPPED / name / "synthesis.int8.onnx")))
@@ -281,8 +283,9 @@ for runtime in ("onnxruntime", "openvino"):
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="emulates an x86 processor on one")
 @pytest.mark.skipif(not shutil.which("qemu-x86_64"), reason="needs qemu-x86_64 (Debian: qemu-user)")
-def test_golden_files_are_right_on_a_processor_without_vnni():
-    command = ["qemu-x86_64", "-cpu", "Haswell", sys.executable, "-c", _HASWELL, str(SHIPPED / "nano")]
+@pytest.mark.parametrize("name", INT8_CODECS[:1])
+def test_golden_files_are_right_on_a_processor_without_vnni(name: str):
+    command = ["qemu-x86_64", "-cpu", "Haswell", sys.executable, "-c", _HASWELL, str(SHIPPED / name)]
     made = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     figures = [float(line) for line in made.stdout.split()]
     assert len(figures) == 2

@@ -9,6 +9,7 @@ from ctypes_dcn import BUNDLES, STOPPED, TOO_LARGE, WRONG_MODEL, Failed, Model, 
 from decant import Encoder
 from decant.formats import container
 from decant.formats.rectangles import Rectangle
+from shipped_codecs import CODECS
 
 # One more or fewer than whole latents, hyperlatents and coding tiles; the rest is sampled.
 SIZES = [(1, 1), (15, 17), (16, 64), (33, 47), (64, 65), (80, 79), (1, 80), (80, 1), (40, 1040)]
@@ -37,7 +38,7 @@ def picture(height: int, width: int, channels: int = 3) -> np.ndarray:
     return pixels.clip(0, 255).astype(np.uint8)
 
 
-@pytest.mark.parametrize("name", ["nano", "lite", "full"])
+@pytest.mark.parametrize("name", CODECS)
 def test_golden_files_have_the_same_pixels(name: str):
     model, decoder = model_of(name), python_decoder(name)
     for path in sorted((BUNDLES / name / "golden").glob("*.dcn")):

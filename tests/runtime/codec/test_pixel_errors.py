@@ -1,7 +1,5 @@
 """The error measure of the encoder: hidden pixels, the border, and flat areas that clip."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from decant import Decoder, Encoder
@@ -10,8 +8,8 @@ from decant.formats.input_images import Picture
 from decant.formats.rectangles import Rectangle
 from decant_train.data import wheel_photos
 from PIL import Image, ImageDraw, ImageFilter
+from shipped_codecs import CODECS, SHIPPED, precisions
 
-SHIPPED = Path(__file__).parents[3] / "artifacts" / "decant_bundles"
 RANDOM = np.random.default_rng(0)
 
 
@@ -108,19 +106,19 @@ def product(size: int, *, inverted: bool = False) -> np.ndarray:
     return 255 - pixels if inverted else pixels
 
 
-@pytest.mark.parametrize("name", ["nano", "lite", "full"])
+@pytest.mark.parametrize("name", CODECS)
 @pytest.mark.parametrize("inverted", [False, True], ids=["white", "black"])
 def test_white_stays_white(name: str, inverted: bool):
     """At most 1 % of a background of pure white, or black, is anything else, for every decoder."""
     picture = product(320, inverted=inverted)
     background = (picture == (0 if inverted else 255)).all(2)
     data = Encoder(SHIPPED / name, threads=1).encode(picture, 60)
-    for precision in ("int16", "float", "int8"):
+    for precision in precisions(name):
         decoded = Decoder(SHIPPED / name, precision=precision, threads=1).decode(data)
         assert (decoded[background] != picture[background]).any(1).mean() <= 0.01, precision
 
 
-@pytest.mark.parametrize("name", ["nano", "lite", "full"])
+@pytest.mark.parametrize("name", CODECS)
 @pytest.mark.parametrize("size", [(192, 256), (187, 250)])
 def test_the_border_is_as_good_as_the_inside(name: str, size: tuple[int, int]):
     encoder, decoder = (
