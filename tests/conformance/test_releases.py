@@ -13,6 +13,7 @@ import pytest
 from decant import Decoder
 from decant.bundles.bundle import Bundle, find_bundle
 from decant.bundles.known_models import KnownModel, known_models
+from decant.bundles.shipped import released
 from decant.formats import container
 from decant.verify import verify_bundle
 from decant_export.earlier_models import earlier_models, write_wheel
@@ -94,6 +95,13 @@ def test_shipped_bundles_are_in_the_table_of_models() -> None:
     # What no longer ships is found in the history.
     assert {model.model_id for model in MODELS.values() if model.commit is None} == {
         bundle.model_id for bundle in shipped
+    }
+
+
+def test_the_tables_of_files_and_of_models_name_the_same_models() -> None:
+    """A bundle that never shipped leaves nothing in the table of released files."""
+    assert {key: model.name for key, model in released().items()} == {
+        key: model.name for key, model in known_models().items()
     }
 
 
