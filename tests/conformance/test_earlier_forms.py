@@ -13,26 +13,21 @@ import pytest
 import reference_synthesis
 from decant.backends.sessions import create_session
 from decant.bundles.bundle import Bundle
-from decant.bundles.known_models import known_by_version
 from decant.codec.decoder import GridDecoder
 from decant.errors import BundleError
 from decant.formats import container
 from decant.formats.manifest import parse_manifest, seal
 from decant.slim import slim
-from decant_export.earlier_models import is_in_history, take_from_history
+from released_models import released_model
 
-ROOT = Path(__file__).parents[2]
-BUNDLES = ROOT / "artifacts" / "decant_bundles"
+BUNDLES = Path(__file__).parents[2] / "artifacts" / "decant_bundles"
 pytest.importorskip("decant._libdcn", reason="libdcn is not built here")
 
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """``nano`` 0.12.0 with its model file."""
-    (model,) = known_by_version("nano", "0.12.0")
-    if not is_in_history(model, ROOT):
-        pytest.skip("the history is cut short, or this is no git checkout: git fetch --unshallow")
-    return take_from_history(model, ROOT, tmp_path_factory.mktemp("released"))
+    return released_model("nano", "0.12.0", tmp_path_factory.mktemp("released"))
 
 
 @pytest.fixture(scope="module")
