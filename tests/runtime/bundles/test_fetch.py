@@ -159,6 +159,8 @@ def test_models_lists_released_models_that_are_not_here(tiny: Path) -> None:
     assert listed[0]["name"] == "tiny"
     missing = {(model["name"], model["version"]): model for model in listed[1:]}
     assert missing["lite", "0.9.0"]["package"] == "decant-models-archive"
-    assert {model["commercial_use"] for model in missing.values()} == {"no", "unclear"}
+    assert {model["commercial_use"] for model in missing.values()} == {"yes", "no", "unclear"}
+    assert missing["lite", "0.9.0"]["commercial_use"] == "no"
+    assert missing["lite", "0.13.0"]["commercial_use"] == "yes"
     text = decant("models", "--all", "--bundle-dir", tiny).stdout
     assert "not here: decant-models-archive has it" in text
