@@ -20,11 +20,14 @@ from decant.process import lifecycle
 from decant.process.cores import usable_cores
 from decant.selection.candidates import GraphRequest
 from decant.selection.golden import CheckGolden
-from decant.selection.loading import RuntimeInfo, load_session
+from decant.selection.loading import RuntimeInfo, SelectedGraph, load_session
 from decant.settings import Settings
 
 if TYPE_CHECKING:
     from PIL import Image
+
+# Graphs that run on windows of a megapixel: their sessions give memory back after each run.
+_ON_WINDOWS = ("analysis", "hyper_analysis", "synthesis_adjoint", "synthesis")
 
 
 class Encoder(RuntimeInfo):
@@ -64,7 +67,7 @@ class Encoder(RuntimeInfo):
         self._check_golden: CheckGolden = check_golden
         self._lock = lifecycle.Native(threading.Lock)  # made anew in a forked child
         self._decoder: Decoder | None = None
-        super().__init__(load_session(self.bundle, "analysis", self._wish, self._threads, check_golden))
+        super().__init__(self._loaded("analysis"))
         self._pipeline = self.bundle.layout.encoder(
             self.bundle, self._load, overlap=self._threads > 1, show=self._show
         )
@@ -147,9 +150,15 @@ class Encoder(RuntimeInfo):
     def _load(self, role: str) -> Session:
         if role == "analysis":
             return self.session
-        loaded = load_session(self.bundle, role, self._wish, self._threads, self._check_golden)
+        loaded = self._loaded(role)
         self.notes += loaded.notes
         return loaded.session
+
+    def _loaded(self, role: str) -> SelectedGraph:
+        keep = role not in _ON_WINDOWS
+        return load_session(
+            self.bundle, role, self._wish, self._threads, self._check_golden, keep_memory=keep
+        )
 
     def _file(self, picture: Picture, metadata: Metadata) -> DcnFile:
         """The file of ``picture``, its latents still to come."""

@@ -16,8 +16,6 @@ from decant.process.failures import is_from
 # The first release of ONNX Runtime whose threads are known to take a time to spin for, and that time.
 _SPINS_BRIEFLY, _SPIN_US = (1, 31), 100
 _CPU = "CPUExecutionProvider"
-# What only an encoder runs, on windows of a megapixel.
-_WITHOUT_ARENA = ("analysis", "hyper_analysis", "synthesis_adjoint", "synthesis")
 
 
 def load(ort: Any, plan: SessionPlan, label: str) -> Any:
@@ -110,8 +108,7 @@ def _options(ort: Any, plan: SessionPlan) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = plan.threads
     options.inter_op_num_threads = 1
-    # An arena keeps the most that any run took, for every session apart: 0.3 GB of an encoder's.
-    options.enable_cpu_mem_arena = plan.graph.role not in _WITHOUT_ARENA
+    options.enable_cpu_mem_arena = plan.keep_memory
     options.log_severity_level = 4  # its log lines would stand beside our one-line errors
     # Threads that spin between runs take the cores from whoever else works here: a second session, a thread
     # that writes PNGs. Those that sleep between two operators of a run wake too late.

@@ -46,7 +46,11 @@ Pending: TypeAlias = Callable[[], np.ndarray]
 
 @dataclass(frozen=True)
 class SessionPlan:
-    """What a session is made from; ``store`` has graphs compiled earlier."""
+    """What a session is made from.
+
+    ``store`` has graphs compiled earlier. With ``keep_memory`` the session keeps the most that any run took
+    for the next one: faster, but 0.3 GB for the graphs of an encoder, which run on windows of a megapixel.
+    """
 
     graph: Graph
     blobs: Sequence[bytes]
@@ -56,6 +60,7 @@ class SessionPlan:
     strict_device: bool
     where: str
     store: CompiledStore | None = None
+    keep_memory: bool = True
 
 
 Tensor = tuple[str, str, Sequence[int | None]]  # name, dtype, shape (None: open)

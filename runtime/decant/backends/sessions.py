@@ -29,13 +29,15 @@ def create_session(
     where: str = "<bytes>",
     halo: int = 0,
     store: CompiledStore | None = None,
+    keep_memory: bool = True,
 ) -> Session:
     """Build the session of ``graph`` from the content of its files, in their order.
 
     ``device`` is cpu, gpu, npu or emulator and is never replaced by another; ``requested_device`` is what the
     user said ("auto", say). ``threads`` 0 means all cores that this process may use. ``strict_device`` also
     refuses single operators that would run elsewhere. ``halo`` is how far the graph looks, in places of its
-    input: a tile graph runs in tiles with it. ``store`` has graphs compiled earlier.
+    input: a tile graph runs in tiles with it. ``store`` has graphs compiled earlier;
+    ``keep_memory`` is that of SessionPlan.
 
     Raises DeviceError when the device is not here or cannot take the graph, BundleError when the graph cannot
     be loaded or is not what the bundle says, MissingExtraError when the runtime is not installed.
@@ -47,7 +49,9 @@ def create_session(
     check_graph(graph.runtime, blobs, f"{where}: {graph.label}")
     found = find_device(graph.runtime, device)
     threads = threads or usable_cores()
-    plan = SessionPlan(graph, blobs, found, requested_device or device, threads, strict_device, where, store)
+    plan = SessionPlan(
+        graph, blobs, found, requested_device or device, threads, strict_device, where, store, keep_memory
+    )
     session = _SESSIONS[graph.runtime](plan)
     return TileSession(session, graph, halo, where) if is_tile(graph) else session
 

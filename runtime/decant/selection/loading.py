@@ -64,12 +64,15 @@ def load_session(
     wish: GraphRequest,
     threads: int = 0,
     check_golden: golden.CheckGolden = "once",
+    *,
+    keep_memory: bool = True,
 ) -> SelectedGraph:
     """Load the best graph of ``role`` for ``wish``.
 
     A graph that this runtime or device cannot run, or that fails its golden check, is skipped if ``wish``
     allows another one. ``SelectedGraph.notes`` names it. If none is left, the error of the last one is
     raised. BundleError is raised at once for a file that differs from bundle.json: damage is never skipped.
+    ``keep_memory``: see ``decant.backends.session.SessionPlan``.
     """
     from decant.selection.opening import open_graph
 
@@ -88,6 +91,7 @@ def load_session(
                 requested_device=wish.device,
                 threads=threads,
                 strict_device=wish.strict_device,
+                keep_memory=keep_memory,
             )
             psnr = golden.check(bundle, graph, session, check_golden)
         except (BundleError, DeviceError) as error:

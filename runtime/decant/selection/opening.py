@@ -35,10 +35,10 @@ def open_graph(
     threads: int = 0,
     strict_device: bool = False,
     store: CompiledStore | None = None,
+    keep_memory: bool = True,
 ) -> Session:
     """The session of ``graph``, whose files have been read as ``blobs`` or are read now, on ``device``;
-    ``store`` is the user's where None. Raises what
-    ``create_session`` and ``Bundle.read`` raise.
+    ``store`` is the user's where None. Raises what ``create_session`` and ``Bundle.read`` raise.
     """
     return create_session(
         graph,
@@ -50,6 +50,7 @@ def open_graph(
         where=str(bundle.path),
         halo=bundle.layout.halo_of(graph.role),
         store=store or compiled_store(),
+        keep_memory=keep_memory,
     )
 
 
