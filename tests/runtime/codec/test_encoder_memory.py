@@ -32,8 +32,8 @@ def _peak_mib(bundle: Path, height: int) -> int:
 
 
 def test_memory_grows_by_pixels_and_latents_only(lite_bundle: Path):
-    """3 more tiles of 1024 x 1024 pixels have 12 MiB of latents. Arrays of the whole picture for refinement took
-    35 MiB a tile.
+    """3 more tiles of 1024 x 1024 pixels have 12 MiB of latents. Arrays of the whole picture for refinement
+    took 35 MiB a tile.
     """
     assert _peak_mib(lite_bundle, 5120) - _peak_mib(lite_bundle, 2048) < 60
 
