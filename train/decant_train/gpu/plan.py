@@ -25,7 +25,7 @@ class Plan:
     shape: Mapping[str, Any] = field(
         default_factory=lambda: {
             "beside": ("nano", "full"),
-            "ms_ssim": 0.5,
+            "ssimulacra2": 0.6,
             "colour": "ycbcr",
             "analysis_width": 192,
             "analysis_blocks": 4,

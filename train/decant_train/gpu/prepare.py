@@ -36,7 +36,7 @@ REHEARSAL: Mapping[str, Any] = {
     "analysis_width": 16,
     "analysis_blocks": 1,
     "beside": ("nano",),
-    "ms_ssim": 0.5,
+    "ssimulacra2": 0.6,
     "colour": "ycbcr",
 }
 
