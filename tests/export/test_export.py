@@ -247,7 +247,7 @@ def test_a_checkpoint_that_cannot_decode_is_refused(checkpoint: Path, denoiser: 
     ("options", "message"),
     [
         ({"name": "Größe"}, "bundle name 'Größe'"),
-        ({"precisions": ()}, "no precision is asked for"),
+        ({"precisions": ()}, "no precision given"),
         ({"precisions": ("int3",)}, "precision 'int3' is unknown"),
         ({"runtimes": ("tflite",)}, "runtime 'tflite' is unknown"),
         ({"latent_coding": "uint17"}, "latent coding 'uint17'"),

@@ -43,5 +43,5 @@ def test_the_python_example_runs(runs: Path) -> None:
 
 
 def test_the_table_of_routes_has_every_precision() -> None:
-    rows = re.findall(r"^\| `([\w-]+)` \|.*\|.*\|$", DOCS.split("## Routes")[1], re.MULTILINE)
+    rows = re.findall(r"^\| `([\w-]+)` \|.*\|.*\|$", DOCS.split("## Forms")[1], re.MULTILINE)
     assert tuple(rows) == variants.PRECISIONS

@@ -7,6 +7,7 @@ the six scales. Scores differ from the metric by less than 0.2 points for that.
 from collections.abc import Sequence
 from functools import cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from decant.ssimulacra2 import ABSORBANCE, BIAS, C2, SMALLEST, WEIGHTS, blur_taps
@@ -35,7 +36,7 @@ def lost_points(decoded: Sequence[Tensor], original: Tensor) -> Tensor:
         channels = [c for c in range(3) if WEIGHTS[c, scale].max() >= LEAST_WEIGHT]
         if not channels:
             continue
-        weights = torch.from_numpy(WEIGHTS[channels, scale]).float().to(original.device)
+        weights = WEIGHTS[channels, scale]
         total = total + _weighted_terms(_xyb(pair[0], channels), _xyb(pair[1], channels), weights, count)
     value = 0.9562382616834844 * total.clamp_min(LEAST_TOTAL)
     value = 2.326765642916932 * value - 0.020884521182843837 * value**2 + 6.248496625763138e-05 * value**3
@@ -43,7 +44,7 @@ def lost_points(decoded: Sequence[Tensor], original: Tensor) -> Tensor:
     return lost.reshape(count, -1)
 
 
-def _weighted_terms(x: Tensor, y: Tensor, weights: Tensor, count: int) -> Tensor:
+def _weighted_terms(x: Tensor, y: Tensor, weights: np.ndarray, count: int) -> Tensor:
     """Sums (count * n,) of the weighted terms of one scale: ``x`` (n, c, h, w) of the original, ``y`` of
     ``count`` decoded pictures of it, ``weights`` (c, norms, maps).
     """
@@ -57,11 +58,14 @@ def _weighted_terms(x: Tensor, y: Tensor, weights: Tensor, count: int) -> Tensor
     edges = (1 + (y - mean_y).abs()) * edges_x - 1
     total = x.new_zeros(len(x))
     for i, one in enumerate((loss, edges.clamp_min(0), (-edges).clamp_min(0))):
-        if float(weights[:, 0, i].max()) >= LEAST_WEIGHT:
-            total = total + one.mean((2, 3)) @ weights[:, 0, i]
-        if float(weights[:, 1, i].max()) >= LEAST_WEIGHT:
+        of_mean, of_norm = (
+            torch.tensor(weights[:, norm, i], dtype=torch.float32, device=x.device) for norm in (0, 1)
+        )
+        if weights[:, 0, i].max() >= LEAST_WEIGHT:
+            total = total + one.mean((2, 3)) @ of_mean
+        if weights[:, 1, i].max() >= LEAST_WEIGHT:
             norms = one.square().square().mean((2, 3)).clamp_min(LEAST_FOURTH_POWER) ** 0.25
-            total = total + norms @ weights[:, 1, i]
+            total = total + norms @ of_norm
     return total
 
 
